@@ -1,0 +1,50 @@
+"""Who asks: a person who logged in, or a driver's phone. Rights are decided from this alone."""
+
+from typing import Any
+
+import msgspec
+from sqlalchemy import ColumnElement, and_, false
+
+from core.models import Delivery, Role
+
+
+class Actor(msgspec.Struct, frozen=True, kw_only=True):
+    """``user_id`` is None for a phone; ``device_id`` is None for a person."""
+
+    company_id: int
+    company_slug: str
+    role: Role
+    user_id: int | None = None
+    driver_id: int | None = None
+    customer_id: int | None = None
+    device_id: str | None = None
+
+    @property
+    def manages(self) -> bool:
+        return self.role is Role.MANAGER
+
+    @property
+    def sees_company(self) -> bool:
+        """Managers and operators read everything of their company."""
+        return self.role in {Role.MANAGER, Role.OPERATOR}
+
+    @property
+    def sees_track(self) -> bool:
+        """A van's route shows its other stops, so customers never see it."""
+        return self.role is not Role.CUSTOMER
+
+
+def visible_deliveries(actor: Actor) -> ColumnElement[bool]:
+    """The one place that scopes deliveries: this company's, and of them those this person may see."""
+    ours = Delivery.company_id == actor.company_id
+    if actor.sees_company:
+        return ours
+    if actor.role is Role.DRIVER:
+        return and_(ours, _is(Delivery.driver_id, actor.driver_id))
+    if actor.role is Role.CUSTOMER:
+        return and_(ours, _is(Delivery.customer_id, actor.customer_id))
+    return false()
+
+
+def _is(column: Any, value: int | None) -> ColumnElement[bool]:
+    return false() if value is None else column == value

@@ -1,0 +1,65 @@
+"""Archiving: what deliveries refer to is never deleted, and never archived while one of them is open."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, TypeVar
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from core import scoping
+from core.actors import Actor
+from core.errors import Conflict
+from core.lifecycle import FINAL
+from core.models import Customer, Delivery, Driver, Vehicle
+
+Archivable = TypeVar("Archivable", Customer, Driver, Vehicle)
+_SHOWN = 10
+
+
+def archive(
+    session: Session, actor: Actor, model: type[Archivable], row_id: int, now: datetime
+) -> tuple[Archivable, bool]:
+    """The row, archived, and whether it was not before. Raises `Conflict` while a delivery is open."""
+    row = _lock_whole(session, actor, model, row_id)
+    if row.archived_at is not None:
+        return row, False
+    _require_no_open_delivery(session, row)
+    row.archived_at = now
+    return row, True
+
+
+def restore(session: Session, actor: Actor, model: type[Archivable], row_id: int) -> Archivable:
+    row = _lock_whole(session, actor, model, row_id)
+    row.archived_at = None
+    return row
+
+
+def edit(
+    session: Session, actor: Actor, model: type[Archivable], row_id: int, values: Mapping[str, Any]
+) -> Archivable:
+    """Set columns, of an archived row too: its name still stands in old deliveries."""
+    row = scoping.lock(session, actor, model, row_id)
+    for name, value in values.items():
+        setattr(row, name, value)
+    return row
+
+
+def _lock_whole(session: Session, actor: Actor, model: type[Archivable], row_id: int) -> Archivable:
+    """A plain FOR UPDATE: a delivery that is just being given this row waits, or we wait for it."""
+    row = scoping.find(session, actor, model, row_id)
+    scoping.require_manager(actor)
+    session.refresh(row, with_for_update=True)
+    return row
+
+
+def _require_no_open_delivery(session: Session, row: Customer | Driver | Vehicle) -> None:
+    column = getattr(Delivery, f"{row.__tablename__}_id")
+    open_ids = session.scalars(
+        select(Delivery.id)
+        .where(column == row.id, Delivery.status.not_in(FINAL))
+        .order_by(Delivery.id)
+        .limit(_SHOWN)
+    ).all()
+    if open_ids:
+        raise Conflict(f"The {row.__tablename__} has open deliveries.", deliveries=list(open_ids))

@@ -1,0 +1,84 @@
+"""Companies and their settings. The first one, with its manager, comes from the command line."""
+
+from collections.abc import Mapping
+from typing import Any
+from zoneinfo import available_timezones
+
+from sqlalchemy import select
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
+
+from core import outbox, scoping, users
+from core.actors import Actor
+from core.errors import Conflict, InvalidValue, NotFound
+from core.identities import is_slug
+from core.models import Company, Role
+
+
+def add(
+    session: Session,
+    slug: str,
+    name: str,
+    time_zone: str,
+    manager_email: str,
+    manager_name: str,
+    password_hash: str,
+) -> Company:
+    """A company and its first manager; the broker learns of both. Raises `InvalidValue`, `Conflict`."""
+    if not is_slug(slug):
+        raise InvalidValue("slug", "must be 1 to 63 of a-z, 0-9 and -, not starting with -")
+    require_time_zone(time_zone)
+    company = _insert(session, Company(slug=slug, name=name, time_zone=time_zone))
+    outbox.sync_access(session, outbox.Kind.COMPANY, company.id, company.id)
+    users.add(
+        session,
+        _manager_of(company),
+        email=manager_email,
+        name=manager_name,
+        role=Role.MANAGER,
+        password_hash=password_hash,
+    )
+    return company
+
+
+def _insert(session: Session, company: Company) -> Company:
+    try:
+        with session.begin_nested():
+            session.add(company)
+    except IntegrityError:
+        raise Conflict("A company with that slug exists.", field="slug") from None
+    return company
+
+
+def system_actor(session: Session, slug: str) -> Actor:
+    """Whoever runs the command line acts as a manager of the company, without being a person."""
+    company = session.scalar(select(Company).where(Company.slug == slug))
+    if company is None:
+        raise NotFound("company")
+    return _manager_of(company)
+
+
+def _manager_of(company: Company) -> Actor:
+    return Actor(company_id=company.id, company_slug=company.slug, role=Role.MANAGER)
+
+
+def find(session: Session, actor: Actor) -> Company:
+    """The actor's own company: there is no other to ask for."""
+    scoping.require_company_reader(actor)
+    return session.get_one(Company, actor.company_id)
+
+
+def edit(session: Session, actor: Actor, values: Mapping[str, Any]) -> Company:
+    """Set ``name``, ``time_zone``, ``checkpoint_distance_m``, ``checkpoint_interval_s``."""
+    scoping.require_manager(actor)
+    if "time_zone" in values:
+        require_time_zone(values["time_zone"])
+    company = session.get_one(Company, actor.company_id, with_for_update={"key_share": True})
+    for name, value in values.items():
+        setattr(company, name, value)
+    return company
+
+
+def require_time_zone(name: str) -> None:
+    if name not in available_timezones():
+        raise InvalidValue("time_zone", "must be a name of the IANA database, as in Europe/Berlin")

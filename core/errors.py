@@ -1,0 +1,82 @@
+"""What can go wrong on purpose: one base class, each with its HTTP status and its facts."""
+
+from typing import Any, ClassVar
+
+
+class DomainError(Exception):
+    """An expected refusal. ``name`` is the stable word clients match on; ``facts`` are its values."""
+
+    status_code: ClassVar[int] = 400
+    title: ClassVar[str] = "The request cannot be done"
+
+    def __init__(self, detail: str, **facts: Any) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.facts = facts
+
+    @property
+    def name(self) -> str:
+        return type(self).__name__
+
+
+class NotFound(DomainError):
+    """Missing, another company's, or not yours: nobody can tell which."""
+
+    status_code = 404
+    title = "Not found"
+
+    def __init__(self, what: str = "resource") -> None:
+        super().__init__(f"No such {what}.")
+
+
+class Forbidden(DomainError):
+    status_code = 403
+    title = "Not allowed"
+
+
+class Conflict(DomainError):
+    status_code = 409
+    title = "Conflicts with the present state"
+
+
+class InvalidTransition(Conflict):
+    title = "That status change is not allowed"
+
+    def __init__(self, current: str, requested: str, allowed: list[str]) -> None:
+        choices = ", ".join(allowed) or "none"
+        super().__init__(
+            f"A delivery that is {current} cannot become {requested}; allowed: {choices}.",
+            current=current,
+            requested=requested,
+            allowed=allowed,
+        )
+
+
+class InvalidValue(DomainError):
+    """A field's value breaks a rule; ``field`` names it."""
+
+    status_code = 422
+    title = "A value cannot be used"
+
+    def __init__(self, field: str, detail: str) -> None:
+        super().__init__(detail, errors=[{"field": field, "message": detail}])
+
+
+class NotAuthenticated(DomainError):
+    """The same body for every cause: a caller learns nothing about why."""
+
+    status_code = 401
+    title = "Not authenticated"
+
+    def __init__(self) -> None:
+        super().__init__("Send a valid access token: Authorization: Bearer <token>.")
+
+
+class LoginRefused(DomainError):
+    """The same body whether the e-mail is unknown, the password wrong or the user disabled."""
+
+    status_code = 401
+    title = "Log-in refused"
+
+    def __init__(self) -> None:
+        super().__init__("The e-mail or the password is wrong.")

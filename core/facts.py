@@ -1,0 +1,48 @@
+"""What is announced after a commit: validated, ids only, never a name or a phone number."""
+
+from datetime import datetime
+from typing import Annotated
+
+import msgspec
+
+Instant = Annotated[datetime, msgspec.Meta(tz=True)]
+
+
+class PositionFact(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """The newest validated position of a vehicle and the deliveries under way on it."""
+
+    company: str
+    vehicle: int
+    fix_time: Instant
+    latitude: float
+    longitude: float
+    speed_kmh: float | None = None
+    course_deg: float | None = None
+    accuracy_m: float | None = None
+    smoothed_speed_kmh: float | None = None
+    deliveries: tuple[int, ...] = ()
+
+
+class StatusFact(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """A delivery after a status change or an assignment; ``checkpoint`` orders the facts of one delivery."""
+
+    company: str
+    delivery: int
+    checkpoint: int
+    kind: str
+    status: str
+    vehicle: int | None = None
+    driver: int | None = None
+    reason: str | None = None
+    occurred_at: Instant
+    recorded_at: Instant
+
+
+class AlertFact(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """Something an operator should look at; ``kind`` is one word of the topic."""
+
+    company: str
+    kind: str
+    vehicle: int
+    detail: str
+    occurred_at: Instant

@@ -1,0 +1,85 @@
+"""One position report as we keep it, whatever the device spoke, and the rules every fix must meet."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import msgspec
+
+FUTURE_LIMIT = timedelta(minutes=5)
+PAST_LIMIT = timedelta(days=30)
+COORDINATE_DECIMALS = 7
+
+
+class Fix(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """Degrees WGS 84, km/h, metres, percent; ``fix_time`` is the device's clock, in UTC."""
+
+    fix_time: datetime
+    latitude: float
+    longitude: float
+    altitude_m: float | None = None
+    speed_kmh: float | None = None
+    course_deg: float | None = None
+    accuracy_m: float | None = None
+    battery_percent: float | None = None
+    ignition: bool | None = None
+    odometer_m: float | None = None
+    attributes: dict[str, Any] | None = None
+    message_id: str | None = None
+
+    @property
+    def is_suspect(self) -> bool:
+        """(0, 0) is what receivers without a fix say: kept, but never the newest position."""
+        return self.latitude == 0.0 and self.longitude == 0.0
+
+
+class Rejection(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """Why an item cannot be used. ``raw`` is that item's own bytes; None: the whole message's."""
+
+    reason: str
+    detail: str
+    raw: bytes | None = None
+    message_id: str | None = None
+
+
+RANGES: tuple[tuple[str, float, float], ...] = (
+    ("altitude_m", -12_000.0, 100_000.0),
+    ("speed_kmh", 0.0, 2_000.0),
+    ("course_deg", 0.0, 360.0),
+    ("accuracy_m", 0.0, 10_000_000.0),
+    ("battery_percent", 0.0, 100.0),
+    ("odometer_m", 0.0, 1e11),
+)
+
+
+def coordinate(degrees: float) -> float:
+    """Rounded to 7 decimals (1 cm), so that the same fix resent is the same row; -0.0 becomes 0.0."""
+    return round(degrees, COORDINATE_DECIMALS) + 0.0
+
+
+def time_problem(fix_time: datetime, now: datetime) -> str | None:
+    """Why this instant cannot be a fix's time; None when it can."""
+    if fix_time > now + FUTURE_LIMIT:
+        return f"fix_time {fix_time.isoformat()} is more than 5 minutes in the future"
+    if fix_time < now - PAST_LIMIT:
+        return f"fix_time {fix_time.isoformat()} is older than 30 days"
+    return None
+
+
+def position_problem(latitude: float, longitude: float) -> str | None:
+    """Why these degrees are no position; None when they are. NaN and infinities fail too."""
+    if not -90.0 <= latitude <= 90.0:
+        return "latitude must be a number from -90 to 90"
+    if not -180.0 <= longitude <= 180.0:
+        return "longitude must be a number from -180 to 180"
+    return None
+
+
+def range_problem(name: str, value: float, low: float, high: float) -> str | None:
+    """NaN and infinities are out of every range."""
+    if low <= value <= high:
+        return None
+    return f"{name} must be a number from {low:g} to {high:g}"
+
+
+def utc(instant: datetime) -> datetime:
+    return instant.astimezone(UTC)

@@ -1,0 +1,14 @@
+"""Distances on the earth."""
+
+from math import asin, cos, radians, sin, sqrt
+
+EARTH_RADIUS_M = 6_371_008.8
+
+
+def distance_m(latitude: float, longitude: float, to_latitude: float, to_longitude: float) -> float:
+    """Great-circle distance in metres between two points in degrees (haversine)."""
+    latitude_1, latitude_2 = radians(latitude), radians(to_latitude)
+    half_latitude = (latitude_2 - latitude_1) / 2
+    half_longitude = radians(to_longitude - longitude) / 2
+    chord = sin(half_latitude) ** 2 + cos(latitude_1) * cos(latitude_2) * sin(half_longitude) ** 2
+    return 2 * EARTH_RADIUS_M * asin(sqrt(min(1.0, chord)))

@@ -1,0 +1,121 @@
+"""A delivery's record: its checkpoints, each written under the delivery's lock."""
+
+from datetime import datetime
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from core.actors import Actor
+from core.facts import StatusFact
+from core.models import CheckpointKind, Delivery, DeliveryCheckpoint
+
+MAXIMUM_PAGE = 200
+
+
+def write(
+    session: Session,
+    delivery: Delivery,
+    kind: CheckpointKind,
+    actor: Actor,
+    *,
+    occurred_at: datetime,
+    now: datetime,
+    reason: str | None = None,
+    location: tuple[float, float] | None = None,
+) -> DeliveryCheckpoint:
+    """Add a checkpoint of the delivery as it stands now. The caller holds its lock."""
+    checkpoint = DeliveryCheckpoint(
+        company_id=delivery.company_id,
+        delivery_id=delivery.id,
+        kind=kind,
+        status=delivery.status,
+        vehicle_id=delivery.vehicle_id,
+        driver_id=delivery.driver_id,
+        latitude=location[0] if location else None,
+        longitude=location[1] if location else None,
+        reason=reason,
+        occurred_at=occurred_at,
+        recorded_at=now,
+        actor_user_id=actor.user_id,
+        actor_driver_id=actor.driver_id,
+        actor_device_id=actor.device_id,
+    )
+    session.add(checkpoint)
+    session.flush()
+    return checkpoint
+
+
+def fact_of(company: str, checkpoint: DeliveryCheckpoint) -> StatusFact:
+    """The announcement of a status or assignment checkpoint."""
+    return StatusFact(
+        company=company,
+        delivery=checkpoint.delivery_id,
+        checkpoint=checkpoint.id,
+        kind=checkpoint.kind.value,
+        status=checkpoint.status.value,
+        vehicle=checkpoint.vehicle_id,
+        driver=checkpoint.driver_id,
+        reason=checkpoint.reason,
+        occurred_at=checkpoint.occurred_at,
+        recorded_at=checkpoint.recorded_at,
+    )
+
+
+def last_status(session: Session, delivery_id: int) -> DeliveryCheckpoint | None:
+    return session.scalar(
+        select(DeliveryCheckpoint)
+        .where(
+            DeliveryCheckpoint.delivery_id == delivery_id, DeliveryCheckpoint.kind == CheckpointKind.STATUS
+        )
+        .order_by(DeliveryCheckpoint.id.desc())
+        .limit(1)
+    )
+
+
+def page(
+    session: Session, actor: Actor, delivery_id: int, *, after_id: int = 0, limit: int = 50
+) -> list[DeliveryCheckpoint]:
+    """Checkpoints in order, after ``after_id``. Customers get the status ones only: no other stops.
+
+    The caller has made sure that the actor may see the delivery.
+    """
+    query = (
+        select(DeliveryCheckpoint)
+        .where(DeliveryCheckpoint.delivery_id == delivery_id, DeliveryCheckpoint.id > after_id)
+        .order_by(DeliveryCheckpoint.id)
+        .limit(min(limit, MAXIMUM_PAGE + 1))  # one more tells whether there is a next page
+    )
+    if not actor.sees_track:
+        query = query.where(DeliveryCheckpoint.kind == CheckpointKind.STATUS)
+    return list(session.scalars(query))
+
+
+def announced_since(
+    session: Session, delivery_id: int, after_id: int, limit: int
+) -> list[DeliveryCheckpoint]:
+    """Status and assignment checkpoints after ``after_id``, in order: what a watcher missed."""
+    return list(
+        session.scalars(
+            select(DeliveryCheckpoint)
+            .where(
+                DeliveryCheckpoint.delivery_id == delivery_id,
+                DeliveryCheckpoint.id > after_id,
+                DeliveryCheckpoint.kind != CheckpointKind.LOCATION,
+            )
+            .order_by(DeliveryCheckpoint.id)
+            .limit(limit)
+        )
+    )
+
+
+def newest_announced_id(session: Session, delivery_id: int) -> int:
+    """The id of the delivery's last status or assignment checkpoint; 0 before the first."""
+    return (
+        session.scalar(
+            select(func.max(DeliveryCheckpoint.id)).where(
+                DeliveryCheckpoint.delivery_id == delivery_id,
+                DeliveryCheckpoint.kind != CheckpointKind.LOCATION,
+            )
+        )
+        or 0
+    )

@@ -1,0 +1,81 @@
+"""Load orders: what a delivery carries. The caller commits."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session, selectinload
+
+from core import scoping
+from core.actors import Actor
+from core.errors import Conflict
+from core.models import Delivery, LoadItem, LoadOrder
+
+
+def page(session: Session, actor: Actor, *, after: int | None, limit: int) -> Sequence[LoadOrder]:
+    orders = scoping.page(session, actor, LoadOrder, after=after, limit=limit)
+    _with_items(session, orders)
+    return orders
+
+
+def _with_items(session: Session, orders: Sequence[LoadOrder]) -> None:
+    """One query for the items of all orders; the identity map puts them in place."""
+    ids = [order.id for order in orders]
+    session.scalars(
+        select(LoadOrder)
+        .where(LoadOrder.id.in_(ids))
+        .options(selectinload(LoadOrder.items))
+        .execution_options(populate_existing=True)
+    ).all()
+
+
+def find(session: Session, actor: Actor, order_id: int) -> LoadOrder:
+    order = scoping.find(session, actor, LoadOrder, order_id)
+    _with_items(session, [order])
+    return order
+
+
+def add(session: Session, actor: Actor, reference: str, items: Sequence[Mapping[str, Any]]) -> LoadOrder:
+    """``items``: description, quantity, weight_kg?, volume_m3? (of the whole line)."""
+    scoping.require_manager(actor)
+    order = LoadOrder(company_id=actor.company_id, reference=reference, items=_items(actor, items))
+    session.add(order)
+    session.flush()
+    return order
+
+
+def replace(
+    session: Session,
+    actor: Actor,
+    order_id: int,
+    reference: str | None,
+    items: Sequence[Mapping[str, Any]] | None,
+) -> LoadOrder:
+    """Set the reference, the whole list of items, or both; None leaves one as it is."""
+    order = scoping.lock(session, actor, LoadOrder, order_id)
+    _with_items(session, [order])
+    if reference is not None:
+        order.reference = reference
+    if items is not None:
+        order.items = _items(actor, items)
+    session.flush()
+    return order
+
+
+def delete(session: Session, actor: Actor, order_id: int) -> None:
+    """Raises `Conflict` once a delivery carries it: then it is part of that delivery's record."""
+    order = scoping.find(session, actor, LoadOrder, order_id)
+    scoping.require_manager(actor)
+    # A plain FOR UPDATE, so that a delivery just being made with it waits, or we wait for it.
+    session.refresh(order, attribute_names=["id"], with_for_update=True)
+    carried_by = session.scalars(
+        select(Delivery.id).where(Delivery.load_order_id == order_id).order_by(Delivery.id).limit(10)
+    ).all()
+    if carried_by:
+        raise Conflict("Deliveries carry this load order.", deliveries=list(carried_by))
+    session.delete(order)
+    session.flush()
+
+
+def _items(actor: Actor, items: Sequence[Mapping[str, Any]]) -> list[LoadItem]:
+    return [LoadItem(company_id=actor.company_id, **item) for item in items]

@@ -1,0 +1,346 @@
+"""The tables. Instants are ``timestamptz`` in UTC and end in ``_at`` or ``_time``; units stand in the names.
+
+`position` is no ORM class: it is only ever written by COPY and read in bulk (see `core.positions`).
+"""
+
+import enum
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    DateTime,
+    Enum,
+    ForeignKey,
+    Identity,
+    Index,
+    LargeBinary,
+    MetaData,
+    String,
+    Text,
+    UniqueConstraint,
+    func,
+    text,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
+
+NAMING = {
+    "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+    "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+    "ck": "ck_%(table_name)s_%(constraint_name)s",
+    "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+    "pk": "pk_%(table_name)s",
+}
+
+
+class Role(enum.StrEnum):
+    DRIVER = "driver"
+    CUSTOMER = "customer"
+    MANAGER = "manager"
+    OPERATOR = "operator"
+
+
+class Status(enum.StrEnum):
+    PENDING = "pending"
+    PICKUP_IN_PROGRESS = "pickup_in_progress"
+    IN_TRANSIT = "in_transit"
+    DELIVERED = "delivered"
+    RETURNED = "returned"
+    FAILED = "failed"
+
+
+class CheckpointKind(enum.StrEnum):
+    STATUS = "status"
+    ASSIGNMENT = "assignment"
+    LOCATION = "location"
+
+
+def one_of(column: str, values: type[enum.StrEnum]) -> str:
+    """The SQL of a CHECK that ``column`` holds one of an enum's values."""
+    return f"{column} IN ({', '.join(repr(str(value)) for value in values)})"
+
+
+def _words(values: type[enum.StrEnum], length: int) -> Enum:
+    """Stored as the value's text in a VARCHAR; read back as the enum."""
+    return Enum(
+        values, native_enum=False, length=length, values_callable=lambda enum: [v.value for v in enum]
+    )
+
+
+class Base(DeclarativeBase):
+    metadata = MetaData(naming_convention=NAMING)
+    type_annotation_map = {
+        datetime: DateTime(timezone=True),
+        dict[str, Any]: JSONB,
+        str: Text,
+        bytes: LargeBinary,
+        Role: _words(Role, 16),
+        Status: _words(Status, 32),
+        CheckpointKind: _words(CheckpointKind, 16),
+    }
+
+
+class Company(Base):
+    __tablename__ = "company"
+    __table_args__ = (
+        CheckConstraint("slug ~ '^[a-z0-9][a-z0-9-]{0,62}$'", name="slug"),
+        CheckConstraint(
+            "checkpoint_distance_m >= 0 AND checkpoint_interval_s >= 0", name="checkpoint_policy"
+        ),
+    )
+
+    id: Mapped[int] = mapped_column(Identity(), primary_key=True)
+    slug: Mapped[str] = mapped_column(unique=True)
+    name: Mapped[str]
+    time_zone: Mapped[str] = mapped_column(server_default="UTC")
+    checkpoint_distance_m: Mapped[float] = mapped_column(server_default="250")
+    checkpoint_interval_s: Mapped[float] = mapped_column(server_default="60")
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+
+class Driver(Base):
+    __tablename__ = "driver"
+    __table_args__ = (UniqueConstraint("company_id", "id"),)
+
+    id: Mapped[int] = mapped_column(Identity(), primary_key=True)
+    company_id: Mapped[int] = mapped_column(ForeignKey("company.id"), index=True)
+    name: Mapped[str]
+    phone: Mapped[str | None]
+    licence_number: Mapped[str | None]
+    archived_at: Mapped[datetime | None]
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+
+class Customer(Base):
+    __tablename__ = "customer"
+    __table_args__ = (UniqueConstraint("company_id", "id"),)
+
+    id: Mapped[int] = mapped_column(Identity(), primary_key=True)
+    company_id: Mapped[int] = mapped_column(ForeignKey("company.id"), index=True)
+    name: Mapped[str]
+    email: Mapped[str | None]
+    phone: Mapped[str | None]
+    address: Mapped[str | None]
+    archived_at: Mapped[datetime | None]
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+
+class AppUser(Base):
+    """A person who logs in. A driver's user names its driver, a customer's user its customer."""
+
+    __tablename__ = "app_user"
+    __table_args__ = (
+        CheckConstraint(one_of("role", Role), name="role"),
+        CheckConstraint("(role = 'driver') = (driver_id IS NOT NULL)", name="driver"),
+        CheckConstraint("(role = 'customer') = (customer_id IS NOT NULL)", name="customer"),
+    )
+
+    id: Mapped[int] = mapped_column(Identity(), primary_key=True)
+    company_id: Mapped[int] = mapped_column(ForeignKey("company.id"), index=True)
+    email: Mapped[str] = mapped_column(unique=True)
+    name: Mapped[str]
+    role: Mapped[Role]
+    driver_id: Mapped[int | None] = mapped_column(ForeignKey("driver.id"), unique=True)
+    customer_id: Mapped[int | None] = mapped_column(ForeignKey("customer.id"), index=True)
+    password_hash: Mapped[str]
+    token_epoch: Mapped[int] = mapped_column(server_default="1")
+    mqtt_secret_version: Mapped[int] = mapped_column(server_default="1")
+    disabled_at: Mapped[datetime | None]
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+    company: Mapped[Company] = relationship(lazy="raise")
+
+
+class Vehicle(Base):
+    """A van and its newest position, which only ever moves forward in ``position_time``."""
+
+    __tablename__ = "vehicle"
+    __table_args__ = (UniqueConstraint("company_id", "id"),)
+
+    id: Mapped[int] = mapped_column(Identity(), primary_key=True)
+    company_id: Mapped[int] = mapped_column(ForeignKey("company.id"), index=True)
+    name: Mapped[str]
+    plate: Mapped[str | None]
+    archived_at: Mapped[datetime | None]
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    position_time: Mapped[datetime | None]
+    position_latitude: Mapped[float | None]
+    position_longitude: Mapped[float | None]
+    position_speed_kmh: Mapped[float | None]
+    position_course_deg: Mapped[float | None]
+    position_accuracy_m: Mapped[float | None]
+    smoothed_speed_kmh: Mapped[float | None]
+
+
+class Device(Base):
+    """A GPS unit in a vehicle, or a driver's phone. Its id is its MQTT user name; neither ever changes."""
+
+    __tablename__ = "device"
+    __table_args__ = (
+        CheckConstraint("id ~ '^[a-z0-9]{10}$'", name="id"),
+        CheckConstraint("vehicle_id IS NULL OR driver_id IS NULL", name="one_binding"),
+    )
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    company_id: Mapped[int] = mapped_column(ForeignKey("company.id"), index=True)
+    label: Mapped[str]
+    vehicle_id: Mapped[int | None] = mapped_column(ForeignKey("vehicle.id"), index=True)
+    driver_id: Mapped[int | None] = mapped_column(ForeignKey("driver.id"), index=True)
+    secret_version: Mapped[int] = mapped_column(server_default="1")
+    disabled_at: Mapped[datetime | None]
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+
+class LoadOrder(Base):
+    __tablename__ = "load_order"
+
+    id: Mapped[int] = mapped_column(Identity(), primary_key=True)
+    company_id: Mapped[int] = mapped_column(ForeignKey("company.id"), index=True)
+    reference: Mapped[str]
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+    items: Mapped[list["LoadItem"]] = relationship(
+        back_populates="load_order", order_by="LoadItem.id", cascade="all, delete-orphan"
+    )
+
+
+class LoadItem(Base):
+    __tablename__ = "load_item"
+    __table_args__ = (CheckConstraint("quantity > 0", name="quantity"),)
+
+    id: Mapped[int] = mapped_column(Identity(), primary_key=True)
+    company_id: Mapped[int] = mapped_column(ForeignKey("company.id"))
+    load_order_id: Mapped[int] = mapped_column(ForeignKey("load_order.id", ondelete="CASCADE"), index=True)
+    description: Mapped[str]
+    quantity: Mapped[int]
+    weight_kg: Mapped[float | None]
+    volume_m3: Mapped[float | None]
+
+    load_order: Mapped[LoadOrder] = relationship(back_populates="items")
+
+
+class Delivery(Base):
+    """``checkpoint_*`` is the last location checkpoint: the whole state that the checkpoint policy needs."""
+
+    __tablename__ = "delivery"
+    __table_args__ = (
+        CheckConstraint(one_of("status", Status), name="status"),
+        Index(
+            "ix_delivery_under_way_vehicle",
+            "vehicle_id",
+            postgresql_where=text("status IN ('pickup_in_progress', 'in_transit')"),
+        ),
+        Index(
+            "ix_delivery_under_way_driver",
+            "driver_id",
+            postgresql_where=text("status IN ('pickup_in_progress', 'in_transit')"),
+        ),
+        Index("ix_delivery_company_id_id", "company_id", "id"),
+        Index("ix_delivery_fact_retained", "ended_at", postgresql_where=text("fact_retained")),
+    )
+
+    id: Mapped[int] = mapped_column(Identity(), primary_key=True)
+    company_id: Mapped[int] = mapped_column(ForeignKey("company.id"))
+    reference: Mapped[str]
+    status: Mapped[Status] = mapped_column(server_default=Status.PENDING.value)
+    customer_id: Mapped[int] = mapped_column(ForeignKey("customer.id"), index=True)
+    driver_id: Mapped[int | None] = mapped_column(ForeignKey("driver.id"), index=True)
+    vehicle_id: Mapped[int | None] = mapped_column(ForeignKey("vehicle.id"), index=True)
+    load_order_id: Mapped[int | None] = mapped_column(ForeignKey("load_order.id"), index=True)
+    pickup_address: Mapped[str]
+    pickup_latitude: Mapped[float | None]
+    pickup_longitude: Mapped[float | None]
+    dropoff_address: Mapped[str]
+    dropoff_latitude: Mapped[float | None]
+    dropoff_longitude: Mapped[float | None]
+    window_start: Mapped[datetime | None]
+    window_end: Mapped[datetime | None]
+    version: Mapped[int] = mapped_column(server_default="1")
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    started_at: Mapped[datetime | None]
+    ended_at: Mapped[datetime | None]
+    checkpoint_time: Mapped[datetime | None]
+    checkpoint_latitude: Mapped[float | None]
+    checkpoint_longitude: Mapped[float | None]
+    fact_retained: Mapped[bool] = mapped_column(server_default="false")
+
+    load_order: Mapped[LoadOrder | None] = relationship(lazy="raise")
+
+
+class DeliveryCheckpoint(Base):
+    """The delivery's record. Written under the delivery's lock, so that ids are in commit order."""
+
+    __tablename__ = "delivery_checkpoint"
+    __table_args__ = (
+        CheckConstraint(one_of("kind", CheckpointKind), name="kind"),
+        Index("ix_delivery_checkpoint_delivery_id_id", "delivery_id", "id"),
+    )
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(), primary_key=True)
+    company_id: Mapped[int] = mapped_column(ForeignKey("company.id"))
+    delivery_id: Mapped[int] = mapped_column(ForeignKey("delivery.id"))
+    kind: Mapped[CheckpointKind]
+    status: Mapped[Status]
+    vehicle_id: Mapped[int | None]
+    driver_id: Mapped[int | None]
+    latitude: Mapped[float | None]
+    longitude: Mapped[float | None]
+    speed_kmh: Mapped[float | None]
+    course_deg: Mapped[float | None]
+    accuracy_m: Mapped[float | None]
+    reason: Mapped[str | None]
+    occurred_at: Mapped[datetime] = mapped_column(doc="when it happened, by the clock of who reported it")
+    recorded_at: Mapped[datetime] = mapped_column(doc="when we stored it")
+    actor_user_id: Mapped[int | None]
+    actor_driver_id: Mapped[int | None] = mapped_column(doc="set for a driver's REST calls and phone alike")
+    actor_device_id: Mapped[str | None]
+
+
+class Outbox(Base):
+    """What must reach the broker after a commit, in id order; `broker.relay` publishes and deletes."""
+
+    __tablename__ = "outbox"
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(), primary_key=True)
+    company_id: Mapped[int | None] = mapped_column(ForeignKey("company.id"))
+    kind: Mapped[str] = mapped_column(String(32))
+    payload: Mapped[dict[str, Any]]
+    attempts: Mapped[int] = mapped_column(server_default="0")
+    error: Mapped[str | None]
+    parked_at: Mapped[datetime | None]
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+
+class Quarantine(Base):
+    """A message we could not use, kept whole with its reason."""
+
+    __tablename__ = "quarantine"
+    __table_args__ = (Index("ix_quarantine_company_id_id", "company_id", "id"),)
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(), primary_key=True)
+    company_id: Mapped[int | None] = mapped_column(ForeignKey("company.id"))
+    device_id: Mapped[str | None]
+    topic: Mapped[str]
+    raw: Mapped[bytes]
+    reason: Mapped[str] = mapped_column(String(32))
+    detail: Mapped[str]
+    received_at: Mapped[datetime]
+
+
+class Notification(Base):
+    """A message owed to a person, queued in the transaction of what it tells."""
+
+    __tablename__ = "notification"
+    __table_args__ = (Index("ix_notification_queued", "id", postgresql_where=text("state = 'queued'")),)
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(), primary_key=True)
+    company_id: Mapped[int] = mapped_column(ForeignKey("company.id"))
+    delivery_id: Mapped[int] = mapped_column(ForeignKey("delivery.id"), index=True)
+    checkpoint_id: Mapped[int] = mapped_column(ForeignKey("delivery_checkpoint.id"))
+    recipient: Mapped[str]
+    payload: Mapped[dict[str, Any]]
+    state: Mapped[str] = mapped_column(String(16), server_default="queued")
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    expires_at: Mapped[datetime]

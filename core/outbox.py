@@ -1,0 +1,51 @@
+"""The outbox: what a transaction owes the broker, written with it and published after it.
+
+Kinds and payloads:
+- ``status`` / ``alert``: the fact itself (`core.facts`);
+- ``vehicle_gone`` / ``delivery_gone``: ``{"company": slug, "id": n}``, clears the retained fact;
+- ``company`` / ``device`` / ``operator``: ``{"id": …}``, someone whose access on the broker must be made
+  to match the database as it is when the row is applied (so rows may be applied twice or late).
+"""
+
+import enum
+from typing import Any
+
+import msgspec
+from sqlalchemy import text
+from sqlalchemy.orm import Session
+
+from core.facts import AlertFact, StatusFact
+from core.models import Outbox
+
+CHANNEL = "milepost_outbox"
+
+
+class Kind(enum.StrEnum):
+    STATUS = "status"
+    ALERT = "alert"
+    VEHICLE_GONE = "vehicle_gone"
+    DELIVERY_GONE = "delivery_gone"
+    COMPANY = "company"
+    DEVICE = "device"
+    OPERATOR = "operator"
+
+
+def announce(session: Session, company_id: int, fact: StatusFact | AlertFact) -> None:
+    kind = Kind.STATUS if isinstance(fact, StatusFact) else Kind.ALERT
+    _add(session, kind, company_id, msgspec.to_builtins(fact))
+
+
+def clear_retained(session: Session, kind: Kind, company_id: int, slug: str, fact_id: int) -> None:
+    """Queue the end of a retained fact; ``kind`` is ``VEHICLE_GONE`` or ``DELIVERY_GONE``."""
+    _add(session, kind, company_id, {"company": slug, "id": fact_id})
+
+
+def sync_access(session: Session, kind: Kind, company_id: int, subject: int | str) -> None:
+    """Queue that the broker must learn of a company, device or operator that was made or changed."""
+    _add(session, kind, company_id, {"id": subject})
+
+
+def _add(session: Session, kind: Kind, company_id: int, payload: dict[str, Any]) -> None:
+    session.add(Outbox(company_id=company_id, kind=kind, payload=payload))
+    # Delivered at commit, so the relay never wakes before the row can be seen.
+    session.execute(text(f"NOTIFY {CHANNEL}"))

@@ -1,0 +1,239 @@
+"""Fixes into `position`, the vehicles' newest positions and the deliveries' location checkpoints.
+
+Invariants: one call is one part of one transaction, which the caller commits. Locks are taken on vehicles,
+then on deliveries, each in id order, ``FOR NO KEY UPDATE``, so that two writers never deadlock. A vehicle's
+newest position only moves forward in ``fix_time``.
+"""
+
+import io
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import Any
+
+import msgspec
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from core.database import driver_cursor
+from core.eta import smooth_speed
+from core.facts import PositionFact
+from core.fixes import Fix
+from core.geo import distance_m
+from core.location_checkpoints import UnderWay, under_way, write_location_checkpoints
+from core.models import Vehicle
+
+STAGE_COLUMNS = (
+    "vehicle_id, fix_time, latitude, longitude, received_at, altitude_m, speed_kmh, course_deg,"
+    " accuracy_m, battery_percent, ignition, odometer_m, suspect, device_id, attributes"
+)
+MAKE_STAGE = (
+    "CREATE TEMPORARY TABLE IF NOT EXISTS stage (LIKE position) ON COMMIT DELETE ROWS;"
+    " SET LOCAL client_min_messages = warning"
+)
+INSERT = (
+    f"INSERT INTO position ({STAGE_COLUMNS}) SELECT {STAGE_COLUMNS} FROM stage"  # noqa: S608  # our constants
+    " ORDER BY vehicle_id, fix_time, latitude, longitude"
+    " ON CONFLICT DO NOTHING RETURNING vehicle_id, fix_time, latitude, longitude"
+)
+READ_VEHICLES = """
+SELECT v.id, c.slug, v.position_time, v.position_latitude, v.position_longitude, v.position_speed_kmh,
+       v.position_course_deg, v.position_accuracy_m, v.smoothed_speed_kmh
+FROM vehicle v JOIN company c ON c.id = v.company_id
+WHERE v.id = ANY(%s) ORDER BY v.id
+"""
+LOCK_VEHICLES = READ_VEHICLES + " FOR NO KEY UPDATE OF v"
+MOVE_VEHICLES = """
+UPDATE vehicle v SET position_time = n.fix_time, position_latitude = n.latitude,
+       position_longitude = n.longitude, position_speed_kmh = n.speed_kmh,
+       position_course_deg = n.course_deg, position_accuracy_m = n.accuracy_m,
+       smoothed_speed_kmh = n.smoothed_speed_kmh
+FROM unnest(%s::int[], %s::timestamptz[], %s::float8[], %s::float8[], %s::float8[], %s::float8[],
+            %s::float8[], %s::float8[])
+     AS n(id, fix_time, latitude, longitude, speed_kmh, course_deg, accuracy_m, smoothed_speed_kmh)
+WHERE v.id = n.id
+"""
+
+Key = tuple[int, datetime, float, float]
+
+
+class Sighting(msgspec.Struct, frozen=True, gc=False):
+    """One fix of one vehicle, and the device it came from (None: REST)."""
+
+    vehicle_id: int
+    fix: Fix
+    device_id: str | None = None
+
+    @property
+    def key(self) -> Key:
+        return self.vehicle_id, self.fix.fix_time, self.fix.latitude, self.fix.longitude
+
+
+class Stored(msgspec.Struct, frozen=True):
+    """``fresh[i]`` tells whether sighting i became a row (False: it was there already)."""
+
+    fresh: list[bool]
+    facts: list[PositionFact]
+
+
+class Newest(msgspec.Struct):
+    """A vehicle's newest position, as locked."""
+
+    vehicle_id: int
+    company: str
+    fix_time: datetime | None
+    latitude: float | None
+    longitude: float | None
+    speed_kmh: float | None
+    course_deg: float | None
+    accuracy_m: float | None
+    smoothed_speed_kmh: float | None
+
+
+def store(session: Session, sightings: Sequence[Sighting], now: datetime) -> Stored:
+    """Store fixes of vehicles that exist. Facts are to be published once the caller has committed."""
+    if not sightings:
+        return Stored([], [])
+    unique = {sighting.key: sighting for sighting in sightings}
+    with driver_cursor(session.connection()) as cursor:
+        _copy_to_stage(cursor, unique.values(), now)
+        newest = _read_vehicles(cursor, LOCK_VEHICLES, {sighting.vehicle_id for sighting in sightings})
+        fresh_keys = _insert(cursor)
+        by_vehicle = _by_vehicle(unique[key] for key in sorted(fresh_keys))
+        moved = _move_forward(cursor, newest, by_vehicle)
+    deliveries = under_way(session, newest, lock=True)
+    write_location_checkpoints(session, deliveries, by_vehicle, now)
+    fresh = _mark_fresh(sightings, fresh_keys)
+    repeated = {s.vehicle_id for s, is_fresh in zip(sightings, fresh, strict=True) if not is_fresh}
+    return Stored(fresh, _facts(newest, moved | repeated, deliveries))
+
+
+def newest_facts(session: Session, part: int, parts: int) -> list[PositionFact]:
+    """The facts as they stand, for publishing again what a broker forgot: of the vehicles in one part.
+
+    ``id % parts == part``, so that workers share the fleet; archived vehicles are gone.
+    """
+    vehicle_ids = session.scalars(
+        select(Vehicle.id).where(
+            Vehicle.id % parts == part, Vehicle.position_time.is_not(None), Vehicle.archived_at.is_(None)
+        )
+    ).all()
+    with driver_cursor(session.connection()) as cursor:
+        newest = _read_vehicles(cursor, READ_VEHICLES, vehicle_ids)
+    return _facts(newest, set(newest), under_way(session, newest))
+
+
+def _read_vehicles(cursor: Any, query: str, vehicle_ids: Iterable[int]) -> dict[int, Newest]:
+    cursor.execute(query, (list(vehicle_ids),))
+    return {row[0]: Newest(*row) for row in cursor.fetchall()}
+
+
+def _copy_to_stage(cursor: Any, sightings: Iterable[Sighting], now: datetime) -> None:
+    cursor.execute(MAKE_STAGE)
+    received_at = now.isoformat()
+    rows = io.StringIO("".join([_copy_line(sighting, received_at) for sighting in sightings]))
+    cursor.copy_expert(f"COPY stage ({STAGE_COLUMNS}) FROM STDIN", rows)
+
+
+def _copy_line(sighting: Sighting, received_at: str) -> str:
+    """One row of COPY's text format: tab-separated, ``\\N`` for NULL."""
+    fix = sighting.fix
+    attributes = "\\N"
+    if fix.attributes:
+        attributes = msgspec.json.encode(fix.attributes).decode().replace("\\", "\\\\")
+    return (
+        f"{sighting.vehicle_id}\t{fix.fix_time}\t{fix.latitude}\t{fix.longitude}\t{received_at}\t"
+        f"{_field(fix.altitude_m)}\t{_field(fix.speed_kmh)}\t{_field(fix.course_deg)}\t"
+        f"{_field(fix.accuracy_m)}\t{_field(fix.battery_percent)}\t{_field(fix.ignition)}\t"
+        f"{_field(fix.odometer_m)}\t{fix.is_suspect}\t{_field(sighting.device_id)}\t{attributes}\n"
+    )
+
+
+def _field(value: object) -> object:
+    return "\\N" if value is None else value
+
+
+def _insert(cursor: Any) -> set[Key]:
+    cursor.execute(INSERT)
+    return set(cursor.fetchall())
+
+
+def _by_vehicle(sightings: Iterable[Sighting]) -> dict[int, list[Fix]]:
+    """Fresh, believable fixes of each vehicle; given in key order, so each list is in ``fix_time`` order."""
+    fixes: dict[int, list[Fix]] = defaultdict(list)
+    for sighting in sightings:
+        if not sighting.fix.is_suspect:
+            fixes[sighting.vehicle_id].append(sighting.fix)
+    return fixes
+
+
+def _move_forward(cursor: Any, newest: dict[int, Newest], fixes: dict[int, list[Fix]]) -> set[int]:
+    """Advance the vehicles whose last fresh fix is newer; returns their ids."""
+    moved = []
+    for vehicle_id, vehicle_fixes in fixes.items():
+        vehicle = newest[vehicle_id]
+        if vehicle.fix_time is None or vehicle_fixes[-1].fix_time > vehicle.fix_time:
+            _advance(vehicle, vehicle_fixes[-1])
+            moved.append(vehicle)
+    if moved:
+        rows = [msgspec.structs.astuple(vehicle) for vehicle in moved]
+        ids, _companies, *columns = (list(column) for column in zip(*rows, strict=True))
+        cursor.execute(MOVE_VEHICLES, (ids, *columns))
+    return {vehicle.vehicle_id for vehicle in moved}
+
+
+def _advance(vehicle: Newest, fix: Fix) -> None:
+    seconds = (fix.fix_time - vehicle.fix_time).total_seconds() if vehicle.fix_time else 0.0
+    speed_kmh = fix.speed_kmh
+    if speed_kmh is None and vehicle.latitude is not None and vehicle.longitude is not None and seconds > 0:
+        metres = distance_m(vehicle.latitude, vehicle.longitude, fix.latitude, fix.longitude)
+        speed_kmh = metres / seconds * 3.6
+    if speed_kmh is not None:
+        vehicle.smoothed_speed_kmh = round(smooth_speed(vehicle.smoothed_speed_kmh, speed_kmh, seconds), 1)
+    vehicle.fix_time = fix.fix_time
+    vehicle.latitude = fix.latitude
+    vehicle.longitude = fix.longitude
+    vehicle.speed_kmh = fix.speed_kmh
+    vehicle.course_deg = fix.course_deg
+    vehicle.accuracy_m = fix.accuracy_m
+
+
+def _mark_fresh(sightings: Sequence[Sighting], fresh_keys: set[Key]) -> list[bool]:
+    """A key that stands twice in one call is fresh once."""
+    left = set(fresh_keys)
+    fresh = []
+    for sighting in sightings:
+        key = sighting.key
+        fresh.append(key in left)
+        left.discard(key)
+    return fresh
+
+
+def _facts(
+    newest: dict[int, Newest], vehicle_ids: set[int], deliveries: list[UnderWay]
+) -> list[PositionFact]:
+    on_vehicle: dict[int, list[int]] = defaultdict(list)
+    for delivery in deliveries:
+        on_vehicle[delivery.vehicle_id].append(delivery.delivery_id)
+    return [
+        _fact(newest[vehicle_id], tuple(on_vehicle[vehicle_id]))
+        for vehicle_id in sorted(vehicle_ids)
+        if newest[vehicle_id].fix_time is not None
+    ]
+
+
+def _fact(vehicle: Newest, deliveries: tuple[int, ...]) -> PositionFact:
+    if vehicle.fix_time is None or vehicle.latitude is None or vehicle.longitude is None:
+        raise ValueError(f"vehicle {vehicle.vehicle_id} has no position")
+    return PositionFact(
+        company=vehicle.company,
+        vehicle=vehicle.vehicle_id,
+        fix_time=vehicle.fix_time,
+        latitude=vehicle.latitude,
+        longitude=vehicle.longitude,
+        speed_kmh=vehicle.speed_kmh,
+        course_deg=vehicle.course_deg,
+        accuracy_m=vehicle.accuracy_m,
+        smoothed_speed_kmh=vehicle.smoothed_speed_kmh,
+        deliveries=deliveries,
+    )

@@ -1,0 +1,53 @@
+"""The database's structure: Alembic's migrations, and the months of `position`."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config
+from alembic.script import ScriptDirectory
+from sqlalchemy import create_engine, text
+from sqlalchemy.orm import Session
+
+from core import partitions
+from core.database import connect_arguments
+
+_LOCK = 0x6D6D6967  # "mmig": two migrators at once take turns
+
+
+def migrate(database_url: str) -> None:
+    """Bring the database to the newest revision and make the months around now. Safe to run at any time."""
+    arguments = connect_arguments("migrate")
+    # A migration may wait for a lock or rewrite a table for longer than any request may.
+    arguments["options"] = "-c timezone=UTC"
+    engine = create_engine(database_url, connect_args=arguments)
+    try:
+        with engine.connect() as guard:
+            guard.execute(text("SELECT pg_advisory_lock(:key)"), {"key": _LOCK})
+            guard.commit()
+            command.upgrade(alembic_config(database_url), "head")
+            with Session(engine) as session:
+                partitions.ensure(session, datetime.now(UTC))
+                session.commit()
+            guard.execute(text("SELECT pg_advisory_unlock(:key)"), {"key": _LOCK})
+            guard.commit()
+    finally:
+        engine.dispose()
+
+
+def alembic_config(database_url: str) -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    config.attributes["database_url"] = database_url
+    return config
+
+
+def newest_revision() -> str | None:
+    """The revision this code was written for."""
+    return ScriptDirectory.from_config(alembic_config("")).get_current_head()
+
+
+def present_revision(session: Session) -> str | None:
+    """The revision the database is at. Raises `ProgrammingError` when it was never migrated."""
+    revision: str | None = session.scalar(text("SELECT version_num FROM alembic_version"))
+    return revision

@@ -1,0 +1,140 @@
+"""Where a delivery is: a driver's report over REST, and what its people may see of the van."""
+
+from datetime import datetime
+
+import msgspec
+from sqlalchemy import Row, select
+from sqlalchemy.orm import Session
+
+from core.actors import Actor, visible_deliveries
+from core.errors import Conflict, Forbidden, InvalidValue, NotFound
+from core.eta import eta
+from core.facts import PositionFact
+from core.fixes import RANGES, Fix, position_problem, range_problem, time_problem
+from core.lifecycle import UNDER_WAY
+from core.models import Delivery, Role, Status, Vehicle
+from core.positions import Sighting, store
+from core.scoping import MAXIMUM_ID
+
+
+class VehiclePosition(msgspec.Struct, frozen=True):
+    """The newest position of a van: degrees, km/h, metres."""
+
+    fix_time: datetime
+    latitude: float
+    longitude: float
+    speed_kmh: float | None
+    course_deg: float | None
+    accuracy_m: float | None
+
+
+class Whereabouts(msgspec.Struct, frozen=True):
+    """What a watcher of a delivery sees. Both are None unless it is under way and its van was heard since."""
+
+    position: VehiclePosition | None = None
+    eta: datetime | None = None
+
+
+class Reported(msgspec.Struct, frozen=True):
+    """``facts`` are to be published once the caller has committed; ``is_fresh`` is False for a repetition."""
+
+    is_fresh: bool
+    facts: list[PositionFact]
+    eta: datetime | None
+
+
+Dropoff = tuple[float, float] | None
+NOWHERE = Whereabouts()
+
+
+def report(session: Session, actor: Actor, delivery_id: int, fix: Fix, now: datetime) -> Reported:
+    """Store a fix for the delivery's vehicle, as a device's would be.
+
+    Raises `NotFound`, `Forbidden`, `InvalidValue`, and `Conflict` unless a vehicle is under way with it.
+    """
+    target = _target(session, actor, delivery_id)
+    if actor.role not in {Role.MANAGER, Role.DRIVER}:
+        raise Forbidden("Only the delivery's driver or a manager reports its location.")
+    _require_usable(fix, now)
+    if target.vehicle_id is None:
+        raise Conflict("The delivery has no vehicle.", current=target.status.value)
+    if target.status not in UNDER_WAY:
+        raise Conflict(f"A delivery that is {target.status} is not under way.", current=target.status.value)
+    stored = store(session, [Sighting(target.vehicle_id, fix)], now)
+    return Reported(stored.fresh[0], stored.facts, _eta_after(session, target, stored.facts))
+
+
+def _target(
+    session: Session, actor: Actor, delivery_id: int
+) -> Row[int | None, Status, float | None, float | None]:
+    query = select(
+        Delivery.vehicle_id, Delivery.status, Delivery.dropoff_latitude, Delivery.dropoff_longitude
+    ).where(Delivery.id == delivery_id, visible_deliveries(actor))
+    target = session.execute(query).one_or_none() if 0 < delivery_id <= MAXIMUM_ID else None
+    if target is None:
+        raise NotFound("delivery")
+    return target
+
+
+def _require_usable(fix: Fix, now: datetime) -> None:
+    if problem := position_problem(fix.latitude, fix.longitude):
+        raise InvalidValue(problem.partition(" ")[0], problem)
+    if problem := time_problem(fix.fix_time, now):
+        raise InvalidValue("fix_time", problem)
+    for name, low, high in RANGES:
+        value = getattr(fix, name)
+        if value is not None and (problem := range_problem(name, value, low, high)):
+            raise InvalidValue(name, problem)
+
+
+def _eta_after(
+    session: Session, target: Row[int | None, Status, float | None, float | None], facts: list[PositionFact]
+) -> datetime | None:
+    """From the fact just made, without a query; an older fix changed nothing, so ask what stands."""
+    dropoff = _dropoff(target.dropoff_latitude, target.dropoff_longitude)
+    if facts:
+        fact = facts[0]
+        return eta(fact.fix_time, fact.latitude, fact.longitude, fact.smoothed_speed_kmh, dropoff)
+    vehicle = session.get(Vehicle, target.vehicle_id)
+    return _eta(vehicle, dropoff) if vehicle else None
+
+
+def whereabouts(session: Session, delivery: Delivery) -> Whereabouts:
+    """Only while under way, and only what was heard since it started: earlier stops are other people's."""
+    if delivery.vehicle_id is None or delivery.started_at is None or delivery.status not in UNDER_WAY:
+        return NOWHERE
+    vehicle = session.get_one(Vehicle, delivery.vehicle_id, populate_existing=True)
+    position = _position(vehicle)
+    if position is None or position.fix_time < delivery.started_at:
+        return NOWHERE
+    return Whereabouts(
+        position, _eta(vehicle, _dropoff(delivery.dropoff_latitude, delivery.dropoff_longitude))
+    )
+
+
+def _position(vehicle: Vehicle) -> VehiclePosition | None:
+    if (
+        vehicle.position_time is None
+        or vehicle.position_latitude is None
+        or vehicle.position_longitude is None
+    ):
+        return None
+    return VehiclePosition(
+        vehicle.position_time,
+        vehicle.position_latitude,
+        vehicle.position_longitude,
+        vehicle.position_speed_kmh,
+        vehicle.position_course_deg,
+        vehicle.position_accuracy_m,
+    )
+
+
+def _eta(vehicle: Vehicle, dropoff: Dropoff) -> datetime | None:
+    position = _position(vehicle)
+    if position is None:
+        return None
+    return eta(position.fix_time, position.latitude, position.longitude, vehicle.smoothed_speed_kmh, dropoff)
+
+
+def _dropoff(latitude: float | None, longitude: float | None) -> Dropoff:
+    return None if latitude is None or longitude is None else (latitude, longitude)

@@ -1,0 +1,143 @@
+"""JSON from strangers, read without trust: whatever is wrong becomes a `Refused` with its reason."""
+
+from typing import Any
+
+import msgspec
+
+from core.fixes import Rejection
+
+MAXIMUM_ATTRIBUTES = 64
+MAXIMUM_ATTRIBUTES_BYTES = 8 * 1024
+MAXIMUM_DEPTH = 8
+MAXIMUM_ID_LENGTH = 64
+
+_decoder = msgspec.json.Decoder()
+_array_decoder = msgspec.json.Decoder(list[msgspec.Raw])
+
+
+class Refused(Exception):
+    """Why an input cannot be used: ``reason`` is one stable word, ``detail`` names the field and the fix."""
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(detail)
+        self.reason = reason
+        self.detail = detail
+
+    def rejection(self, raw: bytes | None = None, message_id: str | None = None) -> Rejection:
+        return Rejection(reason=self.reason, detail=self.detail, raw=raw, message_id=message_id)
+
+
+def read_object(payload: bytes) -> dict[str, Any]:
+    """The payload as one JSON object. Raises `Refused`."""
+    value = _decode(_decoder, payload)
+    if type(value) is not dict:
+        raise Refused("bad_type", "the message must be a JSON object")
+    if b"\\u0000" in payload:
+        _refuse_nul(value)
+    return value
+
+
+def read_items(payload: bytes, maximum: int) -> list[bytes]:
+    """The items of a JSON array, each as its own bytes. Raises `Refused`."""
+    items = _decode(_array_decoder, payload)
+    if not items:
+        raise Refused("bad_type", "the array is empty")
+    if len(items) > maximum:
+        raise Refused("too_large", f"the array has {len(items)} items; {maximum} at most")
+    return [bytes(item) for item in items]
+
+
+def is_array(payload: bytes) -> bool:
+    return payload.lstrip()[:1] == b"["
+
+
+def _decode(decoder: Any, payload: bytes) -> Any:
+    try:
+        return decoder.decode(payload)
+    except msgspec.ValidationError as error:
+        raise Refused("bad_json", f"a value cannot be read: {error}") from None
+    except UnicodeDecodeError:
+        raise Refused("bad_json", "the message is not valid UTF-8") from None
+    except RecursionError:
+        raise Refused("too_large", "the JSON is nested too deep") from None
+    except msgspec.DecodeError as error:
+        raise Refused("bad_json", f"the message is not JSON: {error}") from None
+
+
+def number(fields: dict[str, Any], name: str) -> float | None:
+    """Take a number out of ``fields``; None when absent or null. A bool or a string is not a number."""
+    value = fields.pop(name, None)
+    if value is None or type(value) is float:
+        return value
+    if type(value) is int:
+        try:
+            return float(value)
+        except OverflowError:
+            raise Refused("out_of_range", f"{name} is too large") from None
+    raise Refused("bad_type", f"{name} must be a number, not {json_type(value)}")
+
+
+def required_number(fields: dict[str, Any], name: str) -> float:
+    value = number(fields, name)
+    if value is None:
+        raise Refused("missing_field", f"{name} is missing: a number is needed")
+    return value
+
+
+def flag(fields: dict[str, Any], name: str) -> bool | None:
+    value = fields.pop(name, None)
+    if value is None or type(value) is bool:
+        return value
+    raise Refused("bad_type", f"{name} must be true or false, not {json_type(value)}")
+
+
+def message_id(fields: dict[str, Any]) -> str | None:
+    """The sender's own id of the message, echoed in the reply."""
+    value = fields.pop("id", None)
+    if value is None:
+        return None
+    if type(value) not in {str, int} or len(str(value)) > MAXIMUM_ID_LENGTH:
+        raise Refused(
+            "bad_type", f"id must be a string or an integer of at most {MAXIMUM_ID_LENGTH} characters"
+        )
+    return str(value)
+
+
+def attributes(fields: dict[str, Any]) -> dict[str, Any] | None:
+    """What the decoder did not know: kept, within bounds that one message cannot abuse."""
+    if not fields:
+        return None
+    if len(fields) > MAXIMUM_ATTRIBUTES:
+        raise Refused("too_large", f"{len(fields)} unknown keys; {MAXIMUM_ATTRIBUTES} at most")
+    if _depth_exceeds(fields, MAXIMUM_DEPTH):
+        raise Refused("too_large", f"unknown keys are nested deeper than {MAXIMUM_DEPTH}")
+    if len(msgspec.json.encode(fields)) > MAXIMUM_ATTRIBUTES_BYTES:
+        raise Refused("too_large", f"unknown keys take more than {MAXIMUM_ATTRIBUTES_BYTES} bytes")
+    return fields
+
+
+def json_type(value: object) -> str:
+    """The JSON name of a value's type, for messages."""
+    names = {bool: "a boolean", str: "a string", list: "an array", dict: "an object", type(None): "null"}
+    return names.get(type(value), "a number")
+
+
+def _depth_exceeds(value: Any, limit: int) -> bool:
+    if isinstance(value, dict):
+        value = list(value.values())
+    if not isinstance(value, list):
+        return False
+    return limit == 0 or any(_depth_exceeds(item, limit - 1) for item in value)
+
+
+def _refuse_nul(value: Any) -> None:
+    """PostgreSQL stores no NUL in text. Iterative: the decoder allows deeper nesting than recursion here."""
+    pending = [value]
+    while pending:
+        item = pending.pop()
+        if isinstance(item, str) and "\0" in item:
+            raise Refused("bad_text", "a string holds a NUL character")
+        if isinstance(item, dict):
+            pending += [*item.keys(), *item.values()]
+        elif isinstance(item, list):
+            pending += item

@@ -1,0 +1,64 @@
+"""A driver's request from a phone, ``up/{shard}/{device}/status``: to change a delivery's status.
+
+``{"delivery": id, "status": word, "reason"?, "occurred_at"? (as fix_time), "id"?}``; unknown keys ignored.
+"""
+
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+from core.deliveries import StatusRequest
+from core.fixes import Rejection
+from core.models import Status
+from formats import json_input
+from formats.json_input import Refused
+from formats.times import instant
+
+MAXIMUM_REASON = 500
+
+
+class StatusMessage(msgspec.Struct, frozen=True):
+    delivery_id: int
+    request: StatusRequest
+    message_id: str | None
+
+
+def decode(payload: bytes) -> StatusMessage | Rejection:
+    message_id = None
+    try:
+        fields = json_input.read_object(payload)
+        message_id = json_input.message_id(fields)
+        request = StatusRequest(
+            status=_status(fields.get("status")),
+            reason=_reason(fields.get("reason")),
+            occurred_at=_occurred_at(fields.get("occurred_at")),
+        )
+        return StatusMessage(_delivery(fields.get("delivery")), request, message_id)
+    except Refused as refused:
+        return refused.rejection(message_id=message_id)
+
+
+def _occurred_at(value: Any) -> datetime | None:
+    return None if value is None else instant(value, "occurred_at")
+
+
+def _delivery(value: Any) -> int:
+    if type(value) is not int:
+        raise Refused("bad_type", "delivery must be a delivery's id, an integer")
+    return value
+
+
+def _status(value: Any) -> Status:
+    try:
+        return Status(value)
+    except ValueError:
+        raise Refused("bad_status", f"status must be one of {', '.join(Status)}") from None
+
+
+def _reason(value: Any) -> str | None:
+    if value is not None and type(value) is not str:
+        raise Refused("bad_type", f"reason must be a string, not {json_input.json_type(value)}")
+    if value is not None and len(value) > MAXIMUM_REASON:
+        raise Refused("too_large", f"reason has more than {MAXIMUM_REASON} characters")
+    return value

@@ -1,0 +1,53 @@
+"""A driver's request from a phone."""
+
+import json
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from core.fixes import Rejection
+from core.models import Status
+from formats.status import StatusMessage, decode
+
+GOOD: dict[str, Any] = {"delivery": 42, "status": "failed", "reason": "nobody home", "id": "r1"}
+
+
+def test_a_request_is_read() -> None:
+    message = decode(json.dumps(GOOD | {"occurred_at": "2026-02-28T23:59:59+01:00"}).encode())
+    assert isinstance(message, StatusMessage)
+    assert (message.delivery_id, message.message_id) == (42, "r1")
+    assert message.request.status is Status.FAILED
+    assert message.request.reason == "nobody home"
+    assert message.request.occurred_at == datetime(2026, 2, 28, 22, 59, 59, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"delivery": "42"}, "bad_type"),
+        ({"delivery": True}, "bad_type"),
+        ({"delivery": None}, "bad_type"),
+        ({"status": "teleported"}, "bad_status"),
+        ({"status": ["failed"]}, "bad_status"),
+        ({"reason": 7}, "bad_type"),
+        ({"reason": "x" * 501}, "too_large"),
+        ({"reason": "a\0"}, "bad_text"),
+        ({"occurred_at": "noon"}, "bad_time"),
+        ({"occurred_at": 0}, None),
+    ],
+)
+def test_what_is_wrong_is_said(changes: dict[str, Any], reason: str | None) -> None:
+    message = decode(json.dumps(GOOD | changes).encode())
+    if reason is None:
+        assert isinstance(message, StatusMessage)
+    else:
+        assert isinstance(message, Rejection)
+        assert message.reason == reason
+
+
+@given(st.binary(max_size=300))
+def test_nothing_raises(payload: bytes) -> None:
+    assert isinstance(decode(payload), StatusMessage | Rejection)
