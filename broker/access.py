@@ -1,0 +1,185 @@
+"""Who may do what on the broker: roles as data, and the users that a database state calls for.
+
+Mosquitto's dynamic-security answers by the first entry that matches, highest priority first. Where none
+matches it only defers to ``acl_file``, which grants every SUBSCRIBE; so every role ends with a denial of all
+subscribing. What a device publishes and receives is left to ``acl_file``; all other roles deny the rest.
+"""
+
+import enum
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from sqlalchemy import Row, select
+from sqlalchemy.orm import Session
+
+from broker import topics
+from core.identities import (
+    API_SLOTS,
+    PROVISIONER_USER,
+    RELAY_USER,
+    SHARDS,
+    api_user,
+    ingest_user,
+    operator_user,
+    shard_of,
+)
+from core.models import AppUser, Company, Device
+from core.models import Role as PersonRole
+
+CONTROL = "$CONTROL/dynamic-security/v1"
+CONTROL_RESPONSE = f"{CONTROL}/response"
+MQTT_PEOPLE = (PersonRole.OPERATOR, PersonRole.MANAGER)
+LAST = -1
+
+
+class AclType(enum.StrEnum):
+    """The plugin's words: it ignores any other silently."""
+
+    SEND = "publishClientSend"
+    RECEIVE = "publishClientReceive"
+    SUBSCRIBE = "subscribePattern"
+    SUBSCRIBE_EXACTLY = "subscribeLiteral"
+
+
+@dataclass(frozen=True, order=True)
+class Acl:
+    acltype: str
+    topic: str
+    allow: bool = True
+    priority: int = 0
+
+
+@dataclass(frozen=True)
+class Role:
+    name: str
+    acls: frozenset[Acl]
+
+
+@dataclass(frozen=True)
+class User:
+    """Someone who may connect. ``version`` is that of the secret (`core.identities.mqtt_secret`)."""
+
+    name: str
+    role: str
+    version: int = 1
+    disabled: bool = False
+
+
+def device_role_name(shard: str) -> str:
+    return f"device-{shard}"
+
+
+def company_role_name(slug: str) -> str:
+    return f"company-{slug}"
+
+
+def company_role(slug: str) -> Role:
+    """An operator's: every fact of the own company, and no other's."""
+    return _closed(company_role_name(slug), *_reads(topics.company_filter(slug)))
+
+
+def _closed(name: str, *grants: Acl) -> Role:
+    denials = (
+        Acl(acltype, "#", allow=False, priority=LAST)
+        for acltype in (AclType.SUBSCRIBE, AclType.SEND, AclType.RECEIVE)
+    )
+    return Role(name, frozenset((*grants, *denials)))
+
+
+def _reads(filter: str) -> tuple[Acl, Acl]:
+    return Acl(AclType.SUBSCRIBE, filter), Acl(AclType.RECEIVE, filter)
+
+
+def _writes(*filters: str) -> tuple[Acl, ...]:
+    return tuple(Acl(AclType.SEND, filter) for filter in filters)
+
+
+def _device_role(shard: str) -> Role:
+    """Refuses the other shards; what ``acl_file`` grants a device, a denial of all the rest would cut."""
+    others = (Acl(AclType.SEND, f"up/{other}/#", allow=False) for other in SHARDS if other != shard)
+    return Role(
+        device_role_name(shard),
+        frozenset(
+            (
+                *others,
+                Acl(AclType.SUBSCRIBE, "down/+/#"),
+                Acl(AclType.SUBSCRIBE, "#", allow=False, priority=LAST),
+            )
+        ),
+    )
+
+
+def _ingest_role(shard: str) -> Role:
+    return _closed(
+        ingest_user(shard),
+        Acl(AclType.SUBSCRIBE_EXACTLY, topics.shard_filter(shard)),
+        Acl(AclType.RECEIVE, topics.shard_filter(shard)),
+        *_writes(topics.ALL_FACTS, topics.ALL_DOWN),
+    )
+
+
+SERVICE_ROLES: tuple[Role, ...] = (
+    *map(_device_role, SHARDS),
+    *map(_ingest_role, SHARDS),
+    _closed("api", *_reads(topics.ALL_FACTS), *_writes(topics.ALL_FACTS)),
+    _closed("relay", *_writes(topics.ALL_FACTS, topics.ALL_DOWN)),
+    _closed("provisioner", *_reads(CONTROL_RESPONSE), *_writes(CONTROL)),
+)
+
+SERVICE_USERS: tuple[User, ...] = (
+    *(User(ingest_user(shard), ingest_user(shard)) for shard in SHARDS),
+    *(User(api_user(slot), "api") for slot in range(API_SLOTS)),
+    User(RELAY_USER, "relay"),
+    User(PROVISIONER_USER, "provisioner"),
+)
+
+
+def roles(session: Session) -> Iterator[Role]:
+    """Every role that must exist: ours, and one a company."""
+    yield from SERVICE_ROLES
+    for slug in session.scalars(select(Company.slug).order_by(Company.id)):
+        yield company_role(slug)
+
+
+def users(session: Session) -> Iterator[User]:
+    """Every user that must exist, streamed: our services, all devices, all operators and managers."""
+    yield from SERVICE_USERS
+    for device in session.execute(_DEVICES, execution_options={"yield_per": 1000}):
+        yield _device_user(device)
+    for person in session.execute(_PEOPLE, execution_options={"yield_per": 1000}):
+        yield _person_user(person)
+
+
+def device_user(session: Session, device_id: str) -> User | None:
+    """The user that a device is now, or ``None`` when there is no such device."""
+    row = session.execute(_DEVICES.where(Device.id == device_id)).one_or_none()
+    return _device_user(row) if row else None
+
+
+def person_user(session: Session, user_id: int) -> User | None:
+    """The user that a person is now, or ``None`` for one who has no MQTT login."""
+    row = session.execute(_PEOPLE.where(AppUser.id == user_id)).one_or_none()
+    return _person_user(row) if row else None
+
+
+def company_slug(session: Session, company_id: int) -> str | None:
+    return session.scalar(select(Company.slug).where(Company.id == company_id))
+
+
+_DEVICES = select(Device.id, Device.secret_version, Device.disabled_at.is_not(None)).order_by(Device.id)
+_PEOPLE = (
+    select(AppUser.id, AppUser.mqtt_secret_version, AppUser.disabled_at.is_not(None), Company.slug)
+    .join(Company, Company.id == AppUser.company_id)
+    .where(AppUser.role.in_(MQTT_PEOPLE))
+    .order_by(AppUser.id)
+)
+
+
+def _device_user(row: Row[str, int, bool]) -> User:
+    name, version, disabled = row
+    return User(name, device_role_name(shard_of(name)), version, disabled)
+
+
+def _person_user(row: Row[int, int, bool, str]) -> User:
+    user_id, version, disabled, slug = row
+    return User(operator_user(user_id), company_role_name(slug), version, disabled)

@@ -1,0 +1,107 @@
+"""Request and response with Mosquitto's dynamic-security plugin, over ``$CONTROL``."""
+
+import json
+from collections.abc import Iterator
+from itertools import count
+from types import TracebackType
+from typing import Any, Self
+
+from broker import access
+from broker.access import Acl, Role
+from broker.connection import Login
+from broker.link import BrokerAway, Link
+
+Command = dict[str, Any]
+Answer = dict[str, Any]
+PAGE = 500
+ALREADY_SO = {
+    "createClient": "Client already exists",
+    "createRole": "Role already exists",
+    "deleteClient": "Client not found",
+    "deleteRole": "Role not found",
+}
+
+
+class ControlError(Exception):
+    """The plugin refused a command, or did not do what it was told."""
+
+
+class Control:
+    """A connection as the ``provisioner`` user: a context manager. Raises `BrokerAway` and `ControlError`."""
+
+    def __init__(self, to: Login) -> None:
+        self._link = Link(to)
+        self._numbers = count(1)
+
+    def __enter__(self) -> Self:
+        self._link.__enter__()
+        try:
+            self._link.subscribe(access.CONTROL_RESPONSE)
+        except BrokerAway:
+            self._link.close()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._link.close()
+
+    def ask(self, *commands: Command) -> list[Answer]:
+        """Send commands in one message; gives one answer each, refusals included (``"error"``)."""
+        number = str(next(self._numbers))
+        request = {"commands": [{**command, "correlationData": number} for command in commands]}
+        sent = self._link.publish(access.CONTROL, json.dumps(request).encode(), retain=False)
+        if self._link.answers([sent])[0].is_failure:
+            raise ControlError("the broker does not let the provisioner user change access control")
+        while True:
+            answers: list[Answer] = json.loads(self._link.receive())["responses"]
+            # An answer that was given up on earlier may still arrive.
+            if answers and answers[0].get("correlationData") == number:
+                return answers
+
+    def change(self, *commands: Command) -> None:
+        """Send commands; what is so already is fine, any other refusal raises `ControlError`."""
+        for answer in self.ask(*commands):
+            command, error = answer["command"], answer.get("error")
+            if error and error != ALREADY_SO.get(command):
+                raise ControlError(f"{command}: {error}")
+
+    def role(self, name: str) -> Role | None:
+        answer = self.ask({"command": "getRole", "rolename": name})[0]
+        return _read_role(answer["data"]["role"]) if "data" in answer else None
+
+    def user(self, name: str) -> Answer | None:
+        answer = self.ask({"command": "getClient", "username": name})[0]
+        found: Answer | None = answer["data"]["client"] if "data" in answer else None
+        return found
+
+    def all_roles(self) -> Iterator[Role]:
+        return map(_read_role, self._pages("listRoles", "roles"))
+
+    def all_users(self) -> Iterator[Answer]:
+        return self._pages("listClients", "clients")
+
+    def _pages(self, command: str, key: str) -> Iterator[Answer]:
+        offset = 0
+        while True:
+            request = {"command": command, "verbose": True, "count": PAGE, "offset": offset}
+            answer = self.ask(request)[0]
+            if "data" not in answer:
+                raise ControlError(f"{command}: {answer.get('error')}")
+            page = answer["data"][key]
+            yield from page
+            offset += len(page)
+            if not page or offset >= answer["data"]["totalCount"]:
+                return
+
+    def default_access(self) -> dict[str, bool]:
+        answer = self.ask({"command": "getDefaultACLAccess"})[0]
+        return {default["acltype"]: default["allow"] for default in answer["data"]["acls"]}
+
+
+def _read_role(document: Answer) -> Role:
+    acls = (
+        Acl(acl["acltype"], acl["topic"], acl["allow"], acl.get("priority", 0)) for acl in document["acls"]
+    )
+    return Role(document["rolename"], frozenset(acls))

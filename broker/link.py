@@ -1,0 +1,139 @@
+"""One MQTT 5 connection, driven by the thread that uses it.
+
+There is no thread, no reconnecting and no resending: a connection that fails raises `BrokerAway` from
+whatever was being done, and its owner decides what to say again on a new one. So nothing is ever sent
+twice behind its back, or in another order.
+"""
+
+import time
+from collections import deque
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any, Self
+
+import paho.mqtt.client as paho
+from paho.mqtt.reasoncodes import ReasonCode
+
+from broker.connection import Login, paho_client
+
+KEEP_ALIVE_S = 30
+CONNECT_TIMEOUT_S = 5.0
+ANSWER_TIMEOUT_S = 10.0
+WINDOW = 100  # publishes on their way; Mosquitto's max_inflight_messages, beyond which it disconnects
+
+
+class BrokerAway(Exception):
+    """The broker cannot be reached, refused us, went away or did not answer in time."""
+
+
+class Link:
+    """Use as a context manager; connects on entry. Raises `BrokerAway`."""
+
+    def __init__(self, to: Login) -> None:
+        self._to = to
+        self._client = paho_client(to)
+        self._client.max_inflight_messages_set(WINDOW)
+        self._client.connect_timeout = CONNECT_TIMEOUT_S
+        self._client.on_connect = self._on_connect
+        self._client.on_publish = self._on_publish
+        self._client.on_subscribe = self._on_subscribe
+        self._client.on_message = self._on_message
+        self._client.on_disconnect = self._on_disconnect
+        self._answers: dict[int, ReasonCode] = {}
+        self._connack: ReasonCode | None = None
+        self._reason = ""
+        self._messages: deque[bytes] = deque()
+
+    def __enter__(self) -> Self:
+        try:
+            self._client.connect(self._to.host, self._to.port, KEEP_ALIVE_S)
+        except (OSError, ValueError) as error:
+            raise BrokerAway(f"cannot connect to {self._to.host}:{self._to.port}: {error}") from None
+        try:
+            self._turn_until(lambda: self._connack is not None, CONNECT_TIMEOUT_S)
+        except BrokerAway as error:
+            self.close()
+            raise BrokerAway(self._refusal or str(error)) from None
+        if self._refusal:
+            self.close()
+            raise BrokerAway(self._refusal)
+        return self
+
+    @property
+    def _refusal(self) -> str:
+        """Why the broker did not let us in; the loop may report the closed connection before we look."""
+        is_refused = self._connack is not None and self._connack.is_failure
+        return f"refused as {self._to.user_name}: {self._connack}" if is_refused else ""
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._client.disconnect()
+
+    def fileno(self) -> int:
+        """For `select`: readable when there is something for `turn`."""
+        socket = self._client.socket()
+        if socket is None:
+            raise BrokerAway(self._reason or "disconnected")
+        return int(socket.fileno())
+
+    def turn(self, timeout_s: float = 0.0) -> None:
+        """Read and write what is due, keep-alive included, waiting at most ``timeout_s`` for it."""
+        if self._client.loop(timeout_s) != paho.MQTT_ERR_SUCCESS:
+            raise BrokerAway(self._reason or "connection lost")
+
+    def publish(self, topic: str, payload: bytes, *, retain: bool) -> int:
+        """Send with QoS 1, not waiting; `answers` gives what became of the returned packet id."""
+        sent = self._client.publish(topic, payload, qos=1, retain=retain)
+        if sent.rc != paho.MQTT_ERR_SUCCESS:
+            raise BrokerAway(self._reason or "connection lost")
+        return sent.mid
+
+    def answers(self, packet_ids: list[int], timeout_s: float = ANSWER_TIMEOUT_S) -> list[ReasonCode]:
+        """The PUBACKs of ``packet_ids``, in their order, once all are there."""
+        self._turn_until(lambda: all(packet_id in self._answers for packet_id in packet_ids), timeout_s)
+        return [self._answers.pop(packet_id) for packet_id in packet_ids]
+
+    def subscribe(self, filter: str) -> None:
+        _, packet_id = self._client.subscribe(filter, qos=1)
+        if packet_id is None or self.answers([packet_id])[0].is_failure:
+            raise BrokerAway(f"may not subscribe {filter} as {self._to.user_name}")
+
+    def receive(self, timeout_s: float = ANSWER_TIMEOUT_S) -> bytes:
+        """The payload of the next message that arrives."""
+        self._turn_until(lambda: bool(self._messages), timeout_s)
+        return self._messages.popleft()
+
+    def _turn_until(self, done: Callable[[], bool], timeout_s: float) -> None:
+        deadline = time.monotonic() + timeout_s
+        while not done():
+            left = deadline - time.monotonic()
+            if left <= 0:
+                raise BrokerAway("no answer in time")
+            self.turn(left)
+
+    def _on_connect(
+        self, _client: Any, _data: Any, _flags: Any, reason: ReasonCode, _properties: Any
+    ) -> None:
+        self._connack = reason
+
+    def _on_publish(
+        self, _client: Any, _data: Any, packet_id: int, reason: ReasonCode, _properties: Any
+    ) -> None:
+        self._answers[packet_id] = reason
+
+    def _on_subscribe(
+        self, _client: Any, _data: Any, packet_id: int, reasons: list[ReasonCode], _properties: Any
+    ) -> None:
+        self._answers[packet_id] = reasons[0]
+
+    def _on_message(self, _client: Any, _data: Any, message: paho.MQTTMessage) -> None:
+        self._messages.append(bytes(message.payload))
+
+    def _on_disconnect(
+        self, _client: Any, _data: Any, _flags: Any, reason: ReasonCode, _properties: Any
+    ) -> None:
+        self._reason = f"disconnected: {reason}"

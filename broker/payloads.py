@@ -1,0 +1,121 @@
+"""What stands in a message: facts and replies, both ways, as JSON with UTC instants (``Z``). Pure.
+
+``…_message(fact)`` gives ``(topic, payload)``, so that a fact and its topic cannot disagree. An empty payload
+means gone: encoders make it for a fact that ended, decoders answer ``None`` for it.
+"""
+
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from typing import Literal, TypeVar
+
+import msgspec
+
+from broker import topics
+from core.facts import AlertFact, PositionFact, StatusFact
+
+GONE = b""
+Message = tuple[str, bytes]
+Result = Literal["stored", "duplicate", "rejected"]
+Fact = TypeVar("Fact", PositionFact, StatusFact, AlertFact)
+
+_encode = msgspec.json.Encoder().encode
+_position = msgspec.json.Decoder(PositionFact)
+_status = msgspec.json.Decoder(StatusFact)
+_alert = msgspec.json.Decoder(AlertFact)
+
+
+class PayloadError(ValueError):
+    """Not JSON, or not the fact that its topic promises."""
+
+
+class Reply(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """What a device is told about one fix or one request. ``id`` is the one the device gave, echoed.
+
+    ``current`` and ``allowed`` answer a refused status request: the delivery's status and where it may go.
+    """
+
+    id: str | int | None = None
+    result: Result
+    reason: str | None = None
+    current: str | None = None
+    allowed: tuple[str, ...] | None = None
+
+
+class Replies(msgspec.Struct, frozen=True):
+    """The answer to an array, item by item, in its order."""
+
+    results: tuple[Reply, ...]
+
+
+def position_message(fact: PositionFact) -> Message:
+    if fact.fix_time.tzinfo is not UTC:
+        fact = msgspec.structs.replace(fact, fix_time=_utc(fact.fix_time))
+    return topics.position(fact.company, fact.vehicle), _encode(fact)
+
+
+def status_message(fact: StatusFact) -> Message:
+    fact = msgspec.structs.replace(
+        fact, occurred_at=_utc(fact.occurred_at), recorded_at=_utc(fact.recorded_at)
+    )
+    return topics.status(fact.company, fact.delivery), _encode(fact)
+
+
+def alert_message(fact: AlertFact) -> Message:
+    fact = msgspec.structs.replace(fact, occurred_at=_utc(fact.occurred_at))
+    return topics.alert(fact.company, fact.kind, fact.vehicle), _encode(fact)
+
+
+def position_gone(company: str, vehicle: int) -> Message:
+    return topics.position(company, vehicle), GONE
+
+
+def status_gone(company: str, delivery: int) -> Message:
+    return topics.status(company, delivery), GONE
+
+
+def decode_position(payload: bytes | bytearray | memoryview) -> PositionFact | None:
+    """``None`` when the position is gone. Raises `PayloadError`."""
+    return _decode(_position, payload)
+
+
+def decode_status(payload: bytes | bytearray | memoryview) -> StatusFact | None:
+    """``None`` when the status is gone. Raises `PayloadError`."""
+    return _decode(_status, payload)
+
+
+def decode_alert(payload: bytes | bytearray | memoryview) -> AlertFact | None:
+    """``None`` for an empty payload. Raises `PayloadError`."""
+    return _decode(_alert, payload)
+
+
+def reply(
+    result: Result,
+    reason: str | None = None,
+    *,
+    id: str | int | None = None,
+    current: str | None = None,
+    allowed: Iterable[str] | None = None,
+) -> bytes:
+    """The answer to one fix or one request."""
+    ways = None if allowed is None else tuple(allowed)
+    return _encode(Reply(id=id, result=result, reason=reason, current=current, allowed=ways))
+
+
+def replies(items: Iterable[Reply]) -> bytes:
+    """The answer to an array: ``{"results": [{"id"?, "result", "reason"?}]}``."""
+    return _encode(Replies(tuple(items)))
+
+
+def _decode(decoder: msgspec.json.Decoder[Fact], payload: bytes | bytearray | memoryview) -> Fact | None:
+    if not payload:
+        return None
+    try:
+        return decoder.decode(payload)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise PayloadError(str(error)) from None
+
+
+def _utc(instant: datetime) -> datetime:
+    if instant.tzinfo is None:
+        raise ValueError("an instant without a zone")
+    return instant.astimezone(UTC)

@@ -1,0 +1,225 @@
+"""The relay: what the outbox holds is published, in order, then deleted.
+
+Invariants: it works on the very connection that holds the leader's lock, so losing the lock stops it. A
+row is deleted only after its PUBACK said success, and only with every row before it; after a refusal all
+that follows is left undone and said again. So a crash announces twice, never not at all, and the last
+word is the right one.
+Errors: a broker that is away is waited for and is no refusal; a row refused 5 times is parked and blocks
+nobody; the database's errors end `Relay.run` and are its owner's to handle.
+"""
+
+import logging
+import select
+import threading
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from itertools import islice, takewhile
+from typing import Any, NamedTuple
+
+import msgspec
+import psycopg2.extensions
+from prometheus_client import Counter
+from sqlalchemy.orm import Session, sessionmaker
+
+from broker import open_facts, payloads, provisioning
+from broker.connection import login
+from broker.control import Control, ControlError
+from broker.link import WINDOW, BrokerAway, Link
+from core.backoff import Backoff
+from core.facts import AlertFact, StatusFact
+from core.identities import PROVISIONER_USER, RELAY_USER
+from core.outbox import CHANNEL, Kind
+from core.settings import Settings
+
+log = logging.getLogger(__name__)
+
+POLL_S = 1.0  # the net below NOTIFY, and the longest that a stop goes unnoticed
+ATTEMPTS = 5
+LARGEST_BYTES = 256 * 1024  # a larger packet makes the broker disconnect us, again and again
+
+PUBLISHED = Counter("milepost_relay_published", "Outbox rows published and deleted")
+REFUSED = Counter("milepost_relay_refused", "Times that the broker refused an outbox row")
+PARKED = Counter("milepost_relay_parked", "Outbox rows given up after repeated refusal")
+
+_NEXT_ROWS = "SELECT id, kind, payload, attempts FROM outbox WHERE parked_at IS NULL ORDER BY id LIMIT %s"
+_DELETE = "DELETE FROM outbox WHERE id = ANY(%s)"
+_COUNT_REFUSAL = (
+    "UPDATE outbox SET attempts = attempts + 1, error = %s,"
+    " parked_at = CASE WHEN attempts + 1 >= %s THEN now() END"
+    " WHERE id = %s RETURNING parked_at IS NOT NULL"
+)
+
+
+class OutboxRow(NamedTuple):
+    id: int
+    kind: str
+    payload: dict[str, Any]
+    attempts: int
+
+    @property
+    def is_access(self) -> bool:
+        return self.kind in provisioning.KINDS
+
+
+class RowError(Exception):
+    """A row that cannot be said: malformed, or refused by the broker."""
+
+
+class Relay:
+    """``connection`` is the leader's own; ``sessions`` serve reading only."""
+
+    def __init__(
+        self,
+        connection: psycopg2.extensions.connection,
+        sessions: sessionmaker[Session],
+        settings: Settings,
+        stop: threading.Event,
+    ) -> None:
+        connection.autocommit = True  # a notification arrives only between transactions
+        self._connection = connection
+        self._sessions = sessions
+        self._settings = settings
+        self._mqtt_key = settings.mqtt_key.get_secret_value()
+        self._stop = stop
+        self._backoff = Backoff()
+
+    def run(self) -> None:
+        """Until ``stop``. Raises `psycopg2.Error` or `SQLAlchemyError` when the database fails."""
+        self._execute(f"LISTEN {CHANNEL}")
+        while not self._stop.is_set():
+            try:
+                with Link(login(self._settings, RELAY_USER)) as link:
+                    self._serve(link)
+            except BrokerAway as error:
+                log.warning("relay_broker_away reason=%r", str(error))
+                self._pause(self._backoff.next())
+
+    def _serve(self, link: Link) -> None:
+        self._reconcile()
+        self._announce_open_deliveries(link)
+        self._backoff.reset()
+        while not self._stop.is_set():
+            if not self._relay_some(link):
+                self._wait_for_rows(link)
+
+    def _reconcile(self) -> None:
+        """A broker that came back may have an older plugin file than the one it was told to change."""
+        try:
+            with Control(login(self._settings, PROVISIONER_USER)) as control, self._sessions() as session:
+                provisioning.reconcile(control, session, self._mqtt_key)
+        except ControlError as error:
+            log.error("access_not_reconciled reason=%r", str(error))
+
+    def _announce_open_deliveries(self, link: Link) -> None:
+        """PUBACK is no promise: a broker killed after it may have forgotten a retained fact."""
+        announced = refused = 0
+        with self._sessions() as session:
+            facts = open_facts.read(session, datetime.now(UTC))
+            while batch := list(islice(facts, WINDOW)):
+                sent = [link.publish(*payloads.status_message(fact), retain=True) for fact in batch]
+                refused += sum(answer.is_failure for answer in link.answers(sent))
+                announced += len(batch)
+        log.log(
+            logging.ERROR if refused else logging.INFO,
+            "relay_connected open_facts=%d refused=%d",
+            announced,
+            refused,
+        )
+
+    def _relay_some(self, link: Link) -> bool:
+        """Do the next rows of one sort; False when there are none."""
+        rows = [OutboxRow(*row) for row in self._execute(_NEXT_ROWS, (WINDOW,))]
+        if not rows:
+            return False
+        same = list(takewhile(lambda row: row.is_access == rows[0].is_access, rows))
+        done, error = self._apply(same) if rows[0].is_access else _publish(link, same)
+        if done:
+            self._execute(_DELETE, ([row.id for row in same[:done]],))
+            PUBLISHED.inc(done)
+        if error is not None:
+            self._refused(same[done], str(error))
+        return True
+
+    def _apply(self, rows: Sequence[OutboxRow]) -> tuple[int, RowError | None]:
+        """Tell the broker of changed access; gives how many rows are done and what stopped the next."""
+        done = 0
+        with Control(login(self._settings, PROVISIONER_USER)) as control, self._sessions() as session:
+            for row in rows:
+                try:
+                    provisioning.apply(control, session, self._mqtt_key, Kind(row.kind), row.payload)
+                except (ControlError, ValueError, KeyError, TypeError) as error:
+                    return done, RowError(f"{type(error).__name__}: {error}")
+                done += 1
+        return done, None
+
+    def _refused(self, row: OutboxRow, error: str) -> None:
+        REFUSED.inc()
+        [(is_parked,)] = self._execute(_COUNT_REFUSAL, (error, ATTEMPTS, row.id)) or [(False,)]
+        if is_parked:
+            PARKED.inc()
+            log.error("alert=outbox_row_parked row=%d kind=%s error=%r", row.id, row.kind, error)
+        else:
+            log.warning("relay_row_refused row=%d kind=%s error=%r", row.id, row.kind, error)
+            self._pause(Backoff(base_s=0.2, tries=row.attempts).next())
+
+    def _wait_for_rows(self, link: Link) -> None:
+        """Until a notification, the next poll, or something from the broker."""
+        if not self._was_notified():
+            readable: list[Any] = [self._connection, link]
+            select.select(readable, [], [], POLL_S)
+            link.turn()
+
+    def _pause(self, seconds: float) -> None:
+        """Wait, but not for a stop nor beyond the loss of the leader's connection (raises)."""
+        deadline = time.monotonic() + seconds
+        while not self._stop.is_set() and (left := deadline - time.monotonic()) > 0:
+            select.select([self._connection], [], [], min(left, POLL_S))
+            self._was_notified()
+
+    def _was_notified(self) -> bool:
+        self._connection.poll()
+        notified = bool(self._connection.notifies)
+        self._connection.notifies.clear()
+        return notified
+
+    def _execute(self, statement: str, values: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+        with self._connection.cursor() as cursor:
+            cursor.execute(statement, values)
+            return cursor.fetchall() if cursor.description else []
+
+
+def _publish(link: Link, rows: Sequence[OutboxRow]) -> tuple[int, RowError | None]:
+    """Publish all in order, then wait for all answers; gives how many are done and what stopped the next."""
+    sent, error = [], None
+    for row in rows:
+        try:
+            topic, payload, retain = message_of(row)
+            if len(payload) > LARGEST_BYTES:
+                raise RowError(f"{len(payload)} bytes are too many")
+        except RowError as malformed:
+            error = malformed
+            break
+        sent.append(link.publish(topic, payload, retain=retain))
+    for done, answer in enumerate(link.answers(sent)):
+        if answer.is_failure:
+            return done, RowError(f"PUBACK {answer.value:#04x} {answer}")
+    return len(sent), error
+
+
+def message_of(row: OutboxRow) -> tuple[str, bytes, bool]:
+    """Topic, payload and retain flag of a row that is published. Raises `RowError`."""
+    try:
+        match Kind(row.kind):
+            case Kind.STATUS:
+                return *payloads.status_message(msgspec.convert(row.payload, StatusFact)), True
+            case Kind.ALERT:
+                return *payloads.alert_message(msgspec.convert(row.payload, AlertFact)), False
+            case Kind.VEHICLE_GONE:
+                return *payloads.position_gone(row.payload["company"], row.payload["id"]), True
+            case Kind.DELIVERY_GONE:
+                return *payloads.status_gone(row.payload["company"], row.payload["id"]), True
+            case kind:
+                raise RowError(f"{kind} is not published")
+    except (ValueError, KeyError, TypeError, msgspec.MsgspecError) as error:
+        raise RowError(f"{type(error).__name__}: {error}") from None

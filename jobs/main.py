@@ -1,0 +1,91 @@
+"""The jobs process: one of its kind leads, runs the relay and the schedule; the others stand by."""
+
+import logging
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from queue import SimpleQueue
+from types import FrameType
+
+import psycopg2.extensions
+from sqlalchemy.orm import Session, sessionmaker
+
+from broker.relay import Relay
+from core import logs
+from core.database import make_engine, make_sessions
+from core.settings import Settings
+from jobs import leadership, metrics, schedule
+
+log = logging.getLogger(__name__)
+
+
+def run(settings: Settings) -> int:
+    """Until SIGTERM or SIGINT; gives the exit code. What it leaves half done, the next one does again."""
+    logs.configure("jobs", settings.log_level, settings.log_format)
+    engine = make_engine(settings, process="jobs")
+    sessions = make_sessions(engine)
+    with metrics.served(settings.jobs_metrics_port, sessions):
+        exit_code = _run_until_told(settings, sessions)
+    engine.dispose()
+    log.info("jobs_stopped exit_code=%d", exit_code)
+    return exit_code
+
+
+def _run_until_told(settings: Settings, sessions: sessionmaker[Session]) -> int:
+    stop = threading.Event()
+    with _signals() as told:
+        log.info("jobs_started pid=%d", os.getpid())
+        worker = threading.Thread(target=_work, args=(settings, sessions, stop, told), name="leader")
+        worker.start()
+        number = told.get()
+        log.info("jobs_stopping reason=%s", signal.Signals(number).name if number else "worker ended")
+        stop.set()
+        worker.join(settings.shutdown_timeout_s)
+    if worker.is_alive():
+        log.error("jobs_stop_timed_out")
+        # It waits for a database that does not answer, and would hold the interpreter; nothing is lost.
+        os._exit(1)
+    return 0 if number else 1
+
+
+def _work(
+    settings: Settings,
+    sessions: sessionmaker[Session],
+    stop: threading.Event,
+    told: "SimpleQueue[int]",
+) -> None:
+    try:
+        leadership.lead(settings, lambda connection: _serve(connection, sessions, settings, stop), stop)
+    except Exception:
+        log.exception("jobs_failed")
+    finally:
+        told.put(0)
+
+
+def _serve(
+    connection: psycopg2.extensions.connection,
+    sessions: sessionmaker[Session],
+    settings: Settings,
+    stop: threading.Event,
+) -> None:
+    """One term of office."""
+    with schedule.running(sessions):
+        Relay(connection, sessions, settings, stop).run()
+
+
+@contextmanager
+def _signals() -> Iterator["SimpleQueue[int]"]:
+    """SIGTERM and SIGINT as numbers in a queue: the one thing that a handler may safely touch."""
+    told: SimpleQueue[int] = SimpleQueue()
+
+    def tell(number: int, _frame: FrameType | None) -> None:
+        told.put(number)
+
+    previous = {number: signal.signal(number, tell) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield told
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)

@@ -1,0 +1,42 @@
+"""The roles as data: what must hold for each of them, however many there will be."""
+
+import pytest
+
+from broker import access
+from broker.access import LAST, SERVICE_ROLES, SERVICE_USERS, Acl, AclType, Role
+from core.identities import SHARDS
+
+ALL_ROLES = [*SERVICE_ROLES, access.company_role("acme")]
+CLOSED = [role for role in ALL_ROLES if not role.name.startswith("device-")]
+PLUGIN_WORDS = {"publishClientSend", "publishClientReceive", "subscribePattern", "subscribeLiteral"}
+
+
+@pytest.mark.parametrize("role", ALL_ROLES, ids=lambda role: role.name)
+def test_every_role_ends_with_a_denial_of_all_subscribing(role: Role) -> None:
+    assert Acl(AclType.SUBSCRIBE, "#", allow=False, priority=LAST) in role.acls
+    assert all(acl.priority > LAST for acl in role.acls if acl.topic != "#")
+
+
+@pytest.mark.parametrize("role", CLOSED, ids=lambda role: role.name)
+def test_every_role_but_the_devices_denies_the_rest_of_sending_and_receiving(role: Role) -> None:
+    assert Acl(AclType.SEND, "#", allow=False, priority=LAST) in role.acls
+    assert Acl(AclType.RECEIVE, "#", allow=False, priority=LAST) in role.acls
+
+
+@pytest.mark.parametrize("role", ALL_ROLES, ids=lambda role: role.name)
+def test_no_role_uses_a_word_that_the_plugin_would_ignore(role: Role) -> None:
+    assert {str(acl.acltype) for acl in role.acls} <= PLUGIN_WORDS
+
+
+def test_only_the_provisioner_may_touch_access_control() -> None:
+    allowed = {
+        role.name for role in ALL_ROLES for acl in role.acls if acl.allow and acl.topic.startswith("$")
+    }
+    assert allowed == {"provisioner"}
+
+
+def test_service_users_have_roles_that_exist() -> None:
+    assert {user.role for user in SERVICE_USERS} <= {role.name for role in SERVICE_ROLES}
+    assert {f"ingest-{shard}" for shard in SHARDS} | {"api-0", "api-31", "relay", "provisioner"} <= {
+        user.name for user in SERVICE_USERS
+    }
