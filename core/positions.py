@@ -212,9 +212,12 @@ def _mark_fresh(sightings: Sequence[Sighting], fresh_keys: set[Key]) -> list[boo
 def _facts(
     newest: dict[int, Newest], vehicle_ids: set[int], deliveries: list[UnderWay]
 ) -> list[PositionFact]:
+    """A fact names the deliveries that may see it: not those that began after its fix."""
     on_vehicle: dict[int, list[int]] = defaultdict(list)
     for delivery in deliveries:
-        on_vehicle[delivery.vehicle_id].append(delivery.delivery_id)
+        fix_time = newest[delivery.vehicle_id].fix_time
+        if fix_time is not None and fix_time >= delivery.started_at:
+            on_vehicle[delivery.vehicle_id].append(delivery.delivery_id)
     return [
         _fact(newest[vehicle_id], tuple(on_vehicle[vehicle_id]))
         for vehicle_id in sorted(vehicle_ids)

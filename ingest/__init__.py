@@ -1,0 +1,1 @@
+"""The worker process: MQTT → decode → store → publish → ack."""

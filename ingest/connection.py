@@ -1,0 +1,187 @@
+"""One MQTT 5 connection over a blocking socket: the handshake, bytes in, packets out.
+
+Invariant: a connection lives once. When it is lost, every packet id it gave out is void, so an
+acknowledgement can only ever be sent on the very object that delivered its message.
+"""
+
+import contextlib
+import socket
+import ssl
+import time
+
+import mqtt5
+
+from broker.connection import Login
+
+CONNECT_TIMEOUT_S = 5.0
+SEND_TIMEOUT_S = 10.0
+KEEP_ALIVE_S = 60
+PING_AFTER_S = 20.0
+SESSION_EXPIRY_S = 7 * 24 * 3600
+RECEIVE_MAXIMUM = 5_000
+RECEIVE_BYTES = 256 * 1024
+MAXIMUM_PACKET = 1024 * 1024
+
+
+class ConnectionLost(Exception):
+    """The broker is gone, or said why it let us go; nothing can be sent any more."""
+
+    def __init__(self, detail: str, reason_code: int | None = None) -> None:
+        super().__init__(detail)
+        self.reason_code = reason_code
+
+    @property
+    def is_taken_over(self) -> bool:
+        return self.reason_code == int(mqtt5.DisconnectReasonCode.SESSION_TAKEN_OVER)
+
+
+class Connection:
+    """Connected once made, ``topic_filter`` asked for. ``session_present``: the broker kept our queue."""
+
+    def __init__(self, login: Login, topic_filter: str) -> None:
+        """Raises `ConnectionLost` when the broker is away or refuses us."""
+        self._buffer = b""
+        self._topic_filter = topic_filter
+        self._socket = _open(login)
+        self._is_tls = isinstance(self._socket, ssl.SSLSocket)
+        self._sent_at = self._received_at = time.monotonic()
+        self.is_open = True
+        try:
+            self.session_present = self._handshake(login)
+            self._subscribe()
+        except ConnectionLost:
+            self.close()
+            raise
+        self._socket.settimeout(SEND_TIMEOUT_S)
+
+    def fileno(self) -> int:
+        return self._socket.fileno()
+
+    def receive(self) -> list[mqtt5.PublishPacket]:
+        """The messages that have arrived; call it when the socket is readable. Raises `ConnectionLost`."""
+        messages: list[mqtt5.PublishPacket] = []
+        while True:
+            for packet in self._read():
+                if isinstance(packet, mqtt5.PublishPacket):
+                    messages.append(packet)
+                else:
+                    self._handle(packet)
+            # TLS may hold decrypted bytes that no selector knows of.
+            if not (self._is_tls and self._socket.pending()):  # type: ignore[attr-defined]
+                return messages
+
+    def send(self, data: bytes) -> None:
+        """Write everything. Raises `ConnectionLost`."""
+        try:
+            self._socket.sendall(data)
+        except OSError as error:
+            raise ConnectionLost(f"cannot send: {error}") from error
+        self._sent_at = time.monotonic()
+
+    def keep_alive(self) -> None:
+        """Ping when little was sent; give up on a broker that answers nothing. Raises `ConnectionLost`."""
+        now = time.monotonic()
+        if now - self._received_at > KEEP_ALIVE_S:
+            raise ConnectionLost(f"no answer for {KEEP_ALIVE_S} s")
+        if now - max(self._sent_at, 0.0) > PING_AFTER_S:
+            self.send(mqtt5.PingReqPacket().write())
+
+    def disconnect(self) -> None:
+        """Leave in order; the broker keeps the session and its queue."""
+        with contextlib.suppress(ConnectionLost):  # gone already is what we want
+            self.send(mqtt5.DisconnectPacket().write())
+        self.close()
+
+    def close(self) -> None:
+        self.is_open = False
+        self._socket.close()
+
+    def _handshake(self, login: Login) -> bool:
+        connect = mqtt5.ConnectPacket(
+            client_id=login.user_name,
+            username=login.user_name,
+            password=login.secret.encode(),
+            clean_start=False,
+            keep_alive=KEEP_ALIVE_S,
+            session_expiry_interval=SESSION_EXPIRY_S,
+            receive_max=RECEIVE_MAXIMUM,
+            max_packet_size=MAXIMUM_PACKET,
+        )
+        self.send(connect.write())
+        packets = self._read(maximum=1)
+        while not packets:
+            packets = self._read(maximum=1)
+        answer = packets[0]
+        if not isinstance(answer, mqtt5.ConnAckPacket):
+            raise ConnectionLost(f"the broker answered CONNECT with {type(answer).__name__}")
+        if answer.reason_code != mqtt5.ConnAckReasonCode.SUCCESS:
+            raise ConnectionLost(f"the broker refused us: {answer.reason_code.name}", int(answer.reason_code))
+        return answer.session_present
+
+    def _subscribe(self) -> None:
+        """Again even when the session is present: harmless, and it repairs one that lost its filter."""
+        topic_filter = mqtt5.TopicFilter(
+            self._topic_filter,
+            max_qos=mqtt5.QoS.AT_LEAST_ONCE,
+            retain_handling=mqtt5.RetainHandling.SEND_NEVER,
+        )
+        self.send(mqtt5.SubscribePacket(1, [topic_filter]).write())
+
+    def _handle(self, packet: mqtt5.Packet) -> None:
+        if isinstance(packet, mqtt5.DisconnectPacket):
+            raise ConnectionLost(f"the broker says {packet.reason_code.name}", int(packet.reason_code))
+        if isinstance(packet, mqtt5.SubAckPacket):
+            refused = [code.name for code in packet.reason_codes if int(code) >= 0x80]
+            if refused:
+                raise ConnectionLost(f"{self._topic_filter} was refused: {', '.join(refused)}")
+
+    def _read(self, maximum: int | None = None) -> list[mqtt5.Packet]:
+        """Receive once and parse; with ``maximum``, the bytes of later packets stay in the buffer."""
+        packets = self._parse(maximum)
+        if packets:
+            return packets
+        try:
+            data = self._socket.recv(RECEIVE_BYTES)
+        except OSError as error:
+            raise ConnectionLost(f"cannot receive: {error}") from error
+        if not data:
+            raise ConnectionLost("the broker closed the connection")
+        self._received_at = time.monotonic()
+        self._buffer = self._buffer + data if self._buffer else data
+        return self._parse(maximum)
+
+    def _parse(self, maximum: int | None) -> list[mqtt5.Packet]:
+        packets: list[mqtt5.Packet] = []
+        view = memoryview(self._buffer)
+        position = 0
+        while position < len(view) and (maximum is None or len(packets) < maximum):
+            try:
+                packet, size = mqtt5.read(view[position:])
+            except IndexError:
+                break  # the rest of this packet has yet to arrive
+            except ValueError as error:
+                raise ConnectionLost(f"the broker sent no MQTT: {error}") from error
+            except BaseException as error:
+                # A panic in the Rust parser is no Exception, yet it is only this connection's end.
+                if type(error).__name__ != "PanicException":
+                    raise
+                raise ConnectionLost(f"the MQTT parser failed: {error}") from error
+            packets.append(packet)
+            position += size
+        self._buffer = self._buffer[position:]
+        return packets
+
+
+def _open(login: Login) -> socket.socket:
+    try:
+        plain = socket.create_connection((login.host, login.port), CONNECT_TIMEOUT_S)
+    except OSError as error:
+        raise ConnectionLost(f"cannot reach {login.host}:{login.port}: {error}") from error
+    plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    if login.tls is None:
+        return plain
+    try:
+        return login.tls.wrap_socket(plain, server_hostname=login.host)
+    except (OSError, ssl.CertificateError) as error:
+        plain.close()
+        raise ConnectionLost(f"TLS with {login.host}:{login.port} failed: {error}") from error

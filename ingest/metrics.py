@@ -1,0 +1,34 @@
+"""What the worker counts, for Prometheus."""
+
+from collections import Counter as Counts
+from collections.abc import Iterable, Sequence
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, start_http_server
+
+from core.intake import Answer
+
+
+class Metrics:
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self.messages = Counter("milepost_ingest_messages", "Messages received", registry=self.registry)
+        self.items = Counter(
+            "milepost_ingest_items", "Fixes by what became of them", ["result"], registry=self.registry
+        )
+        self.status_requests = Counter(
+            "milepost_ingest_status_requests", "Drivers' requests", ["result"], registry=self.registry
+        )
+        self.database_away = Counter(
+            "milepost_ingest_database_away", "Times that ingest left the broker", registry=self.registry
+        )
+        self.connected = Gauge("milepost_ingest_connected_shards", "Sessions open", registry=self.registry)
+
+    def count(self, answers: Iterable[Sequence[Answer]]) -> None:
+        """Once a batch: a counter's lock costs more than decoding the fix it counts."""
+        results = Counts(answer.result for item in answers for answer in item)
+        for result, number in results.items():
+            self.items.labels(result.value).inc(number)
+
+    def serve(self, port: int) -> None:
+        """Serve ``/metrics`` on loopback."""
+        start_http_server(port, "127.0.0.1", registry=self.registry)

@@ -1,0 +1,159 @@
+"""One batch: decode → store → publish, answer, acknowledge. Stored, then shown, then acked.
+
+What goes out for a batch is one write a connection: the newest positions, the answers, the acknowledgements,
+in that order, so that an acknowledgement the broker has read proves that it has read the facts too.
+"""
+
+import logging
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+
+import mqtt5
+import msgspec
+
+from broker import payloads, topics
+from broker.topics import UpTopic
+from core.fixes import Fix, Rejection
+from core.intake import Answer, Report, Result
+from formats import registry
+from formats.json_input import is_array
+from ingest import status_requests
+from ingest.connection import Connection
+from ingest.metrics import Metrics
+from ingest.receiver import Message, Receiver
+from ingest.storing import Sessions, store
+
+BATCH_ITEMS = 5_000
+
+log = logging.getLogger(__name__)
+
+
+class Decoded(msgspec.Struct, gc=False):
+    """One message on its way: where it came from, what it says, and what its sender will be told."""
+
+    connection: Connection
+    packet: mqtt5.PublishPacket
+    topic: UpTopic
+    report: Report
+    vehicle_id: int | None = None
+    reply: bytes | None = None
+
+
+def process(receiver: Receiver, sessions: Sessions, metrics: Metrics, batch: Sequence[Message]) -> None:
+    """Take a batch through, in parts of at most 5,000 fixes. Raises `storing.DatabaseAway`."""
+    metrics.messages.inc(len(batch))
+    for part in _parts(map(_decode, batch)):
+        fixes = [message for message in part if _carries_fixes(message)]
+        facts = _store_fixes(sessions, fixes, metrics)
+        # A request comes after the batch's fixes, so that a "delivered" follows the last position before it.
+        for message in part:
+            if message.topic.format == registry.STATUS:
+                message.reply = status_requests.answer(sessions, message.report, metrics)
+        _send(receiver, part, facts)
+
+
+def _parts(messages: Iterator[Decoded]) -> Iterator[list[Decoded]]:
+    """An array may hold 500 fixes, so messages are counted by their items."""
+    part: list[Decoded] = []
+    items = 0
+    for message in messages:
+        part.append(message)
+        items += len(message.report.items)
+        if items >= BATCH_ITEMS:
+            yield part
+            part, items = [], 0
+    if part:
+        yield part
+
+
+def _decode(message: Message) -> Decoded:
+    connection, packet = message
+    topic = topics.parse_up(packet.topic)
+    if topic is None:
+        # The broker's access control lets no device write here; whoever did is not to be trusted.
+        topic = UpTopic("", "", "")
+    items = _items(topic, packet)
+    report = Report(device_id=topic.device, topic=packet.topic, raw=packet.payload, items=items)
+    return Decoded(connection, packet, topic, report)
+
+
+def _items(topic: UpTopic, packet: mqtt5.PublishPacket) -> list[Fix | Rejection]:
+    """An empty payload (a phone's "forget me") says nothing and is no error."""
+    if not packet.payload or topic.format == registry.STATUS:
+        return []
+    if not topic.device:
+        return [Rejection(reason="bad_topic", detail="the topic is not up/{shard}/{device}/{format}")]
+    return registry.decode(topic.format, packet.payload, topic.device, datetime.now(UTC))
+
+
+def _carries_fixes(message: Decoded) -> bool:
+    return bool(message.report.items)
+
+
+def _store_fixes(sessions: Sessions, messages: list[Decoded], metrics: Metrics) -> dict[int, bytes]:
+    """Store, note each message's vehicle and reply, and return the packet that shows each vehicle."""
+    if not messages:
+        return {}
+    taken = store(sessions, [message.report for message in messages])
+    metrics.count(taken.answers)
+    for message, answers, vehicle_id in zip(messages, taken.answers, taken.vehicles, strict=True):
+        message.vehicle_id = vehicle_id
+        if message.packet.response_topic is not None:
+            message.reply = _reply(message, answers)
+    return {fact.vehicle: fact_packet(*payloads.position_message(fact)) for fact in taken.facts}
+
+
+def fact_packet(topic: str, payload: bytes) -> bytes:
+    """A retained fact, QoS 0: the next one replaces it."""
+    return mqtt5.PublishPacket(topic, payload, retain=True).write()
+
+
+def _reply(message: Decoded, answers: Sequence[Answer]) -> bytes:
+    replies = [_reply_item(item, answer) for item, answer in zip(message.report.items, answers, strict=True)]
+    if is_array(message.report.raw) and _is_item(message.report.items[0]):
+        return payloads.replies(replies)
+    only = replies[0]
+    return payloads.reply(only.result, only.reason, id=only.id)
+
+
+def _is_item(first: Fix | Rejection) -> bool:
+    """False for an array that was refused whole: one rejection, without an item's own bytes."""
+    return isinstance(first, Fix) or first.raw is not None
+
+
+def _reply_item(item: Fix | Rejection, answer: Answer) -> payloads.Reply:
+    return payloads.Reply(id=item.message_id, result=_word(answer.result), reason=answer.reason)
+
+
+def _word(result: Result) -> payloads.Result:
+    return result.value
+
+
+def _send(receiver: Receiver, messages: Sequence[Decoded], facts: dict[int, bytes]) -> None:
+    by_connection: dict[Connection, list[Decoded]] = defaultdict(list)
+    for message in messages:
+        by_connection[message.connection].append(message)
+    for connection, theirs in by_connection.items():
+        receiver.send(connection, b"".join(_outgoing(theirs, facts)))
+
+
+def _outgoing(messages: Sequence[Decoded], facts: dict[int, bytes]) -> Iterator[bytes]:
+    vehicle_ids = dict.fromkeys(message.vehicle_id for message in messages)
+    yield from (facts[vehicle_id] for vehicle_id in vehicle_ids if vehicle_id in facts)
+    for message in messages:
+        if message.reply is not None and (topic := _reply_topic(message)) is not None:
+            yield mqtt5.PublishPacket(
+                topic, message.reply, correlation_data=message.packet.correlation_data
+            ).write()
+    for message in messages:
+        if message.packet.packet_id is not None:
+            yield mqtt5.PubAckPacket(message.packet.packet_id).write()
+
+
+def _reply_topic(message: Decoded) -> str | None:
+    """Only the device's own reply topic: nobody can make us publish elsewhere."""
+    asked = message.packet.response_topic
+    if asked is None or not message.topic.device or asked != topics.reply(message.topic.device):
+        return None
+    return asked

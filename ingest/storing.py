@@ -1,0 +1,154 @@
+"""Decoded messages into the database, each batch its own transaction.
+
+Error policy: only SQLSTATE 22xxx and 23xxx (but 23514, a missing partition) are a message's fault: the batch
+is halved until the poison stands alone and is quarantined. A deadlock is tried again at once. Everything else
+is `DatabaseAway`: nothing was stored, nothing may be acknowledged.
+"""
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from typing import TypeVar
+
+import msgspec
+from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.orm import Session, sessionmaker
+
+from core import intake, partitions, quarantine
+from core.backoff import Backoff
+from core.database import sqlstate
+from core.facts import PositionFact
+from core.intake import Answer, Report, Result, Taken
+from core.quarantine import Quarantined
+
+TRIES = 4
+NO_PARTITION = "23514"
+CONTENTION = frozenset({"40001", "40P01", "55P03"})
+POISON = "refused_by_database"
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+Sessions = sessionmaker[Session]
+
+
+class DatabaseAway(Exception):
+    """The database cannot take anything now; the message's sender is not at fault."""
+
+
+class MessageFault(Exception):
+    """The database refused what a message holds."""
+
+
+def transaction(sessions: Sessions, work: Callable[[Session, datetime], T]) -> T:
+    """Run ``work`` and commit. Raises `MessageFault` or `DatabaseAway`, having stored nothing."""
+    backoff = Backoff(base_s=0.02, limit_s=0.5)
+    for attempt in range(1, TRIES + 1):
+        try:
+            with sessions() as session:
+                result = work(session, datetime.now(UTC))
+                session.commit()
+                return result
+        except DBAPIError as error:
+            _sort_out(sessions, error, last=attempt == TRIES)
+        except (ValueError, UnicodeError) as error:
+            raise MessageFault(str(error)) from error  # psycopg2's own refusals: NUL, a lone surrogate
+        except SQLAlchemyError as error:
+            raise DatabaseAway(_summary(error)) from error
+        time.sleep(backoff.next())
+    raise AssertionError("unreachable")
+
+
+def is_reachable(sessions: Sessions) -> bool:
+    """Whether the database answers at all; whether it takes a batch only a batch can tell."""
+    try:
+        with sessions() as session:
+            session.execute(text("SELECT 1"))
+    except SQLAlchemyError:
+        return False
+    return True
+
+
+def _sort_out(sessions: Sessions, error: DBAPIError, *, last: bool) -> None:
+    """Return when trying again makes sense; otherwise raise what this error means."""
+    code = sqlstate(error)
+    if code == NO_PARTITION and "no partition" in str(error.orig):
+        _make_partitions(sessions)
+    elif code[:2] in {"22", "23"}:
+        raise MessageFault(f"SQLSTATE {code}") from error
+    elif code not in CONTENTION and not error.connection_invalidated:
+        raise DatabaseAway(_summary(error)) from error
+    if last:
+        raise DatabaseAway(_summary(error)) from error
+    log.info("transaction_retried sqlstate=%s", code or "connection lost")
+
+
+def _make_partitions(sessions: Sessions) -> None:
+    with sessions() as session:
+        made = partitions.ensure(session, datetime.now(UTC))
+        session.commit()
+    log.warning("partitions_made names=%s", made)
+
+
+def _summary(error: SQLAlchemyError) -> str:
+    """One line; the statement and its parameters stay out of the log."""
+    cause = getattr(error, "orig", None) or error
+    return f"{type(cause).__name__}: {str(cause).strip().splitlines()[0] if str(cause).strip() else ''}"
+
+
+def store(sessions: Sessions, reports: Sequence[Report]) -> Taken:
+    """Store a batch; poison is quarantined and its mates are stored. Raises `DatabaseAway`."""
+    try:
+        return transaction(sessions, lambda session, now: intake.take(session, reports, now))
+    except MessageFault as fault:
+        if len(reports) > 1:
+            middle = len(reports) // 2
+            return _joined(store(sessions, reports[:middle]), store(sessions, reports[middle:]))
+        return _store_items(sessions, reports[0], fault)
+
+
+def _store_items(sessions: Sessions, report: Report, fault: MessageFault) -> Taken:
+    """The same halving inside one message, item by item."""
+    if len(report.items) > 1:
+        middle = len(report.items) // 2
+        first = store(sessions, [msgspec.structs.replace(report, items=report.items[:middle])])
+        second = store(sessions, [msgspec.structs.replace(report, items=report.items[middle:])])
+        facts = _newest(first.facts + second.facts)
+        return Taken([first.answers[0] + second.answers[0]], facts, second.vehicles)
+    refuse(sessions, report, POISON, str(fault))
+    return Taken([[Answer(Result.REJECTED, POISON)]], [], [None])
+
+
+def refuse(sessions: Sessions, report: Report, reason: str, detail: str) -> None:
+    """Quarantine one message whole, in its own transaction. Raises `DatabaseAway`."""
+
+    def keep(session: Session, now: datetime) -> None:
+        device = intake.known_devices(session, [report.device_id]).get(report.device_id)
+        refused = Quarantined(
+            company_id=device.company_id if device else None,
+            device_id=report.device_id,
+            topic=report.topic,
+            raw=report.raw,
+            reason=reason,
+            detail=detail,
+        )
+        quarantine.keep(session, [refused], now)
+
+    try:
+        transaction(sessions, keep)
+    except MessageFault as fault:
+        # Only ids and bytes are written here, so this is our own mistake; losing the message would be worse.
+        raise DatabaseAway(f"the quarantine refused a message: {fault}") from fault
+
+
+def _joined(first: Taken, second: Taken) -> Taken:
+    return Taken(
+        first.answers + second.answers, _newest(first.facts + second.facts), first.vehicles + second.vehicles
+    )
+
+
+def _newest(facts: Sequence[PositionFact]) -> list[PositionFact]:
+    """One fact a vehicle: the later one was made under the later lock."""
+    return list({fact.vehicle: fact for fact in facts}.values())

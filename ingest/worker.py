@@ -1,0 +1,98 @@
+"""The worker's loop, one thread: receive a batch, take it through, again.
+
+Invariant: nothing is acknowledged before its transaction has committed. When the database is away the worker
+leaves the broker, which then queues for it, and comes back when a batch can be stored again.
+"""
+
+import logging
+import threading
+from collections.abc import Sequence
+
+from broker import connection, payloads
+from core import positions
+from core.backoff import Backoff
+from core.identities import SHARDS, ingest_user
+from core.settings import Settings
+from ingest import pipeline
+from ingest.metrics import Metrics
+from ingest.receiver import Message, Receiver
+from ingest.storing import DatabaseAway, Sessions, is_reachable, transaction
+
+log = logging.getLogger(__name__)
+
+
+def shards_of(worker: int, workers: int) -> list[str]:
+    """Worker k of n takes the shards s with ``s % n == k``."""
+    if not 1 <= workers <= len(SHARDS) or not 0 <= worker < workers:
+        raise ValueError(f"worker must be from 0 to workers - 1, and workers from 1 to {len(SHARDS)}")
+    return [shard for index, shard in enumerate(SHARDS) if index % workers == worker]
+
+
+class Worker:
+    def __init__(
+        self, settings: Settings, sessions: Sessions, shards: Sequence[str], metrics: Metrics
+    ) -> None:
+        self._lost: list[str] = []
+        logins = [(shard, connection.login(settings, ingest_user(shard))) for shard in shards]
+        self._receiver = Receiver(logins, self._lost.append)
+        self._sessions = sessions
+        self._metrics = metrics
+        self._backoff = Backoff(limit_s=3.0)
+        self._stop = threading.Event()
+
+    @property
+    def connected(self) -> int:
+        """How many shards have a connection."""
+        return self._receiver.connected
+
+    def stop(self) -> None:
+        """Ask the loop to end after the batch in hand."""
+        self._stop.set()
+
+    def run(self) -> None:
+        """Work until stopped, or until other workers have taken over every shard."""
+        try:
+            while not self._stop.is_set() and not self._receiver.is_let_go:
+                self._work()
+        finally:
+            self._receiver.close()
+
+    def _work(self) -> None:
+        batch: list[Message] = []
+        try:
+            batch = self._receiver.next_batch()
+            self._metrics.connected.set(self._receiver.connected)
+            self._republish()
+            if batch:
+                pipeline.process(self._receiver, self._sessions, self._metrics, batch)
+                self._backoff.reset()
+        except DatabaseAway as away:
+            self._wait_for_database(away, len(batch))
+
+    def _wait_for_database(self, away: DatabaseAway, messages: int) -> None:
+        """Give the batch back to the broker by leaving: unacknowledged, it will be delivered again."""
+        self._receiver.disconnect()
+        self._metrics.database_away.inc()
+        log.warning("database_away messages_returned=%d reason=%s", messages, away)
+        while not self._stop.wait(self._backoff.next()):
+            if is_reachable(self._sessions):
+                log.info("database_back")
+                return
+
+    def _republish(self) -> None:
+        """A broker that lost a session may have lost the retained positions too."""
+        while self._lost:
+            self._republish_shard(self._lost[-1])
+            self._lost.pop()
+
+    def _republish_shard(self, shard: str) -> None:
+        """Shards share the fleet by the vehicles' ids: a broker that lost all gets each vehicle once."""
+        part, parts = SHARDS.index(shard), len(SHARDS)
+        facts = transaction(
+            self._sessions, lambda session, _now: positions.newest_facts(session, part, parts)
+        )
+        target = self._receiver.connection_of(shard)
+        if target is not None and facts:
+            packets = (pipeline.fact_packet(*payloads.position_message(fact)) for fact in facts)
+            self._receiver.send(target, b"".join(packets))
+            log.info("positions_republished shard=%s vehicles=%d", shard, len(facts))

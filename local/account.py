@@ -1,0 +1,105 @@
+"""Who runs PostgreSQL and Mosquitto on this machine, and where they keep their files.
+
+PostgreSQL refuses to run as root, and Mosquitto should not. So as root both run as somebody else, on folders
+made for them; a folder that was there before is never opened to others.
+"""
+
+import os
+import pwd
+import shutil
+import subprocess
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = 0
+UNPRIVILEGED = "nobody"
+SYSTEM_STATE = Path("/var/lib")
+
+
+@dataclass(frozen=True)
+class Account:
+    """Whom a service runs as; ``None`` in its place means: as whoever we are."""
+
+    uid: int
+    gid: int
+    name: str
+
+
+def service_account(data_dir: Path) -> Account | None:
+    """For root: the owner of the folder around ``data_dir`` when that is a person, otherwise ``nobody``."""
+    if os.geteuid() != ROOT:
+        return None
+    owner = _nearest(data_dir.absolute()).stat().st_uid
+    try:
+        entry = pwd.getpwuid(owner) if owner != ROOT else pwd.getpwnam(UNPRIVILEGED)
+    except KeyError:
+        entry = pwd.getpwnam(UNPRIVILEGED)
+    return Account(entry.pw_uid, entry.pw_gid, entry.pw_name)
+
+
+def service_home(data_dir: Path, account: Account | None) -> Path:
+    """The folder of the services' own folders: ``data_dir/services``.
+
+    Below a parent that is closed to ``account`` (``/root``) the folder stands in ``/var/lib``, and a link in
+    ``data_dir`` remembers where.
+    """
+    home = data_dir / "services"
+    if home.exists():
+        return home.resolve()
+    home.unlink(missing_ok=True)  # a link whose folder is gone
+    make_passable(data_dir)
+    if account is None or can_enter(data_dir, account):
+        make_passable(home)
+    else:
+        elsewhere = Path(tempfile.mkdtemp(prefix="milepost-", dir=SYSTEM_STATE))
+        elsewhere.chmod(0o711)
+        home.symlink_to(elsewhere)
+    return home.resolve()
+
+
+def make_passable(folder: Path) -> Path:
+    """Make a folder of ours (unless it is there) that others may pass through, not list or change."""
+    if not folder.exists():
+        folder.mkdir(parents=True)
+        folder.chmod(0o711)  # whatever the umask says
+    return folder
+
+
+def make_private(folder: Path, account: Account | None) -> Path:
+    """Make a folder (unless it is there) that only ``account`` may enter."""
+    if not folder.exists():
+        folder.mkdir(mode=0o700)
+        give(folder, account)
+    return folder
+
+
+def remove_home(data_dir: Path) -> None:
+    """Remove what `service_home` made, wherever it stands."""
+    home = data_dir / "services"
+    if home.exists():
+        shutil.rmtree(home.resolve())
+    home.unlink(missing_ok=True)
+
+
+def give(path: Path, account: Account | None) -> None:
+    """Make ``account`` the owner of a file or folder that we made."""
+    if account is not None:
+        os.chown(path, account.uid, account.gid, follow_symlinks=False)
+
+
+def can_enter(path: Path, account: Account) -> bool:
+    """Whether ``account`` may search this folder or run this file: asked of the kernel, as ``account``."""
+    test = subprocess.run(
+        ["/usr/bin/test", "-x", str(path)],
+        cwd="/",
+        user=account.uid,
+        group=account.gid,
+        extra_groups=[],
+        check=False,
+    )
+    return test.returncode == 0
+
+
+def _nearest(path: Path) -> Path:
+    return path if path.exists() else _nearest(path.parent)

@@ -1,0 +1,36 @@
+"""Which TCP ports of 127.0.0.1 are free."""
+
+import random
+import socket
+from contextlib import closing
+
+LOOPBACK = "127.0.0.1"
+# Below the range from which Linux and macOS take the ports of outgoing connections.
+OURS = range(20_000, 32_000)
+
+
+def is_free(port: int) -> bool:
+    """Whether a server could listen on ``port`` now; lingering connections of an earlier one do not count."""
+    with closing(socket.socket()) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((LOOPBACK, port))
+            probe.listen()
+        except OSError:
+            return False
+    return True
+
+
+def free_port() -> int:
+    """A port free a moment ago, chosen at random so that two who ask at once hardly get the same."""
+    for port in random.sample(OURS, 200):
+        if is_free(port):
+            return port
+    raise RuntimeError("no free TCP port found on 127.0.0.1")
+
+
+def answers(port: int) -> bool:
+    """Whether something accepts connections on ``port``."""
+    with closing(socket.socket()) as probe:
+        probe.settimeout(1.0)
+        return probe.connect_ex((LOOPBACK, port)) == 0

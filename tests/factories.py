@@ -1,0 +1,149 @@
+"""Rows with sane defaults, inserted by ORM: each factory takes only what the test is about.
+
+Every function flushes, none commits: ``session.commit()`` when another connection shall see the rows.
+"""
+
+from datetime import UTC, datetime
+from functools import cache
+from itertools import count
+from typing import Any, TypeVar
+
+from sqlalchemy.orm import Session
+
+from core import passwords
+from core.actors import Actor
+from core.identities import new_device_id
+from core.models import (
+    AppUser,
+    CheckpointKind,
+    Company,
+    Customer,
+    Delivery,
+    DeliveryCheckpoint,
+    Device,
+    Driver,
+    LoadItem,
+    LoadOrder,
+    Role,
+    Status,
+    Vehicle,
+)
+
+PASSWORD = "correct horse battery"
+PICKUP = (52.5200, 13.4050)
+DROPOFF = (52.3906, 13.0645)
+_numbers = count(1)
+Row = TypeVar("Row")
+
+
+@cache
+def password_hash() -> str:
+    """Of `PASSWORD`; made once, for hashing is slow on purpose."""
+    return passwords.hash_password(PASSWORD)
+
+
+def company(session: Session, **values: Any) -> Company:
+    number = next(_numbers)
+    return _add(session, Company(**{"slug": f"company-{number}", "name": f"Company {number}"} | values))
+
+
+def customer(session: Session, company: Company, **values: Any) -> Customer:
+    return _add(session, Customer(**{"company_id": company.id, "name": "Clara Customer"} | values))
+
+
+def driver(session: Session, company: Company, **values: Any) -> Driver:
+    return _add(session, Driver(**{"company_id": company.id, "name": "Dora Driver"} | values))
+
+
+def vehicle(session: Session, company: Company, **values: Any) -> Vehicle:
+    number = next(_numbers)
+    return _add(session, Vehicle(**{"company_id": company.id, "name": f"Van {number}"} | values))
+
+
+def user(session: Session, company: Company, role: Role = Role.MANAGER, **values: Any) -> AppUser:
+    """A driver's or customer's user gets a driver or customer of its own unless one is named."""
+    number = next(_numbers)
+    defaults: dict[str, Any] = {
+        "company_id": company.id,
+        "email": f"{role.value}{number}@example.com",
+        "name": f"{role.value.title()} {number}",
+        "role": role,
+        "password_hash": password_hash(),
+    }
+    if role is Role.DRIVER and "driver_id" not in values:
+        defaults["driver_id"] = driver(session, company).id
+    if role is Role.CUSTOMER and "customer_id" not in values:
+        defaults["customer_id"] = customer(session, company).id
+    return _add(session, AppUser(**defaults | values))
+
+
+def device(session: Session, company: Company, **values: Any) -> Device:
+    """Bound to nothing unless ``vehicle_id`` or ``driver_id`` is given."""
+    defaults = {"id": new_device_id(), "company_id": company.id, "label": "GPS unit"}
+    return _add(session, Device(**defaults | values))
+
+
+def load_order(session: Session, company: Company, **values: Any) -> LoadOrder:
+    items = [LoadItem(company_id=company.id, description="Crate of apples", quantity=2, weight_kg=12.5)]
+    defaults = {"company_id": company.id, "reference": f"L-{next(_numbers)}", "items": items}
+    return _add(session, LoadOrder(**defaults | values))
+
+
+def delivery(session: Session, company: Company, status: Status = Status.PENDING, **values: Any) -> Delivery:
+    """With its status checkpoint. One that is not pending has a driver and a vehicle and was started."""
+    defaults: dict[str, Any] = {
+        "company_id": company.id,
+        "reference": f"D-{next(_numbers)}",
+        "status": status,
+        "pickup_address": "Alexanderplatz 1, Berlin",
+        "pickup_latitude": PICKUP[0],
+        "pickup_longitude": PICKUP[1],
+        "dropoff_address": "Am Alten Markt 1, Potsdam",
+        "dropoff_latitude": DROPOFF[0],
+        "dropoff_longitude": DROPOFF[1],
+    }
+    if "customer_id" not in values:
+        defaults["customer_id"] = customer(session, company).id
+    if status is not Status.PENDING:
+        defaults["started_at"] = datetime.now(UTC)
+        if "driver_id" not in values:
+            defaults["driver_id"] = driver(session, company).id
+        if "vehicle_id" not in values:
+            defaults["vehicle_id"] = vehicle(session, company).id
+    row = _add(session, Delivery(**defaults | values))
+    checkpoint(session, row)
+    return row
+
+
+def checkpoint(session: Session, delivery: Delivery, **values: Any) -> DeliveryCheckpoint:
+    """A status checkpoint of the delivery as it stands."""
+    now = datetime.now(UTC)
+    defaults = {
+        "company_id": delivery.company_id,
+        "delivery_id": delivery.id,
+        "kind": CheckpointKind.STATUS,
+        "status": delivery.status,
+        "vehicle_id": delivery.vehicle_id,
+        "driver_id": delivery.driver_id,
+        "occurred_at": now,
+        "recorded_at": now,
+    }
+    return _add(session, DeliveryCheckpoint(**defaults | values))
+
+
+def actor(company: Company, user: AppUser) -> Actor:
+    """What a token of this user stands for."""
+    return Actor(
+        company_id=company.id,
+        company_slug=company.slug,
+        role=user.role,
+        user_id=user.id,
+        driver_id=user.driver_id,
+        customer_id=user.customer_id,
+    )
+
+
+def _add(session: Session, row: Row) -> Row:
+    session.add(row)
+    session.flush()
+    return row
