@@ -1,0 +1,96 @@
+"""The web application: routes, errors, the live part, and what they share."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib.metadata import PackageNotFoundError, version
+
+from anyio.to_thread import current_default_thread_limiter
+from fastapi import FastAPI
+
+from api import errors, live, openapi
+from api.bodies import LimitedBody
+from api.live import Live
+from api.metrics import Measured, RequestMetrics
+from api.routes import (
+    auth,
+    company,
+    customers,
+    deliveries,
+    devices,
+    drivers,
+    load_orders,
+    me,
+    operations,
+    quarantine,
+    users,
+    vehicles,
+)
+from api.slashes import Slashes, slash_table
+from core import schema
+from core.database import make_engine, make_sessions
+from core.settings import Settings
+
+MAXIMUM_BODY_BYTES = 1024 * 1024
+# As many threads as connections: a thread that waits for a connection would only be in the way.
+POOL_SIZE, POOL_OVERFLOW = 8, 8
+ROUTERS = (
+    auth.router,
+    deliveries.router,
+    customers.router,
+    drivers.router,
+    vehicles.router,
+    devices.router,
+    load_orders.router,
+    users.router,
+    me.router,
+    company.router,
+    quarantine.router,
+    operations.router,
+    live.router,
+)
+
+
+def create_app(settings: Settings) -> FastAPI:
+    """An application that opens its engine and its broker connection when it starts, and closes them."""
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        engine = make_engine(settings, process="api", pool_size=POOL_SIZE, overflow=POOL_OVERFLOW)
+        current_default_thread_limiter().total_tokens = POOL_SIZE + POOL_OVERFLOW
+        app.state.sessions = make_sessions(engine)
+        try:
+            async with Live(settings, app.state.sessions, app.state.metrics.registry) as app.state.live:
+                yield
+        finally:
+            engine.dispose()
+
+    app = FastAPI(
+        title=openapi.TITLE,
+        description=openapi.DESCRIPTION,
+        version=_version(),
+        lifespan=lifespan,
+        redirect_slashes=False,
+        redoc_url=None,
+    )
+    app.state.settings = settings
+    app.state.metrics = RequestMetrics()
+    app.state.revision = schema.newest_revision()
+    for router in ROUTERS:
+        app.include_router(router)
+    errors.install(app)
+    openapi.install(app)
+    app.add_middleware(LimitedBody, maximum=MAXIMUM_BODY_BYTES)
+    app.add_middleware(Measured, metrics=app.state.metrics)
+    app.add_middleware(Slashes, table=slash_table(_paths()))
+    return app
+
+
+def _paths() -> list[str]:
+    return [getattr(route, "path") for router in ROUTERS for route in router.routes]  # noqa: B009
+
+
+def _version() -> str:
+    try:
+        return version("milepost")
+    except PackageNotFoundError:
+        return "0"

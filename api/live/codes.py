@@ -1,0 +1,18 @@
+"""Close codes of the WebSocket, as browsers see them. 4000 to 4999 are an application's own."""
+
+GONE = 0  # the client left by itself: nothing to send
+GOING_AWAY = 1001
+TRY_AGAIN_LATER = 1013
+BAD_REQUEST = 4400
+NOT_AUTHENTICATED = 4401
+NOT_FOUND = 4404
+TOO_SLOW = 4408
+
+REASONS = {
+    GOING_AWAY: "going away",
+    TRY_AGAIN_LATER: "try again later",
+    BAD_REQUEST: "bad request",
+    NOT_AUTHENTICATED: "not authenticated",
+    NOT_FOUND: "no such delivery",
+    TOO_SLOW: "too slow",
+}

@@ -1,0 +1,105 @@
+"""The live part of one api process: its groups, its connection to the broker, its watch on the database."""
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Self
+
+from prometheus_client import CollectorRegistry
+from sqlalchemy.orm import Session, sessionmaker
+
+from api.live import codes
+from api.live.bridge import Bridge
+from api.live.groups import Groups
+from api.live.metrics import Metrics
+from api.live.outgoing import Outgoing
+from api.live.reader import Reader
+from api.live.watch import CatchUp, Guard
+from core.facts import PositionFact
+from core.settings import Settings
+
+SOCKETS_TIMEOUT_S = 2.0
+
+log = logging.getLogger(__name__)
+
+
+class Live:
+    """Entered in the app's lifespan and found by the WebSocket route as ``app.state.live``.
+
+    Shutdown, in order: sockets closed with 1001, the broker left, the slot released; all of it within
+    ``settings.shutdown_timeout_s``.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        sessions: sessionmaker[Session],
+        registry: CollectorRegistry | None = None,
+    ) -> None:
+        self.settings = settings
+        self.metrics = Metrics(registry)
+        self.groups = Groups(self.metrics)
+        self.reader = Reader(sessions)
+        self.sockets: set[asyncio.Task[None]] = set()
+        self.is_stopping = False
+        self._outgoing = Outgoing()
+        self._bridge = Bridge(settings, self.groups, self._outgoing, self.reader)
+        self._tasks: list[asyncio.Task[None]] = []
+
+    @property
+    def connected(self) -> bool:
+        """Whether this process is on the broker."""
+        return self._bridge.connected
+
+    @property
+    def user_name(self) -> str | None:
+        """This process's user on the broker; None until a slot is claimed."""
+        return self._bridge.user_name
+
+    def publish(self, facts: Sequence[PositionFact]) -> None:
+        """Announce positions after their commit. Thread-safe, never blocks; kept while the broker is away."""
+        self._outgoing.put(facts)
+
+    async def __aenter__(self) -> Self:
+        self._outgoing.bind(asyncio.get_running_loop())
+        loops = {
+            "bridge": self._bridge.run(),
+            "catch-up": CatchUp(self.groups, self.reader).run(),
+            "guard": Guard(self.groups, self.reader).run(),
+        }
+        for name, loop in loops.items():
+            task = asyncio.create_task(loop, name=f"live-{name}")
+            task.add_done_callback(_say_if_dead)
+            self._tasks.append(task)
+        log.info("live started")
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        try:
+            async with asyncio.timeout(self.settings.shutdown_timeout_s):
+                await self._stop()
+        except TimeoutError:
+            log.warning("live did not stop within %s s", self.settings.shutdown_timeout_s)
+        log.info("live stopped")
+
+    async def _stop(self) -> None:
+        self.is_stopping = True
+        self.groups.close_all(codes.GOING_AWAY)
+        if self.sockets:
+            await asyncio.wait(self.sockets, timeout=SOCKETS_TIMEOUT_S)
+        self._outgoing.unbind()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self.reader.close()
+
+
+def _say_if_dead(task: asyncio.Task[None]) -> None:
+    if not task.cancelled() and (error := task.exception()) is not None:
+        log.critical("%s died", task.get_name(), exc_info=error)

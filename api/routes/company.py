@@ -1,0 +1,23 @@
+"""The company of the person who asks."""
+
+from fastapi import APIRouter
+
+from api.dependencies import AuthorizedCall
+from api.schemas.people import CompanyPatch, CompanySettings
+from core import companies
+
+router = APIRouter(prefix="/company", tags=["people"])
+
+
+@router.get("/", summary="Read the own company's settings")
+def read_company(authorized: AuthorizedCall) -> CompanySettings:
+    """For managers and operators."""
+    with authorized() as (session, actor):
+        return CompanySettings.model_validate(companies.find(session, actor))
+
+
+@router.patch("/", summary="Change the own company's settings")
+def edit_company(authorized: AuthorizedCall, body: CompanyPatch) -> CompanySettings:
+    values = body.sent()
+    with authorized() as (session, actor):
+        return CompanySettings.model_validate(companies.edit(session, actor, values))

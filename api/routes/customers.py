@@ -1,0 +1,58 @@
+"""Customers over REST."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Response
+
+from api import pages
+from api.dependencies import AuthorizedCall, now
+from api.openapi import CONFLICT
+from api.schemas.companions import CustomerIn, CustomerOut, CustomerPatch
+from api.schemas.fields import PathId
+from api.schemas.pages import Page, PageQuery
+from core import customers
+
+router = APIRouter(prefix="/customers", tags=["customers"])
+
+
+@router.get("/", summary="List customers")
+def list_customers(authorized: AuthorizedCall, query: Annotated[PageQuery, Query()]) -> Page[CustomerOut]:
+    """Archived ones too; for managers and operators."""
+    with authorized() as (session, actor):
+        rows = customers.page(session, actor, after=pages.number_key(query.cursor), limit=query.limit + 1)
+        shown, following = pages.cut(rows, query.limit, lambda row: row.id)
+        return Page(items=[CustomerOut.model_validate(row) for row in shown], next=following)
+
+
+@router.post("/", summary="Add a customer", status_code=201)
+def add_customer(authorized: AuthorizedCall, body: CustomerIn, response: Response) -> CustomerOut:
+    with authorized() as (session, actor):
+        customer = customers.add(session, actor, body.model_dump())
+        response.headers["Location"] = f"/customers/{customer.id}/"
+        return CustomerOut.model_validate(customer)
+
+
+@router.get("/{customer_id}/", summary="Read a customer")
+def read_customer(authorized: AuthorizedCall, customer_id: PathId) -> CustomerOut:
+    with authorized() as (session, actor):
+        return CustomerOut.model_validate(customers.find(session, actor, customer_id))
+
+
+@router.patch("/{customer_id}/", summary="Change some of a customer's fields")
+def edit_customer(authorized: AuthorizedCall, customer_id: PathId, body: CustomerPatch) -> CustomerOut:
+    with authorized() as (session, actor):
+        customer = customers.edit(session, actor, customer_id, body.sent())
+        return CustomerOut.model_validate(customer)
+
+
+@router.post("/{customer_id}/archive/", summary="Archive a customer", responses=CONFLICT)
+def archive_customer(authorized: AuthorizedCall, customer_id: PathId) -> CustomerOut:
+    """It keeps its old deliveries; its users are disabled. 409 while a delivery of it is open."""
+    with authorized() as (session, actor):
+        return CustomerOut.model_validate(customers.archive(session, actor, customer_id, now()))
+
+
+@router.post("/{customer_id}/restore/", summary="Restore an archived customer")
+def restore_customer(authorized: AuthorizedCall, customer_id: PathId) -> CustomerOut:
+    with authorized() as (session, actor):
+        return CustomerOut.model_validate(customers.restore(session, actor, customer_id))

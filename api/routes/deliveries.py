@@ -1,0 +1,141 @@
+"""Deliveries over REST: each route is one call to `core`."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Response
+
+from api import pages
+from api.dependencies import AuthorizedCall, LiveOf, now
+from api.openapi import CONFLICT
+from api.schemas.deliveries import (
+    DeliveryDetail,
+    DeliveryEdit,
+    DeliveryNew,
+    DeliveryOut,
+    DeliveryPatch,
+    DeliveryQuery,
+)
+from api.schemas.fields import PathId
+from api.schemas.pages import Page, PageQuery
+from api.schemas.places import flat
+from api.schemas.reports import ReportOut
+from api.schemas.tracking import CheckpointOut, LocationIn, LocationOut, StatusIn, StatusOut
+from core import deliveries, delivery_report, history, loads, tracking
+from core.deliveries import StatusRequest
+
+router = APIRouter(prefix="/deliveries", tags=["deliveries"])
+
+
+@router.get("/", summary="List deliveries")
+def list_deliveries(
+    authorized: AuthorizedCall, query: Annotated[DeliveryQuery, Query()]
+) -> Page[DeliveryOut]:
+    """Newest first: a driver's own, a customer's own, or the whole company's."""
+    with authorized() as (session, actor):
+        rows = deliveries.page(
+            session,
+            actor,
+            before_id=pages.number_key(query.cursor),
+            limit=query.limit + 1,
+            **query.model_dump(exclude={"limit", "cursor"}),
+        )
+        shown, following = pages.cut(rows, query.limit, lambda row: row.id)
+        return Page(items=[DeliveryOut.of(row) for row in shown], next=following)
+
+
+@router.post("/", summary="Create a delivery", status_code=201)
+def create_delivery(authorized: AuthorizedCall, body: DeliveryNew, response: Response) -> DeliveryDetail:
+    """It begins as pending. Inline `items` become a load order with the delivery's reference."""
+    values = flat(body.model_dump(exclude={"items"}))
+    with authorized() as (session, actor):
+        if body.items is not None:
+            items = [item.model_dump() for item in body.items]
+            values["load_order_id"] = loads.add(session, actor, body.reference, items).id
+        delivery = deliveries.create(session, actor, values, now())
+        response.headers["Location"] = f"/deliveries/{delivery.id}/"
+        return DeliveryDetail.seen(delivery)
+
+
+@router.get("/{delivery_id}/", summary="Read a delivery")
+def read_delivery(authorized: AuthorizedCall, delivery_id: PathId) -> DeliveryDetail:
+    """With the van's position and the ETA while it is under way."""
+    with authorized() as (session, actor):
+        delivery = deliveries.find(session, actor, delivery_id)
+        return DeliveryDetail.seen(delivery, tracking.whereabouts(session, delivery))
+
+
+@router.put("/{delivery_id}/", summary="Replace a delivery's fields", responses=CONFLICT)
+def replace_delivery(authorized: AuthorizedCall, delivery_id: PathId, body: DeliveryEdit) -> DeliveryDetail:
+    """Every field that can be edited; what is left out becomes null."""
+    with authorized() as (session, actor):
+        delivery = deliveries.edit(session, actor, delivery_id, flat(body.model_dump()), now())
+        return DeliveryDetail.seen(delivery, tracking.whereabouts(session, delivery))
+
+
+@router.patch("/{delivery_id}/", summary="Change some of a delivery's fields", responses=CONFLICT)
+def edit_delivery(authorized: AuthorizedCall, delivery_id: PathId, body: DeliveryPatch) -> DeliveryDetail:
+    """Assigning a driver or a vehicle is an edit too; it leaves a checkpoint."""
+    values = flat(body.sent())
+    with authorized() as (session, actor):
+        delivery = deliveries.edit(session, actor, delivery_id, values, now())
+        return DeliveryDetail.seen(delivery, tracking.whereabouts(session, delivery))
+
+
+@router.post(
+    "/{delivery_id}/location/",
+    summary="Report the vehicle's location",
+    status_code=201,
+    response_model=LocationOut,
+    responses=CONFLICT,
+)
+def report_location(
+    authorized: AuthorizedCall, live: LiveOf, delivery_id: PathId, body: LocationIn
+) -> Response:
+    """For drivers without MQTT. An answer of 201 means stored; 409 unless it is under way with a vehicle."""
+    received_at = now()
+    fix = body.fix(received_at)
+    with authorized() as (session, actor):
+        reported = tracking.report(session, actor, delivery_id, fix, received_at)
+    # After the commit, never before: nobody may see what a crash could take back.
+    live.publish(reported.facts)
+    answer = LocationOut(
+        result="stored" if reported.is_fresh else "duplicate", fix_time=fix.fix_time, eta=reported.eta
+    )
+    return Response(answer.model_dump_json(), status_code=201, media_type="application/json")
+
+
+@router.post("/{delivery_id}/status/", summary="Change a delivery's status", responses=CONFLICT)
+def change_status(authorized: AuthorizedCall, delivery_id: PathId, body: StatusIn) -> StatusOut:
+    """By its driver or a manager. The same again by the same person is `unchanged`, by another 409."""
+    location = (body.location.latitude, body.location.longitude) if body.location else None
+    request = StatusRequest(
+        status=body.status, reason=body.reason, occurred_at=body.occurred_at, location=location
+    )
+    with authorized() as (session, actor):
+        change = deliveries.change_status(session, actor, delivery_id, request, now())
+        return StatusOut(
+            result="changed" if change.written else "unchanged",
+            status=change.delivery.status,
+            version=change.delivery.version,
+            checkpoint=CheckpointOut.of(change.checkpoint),
+        )
+
+
+@router.get("/{delivery_id}/checkpoints/", summary="List a delivery's checkpoints")
+def list_checkpoints(
+    authorized: AuthorizedCall, delivery_id: PathId, query: Annotated[PageQuery, Query()]
+) -> Page[CheckpointOut]:
+    """Its record, oldest first. Customers get its status changes only."""
+    after_id = pages.number_key(query.cursor) or 0
+    with authorized() as (session, actor):
+        deliveries.require_visible(session, actor, delivery_id)
+        rows = history.page(session, actor, delivery_id, after_id=after_id, limit=query.limit + 1)
+        shown, following = pages.cut(rows, query.limit, lambda row: row.id)
+        return Page(items=[CheckpointOut.of(row) for row in shown], next=following)
+
+
+@router.get("/{delivery_id}/report/", summary="Report on a delivery")
+def report_delivery(authorized: AuthorizedCall, delivery_id: PathId) -> ReportOut:
+    """Times, punctuality, distance driven and load, as of now."""
+    with authorized() as (session, actor):
+        return ReportOut.of(delivery_report.generate(session, actor, delivery_id, now()))

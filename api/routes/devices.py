@@ -1,0 +1,85 @@
+"""GPS units and drivers' phones over REST."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Response
+
+from api import pages
+from api.dependencies import AuthorizedCall, SettingsOf, now
+from api.schemas.devices import CredentialsOut, DeviceIn, DeviceOut, DevicePatch, DeviceQuery
+from api.schemas.fields import PathDevice
+from api.schemas.pages import Page
+from core import devices
+
+router = APIRouter(prefix="/devices", tags=["fleet"])
+
+
+@router.get("/", summary="List devices")
+def list_devices(authorized: AuthorizedCall, query: Annotated[DeviceQuery, Query()]) -> Page[DeviceOut]:
+    """For managers and operators."""
+    with authorized() as (session, actor):
+        rows = devices.page(
+            session,
+            actor,
+            after=pages.text_key(query.cursor),
+            limit=query.limit + 1,
+            vehicle_id=query.vehicle_id,
+            driver_id=query.driver_id,
+        )
+        shown, following = pages.cut(rows, query.limit, lambda row: row.id)
+        return Page(items=[DeviceOut.model_validate(row) for row in shown], next=following)
+
+
+@router.post("/", summary="Add a device", status_code=201)
+def add_device(authorized: AuthorizedCall, body: DeviceIn, response: Response) -> DeviceOut:
+    """We make its id. Ask for its credentials next."""
+    with authorized() as (session, actor):
+        device = devices.add(
+            session, actor, label=body.label, vehicle_id=body.vehicle_id, driver_id=body.driver_id
+        )
+        response.headers["Location"] = f"/devices/{device.id}/"
+        return DeviceOut.model_validate(device)
+
+
+@router.get("/{device_id}/", summary="Read a device")
+def read_device(authorized: AuthorizedCall, device_id: PathDevice) -> DeviceOut:
+    with authorized() as (session, actor):
+        return DeviceOut.model_validate(devices.find(session, actor, device_id))
+
+
+@router.patch("/{device_id}/", summary="Rename or bind a device")
+def edit_device(authorized: AuthorizedCall, device_id: PathDevice, body: DevicePatch) -> DeviceOut:
+    values = body.sent()
+    with authorized() as (session, actor):
+        return DeviceOut.model_validate(devices.edit(session, actor, device_id, values))
+
+
+@router.post("/{device_id}/credentials/", summary="Show a device's MQTT credentials")
+def show_credentials(
+    authorized: AuthorizedCall, settings: SettingsOf, device_id: PathDevice
+) -> CredentialsOut:
+    """For managers. A POST, so that no cache or history keeps the secret."""
+    key = settings.mqtt_key.get_secret_value()
+    with authorized() as (session, actor):
+        return CredentialsOut.of(devices.credentials(session, actor, device_id, key))
+
+
+@router.post("/{device_id}/rotate/", summary="Give a device a new secret")
+def rotate_secret(authorized: AuthorizedCall, settings: SettingsOf, device_id: PathDevice) -> CredentialsOut:
+    """The old one is refused within moments."""
+    key = settings.mqtt_key.get_secret_value()
+    with authorized() as (session, actor):
+        return CredentialsOut.of(devices.rotate(session, actor, device_id, key))
+
+
+@router.post("/{device_id}/disable/", summary="Disable a device")
+def disable_device(authorized: AuthorizedCall, device_id: PathDevice) -> DeviceOut:
+    """Its connection ends, and what it still sends goes to the quarantine."""
+    with authorized() as (session, actor):
+        return DeviceOut.model_validate(devices.disable(session, actor, device_id, now()))
+
+
+@router.post("/{device_id}/enable/", summary="Enable a device")
+def enable_device(authorized: AuthorizedCall, device_id: PathDevice) -> DeviceOut:
+    with authorized() as (session, actor):
+        return DeviceOut.model_validate(devices.enable(session, actor, device_id))

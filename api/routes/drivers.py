@@ -1,0 +1,58 @@
+"""Drivers over REST."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Response
+
+from api import pages
+from api.dependencies import AuthorizedCall, now
+from api.openapi import CONFLICT
+from api.schemas.companions import DriverIn, DriverOut, DriverPatch
+from api.schemas.fields import PathId
+from api.schemas.pages import Page, PageQuery
+from core import drivers
+
+router = APIRouter(prefix="/drivers", tags=["fleet"])
+
+
+@router.get("/", summary="List drivers")
+def list_drivers(authorized: AuthorizedCall, query: Annotated[PageQuery, Query()]) -> Page[DriverOut]:
+    """Archived ones too; for managers and operators."""
+    with authorized() as (session, actor):
+        rows = drivers.page(session, actor, after=pages.number_key(query.cursor), limit=query.limit + 1)
+        shown, following = pages.cut(rows, query.limit, lambda row: row.id)
+        return Page(items=[DriverOut.model_validate(row) for row in shown], next=following)
+
+
+@router.post("/", summary="Add a driver", status_code=201)
+def add_driver(authorized: AuthorizedCall, body: DriverIn, response: Response) -> DriverOut:
+    with authorized() as (session, actor):
+        driver = drivers.add(session, actor, body.model_dump())
+        response.headers["Location"] = f"/drivers/{driver.id}/"
+        return DriverOut.model_validate(driver)
+
+
+@router.get("/{driver_id}/", summary="Read a driver")
+def read_driver(authorized: AuthorizedCall, driver_id: PathId) -> DriverOut:
+    with authorized() as (session, actor):
+        return DriverOut.model_validate(drivers.find(session, actor, driver_id))
+
+
+@router.patch("/{driver_id}/", summary="Change some of a driver's fields")
+def edit_driver(authorized: AuthorizedCall, driver_id: PathId, body: DriverPatch) -> DriverOut:
+    with authorized() as (session, actor):
+        driver = drivers.edit(session, actor, driver_id, body.sent())
+        return DriverOut.model_validate(driver)
+
+
+@router.post("/{driver_id}/archive/", summary="Archive a driver", responses=CONFLICT)
+def archive_driver(authorized: AuthorizedCall, driver_id: PathId) -> DriverOut:
+    """It keeps its old deliveries; its user is disabled. 409 while a delivery of it is open."""
+    with authorized() as (session, actor):
+        return DriverOut.model_validate(drivers.archive(session, actor, driver_id, now()))
+
+
+@router.post("/{driver_id}/restore/", summary="Restore an archived driver")
+def restore_driver(authorized: AuthorizedCall, driver_id: PathId) -> DriverOut:
+    with authorized() as (session, actor):
+        return DriverOut.model_validate(drivers.restore(session, actor, driver_id))

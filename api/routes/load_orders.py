@@ -1,0 +1,54 @@
+"""Load orders over REST."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Response
+
+from api import pages
+from api.dependencies import AuthorizedCall
+from api.openapi import CONFLICT
+from api.schemas.fields import PathId
+from api.schemas.loads import LoadOrderIn, LoadOrderOut, LoadOrderPatch
+from api.schemas.pages import Page, PageQuery
+from core import loads
+
+router = APIRouter(prefix="/load-orders", tags=["loads"])
+
+
+@router.get("/", summary="List load orders")
+def list_load_orders(authorized: AuthorizedCall, query: Annotated[PageQuery, Query()]) -> Page[LoadOrderOut]:
+    """For managers and operators; others see a load with its delivery."""
+    with authorized() as (session, actor):
+        rows = loads.page(session, actor, after=pages.number_key(query.cursor), limit=query.limit + 1)
+        shown, following = pages.cut(rows, query.limit, lambda row: row.id)
+        return Page(items=[LoadOrderOut.model_validate(row) for row in shown], next=following)
+
+
+@router.post("/", summary="Add a load order", status_code=201)
+def add_load_order(authorized: AuthorizedCall, body: LoadOrderIn, response: Response) -> LoadOrderOut:
+    items = [item.model_dump() for item in body.items]
+    with authorized() as (session, actor):
+        order = loads.add(session, actor, body.reference, items)
+        response.headers["Location"] = f"/load-orders/{order.id}/"
+        return LoadOrderOut.model_validate(order)
+
+
+@router.get("/{load_order_id}/", summary="Read a load order")
+def read_load_order(authorized: AuthorizedCall, load_order_id: PathId) -> LoadOrderOut:
+    with authorized() as (session, actor):
+        return LoadOrderOut.model_validate(loads.find(session, actor, load_order_id))
+
+
+@router.patch("/{load_order_id}/", summary="Change a load order")
+def edit_load_order(authorized: AuthorizedCall, load_order_id: PathId, body: LoadOrderPatch) -> LoadOrderOut:
+    values = body.sent()
+    with authorized() as (session, actor):
+        order = loads.replace(session, actor, load_order_id, values.get("reference"), values.get("items"))
+        return LoadOrderOut.model_validate(order)
+
+
+@router.delete("/{load_order_id}/", summary="Delete a load order", status_code=204, responses=CONFLICT)
+def delete_load_order(authorized: AuthorizedCall, load_order_id: PathId) -> None:
+    """409 once a delivery carries it."""
+    with authorized() as (session, actor):
+        loads.delete(session, actor, load_order_id)

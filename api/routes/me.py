@@ -1,0 +1,46 @@
+"""The person who asks."""
+
+from fastapi import APIRouter
+
+from api.dependencies import AuthorizedCall, SettingsOf
+from api.openapi import CONFLICT
+from api.schemas.people import CompanyOut, Me, MqttLoginOut, OwnPasswordIn, UserOut
+from core import passwords, users
+from core.errors import InvalidValue
+
+router = APIRouter(prefix="/me", tags=["people"])
+
+
+@router.get("/", summary="Who am I?")
+def read_me(authorized: AuthorizedCall) -> Me:
+    with authorized() as (session, actor):
+        user, company = users.me(session, actor)
+        return Me(**UserOut.model_validate(user).model_dump(), company=CompanyOut.model_validate(company))
+
+
+@router.post("/password/", summary="Change the own password", status_code=204, responses=CONFLICT)
+def change_password(authorized: AuthorizedCall, body: OwnPasswordIn) -> None:
+    """All own tokens end, this one too: log in again."""
+    with authorized() as (session, actor):
+        old_hash = users.own_password_hash(session, actor)
+    # Between two transactions: hashing takes tens of milliseconds.
+    if not passwords.is_right(old_hash, body.current_password):
+        raise InvalidValue("current_password", "is wrong")
+    new_hash = passwords.hash_password(body.new_password)
+    with authorized() as (session, actor):
+        users.change_own_password(session, actor, old_hash, new_hash)
+
+
+@router.get("/mqtt/", summary="The own MQTT login")
+def read_mqtt_login(authorized: AuthorizedCall, settings: SettingsOf) -> MqttLoginOut:
+    """For managers and operators: read-only access to the company's live facts."""
+    key = settings.mqtt_key.get_secret_value()
+    with authorized() as (session, actor):
+        return MqttLoginOut.of(users.mqtt_login(session, actor, key))
+
+
+@router.post("/mqtt/rotate/", summary="Give the own MQTT login a new secret")
+def rotate_mqtt_secret(authorized: AuthorizedCall, settings: SettingsOf) -> MqttLoginOut:
+    key = settings.mqtt_key.get_secret_value()
+    with authorized() as (session, actor):
+        return MqttLoginOut.of(users.rotate_mqtt_secret(session, actor, key))

@@ -1,0 +1,80 @@
+"""Users over REST: managers keep them, operators read them."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Response
+
+from api import pages
+from api.dependencies import AuthorizedCall, now
+from api.openapi import CONFLICT
+from api.schemas.fields import PathId
+from api.schemas.pages import Page
+from api.schemas.people import PasswordIn, UserIn, UserOut, UserPatch, UserQuery
+from core import passwords, users
+
+router = APIRouter(prefix="/users", tags=["people"])
+
+
+@router.get("/", summary="List users")
+def list_users(authorized: AuthorizedCall, query: Annotated[UserQuery, Query()]) -> Page[UserOut]:
+    """For managers and operators."""
+    with authorized() as (session, actor):
+        rows = users.page(
+            session, actor, after=pages.number_key(query.cursor), limit=query.limit + 1, role=query.role
+        )
+        shown, following = pages.cut(rows, query.limit, lambda row: row.id)
+        return Page(items=[UserOut.model_validate(row) for row in shown], next=following)
+
+
+@router.post("/", summary="Add a user", status_code=201, responses=CONFLICT)
+def add_user(authorized: AuthorizedCall, body: UserIn, response: Response) -> UserOut:
+    """409 when the e-mail is in use, or the driver has a user already."""
+    password_hash = passwords.hash_password(body.password)
+    with authorized() as (session, actor):
+        user = users.add(
+            session,
+            actor,
+            email=body.email,
+            name=body.name,
+            role=body.role,
+            password_hash=password_hash,
+            driver_id=body.driver_id,
+            customer_id=body.customer_id,
+        )
+        response.headers["Location"] = f"/users/{user.id}/"
+        return UserOut.model_validate(user)
+
+
+@router.get("/{user_id}/", summary="Read a user")
+def read_user(authorized: AuthorizedCall, user_id: PathId) -> UserOut:
+    with authorized() as (session, actor):
+        return UserOut.model_validate(users.find(session, actor, user_id))
+
+
+@router.patch("/{user_id}/", summary="Change a user's name or e-mail", responses=CONFLICT)
+def edit_user(authorized: AuthorizedCall, user_id: PathId, body: UserPatch) -> UserOut:
+    values = body.sent()
+    with authorized() as (session, actor):
+        return UserOut.model_validate(users.edit(session, actor, user_id, values))
+
+
+@router.post("/{user_id}/password/", summary="Set a user's password", status_code=204)
+def set_password(authorized: AuthorizedCall, user_id: PathId, body: PasswordIn) -> None:
+    """All of that person's tokens end."""
+    password_hash = passwords.hash_password(body.password)
+    with authorized() as (session, actor):
+        users.set_password(session, actor, user_id, password_hash)
+
+
+@router.post("/{user_id}/disable/", summary="Lock a user out", responses=CONFLICT)
+def disable_user(authorized: AuthorizedCall, user_id: PathId) -> UserOut:
+    """Tokens and MQTT login included. 409 for the last manager."""
+    with authorized() as (session, actor):
+        return UserOut.model_validate(users.disable(session, actor, user_id, now()))
+
+
+@router.post("/{user_id}/enable/", summary="Let a user in again", responses=CONFLICT)
+def enable_user(authorized: AuthorizedCall, user_id: PathId) -> UserOut:
+    """409 while its driver or customer is archived."""
+    with authorized() as (session, actor):
+        return UserOut.model_validate(users.enable(session, actor, user_id))

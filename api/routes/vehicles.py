@@ -1,0 +1,58 @@
+"""Vehicles over REST."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Response
+
+from api import pages
+from api.dependencies import AuthorizedCall, now
+from api.openapi import CONFLICT
+from api.schemas.companions import VehicleIn, VehicleOut, VehiclePatch
+from api.schemas.fields import PathId
+from api.schemas.pages import Page, PageQuery
+from core import vehicles
+
+router = APIRouter(prefix="/vehicles", tags=["fleet"])
+
+
+@router.get("/", summary="List vehicles")
+def list_vehicles(authorized: AuthorizedCall, query: Annotated[PageQuery, Query()]) -> Page[VehicleOut]:
+    """Archived ones too; for managers and operators."""
+    with authorized() as (session, actor):
+        rows = vehicles.page(session, actor, after=pages.number_key(query.cursor), limit=query.limit + 1)
+        shown, following = pages.cut(rows, query.limit, lambda row: row.id)
+        return Page(items=[VehicleOut.model_validate(row) for row in shown], next=following)
+
+
+@router.post("/", summary="Add a vehicle", status_code=201)
+def add_vehicle(authorized: AuthorizedCall, body: VehicleIn, response: Response) -> VehicleOut:
+    with authorized() as (session, actor):
+        vehicle = vehicles.add(session, actor, body.model_dump())
+        response.headers["Location"] = f"/vehicles/{vehicle.id}/"
+        return VehicleOut.model_validate(vehicle)
+
+
+@router.get("/{vehicle_id}/", summary="Read a vehicle")
+def read_vehicle(authorized: AuthorizedCall, vehicle_id: PathId) -> VehicleOut:
+    with authorized() as (session, actor):
+        return VehicleOut.model_validate(vehicles.find(session, actor, vehicle_id))
+
+
+@router.patch("/{vehicle_id}/", summary="Change some of a vehicle's fields")
+def edit_vehicle(authorized: AuthorizedCall, vehicle_id: PathId, body: VehiclePatch) -> VehicleOut:
+    with authorized() as (session, actor):
+        vehicle = vehicles.edit(session, actor, vehicle_id, body.sent())
+        return VehicleOut.model_validate(vehicle)
+
+
+@router.post("/{vehicle_id}/archive/", summary="Archive a vehicle", responses=CONFLICT)
+def archive_vehicle(authorized: AuthorizedCall, vehicle_id: PathId) -> VehicleOut:
+    """It keeps its old deliveries; its devices' fixes are refused. 409 while a delivery of it is open."""
+    with authorized() as (session, actor):
+        return VehicleOut.model_validate(vehicles.archive(session, actor, vehicle_id, now()))
+
+
+@router.post("/{vehicle_id}/restore/", summary="Restore an archived vehicle")
+def restore_vehicle(authorized: AuthorizedCall, vehicle_id: PathId) -> VehicleOut:
+    with authorized() as (session, actor):
+        return VehicleOut.model_validate(vehicles.restore(session, actor, vehicle_id))

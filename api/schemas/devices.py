@@ -1,0 +1,74 @@
+"""GPS units and drivers' phones."""
+
+from datetime import datetime
+from typing import Self
+
+from pydantic import Field
+
+from api.schemas.fields import Input, Line, Output, QueryId, RowId
+from api.schemas.pages import PageQuery
+from broker import topics
+from core.devices import Credentials
+
+
+class DeviceIn(Input):
+    """Bound to a vehicle, to a driver (a phone), or to nothing yet."""
+
+    label: Line
+    vehicle_id: RowId | None = None
+    driver_id: RowId | None = None
+
+
+class DevicePatch(Input):
+    """Binding it to a vehicle lets go of its driver, and the other way round; null unbinds."""
+
+    label: Line = Field(default_factory=str)
+    vehicle_id: RowId | None = None
+    driver_id: RowId | None = None
+
+
+class DeviceQuery(PageQuery):
+    vehicle_id: QueryId | None = None
+    driver_id: QueryId | None = None
+
+
+class DeviceOut(Output):
+    """``id`` is its MQTT user name: ten characters, made by us, for ever."""
+
+    id: str
+    label: str
+    vehicle_id: int | None
+    driver_id: int | None
+    disabled_at: datetime | None
+    created_at: datetime
+
+
+class DeviceTopics(Output):
+    """``location`` and ``status`` to publish on with QoS 1; ``reply`` and ``command`` to subscribe to."""
+
+    location: str
+    status: str
+    reply: str
+    command: str
+
+
+class CredentialsOut(Output):
+    user_name: str
+    secret: str
+    shard: str
+    topics: DeviceTopics
+
+    @classmethod
+    def of(cls, credentials: Credentials) -> Self:
+        device, shard = credentials.device_id, credentials.shard
+        return cls(
+            user_name=device,
+            secret=credentials.secret,
+            shard=shard,
+            topics=DeviceTopics(
+                location=topics.up(shard, device, "location"),
+                status=topics.up(shard, device, "status"),
+                reply=topics.reply(device),
+                command=topics.command(device),
+            ),
+        )

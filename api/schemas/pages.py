@@ -1,0 +1,22 @@
+"""Lists and what they are asked with."""
+
+from typing import Annotated, Generic, TypeVar
+
+from pydantic import Field
+
+from api.pages import DEFAULT_LIMIT, MAXIMUM_LIMIT
+from api.schemas.fields import Input, Output
+
+Item = TypeVar("Item")
+
+
+class Page(Output, Generic[Item]):
+    """``next`` is the cursor of the next page; null on the last."""
+
+    items: list[Item]
+    next: str | None
+
+
+class PageQuery(Input):
+    limit: Annotated[int, Field(ge=1, le=MAXIMUM_LIMIT)] = DEFAULT_LIMIT
+    cursor: Annotated[str | None, Field(max_length=100, description="`next` of the page before")] = None

@@ -1,0 +1,105 @@
+"""Users, the person who asks, and its company."""
+
+from datetime import datetime
+from typing import Annotated, Literal, Self
+
+from pydantic import Field
+
+from api.schemas.fields import Email, Input, Line, Output, Password, Positive, RowId
+from api.schemas.pages import PageQuery
+from broker import topics
+from core.models import Role
+from core.users import MqttLogin
+
+
+class Tokens(Output):
+    """``expires_in`` is the access token's life in seconds."""
+
+    access_token: str
+    refresh_token: str
+    token_type: Literal["bearer"] = "bearer"  # noqa: S105  # OAuth2's word, no secret
+    expires_in: int
+
+
+class RefreshIn(Input):
+    refresh_token: Annotated[str, Field(max_length=2048)]
+
+
+class UserIn(Input):
+    """``driver_id`` is due for a driver, ``customer_id`` for a customer, neither for the others."""
+
+    email: Email
+    name: Line
+    role: Role
+    password: Password
+    driver_id: RowId | None = None
+    customer_id: RowId | None = None
+
+
+class UserPatch(Input):
+    """Role and company never change."""
+
+    email: Email = Field(default_factory=str)
+    name: Line = Field(default_factory=str)
+
+
+class UserQuery(PageQuery):
+    role: Role | None = None
+
+
+class UserOut(Output):
+    id: int
+    email: str
+    name: str
+    role: Role
+    driver_id: int | None
+    customer_id: int | None
+    disabled_at: datetime | None
+    created_at: datetime
+
+
+class PasswordIn(Input):
+    password: Password
+
+
+class OwnPasswordIn(Input):
+    current_password: Annotated[str, Field(max_length=1000)]
+    new_password: Password
+
+
+class CompanyOut(Output):
+    slug: str
+    name: str
+    time_zone: str
+
+
+class CompanySettings(CompanyOut):
+    """A location checkpoint is due after this distance or this time; 0 makes every fix one."""
+
+    checkpoint_distance_m: float
+    checkpoint_interval_s: float
+
+
+class CompanyPatch(Input):
+    name: Line = Field(default_factory=str)
+    time_zone: Annotated[Line, Field(examples=["Europe/Berlin"])] = Field(default_factory=str)
+    checkpoint_distance_m: Positive = Field(default_factory=float)
+    checkpoint_interval_s: Positive = Field(default_factory=float)
+
+
+class Me(UserOut):
+    company: CompanyOut
+
+
+class MqttLoginOut(Output):
+    """Subscribe to ``topics`` with QoS 1: facts are retained, so the whole fleet's state comes at once."""
+
+    user_name: str
+    secret: str
+    topics: list[str]
+
+    @classmethod
+    def of(cls, login: MqttLogin) -> Self:
+        return cls(
+            user_name=login.user_name, secret=login.secret, topics=[topics.company_filter(login.company)]
+        )

@@ -1,0 +1,121 @@
+"""Locations, status changes and the record they leave."""
+
+from datetime import datetime
+from typing import Annotated, Literal, Self
+
+from pydantic import ConfigDict, Field
+
+from api.schemas.fields import Input, Instant, Latitude, Longitude, Number, Output, Text
+from api.schemas.places import Coordinates
+from core.fixes import Fix, coordinate
+from core.models import CheckpointKind, DeliveryCheckpoint, Status
+
+
+class LocationIn(Input):
+    """Degrees WGS 84, km/h, metres, percent. Without ``fix_time`` the server's clock counts.
+
+    Send ``fix_time`` when you can: only then is a repeated request the same fix, and an old one an old one.
+    """
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"latitude": 52.5, "longitude": 13.3, "speed_kmh": 42.0}]}
+    )
+
+    latitude: Latitude
+    longitude: Longitude
+    fix_time: Annotated[Instant | None, Field(description="ISO 8601 with a zone; at most 30 days old")] = None
+    speed_kmh: Number | None = None
+    course_deg: Number | None = None
+    altitude_m: Number | None = None
+    accuracy_m: Number | None = None
+    battery_percent: Number | None = None
+
+    def fix(self, now: datetime) -> Fix:
+        return Fix(
+            fix_time=self.fix_time or now,
+            latitude=coordinate(self.latitude),
+            longitude=coordinate(self.longitude),
+            altitude_m=self.altitude_m,
+            speed_kmh=self.speed_kmh,
+            course_deg=self.course_deg,
+            accuracy_m=self.accuracy_m,
+            battery_percent=self.battery_percent,
+        )
+
+
+class LocationOut(Output):
+    """``duplicate``: the very fix was stored before. ``eta`` needs the drop-off's coordinates."""
+
+    result: Literal["stored", "duplicate"]
+    fix_time: datetime
+    eta: datetime | None
+
+
+class StatusIn(Input):
+    """``occurred_at`` is the reporter's clock (else now); ``reason`` is due for failed and returned."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"status": "pickup_in_progress"}]})
+
+    status: Status
+    reason: Text | None = None
+    occurred_at: Instant | None = None
+    location: Coordinates | None = None
+
+
+class ActorOut(Output):
+    """Who wrote it: a user over REST, a driver over either way, a driver's phone."""
+
+    user_id: int | None
+    driver_id: int | None
+    device_id: str | None
+
+
+class CheckpointOut(Output):
+    """``occurred_at`` by the clock of who reported it, ``recorded_at`` by ours."""
+
+    id: int
+    kind: CheckpointKind
+    status: Status
+    vehicle_id: int | None
+    driver_id: int | None
+    latitude: float | None
+    longitude: float | None
+    speed_kmh: float | None
+    course_deg: float | None
+    accuracy_m: float | None
+    reason: str | None
+    occurred_at: datetime
+    recorded_at: datetime
+    actor: ActorOut
+
+    @classmethod
+    def of(cls, checkpoint: DeliveryCheckpoint) -> Self:
+        return cls(
+            id=checkpoint.id,
+            kind=checkpoint.kind,
+            status=checkpoint.status,
+            vehicle_id=checkpoint.vehicle_id,
+            driver_id=checkpoint.driver_id,
+            latitude=checkpoint.latitude,
+            longitude=checkpoint.longitude,
+            speed_kmh=checkpoint.speed_kmh,
+            course_deg=checkpoint.course_deg,
+            accuracy_m=checkpoint.accuracy_m,
+            reason=checkpoint.reason,
+            occurred_at=checkpoint.occurred_at,
+            recorded_at=checkpoint.recorded_at,
+            actor=ActorOut(
+                user_id=checkpoint.actor_user_id,
+                driver_id=checkpoint.actor_driver_id,
+                device_id=checkpoint.actor_device_id,
+            ),
+        )
+
+
+class StatusOut(Output):
+    """``unchanged``: the same person said so before; nothing was written, the checkpoint is the first's."""
+
+    result: Literal["changed", "unchanged"]
+    status: Status
+    version: int
+    checkpoint: CheckpointOut

@@ -1,0 +1,73 @@
+"""Access and refresh tokens: HS256 JWTs; algorithm, audience and issuer are pinned, every claim required."""
+
+import enum
+from datetime import UTC, datetime, timedelta
+
+import jwt
+import msgspec
+
+from core.errors import NotAuthenticated
+from core.settings import Settings
+
+ALGORITHM = "HS256"
+ISSUER = "milepost"
+AUDIENCE = "milepost-api"
+LEEWAY_S = 5
+MAXIMUM_LENGTH = 2048
+_REQUIRED = ["exp", "iat", "sub", "typ", "epoch", "aud", "iss"]
+
+
+class Kind(enum.StrEnum):
+    ACCESS = "access"
+    REFRESH = "refresh"
+
+
+class Claims(msgspec.Struct, frozen=True):
+    """What a genuine token says; whether its user still may is for the database to say."""
+
+    user_id: int
+    epoch: int
+    expires_at: datetime
+
+
+def lifetime(settings: Settings, kind: Kind) -> timedelta:
+    if kind is Kind.ACCESS:
+        return timedelta(minutes=settings.access_token_minutes)
+    return timedelta(days=settings.refresh_token_days)
+
+
+def issue(settings: Settings, kind: Kind, user_id: int, epoch: int, now: datetime) -> str:
+    claims = {
+        "iss": ISSUER,
+        "aud": AUDIENCE,
+        "sub": str(user_id),
+        "typ": kind.value,
+        "epoch": epoch,
+        "iat": int(now.timestamp()),
+        "exp": int((now + lifetime(settings, kind)).timestamp()),
+    }
+    return jwt.encode(claims, settings.jwt_key.get_secret_value(), algorithm=ALGORITHM)
+
+
+def read(settings: Settings, kind: Kind, token: str) -> Claims:
+    """Raises `NotAuthenticated`, always the same, for whatever is not a valid token of this kind."""
+    if len(token) > MAXIMUM_LENGTH:
+        raise NotAuthenticated
+    try:
+        claims = jwt.decode(
+            token,
+            settings.jwt_key.get_secret_value(),
+            algorithms=[ALGORITHM],
+            audience=AUDIENCE,
+            issuer=ISSUER,
+            leeway=LEEWAY_S,
+            options={"require": _REQUIRED},
+        )
+        if claims["typ"] != kind.value:
+            raise NotAuthenticated
+        return Claims(
+            int(claims["sub"]), int(claims["epoch"]), datetime.fromtimestamp(int(claims["exp"]), UTC)
+        )
+    # The latter four: what a hostile header may raise in the decoders below PyJWT.
+    except (jwt.PyJWTError, ValueError, TypeError, OverflowError, RecursionError):
+        raise NotAuthenticated from None

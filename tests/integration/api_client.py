@@ -1,0 +1,90 @@
+"""The application as it runs, a furnished company, and its people logged in."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import httpx
+from sqlalchemy.orm import Session
+from starlette.testclient import TestClient
+
+from api import tokens
+from api.app import create_app
+from core.models import AppUser, Company, Delivery, Device, LoadOrder, Role, Status, Vehicle
+from core.settings import Settings
+from tests import factories
+
+
+@dataclass(frozen=True)
+class House:
+    """A company with a person of each role; the delivery is that driver's and that customer's."""
+
+    company: Company
+    manager: AppUser
+    operator: AppUser
+    driver: AppUser
+    customer: AppUser
+    vehicle: Vehicle
+    device: Device
+    load_order: LoadOrder
+    delivery: Delivery
+
+
+def furnish(session: Session, status: Status = Status.PENDING) -> House:
+    company = factories.company(session)
+    driver = factories.user(session, company, Role.DRIVER)
+    customer = factories.user(session, company, Role.CUSTOMER)
+    vehicle = factories.vehicle(session, company)
+    house = House(
+        company=company,
+        manager=factories.user(session, company, Role.MANAGER),
+        operator=factories.user(session, company, Role.OPERATOR),
+        driver=driver,
+        customer=customer,
+        vehicle=vehicle,
+        device=factories.device(session, company, vehicle_id=vehicle.id),
+        load_order=factories.load_order(session, company),
+        delivery=factories.delivery(
+            session,
+            company,
+            status,
+            customer_id=customer.customer_id,
+            driver_id=driver.driver_id,
+            vehicle_id=vehicle.id,
+        ),
+    )
+    session.commit()
+    return house
+
+
+@contextmanager
+def running(settings: Settings) -> Iterator[TestClient]:
+    """With its lifespan: engine, live part, broker. Errors come as answers, they are not raised."""
+    app = create_app(settings)
+    with TestClient(app, raise_server_exceptions=False, client=("127.0.0.1", 40000)) as client:
+        yield client
+
+
+def bearer(settings: Settings, user: AppUser) -> dict[str, str]:
+    """The headers of a request by this user."""
+    token = tokens.issue(settings, tokens.Kind.ACCESS, user.id, user.token_epoch, datetime.now(UTC))
+    return {"Authorization": f"Bearer {token}"}
+
+
+def assert_problem(response: httpx.Response, status: int, error: str) -> None:
+    """One shape for every error."""
+    body = response.json()
+    assert response.status_code == status, body
+    assert response.headers["content-type"] == "application/problem+json"
+    assert body["status"] == status
+    assert body["error"] == error
+    assert {"type", "title", "detail"} <= body.keys()
+
+
+def assert_bad_field(response: httpx.Response, field: str) -> None:
+    """422, and exactly this field is named."""
+    sent = f"{response.request.url} {response.request.content.decode()}"
+    assert response.status_code == 422, f"{sent}: {response.text}"
+    assert_problem(response, 422, "InvalidValue")
+    assert [error["field"] for error in response.json()["errors"]] == [field], sent

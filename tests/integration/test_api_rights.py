@@ -1,0 +1,265 @@
+"""Who may do what: roles within a company, and that no company sees another (A10)."""
+
+from typing import Any
+
+import httpx
+import pytest
+from sqlalchemy import text
+from sqlalchemy.orm import Session
+from starlette.testclient import TestClient
+
+from core.models import AppUser, Role, Status
+from core.settings import Settings
+from tests import factories
+from tests.integration.api_client import House, assert_problem, bearer, furnish
+
+FIX = {"latitude": 52.5, "longitude": 13.3}
+START = {"status": "pickup_in_progress"}
+EDIT: dict[str, Any] = {
+    "reference": "R",
+    "customer_id": 1,
+    "pickup": {"address": "a"},
+    "dropoff": {"address": "b"},
+}
+# Every route with an id of somebody's: method, path, body.
+ROUTES: list[tuple[str, str, Any]] = [
+    ("GET", "/deliveries/{delivery}/", None),
+    ("PUT", "/deliveries/{delivery}/", EDIT),
+    ("PATCH", "/deliveries/{delivery}/", {"reference": "R"}),
+    ("POST", "/deliveries/{delivery}/location/", FIX),
+    ("POST", "/deliveries/{delivery}/status/", START),
+    ("GET", "/deliveries/{delivery}/checkpoints/", None),
+    ("GET", "/deliveries/{delivery}/report/", None),
+    ("GET", "/customers/{customer}/", None),
+    ("PATCH", "/customers/{customer}/", {"name": "N"}),
+    ("POST", "/customers/{customer}/archive/", None),
+    ("POST", "/customers/{customer}/restore/", None),
+    ("GET", "/drivers/{driver}/", None),
+    ("PATCH", "/drivers/{driver}/", {"name": "N"}),
+    ("POST", "/drivers/{driver}/archive/", None),
+    ("POST", "/drivers/{driver}/restore/", None),
+    ("GET", "/vehicles/{vehicle}/", None),
+    ("PATCH", "/vehicles/{vehicle}/", {"name": "N"}),
+    ("POST", "/vehicles/{vehicle}/archive/", None),
+    ("POST", "/vehicles/{vehicle}/restore/", None),
+    ("GET", "/devices/{device}/", None),
+    ("PATCH", "/devices/{device}/", {"label": "L"}),
+    ("POST", "/devices/{device}/credentials/", None),
+    ("POST", "/devices/{device}/rotate/", None),
+    ("POST", "/devices/{device}/disable/", None),
+    ("POST", "/devices/{device}/enable/", None),
+    ("GET", "/load-orders/{load_order}/", None),
+    ("PATCH", "/load-orders/{load_order}/", {"reference": "R"}),
+    ("DELETE", "/load-orders/{load_order}/", None),
+    ("GET", "/users/{user}/", None),
+    ("PATCH", "/users/{user}/", {"name": "N"}),
+    ("POST", "/users/{user}/password/", {"password": "long enough"}),
+    ("POST", "/users/{user}/disable/", None),
+    ("POST", "/users/{user}/enable/", None),
+]
+MISSING = {
+    "delivery": 2_000_000_000,
+    "customer": 2_000_000_000,
+    "driver": 2_000_000_000,
+    "vehicle": 2_000_000_000,
+    "device": "zzzzzzzzzz",
+    "load_order": 2_000_000_000,
+    "user": 2_000_000_000,
+}
+
+
+def ids(house: House) -> dict[str, Any]:
+    return {
+        "delivery": house.delivery.id,
+        "customer": house.customer.customer_id,
+        "driver": house.driver.driver_id,
+        "vehicle": house.vehicle.id,
+        "device": house.device.id,
+        "load_order": house.load_order.id,
+        "user": house.manager.id,
+    }
+
+
+def walk(
+    client: TestClient, headers: dict[str, str], found: dict[str, Any]
+) -> list[tuple[str, httpx.Response]]:
+    return [
+        (f"{method} {path}", client.request(method, path.format(**found), json=body, headers=headers))
+        for method, path, body in ROUTES
+    ]
+
+
+def everything(session: Session) -> list[Any]:
+    """What a stranger could have changed."""
+    tables = (
+        "delivery",
+        "delivery_checkpoint",
+        "customer",
+        "driver",
+        "vehicle",
+        "device",
+        "load_order",
+        "app_user",
+    )
+    session.rollback()
+    return [session.execute(text(f"SELECT t.* FROM {table} t ORDER BY id")).all() for table in tables]
+
+
+def test_every_route_with_an_id_is_walked(client: TestClient) -> None:
+    document = client.get("/openapi.json").json()
+    declared = {
+        (method.upper(), path)
+        for path, operations in document["paths"].items()
+        for method in operations
+        if "{" in path
+    }
+    walked = {(method, path.replace("{", "").replace("}", "")) for method, path, _ in ROUTES}
+    assert {
+        (method, path.replace("{", "").replace("_id}", "").replace("}", "")) for method, path in declared
+    } == walked
+
+
+@pytest.mark.parametrize("status", [Status.PENDING, Status.IN_TRANSIT])
+def test_another_companys_ids_answer_like_missing_ones(
+    client: TestClient, house: House, session: Session, settings: Settings, status: Status
+) -> None:
+    stranger = furnish(session, status)
+    before = everything(session)
+    headers = bearer(settings, house.manager)
+    foreign, missing = walk(client, headers, ids(stranger)), walk(client, headers, MISSING)
+    for (route, answer), (_, absent) in zip(foreign, missing, strict=True):
+        assert answer.status_code == 404, f"{route}: {answer.text}"
+        assert answer.text == absent.text, route
+    assert everything(session) == before
+
+
+def test_another_companys_ids_in_a_body_answer_like_missing_ones(
+    client: TestClient, house: House, session: Session, settings: Settings
+) -> None:
+    stranger, headers = furnish(session), bearer(settings, house.manager)
+    for field, foreign in {
+        "customer_id": stranger.customer.customer_id,
+        "driver_id": stranger.driver.driver_id,
+        "vehicle_id": stranger.vehicle.id,
+        "load_order_id": stranger.load_order.id,
+    }.items():
+        path = f"/deliveries/{house.delivery.id}/"
+        answer = client.patch(path, json={field: foreign}, headers=headers)
+        absent = client.patch(path, json={field: 2_000_000_000}, headers=headers)
+        assert_problem(answer, 422, "InvalidValue")
+        assert answer.json()["errors"][0]["field"] == field
+        assert answer.text == absent.text
+    for field, path in {"vehicle_id": "/devices/", "driver_id": "/devices/"}.items():
+        body = {"label": "L", field: getattr(stranger, field[:-3]).id}
+        assert_problem(client.post(path, json=body, headers=headers), 422, "InvalidValue")
+
+
+def test_lists_show_only_the_own_company(
+    client: TestClient, house: House, session: Session, settings: Settings
+) -> None:
+    stranger = furnish(session)
+    for noun in ("deliveries", "customers", "drivers", "vehicles", "devices", "load-orders", "users"):
+        answer = client.get(f"/{noun}/", headers=bearer(settings, house.manager)).json()
+        assert answer["items"], noun
+        foreign = set(ids(stranger).values())
+        if noun != "users":
+            assert not {item["id"] for item in answer["items"]} & foreign, noun
+    users = client.get("/users/", headers=bearer(settings, house.manager)).json()["items"]
+    assert {user["id"] for user in users} == {
+        house.manager.id,
+        house.operator.id,
+        house.driver.id,
+        house.customer.id,
+    }
+
+
+def test_operator_reads_everything_and_changes_nothing(
+    client: TestClient, house: House, session: Session, settings: Settings
+) -> None:
+    before = everything(session)
+    for route, answer in walk(client, bearer(settings, house.operator), ids(house)):
+        assert answer.status_code == (200 if route.startswith("GET") else 403), f"{route}: {answer.text}"
+    for noun in ("deliveries", "customers", "drivers", "vehicles", "devices", "load-orders", "users"):
+        assert client.get(f"/{noun}/", headers=bearer(settings, house.operator)).status_code == 200
+    assert everything(session) == before
+
+
+@pytest.mark.parametrize("role", ["driver", "customer"])
+def test_companions_do_not_exist_for_drivers_and_customers(
+    client: TestClient, house: House, session: Session, settings: Settings, role: str
+) -> None:
+    headers = bearer(settings, getattr(house, role))
+    before = everything(session)
+    for route, answer in walk(client, headers, ids(house)):
+        if "/deliveries/" not in route:
+            assert answer.status_code == 404, f"{route}: {answer.text}"
+    for noun in (
+        "customers",
+        "drivers",
+        "vehicles",
+        "devices",
+        "load-orders",
+        "users",
+        "company",
+        "quarantine",
+    ):
+        assert_problem(client.get(f"/{noun}/", headers=headers), 403, "Forbidden")
+    session.expire_all()
+    assert everything(session)[2:] == before[2:]
+
+
+def test_driver_of_the_same_company_does_not_see_a_colleagues_delivery(
+    client: TestClient, house: House, session: Session, settings: Settings
+) -> None:
+    other = factories.user(session, house.company, Role.DRIVER)
+    session.commit()
+    headers = bearer(settings, other)
+    for route, answer in walk(client, headers, ids(house)):
+        if "/deliveries/" in route:
+            assert answer.status_code == 404, f"{route}: {answer.text}"
+    assert client.get("/deliveries/", headers=headers).json()["items"] == []
+
+
+def test_own_delivery_matrix(client: TestClient, house: House, settings: Settings) -> None:
+    path = f"/deliveries/{house.delivery.id}/"
+
+    def ask(user: AppUser) -> dict[str, int]:
+        headers = bearer(settings, user)
+        return {
+            "read": client.get(path, headers=headers).status_code,
+            "put": client.put(path, json=EDIT, headers=headers).status_code,
+            "patch": client.patch(path, json={"reference": "R"}, headers=headers).status_code,
+            "location": client.post(f"{path}location/", json=FIX, headers=headers).status_code,
+            "status": client.post(f"{path}status/", json=START, headers=headers).status_code,
+            "checkpoints": client.get(f"{path}checkpoints/", headers=headers).status_code,
+            "report": client.get(f"{path}report/", headers=headers).status_code,
+        }
+
+    reads = {"read": 200, "checkpoints": 200, "report": 200}
+    nothing = {"put": 403, "patch": 403, "location": 403, "status": 403}
+    assert ask(house.customer) == reads | nothing
+    assert ask(house.operator) == reads | nothing
+    assert ask(house.driver) == reads | {"put": 403, "patch": 403, "location": 409, "status": 200}
+
+
+def test_customer_sees_its_own_deliveries_without_track_and_other_stops(
+    client: TestClient, session: Session, settings: Settings
+) -> None:
+    house = furnish(session, Status.IN_TRANSIT)
+    other = factories.user(session, house.company, Role.CUSTOMER)
+    session.commit()
+    path = f"/deliveries/{house.delivery.id}"
+    assert (
+        client.post(f"{path}/location/", json=FIX, headers=bearer(settings, house.driver)).status_code == 201
+    )
+    for headers, sees in ((bearer(settings, house.manager), True), (bearer(settings, house.customer), False)):
+        kinds = {c["kind"] for c in client.get(f"{path}/checkpoints/", headers=headers).json()["items"]}
+        assert ("location" in kinds) is sees
+        report = client.get(f"{path}/report/", headers=headers).json()
+        assert (report["route"] is not None) is sees
+        assert (report["counts"] is not None) is sees
+        detail = client.get(f"{path}/", headers=headers).json()
+        assert detail["position"]["latitude"] == 52.5
+        assert detail["eta"] is not None
+    assert client.get(path, headers=bearer(settings, other)).status_code == 404
+    assert client.get("/deliveries/", headers=bearer(settings, other)).json()["items"] == []

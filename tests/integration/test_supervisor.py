@@ -1,0 +1,193 @@
+"""The supervisor with real children, each a line of Python."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import psutil
+import pytest
+
+from local.processes import end, is_alive, spawn
+from local.run_state import AlreadyRunning, Started, end_leftovers, exclusive, record
+from tests.services.settings import PROJECT
+from tests.waiting import wait_until
+
+SUPERVISE = """
+import sys
+from pathlib import Path
+from local.processes import spawn
+from local.supervisor import Child, Supervisor
+
+folder = Path(sys.argv[1])
+
+def child(name, code):
+    log = folder / f"{name}.log"
+    return Child(name, lambda: spawn([sys.executable, "-c", code], log=log, cwd=folder), log)
+
+with Supervisor(folder, lambda text: print(text, flush=True), stop_within_s=2.0) as supervisor:
+    for name, code in zip(sys.argv[2::2], sys.argv[3::2]):
+        supervisor.start(child(name, code))
+    print("all started", flush=True)
+    supervisor.run()
+"""
+SLEEP = "import time; time.sleep(600)"
+DEAF = f"import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('deaf', flush=True); {SLEEP}"
+WITH_GRANDCHILD = f"import subprocess, sys; subprocess.Popen([sys.executable, '-c', '{SLEEP}']); {SLEEP}"
+
+
+class Supervised:
+    """A supervisor in a process of its own."""
+
+    def __init__(self, folder: Path, **children: str) -> None:
+        self.folder = folder
+        self.log = folder / "supervisor.log"
+        words = [word for name_and_code in children.items() for word in name_and_code]
+        env = {**os.environ, "PYTHONPATH": str(PROJECT)}
+        command = [sys.executable, "-c", SUPERVISE, str(folder), *words]
+        self.process = spawn(command, log=self.log, cwd=folder, env=env)
+        self.wait_for("all started")
+
+    def said(self) -> list[str]:
+        return self.log.read_text().splitlines()
+
+    def wait_for(self, text: str) -> None:
+        wait_until(lambda: any(text in line for line in self.said()), what=f"the supervisor says {text!r}")
+
+    def children(self) -> list[psutil.Process]:
+        return psutil.Process(self.process.pid).children(recursive=True)
+
+    def wait_until_deaf(self, *names: str) -> None:
+        logs = [self.folder / f"{name}.log" for name in names]
+        wait_until(lambda: all("deaf" in log.read_text() for log in logs), what="all ignore SIGTERM")
+
+    def stop(self, number: signal.Signals = signal.SIGINT) -> int:
+        self.process.send_signal(number)
+        return self.process.wait(10)
+
+
+Supervise = Callable[..., Supervised]
+
+
+@pytest.fixture
+def supervised(tmp_path: Path) -> Iterator[Supervise]:
+    """``supervised(name="its code", ...)`` starts one with these children."""
+    running: list[Supervised] = []
+
+    def supervise(**children: str) -> Supervised:
+        running.append(Supervised(tmp_path, **children))
+        return running[-1]
+
+    yield supervise
+    for one in running:
+        end(one.process)
+
+
+def test_children_are_stopped_in_reverse_order_and_none_is_left(supervised: Supervise) -> None:
+    run = supervised(first=SLEEP, second=SLEEP, third=WITH_GRANDCHILD)
+    wait_until(lambda: len(run.children()) == 4, what="all four processes run")
+    children = run.children()
+    assert run.stop() == 0
+    assert run.said()[-4:] == ["stopping …", "third stopped", "second stopped", "first stopped"]
+    assert not any(is_alive(child) for child in children)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_each_of_the_three_signals_stops_it(supervised: Supervise, number: signal.Signals) -> None:
+    assert supervised(only=SLEEP).stop(number) == 0
+
+
+def test_a_second_ctrl_c_does_no_harm(supervised: Supervise) -> None:
+    run = supervised(deaf=DEAF)
+    run.wait_until_deaf("deaf")
+    (child,) = run.children()
+    run.process.send_signal(signal.SIGINT)
+    run.wait_for("stopping")
+    assert run.stop(signal.SIGINT) == 0
+    assert run.said()[-1] == "deaf did not stop and was killed"
+    assert not is_alive(child)
+
+
+def test_those_who_do_not_stop_are_killed_in_time(supervised: Supervise) -> None:
+    run = supervised(one=DEAF, two=DEAF, three=DEAF)
+    run.wait_until_deaf("one", "two", "three")
+    started = time.monotonic()
+    assert run.stop() == 0
+    assert time.monotonic() - started < 3.5
+
+
+def test_a_child_that_dies_is_started_again_and_said(supervised: Supervise) -> None:
+    run = supervised(steady=SLEEP, mortal=SLEEP)
+    steady, mortal = sorted(run.children(), key=lambda child: child.pid)
+    mortal.kill()
+    run.wait_for("mortal restarted")
+    assert any(line.startswith("mortal was ended by SIGKILL; starts again in") for line in run.said())
+    assert steady in run.children()
+    assert mortal not in run.children()
+    assert len(run.children()) == 2
+
+
+def test_a_child_that_fails_says_its_last_words(supervised: Supervise) -> None:
+    run = supervised(failing="print('no luck'); raise SystemExit(3)")
+    run.wait_for("failing ended with 3; starts again in")
+    run.wait_for("its last words: no luck")
+    run.wait_for("failing restarted")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the kernel's word of a parent's death is Linux's")
+def test_children_end_with_a_supervisor_that_is_killed(supervised: Supervise) -> None:
+    run = supervised(one=SLEEP, two=SLEEP)
+    children = run.children()
+    run.process.kill()
+    wait_until(lambda: not any(is_alive(child) for child in children), what="its children end")
+
+
+def test_the_next_run_ends_what_a_killed_one_left(tmp_path: Path, sleeper: subprocess.Popen[bytes]) -> None:
+    record(tmp_path, [Started.now("left", sleeper.pid, signal.SIGTERM)])
+    assert end_leftovers(tmp_path) == ["left"]
+    assert sleeper.wait(5) == -signal.SIGTERM
+    assert end_leftovers(tmp_path) == []
+
+
+def test_a_leftover_that_does_not_listen_is_killed(tmp_path: Path, sleeper: subprocess.Popen[bytes]) -> None:
+    sleeper.send_signal(signal.SIGSTOP)
+    record(tmp_path, [Started.now("stuck", sleeper.pid, signal.SIGTERM)])
+    assert end_leftovers(tmp_path, within_s=0.1) == ["stuck"]
+    assert sleeper.wait(5) < 0
+
+
+def test_a_process_that_only_has_the_number_of_a_leftover_lives(
+    tmp_path: Path, sleeper: subprocess.Popen[bytes]
+) -> None:
+    earlier = psutil.Process(sleeper.pid).create_time() - 60
+    record(tmp_path, [Started("left", sleeper.pid, earlier, signal.SIGKILL)])
+    assert end_leftovers(tmp_path) == []
+    assert sleeper.poll() is None
+
+
+def test_a_broken_record_is_no_obstacle(tmp_path: Path) -> None:
+    (tmp_path / "run.json").write_text('[{"name": ')
+    assert end_leftovers(tmp_path) == []
+
+
+def test_a_folder_has_one_run_at_a_time(tmp_path: Path) -> None:
+    with (
+        exclusive(tmp_path),
+        pytest.raises(AlreadyRunning, match=f"process {os.getpid()}"),
+        exclusive(tmp_path),
+    ):
+        pass
+    with exclusive(tmp_path):
+        pass
+
+
+@pytest.fixture
+def sleeper(tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
+    process = spawn([sys.executable, "-c", SLEEP], log=tmp_path / "sleeper.log", cwd=tmp_path)
+    yield process
+    with suppress(ProcessLookupError):
+        end(process, signals=())

@@ -1,0 +1,101 @@
+"""The report's arithmetic, from rows that were never in a database."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from core import delivery_report
+from core.delivery_report import Leg
+from core.models import CheckpointKind, Delivery, DeliveryCheckpoint, LoadItem, Status
+
+NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
+
+
+def at(minutes: float) -> datetime:
+    return NOON + timedelta(minutes=minutes)
+
+
+def checkpoint(status: Status, minutes: float, vehicle_id: int | None = 1) -> DeliveryCheckpoint:
+    return DeliveryCheckpoint(
+        kind=CheckpointKind.STATUS, status=status, occurred_at=at(minutes), vehicle_id=vehicle_id
+    )
+
+
+def delivery(**values: Any) -> Delivery:
+    return Delivery(**{"status": Status.DELIVERED, "started_at": NOON, "ended_at": at(60)} | values)
+
+
+def test_phases_last_from_one_status_to_the_next() -> None:
+    timeline = [
+        checkpoint(Status.PENDING, -30),
+        checkpoint(Status.PICKUP_IN_PROGRESS, 0),
+        checkpoint(Status.IN_TRANSIT, 20),
+    ]
+    phases = delivery_report.phases(timeline, at(50))
+    assert [(phase.status, phase.seconds / 60) for phase in phases] == [
+        (Status.PENDING, 30),
+        (Status.PICKUP_IN_PROGRESS, 20),
+        (Status.IN_TRANSIT, 30),
+    ]
+    assert phases[-1].ended_at is None
+
+
+def test_final_status_is_no_phase_and_a_lying_clock_makes_none_negative() -> None:
+    timeline = [checkpoint(Status.IN_TRANSIT, 20), checkpoint(Status.DELIVERED, 10)]
+    assert [phase.seconds for phase in delivery_report.phases(timeline, at(50))] == [0.0]
+    assert delivery_report.phases([], NOON) == []
+
+
+@pytest.mark.parametrize(
+    ("values", "on_time", "late_seconds"),
+    [
+        ({"window_end": None}, None, None),
+        ({"window_end": at(60)}, True, 0),
+        ({"window_end": at(50)}, False, 600),
+        ({"window_end": at(70), "status": Status.FAILED}, False, 0),
+        ({"window_end": at(200), "status": Status.IN_TRANSIT, "ended_at": None}, None, 0),
+        ({"window_end": at(80), "status": Status.IN_TRANSIT, "ended_at": None}, False, 600),
+    ],
+)
+def test_punctuality_is_against_the_windows_end(
+    values: dict[str, Any], on_time: bool | None, late_seconds: float | None
+) -> None:
+    found = delivery_report.punctuality(delivery(**values), at(90))
+    assert (found.on_time, found.late_seconds) == (on_time, late_seconds)
+
+
+def test_active_time_runs_until_the_end_or_now() -> None:
+    assert delivery_report.active_seconds(delivery(), at(90)) == 3600
+    assert delivery_report.active_seconds(delivery(ended_at=None), at(90)) == 5400
+    assert delivery_report.active_seconds(delivery(started_at=None), at(90)) is None
+
+
+def test_load_is_added_up() -> None:
+    items = [
+        LoadItem(quantity=2, weight_kg=1.5, volume_m3=None),
+        LoadItem(quantity=3, weight_kg=None, volume_m3=2),
+    ]
+    assert delivery_report.load(items) == delivery_report.Load(2, 5, 1.5, 2)
+
+
+def test_each_vehicle_counts_while_it_was_the_deliverys() -> None:
+    announced = [
+        checkpoint(Status.PENDING, -30, None),
+        checkpoint(Status.PENDING, -20, 7),
+        checkpoint(Status.PICKUP_IN_PROGRESS, 0, 7),
+        checkpoint(Status.PICKUP_IN_PROGRESS, 15, 8),
+        checkpoint(Status.DELIVERED, 60, 8),
+    ]
+    assert delivery_report.legs(announced, at(0), at(60)) == [Leg(7, at(0), at(15)), Leg(8, at(15), at(60))]
+    assert delivery_report.legs(announced, None, at(60)) == []
+
+
+def test_distance_ignores_a_parked_receivers_jitter() -> None:
+    jitter = [(52.5 + 0.00003 * (i % 2), 13.4) for i in range(100)]
+    assert delivery_report.travelled_m(jitter) == 0
+    drive = [(52.5 + 0.0005 * i, 13.4) for i in range(11)]
+    assert delivery_report.travelled_m(drive) == pytest.approx(556, abs=1)
+    crawl = [(52.5 + 0.00005 * i, 13.4) for i in range(101)]
+    assert delivery_report.travelled_m(crawl) == pytest.approx(556, abs=12)
+    assert delivery_report.travelled_m([]) == 0

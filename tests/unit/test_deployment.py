@@ -1,0 +1,105 @@
+"""What the files for Docker promise; no engine is needed to read them."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from core.settings import Settings
+from local.settings import LocalSettings
+
+PROJECT = Path(__file__).parents[2]
+OTHER_VARIABLES = {"POSTGRES_PASSWORD", "POSTGRES_USER", "POSTGRES_DB"}
+OURS = {"migrate", "ingest", "jobs", "api"}
+
+
+@pytest.fixture(scope="module")
+def compose() -> dict[str, Any]:
+    document: dict[str, Any] = yaml.safe_load((PROJECT / "docker-compose.yml").read_text())
+    return document
+
+
+def test_compose_has_the_six_services(compose: dict[str, Any]) -> None:
+    assert set(compose["services"]) == {"postgres", "mosquitto", *OURS}
+    assert compose["services"]["postgres"]["image"] == "postgres:18"
+    assert compose["services"]["mosquitto"]["image"] == "eclipse-mosquitto:2.0"
+
+
+def test_every_published_port_is_on_loopback(compose: dict[str, Any]) -> None:
+    published = [port for service in compose["services"].values() for port in service.get("ports", [])]
+    assert published
+    assert all(port.startswith("127.0.0.1:") for port in published)
+
+
+def test_all_that_keep_running_have_a_health_check(compose: dict[str, Any]) -> None:
+    services = compose["services"]
+    assert {name for name in services if "healthcheck" not in services[name]} == {"migrate"}
+
+
+def test_mosquitto_waits_until_its_users_are_written(compose: dict[str, Any]) -> None:
+    mosquitto, migrate = compose["services"]["mosquitto"], compose["services"]["migrate"]
+    assert mosquitto["depends_on"]["migrate"]["condition"] == "service_completed_successfully"
+    assert "mosquitto-security:/mosquitto-config" in migrate["volumes"]
+    assert "mosquitto-security:/mosquitto/security" in mosquitto["volumes"]
+    assert "plugin_opt_config_file /mosquitto/security/dynamic-security.json\n" in _conf()
+    assert "/mosquitto-config/dynamic-security.json" in migrate["command"][0]
+
+
+def test_mosquittos_files_are_mounted_where_its_configuration_says(compose: dict[str, Any]) -> None:
+    mounted = [volume.split(":") for volume in compose["services"]["mosquitto"]["volumes"]]
+    targets = {target: source for source, target, *_ in mounted}
+    assert targets["/mosquitto/config/mosquitto.conf"] == "./mosquitto.conf"
+    assert targets[_directive("acl_file")] == "./broker/mosquitto.acl"
+    assert _directive("persistence_location").rstrip("/") in targets
+    assert all((PROJECT / source).exists() for source in targets.values() if source.startswith("."))
+
+
+def test_named_volumes_are_declared(compose: dict[str, Any]) -> None:
+    used = {
+        volume.split(":")[0]
+        for service in compose["services"].values()
+        for volume in service.get("volumes", [])
+        if not volume.startswith(".")
+    }
+    assert used == set(compose["volumes"])
+
+
+def test_every_variable_is_a_setting(compose: dict[str, Any]) -> None:
+    named = {
+        name for service in compose["services"].values() for name in service.get("environment", {})
+    } | set(re.findall(r"\$\{(\w+)", (PROJECT / "docker-compose.yml").read_text()))
+    assert named - OTHER_VARIABLES <= _variables(Settings) | _variables(LocalSettings)
+
+
+def test_the_example_names_every_setting_and_no_other() -> None:
+    named = set(re.findall(r"^#?([A-Z][A-Z_]+)=", (PROJECT / ".env.example").read_text(), re.MULTILINE))
+    assert named - OTHER_VARIABLES == _variables(Settings) | _variables(LocalSettings)
+
+
+def test_the_examples_secrets_are_refused() -> None:
+    for name in ("MILEPOST_MQTT_KEY", "MILEPOST_JWT_KEY"):
+        assert re.search(rf"^{name}=.*change-me", (PROJECT / ".env.example").read_text(), re.MULTILINE)
+
+
+def test_images_are_named_by_tag_and_run_without_root() -> None:
+    dockerfile = (PROJECT / "Dockerfile").read_text()
+    images = re.findall(r"^FROM (\S+)", dockerfile, re.MULTILINE)
+    assert images == ["python:3.11-slim-bookworm"] * 2
+    assert not dockerfile.startswith("# syntax=")
+    assert "@sha256" not in dockerfile + (PROJECT / "docker-compose.yml").read_text()
+    assert re.findall(r"^USER (\S+)", dockerfile, re.MULTILINE)[-1] != "root"
+
+
+def _variables(settings: type[Settings] | type[LocalSettings]) -> set[str]:
+    return {f"MILEPOST_{name.upper()}" for name in settings.model_fields}
+
+
+def _conf() -> str:
+    return (PROJECT / "mosquitto.conf").read_text()
+
+
+def _directive(name: str) -> str:
+    (value,) = re.findall(rf"^{name} (\S+)$", _conf(), re.MULTILINE)
+    return str(value)
