@@ -21,7 +21,7 @@ MAXIMUM_AGE = timedelta(hours=24)
 
 
 class Target(msgspec.Struct, frozen=True, kw_only=True):
-    """A watched delivery as it is now; ``position`` only if heard since it started; ``dropoff`` in degrees."""
+    """A watched delivery as it is now; ``position`` only if heard since its start; ``dropoff`` in degrees."""
 
     delivery: int
     company: str

@@ -248,8 +248,7 @@ def test_a_broker_that_forgot_everything_is_told_the_newest_positions_again(
     gps.ask(fix(0))
     topic = topics.position(fleet.company.slug, fleet.vehicle.id)
     broker.kill()
-    for database in broker.plugin_file.parent.glob("mosquitto.db*"):
-        database.unlink()
+    broker.lose_data()
     broker.start()
     with connected(broker, "api-0") as watcher:
         watcher.subscribe(topic)

@@ -1,0 +1,33 @@
+# `make run` and `make test` do everything on a fresh machine; `make help` lists the rest.
+.DEFAULT_GOAL := help
+.PHONY: run test lint format clean help setup setup-test
+
+export PYTHON
+
+help: ## what can be made
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /  make \1\t/' | expand -t 16
+
+run: setup ## set everything up and run it, until Ctrl-C (ARGS=--no-demo starts empty)
+	@exec .venv/bin/milepost up $(ARGS)
+
+test: setup-test lint ## lint, types, import rules and all tests (PYTEST_ARGS="tests/unit -x")
+	.venv/bin/pytest $(PYTEST_ARGS)
+
+lint: setup-test ## ruff, mypy and the import rules
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/mypy
+	.venv/bin/lint-imports
+
+format: setup-test ## put the code into its form
+	.venv/bin/ruff check --fix .
+	.venv/bin/ruff format .
+
+setup:
+	@scripts/setup.sh run
+
+setup-test:
+	@scripts/setup.sh test
+
+clean: ## remove what was built; the data in .milepost stay
+	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis build *.egg-info .setup.log

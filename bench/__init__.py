@@ -1,0 +1,1 @@
+"""Benchmarks: programs that print a table, each figure beside one measured in the same run. Never tests."""

@@ -1,0 +1,103 @@
+"""A PostgreSQL, a Mosquitto with access control and a company with devices, for one run of a benchmark."""
+
+import json
+import secrets
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import msgspec
+from sqlalchemy import create_engine, insert
+from sqlalchemy.orm import Session, sessionmaker
+
+from broker import access, plugin_file
+from core.database import make_sessions
+from core.identities import new_device_id
+from core.models import Company, Device, Vehicle
+from core.schema import migrate
+from local.account import make_passable, remove_home, service_account, service_home
+from local.mosquitto import Mosquitto
+from local.ports import free_port
+from local.postgres import Postgres
+
+WATCHER = "bench-watcher"  # may read everything, so that mosquitto_sub can drain what ingest would
+
+
+class Stage(msgspec.Struct):
+    postgres: Postgres
+    mosquitto: Mosquitto
+    sessions: sessionmaker[Session]
+    devices: list[str]
+    mqtt_key: str
+    jwt_key: str
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return {
+            "MILEPOST_DATABASE_URL": self.postgres.url("bench"),
+            "MILEPOST_MQTT_URL": self.mosquitto.url,
+            "MILEPOST_MQTT_KEY": self.mqtt_key,
+            "MILEPOST_JWT_KEY": self.jwt_key,
+        }
+
+
+@contextmanager
+def stage(devices: int) -> Iterator[Stage]:
+    folder = Path(tempfile.mkdtemp(prefix="milepost-bench-"))
+    folder.chmod(0o711)
+    account = service_account(folder)
+    home = make_passable(service_home(folder, account))
+    postgres = Postgres(home, account=account, log=folder / "postgres.log")
+    mosquitto = Mosquitto(home, port=free_port(), account=account, log=folder / "mosquitto.log")
+    try:
+        postgres.start()
+        postgres.make_database("bench")
+        migrate(postgres.url("bench"))
+        engine = create_engine(postgres.url("bench"))
+        made = Stage(
+            postgres, mosquitto, make_sessions(engine), [], secrets.token_hex(32), secrets.token_hex(32)
+        )
+        _populate(made, devices)
+        mosquitto.start()
+        yield made
+        engine.dispose()
+    finally:
+        mosquitto.stop()
+        postgres.stop()
+        remove_home(folder)
+        shutil.rmtree(folder)
+
+
+def _populate(stage: Stage, devices: int) -> None:
+    with stage.sessions() as session:
+        company = Company(slug="bench", name="Bench")
+        vehicles = [Vehicle(name=f"Van {i}") for i in range(devices)]
+        session.add(company)
+        session.flush()
+        for vehicle in vehicles:
+            vehicle.company_id = company.id
+        session.add_all(vehicles)
+        session.flush()
+        stage.devices = [new_device_id() for _ in vehicles]
+        rows = [
+            {"id": device, "company_id": company.id, "label": vehicle.name, "vehicle_id": vehicle.id}
+            for device, vehicle in zip(stage.devices, vehicles, strict=True)
+        ]
+        session.execute(insert(Device), rows)
+        session.commit()
+        plugin_file.write(stage.mosquitto.plugin_file, session, stage.mqtt_key)
+    _add_watcher(stage)
+
+
+def _add_watcher(stage: Stage) -> None:
+    path = stage.mosquitto.plugin_file
+    state = json.loads(path.read_text())
+    acls = [
+        {"acltype": acltype, "topic": "#", "priority": 0, "allow": True}
+        for acltype in ("subscribePattern", "publishClientReceive")
+    ]
+    state["roles"].append({"rolename": WATCHER, "acls": acls})
+    state["clients"].append(plugin_file._user_document(access.User(WATCHER, WATCHER), stage.mqtt_key))
+    path.write_text(json.dumps(state))

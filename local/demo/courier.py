@@ -1,0 +1,111 @@
+"""A driver and a van at work: what to do next follows from the delivery's status and where the van stands.
+
+Nothing else is remembered, so a demo that was stopped in the middle of a delivery goes on with it.
+"""
+
+import logging
+from collections.abc import Sequence
+from concurrent.futures import Future
+from math import dist
+from random import Random
+
+from core.backoff import Backoff
+from core.lifecycle import FINAL
+from core.models import Status
+from local.demo import cast
+from local.demo.jobs import Job, Place
+from local.demo.reporting import Reporter
+from local.demo.rest import Away, Refused
+from local.simulator import driving, routes
+from local.simulator.units import Unit
+
+NEAR_M = 40.0
+LOADING_S = (10.0, 25.0)
+TROUBLE_SHARE = 0.12
+
+log = logging.getLogger(__name__)
+
+
+class Courier:
+    """`take` the deliveries of this driver, `tick` the van, `step` the work."""
+
+    def __init__(self, name: str, unit: Unit, reporter: Reporter, rng: Random) -> None:
+        self.name = name
+        self.unit = unit
+        self._reporter = reporter
+        self._rng = rng
+        self._jobs: list[Job] = []
+        self._job: Job | None = None
+        self._asked: tuple[Job, Future[str]] | None = None
+        self._answered_at = 0.0
+        self._ask_at = 0.0
+        self._backoff = Backoff(base_s=0.5, limit_s=10.0)
+
+    def take(self, jobs: Sequence[Job], listed_at: float) -> None:
+        """All open deliveries of this driver, the oldest first, as they were at a monotonic instant.
+
+        A list from before our own last change would take it back: it is ignored.
+        """
+        if self._asked is None and listed_at > self._answered_at:
+            self._jobs = [job for job in jobs if job.can_be_driven]
+            self._choose()
+
+    def step(self, now: float) -> None:
+        """One decision; while an answer is awaited or the van is on its way there is none to take."""
+        if self._asked is not None:
+            self._hear(*self._asked, now)
+        elif self.unit.van.is_done and self._job is not None and now >= self._ask_at:
+            self._work_on(self._job)
+
+    def _choose(self) -> None:
+        """What is under way first, then what waited longest."""
+        under_way = [job for job in self._jobs if job.is_under_way]
+        known = [job for job in under_way if self._job is not None and job.id == self._job.id]
+        self._job = next(iter(known or under_way or self._jobs), None)
+
+    def _work_on(self, job: Job) -> None:
+        if job.status is Status.PENDING:
+            self._ask(job, Status.PICKUP_IN_PROGRESS)
+        elif job.status is Status.PICKUP_IN_PROGRESS and job.pickup is not None:
+            if not self._drive_to(job.pickup):
+                self._ask(job, Status.IN_TRANSIT)
+        elif job.status is Status.IN_TRANSIT and job.dropoff is not None and not self._drive_to(job.dropoff):
+            self._ask(job, *self._ending())
+
+    def _drive_to(self, place: Place) -> bool:
+        """Depart for it, loading time included; False when the van stands there."""
+        if dist(self.unit.van.place, routes.to_plane(*place)) <= NEAR_M:
+            return False
+        trip = driving.trip_to(self.unit.van, *place, self._rng, parked_s=self._rng.uniform(*LOADING_S))
+        self.unit.van = driving.depart(self.unit.van, trip)
+        return True
+
+    def _ending(self) -> tuple[Status, str | None]:
+        if self._rng.random() >= TROUBLE_SHARE:
+            return Status.DELIVERED, None
+        if self._rng.random() < 0.5:
+            return Status.RETURNED, self._rng.choice(cast.RETURNS)
+        return Status.FAILED, self._rng.choice(cast.FAILURES)
+
+    def _ask(self, job: Job, status: Status, reason: str | None = None) -> None:
+        self._asked = job, self._reporter.report(job.id, status.value, reason)
+
+    def _hear(self, job: Job, answer: Future[str], now: float) -> None:
+        if not answer.done():
+            return
+        self._asked, self._answered_at = None, now
+        try:
+            job.status = Status(answer.result())
+        except Away as away:
+            self._ask_at = now + self._backoff.next()
+            log.debug("%s: delivery %d: %s", self.name, job.id, away)
+            return
+        except Refused as refused:
+            # Somebody else changed it: what it is now comes with the next list.
+            log.info("%s: delivery %d: %s", self.name, job.id, refused)
+            self._jobs.remove(job)
+        else:
+            log.info("%s: delivery %d (%s) is %s", self.name, job.id, job.reference, job.status)
+        self._backoff.reset()
+        self._jobs = [other for other in self._jobs if other.status not in FINAL]
+        self._choose()

@@ -1,0 +1,55 @@
+"""A delivery as a crew sees it, read from the API's JSON."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from core.lifecycle import UNDER_WAY
+from core.models import Status
+from local.simulator import city
+
+REACH_M = 3_000.0
+Place = tuple[float, float]
+
+
+@dataclass
+class Job:
+    """``pickup`` and ``dropoff`` in degrees; None where our streets do not reach."""
+
+    id: int
+    reference: str
+    status: Status
+    customer_id: int
+    driver_id: int | None
+    vehicle_id: int | None
+    pickup: Place | None
+    dropoff: Place | None
+
+    @property
+    def is_under_way(self) -> bool:
+        return self.status in UNDER_WAY
+
+    @property
+    def can_be_driven(self) -> bool:
+        return self.pickup is not None and self.dropoff is not None
+
+
+def job(delivery: Mapping[str, Any]) -> Job:
+    """From one item of ``GET /deliveries/``. Raises `KeyError` or `ValueError` on another shape."""
+    return Job(
+        id=delivery["id"],
+        reference=delivery["reference"],
+        status=Status(delivery["status"]),
+        customer_id=delivery["customer_id"],
+        driver_id=delivery["driver_id"],
+        vehicle_id=delivery["vehicle_id"],
+        pickup=_place(delivery["pickup"]),
+        dropoff=_place(delivery["dropoff"]),
+    )
+
+
+def _place(place: Mapping[str, Any]) -> Place | None:
+    latitude, longitude = place["latitude"], place["longitude"]
+    if latitude is None or longitude is None or city.nearest(latitude, longitude)[1] > REACH_M:
+        return None
+    return latitude, longitude

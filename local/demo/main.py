@@ -1,0 +1,181 @@
+"""`milepost demo`, a child of `milepost up`: the demo fleet at work until it is told to stop.
+
+Everything goes the way real clients go: positions and some drivers' statuses over MQTT, the rest over REST.
+On an error the broker's links and the REST calls try again after a back-off; nothing that a user does to the
+demo's deliveries or devices ends it.
+"""
+
+import logging
+import threading
+import time
+from concurrent.futures import Future
+from random import Random
+
+import typer
+from sqlalchemy.exc import OperationalError
+
+from core.backoff import Backoff
+from core.database import make_engine, make_sessions
+from core.errors import NotFound
+from core.settings import Settings
+from local import settings as local_settings
+from local.demo import cast
+from local.demo.courier import Courier
+from local.demo.dispatch import Dispatch, Listing
+from local.demo.errands import Errands
+from local.demo.reporting import Phone, RestReporter
+from local.demo.rest import Away, Refused, Rest
+from local.demo.roster import Member, Roster, read_roster
+from local.simulator import driving
+from local.simulator.fleet import logins
+from local.simulator.network import Network
+from local.simulator.stopping import told_to_stop
+from local.simulator.tally import Tally
+from local.simulator.units import Unit
+
+FIX_EVERY_S = 2.0
+DISPATCH_EVERY_S = 5.0
+LONGEST_WAIT_S = 0.25
+
+log = logging.getLogger(__name__)
+
+
+def run(settings: Settings) -> int:
+    """Until SIGTERM or Ctrl-C. The password of the logins is ``MILEPOST_DEMO_PASSWORD``."""
+    password = local_settings.load().demo_password
+    if password is None:
+        typer.echo("MILEPOST_DEMO_PASSWORD is not set: `milepost up` runs the demo.", err=True)
+        return 1
+    with told_to_stop() as stop:
+        try:
+            roster = _roster(settings, stop)
+        except NotFound:
+            typer.echo("There is no demo company in the database: `milepost up` makes it.", err=True)
+            return 1
+        if roster is not None:
+            Demo(settings, password.get_secret_value(), roster).run(stop)
+    return 0
+
+
+def _roster(settings: Settings, stop: threading.Event) -> Roster | None:
+    """As soon as the database answers; None when told to stop before."""
+    engine = make_engine(settings, process="demo", pool_size=1)
+    backoff = Backoff(limit_s=5.0)
+    try:
+        while not stop.is_set():
+            try:
+                with make_sessions(engine)() as session:
+                    return read_roster(session)
+            except OperationalError:
+                log.warning("the database cannot be reached; trying again")
+                stop.wait(backoff.next())
+    finally:
+        engine.dispose()
+    return None
+
+
+class Demo:
+    """Couriers on one thread, REST on another."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        password: str,
+        roster: Roster,
+        *,
+        fix_every_s: float = FIX_EVERY_S,
+        time_lapse: float = 1.0,
+    ) -> None:
+        """``time_lapse`` is how many seconds the vans drive in one."""
+        self.tally = Tally()
+        self._settings = settings
+        self._password = password
+        self._fix_every_s = fix_every_s
+        self._time_lapse = time_lapse
+        self._rng = Random()  # noqa: S311  # vans, not secrets
+        self._network = Network()
+        self._errands = Errands()
+        self._phones: list[Phone] = []
+        self._couriers = {
+            member: courier for member in roster.members if (courier := self._courier(member)) is not None
+        }
+        self._ticked_at: dict[Member, float] = {}
+        walk_driver = self._rest(roster.walk.email) if roster.walk else None
+        self._dispatch = Dispatch(roster, self._rest(cast.MANAGER[0]), walk_driver, Random())  # noqa: S311
+        self._listing: Future[Listing] | None = None
+        self._list_at = 0.0
+        self._backoff = Backoff(limit_s=3.0)
+        self._trouble = ""
+
+    def run(self, stop: threading.Event) -> None:
+        now = time.monotonic()
+        for number, member in enumerate(self._couriers):
+            self._ticked_at[member] = now - number * self._fix_every_s / len(self._couriers)
+        log.info("started vehicles=%d", len(self._couriers))
+        while not stop.is_set():
+            self._turn(time.monotonic())
+            self._network.turn(min(LONGEST_WAIT_S, self._fix_every_s / 4))
+        self._network.close()
+        log.info(
+            "stopped stored=%d rejected=%d", self.tally.answers["stored"], self.tally.answers["rejected"]
+        )
+
+    def _turn(self, now: float) -> None:
+        for phone in self._phones:
+            phone.turn()
+        for member, courier in self._couriers.items():
+            courier.step(now)
+            dt_s = now - self._ticked_at[member]
+            if dt_s >= self._fix_every_s:
+                self._ticked_at[member] = now
+                courier.unit.tick(dt_s * self._time_lapse)
+        self._manage(now)
+
+    def _manage(self, now: float) -> None:
+        if self._listing is None and now >= self._list_at:
+            self._listing = self._errands.send(self._dispatch.turn)
+        elif self._listing is not None and self._listing.done():
+            self._list_at = now + self._hand_out(self._listing)
+            self._listing = None
+
+    def _hand_out(self, answer: Future[Listing]) -> float:
+        """Give the couriers their work; the seconds until we look again."""
+        try:
+            listing = answer.result()
+        except (Away, Refused) as error:
+            self._complain(f"the API: {error}")
+            return self._backoff.next()
+        self._backoff.reset()
+        self._complain("")
+        for member, courier in self._couriers.items():
+            courier.take(listing.of(member), listing.listed_at)
+        return DISPATCH_EVERY_S
+
+    def _complain(self, trouble: str) -> None:
+        """Once, not at every try."""
+        if trouble and trouble != self._trouble:
+            log.warning("%s; trying again", trouble)
+        self._trouble = trouble
+
+    def _courier(self, member: Member) -> Courier | None:
+        if member.unit is None:
+            return None
+        (login,) = logins(self._settings, [member.unit])
+        home = cast.Stop("", member.crew.start)
+        place = member.last or (home.latitude, home.longitude)
+        unit = Unit(login, driving.parked_at(*place, self._rng, member.odometer_m), self.tally, self._rng)
+        self._network.add(unit.link)
+        return Courier(member.crew.driver, unit, self._reporter(member), self._rng)
+
+    def _reporter(self, member: Member) -> Phone | RestReporter:
+        if not member.crew.phone or member.phone is None:
+            return RestReporter(self._rest(member.email), self._errands)
+        (login,) = logins(self._settings, [member.phone])
+        phone = Phone(login)
+        self._network.add(phone.link)
+        self._phones.append(phone)
+        return phone
+
+    def _rest(self, email: str) -> Rest:
+        url = f"http://{self._settings.http_host}:{self._settings.http_port}"
+        return Rest(url, email, self._password)

@@ -1,0 +1,68 @@
+"""A GPS unit in a driving van: what it measures goes out as fast as ingest takes it, and waits here else."""
+
+import time
+from datetime import UTC, datetime
+from random import Random
+
+from broker.connection import Login
+from local.simulator import driving
+from local.simulator.driving import Reading, Van
+from local.simulator.network import Link
+from local.simulator.outgoing import Outgoing
+from local.simulator.tally import Tally
+
+FORMAT = "location"
+
+
+class Unit:
+    """``van`` may be replaced between ticks by whoever plans its trips."""
+
+    def __init__(self, login: Login, van: Van, tally: Tally, rng: Random) -> None:
+        self.van = van
+        self.outgoing = Outgoing()
+        self.link = Link(login, self._answered)
+        self.link.on_ready = self.send
+        self.link.on_lost = self.outgoing.disconnected
+        self.was_ready = False
+        self._held: tuple[Reading, ...] = ()
+        self._tally = tally
+        self._rng = rng
+
+    @property
+    def held(self) -> int:
+        """Fixes kept until the van leaves the tunnel."""
+        return len(self._held)
+
+    def tick(self, dt_s: float, now: datetime | None = None) -> None:
+        """Drive on, measure, and send what may be sent."""
+        self.van = driving.advance(self.van, dt_s, self._rng)
+        self.van, reading = driving.read(self.van, now or _clock(), self._rng)
+        self._tally.made += 1
+        self._held, ready = driving.transmit(self._held, reading, self.van.in_tunnel)
+        if ready:
+            self.outgoing.add(ready)
+            self.send()
+
+    def send(self) -> None:
+        """Also what nobody answered in time: to be called now and then without a reason."""
+        if not self.link.ready:
+            return
+        self.was_ready = True
+        now = time.monotonic()
+        for message in self.outgoing.due(now):
+            self.link.publish(FORMAT, message.payload, message.correlation)
+            self._tally.sent += message.fixes
+            if message.first_sent != now:
+                self._tally.resent += message.fixes
+
+    def _answered(self, correlation: bytes, payload: bytes) -> None:
+        settled = self.outgoing.settle(correlation, payload, time.monotonic())
+        if settled is not None:
+            self._tally.settle(settled)
+            self.send()
+
+
+def _clock() -> datetime:
+    """To the millisecond, as GPS units tell it."""
+    now = datetime.now(UTC)
+    return now.replace(microsecond=now.microsecond // 1000 * 1000)
