@@ -43,7 +43,6 @@ class Connection:
         self._buffer = b""
         self._topic_filter = topic_filter
         self._socket = _open(login)
-        self._is_tls = isinstance(self._socket, ssl.SSLSocket)
         self._sent_at = self._received_at = time.monotonic()
         self.is_open = True
         try:
@@ -58,17 +57,17 @@ class Connection:
         return self._socket.fileno()
 
     def receive(self) -> list[mqtt5.PublishPacket]:
-        """The messages that have arrived; call it when the socket is readable. Raises `ConnectionLost`."""
+        """The messages that have arrived; call it when the socket is readable. Raises `ConnectionLost`.
+
+        The buffer is larger than a TLS record, so that none stays behind where no selector sees it.
+        """
         messages: list[mqtt5.PublishPacket] = []
-        while True:
-            for packet in self._read():
-                if isinstance(packet, mqtt5.PublishPacket):
-                    messages.append(packet)
-                else:
-                    self._handle(packet)
-            # TLS may hold decrypted bytes that no selector knows of.
-            if not (self._is_tls and self._socket.pending()):  # type: ignore[attr-defined]
-                return messages
+        for packet in self._read():
+            if isinstance(packet, mqtt5.PublishPacket):
+                messages.append(packet)
+            else:
+                self._handle(packet)
+        return messages
 
     def send(self, data: bytes) -> None:
         """Write everything. Raises `ConnectionLost`."""
@@ -83,7 +82,7 @@ class Connection:
         now = time.monotonic()
         if now - self._received_at > KEEP_ALIVE_S:
             raise ConnectionLost(f"no answer for {KEEP_ALIVE_S} s")
-        if now - max(self._sent_at, 0.0) > PING_AFTER_S:
+        if now - self._sent_at > PING_AFTER_S:
             self.send(mqtt5.PingReqPacket().write())
 
     def disconnect(self) -> None:
