@@ -6,6 +6,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 from anyio.to_thread import current_default_thread_limiter
 from fastapi import FastAPI
+from fastapi_offline import FastAPIOffline
 
 from api import errors, live, openapi
 from api.bodies import LimitedBody
@@ -64,7 +65,8 @@ def create_app(settings: Settings) -> FastAPI:
         finally:
             engine.dispose()
 
-    app = FastAPI(
+    # The documentation page's scripts come from us: a browser may reach this machine and no other.
+    app = FastAPIOffline(
         title=openapi.TITLE,
         description=openapi.DESCRIPTION,
         version=_version(),

@@ -102,6 +102,14 @@ def parse_up(topic: str) -> UpTopic | None:
     return UpTopic(*parts[1:])
 
 
+def up_device(topic: str) -> str | None:
+    """Whose place ``up/{shard}/{device}/…`` is, also when the rest of the topic is not one of ours."""
+    match topic.split("/", 3):
+        case ["up", shard, device, *_rest] if shard in _SHARDS and DEVICE_ID.fullmatch(device):
+            return device
+    return None
+
+
 def parse_reply(topic: str) -> str | None:
     """The device whose ``down/{device}/reply`` this is."""
     match topic.split("/"):

@@ -10,6 +10,7 @@ from sqlalchemy.engine import Connection
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session, sessionmaker
 
+from core.deadlines import BoundedConnection
 from core.settings import Settings
 
 CONNECT_TIMEOUT_S = 5
@@ -25,7 +26,7 @@ def make_engine(settings: Settings, *, process: str, pool_size: int = 5, overflo
         max_overflow=overflow,
         pool_timeout=CONNECT_TIMEOUT_S,
         pool_pre_ping=True,
-        connect_args=connect_arguments(process),
+        connect_args={**connect_arguments(process), "connection_factory": BoundedConnection},
     )
 
 

@@ -1,6 +1,6 @@
 """What people do with deliveries: create, edit, assign, change their status. The caller commits."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -102,6 +102,7 @@ def create(session: Session, actor: Actor, values: Mapping[str, Any], now: datet
     _check_references(session, actor, values)
     _check_window(values.get("window_start"), values.get("window_end"))
     delivery = Delivery(company_id=actor.company_id, status=Status.PENDING, **values)
+    delivery.vehicle_since = now
     session.add(delivery)
     session.flush()
     _announce(session, delivery, CheckpointKind.STATUS, actor, now)
@@ -125,6 +126,8 @@ def edit(
         setattr(delivery, name, value)
     _check_window(delivery.window_start, delivery.window_end)
     delivery.version += 1
+    if "vehicle_id" in changes:
+        delivery.vehicle_since = now
     if changes.keys() & {"driver_id", "vehicle_id"}:
         _announce(session, delivery, CheckpointKind.ASSIGNMENT, actor, now)
     session.flush()
@@ -141,11 +144,11 @@ def change_status(
     delivery = lock(session, actor, delivery_id)
     if actor.role not in {Role.MANAGER, Role.DRIVER}:
         raise Forbidden("Only the delivery's driver or a manager changes its status.")
-    last = history.last_status(session, delivery_id)
-    if delivery.status == request.status and last is not None and _is_same_person(last, actor):
-        return StatusChange(delivery, last, written=False)
+    record = history.statuses(session, delivery_id)
+    if (repeated := _repeated(record, delivery, request, actor)) is not None:
+        return StatusChange(delivery, repeated, written=False)
     require_transition(delivery.status, request.status)
-    occurred_at = _occurred_at(request, now)
+    occurred_at = _occurred_at(request, record, now)
     _check_request(delivery, request)
     delivery.status = request.status
     delivery.version += 1
@@ -167,6 +170,20 @@ def change_status(
     return StatusChange(delivery, checkpoint, written=True)
 
 
+def _repeated(
+    record: Sequence[DeliveryCheckpoint], delivery: Delivery, request: StatusRequest, actor: Actor
+) -> DeliveryCheckpoint | None:
+    """The checkpoint that this very request wrote before: the present one, or an earlier one sent again.
+
+    A phone that lost an answer repeats it, perhaps after later ones; its ``occurred_at`` tells them apart.
+    """
+    for checkpoint in reversed(record):
+        if checkpoint.status == request.status and _is_same_person(checkpoint, actor):
+            is_present = delivery.status == request.status
+            return checkpoint if is_present or checkpoint.occurred_at == request.occurred_at else None
+    return None
+
+
 def _is_same_person(checkpoint: DeliveryCheckpoint, actor: Actor) -> bool:
     """The same user, or the same driver over REST and phone."""
     if actor.user_id is not None and checkpoint.actor_user_id == actor.user_id:
@@ -184,13 +201,17 @@ def _check_request(delivery: Delivery, request: StatusRequest) -> None:
         raise Conflict("Assign a driver and a vehicle before the pickup starts.", missing=missing)
 
 
-def _occurred_at(request: StatusRequest, now: datetime) -> datetime:
-    """When it happened by the reporter's clock, which may be offline for long but never ahead."""
+def _occurred_at(request: StatusRequest, record: Sequence[DeliveryCheckpoint], now: datetime) -> datetime:
+    """When it happened by the reporter's clock, which may be offline for long or wrong.
+
+    It is never later than now nor earlier than the status before it: the record stays in order.
+    """
     if request.occurred_at is None:
         return now
     if not now - OFFLINE_LIMIT <= request.occurred_at <= now + FUTURE_LIMIT:
-        raise InvalidValue("occurred_at", "must lie within the last 30 days")
-    return min(request.occurred_at, now)
+        raise InvalidValue("occurred_at", "must lie within the last 30 days, and not in the future")
+    earliest = max((checkpoint.occurred_at for checkpoint in record), default=request.occurred_at)
+    return min(max(request.occurred_at, earliest), now)
 
 
 def _check_assignment(delivery: Delivery, changes: Mapping[str, Any]) -> None:

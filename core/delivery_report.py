@@ -68,7 +68,10 @@ class Driven(msgspec.Struct, frozen=True):
 
 
 class DeliveryReport(msgspec.Struct, frozen=True):
-    """``counts`` and ``route`` are None for customers: they would show other stops."""
+    """``counts`` and ``route`` are None for customers: they would show other stops.
+
+    ``route`` has at most about `MAXIMUM_ROUTE` points, evenly thinned; ``counts`` says how many there are.
+    """
 
     delivery: Delivery
     generated_at: datetime
@@ -87,6 +90,7 @@ def generate(session: Session, actor: Actor, delivery_id: int, now: datetime) ->
     delivery = deliveries.find(session, actor, delivery_id)
     announced = _announced(session, delivery_id)
     timeline = [checkpoint for checkpoint in announced if checkpoint.kind is CheckpointKind.STATUS]
+    counts = _counts(session, delivery_id)
     return DeliveryReport(
         delivery=delivery,
         generated_at=now,
@@ -96,8 +100,8 @@ def generate(session: Session, actor: Actor, delivery_id: int, now: datetime) ->
         active_seconds=active_seconds(delivery, now),
         load=load(delivery.load_order.items if delivery.load_order else ()),
         driven=_driven(session, legs(announced, delivery.started_at, delivery.ended_at or now)),
-        counts=_counts(session, delivery_id) if actor.sees_track else None,
-        route=_route(session, delivery_id) if actor.sees_track else None,
+        counts=counts if actor.sees_track else None,
+        route=_route(session, delivery_id, counts[CheckpointKind.LOCATION]) if actor.sees_track else None,
     )
 
 
@@ -214,15 +218,20 @@ def _counts(session: Session, delivery_id: int) -> dict[CheckpointKind, int]:
     return dict.fromkeys(CheckpointKind, 0) | {row[0]: row[1] for row in rows}
 
 
-def _route(session: Session, delivery_id: int) -> list[DeliveryCheckpoint]:
+def _route(session: Session, delivery_id: int, total: int) -> list[DeliveryCheckpoint]:
+    """The location checkpoints; of more than `MAXIMUM_ROUTE` evenly every n-th, and always the last."""
+    step = max(1, -(-total // MAXIMUM_ROUTE))
+    numbered = (
+        select(DeliveryCheckpoint.id, func.row_number().over(order_by=DeliveryCheckpoint.id).label("number"))
+        .where(DeliveryCheckpoint.delivery_id == delivery_id)
+        .where(DeliveryCheckpoint.kind == CheckpointKind.LOCATION)
+        .subquery()
+    )
+    chosen = select(numbered.c.id).where((numbered.c.number % step == 0) | (numbered.c.number == total))
     return list(
         session.scalars(
             select(DeliveryCheckpoint)
-            .where(
-                DeliveryCheckpoint.delivery_id == delivery_id,
-                DeliveryCheckpoint.kind == CheckpointKind.LOCATION,
-            )
+            .where(DeliveryCheckpoint.id.in_(chosen))
             .order_by(DeliveryCheckpoint.id)
-            .limit(MAXIMUM_ROUTE)
         )
     )

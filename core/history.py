@@ -1,5 +1,6 @@
 """A delivery's record: its checkpoints, each written under the delivery's lock."""
 
+from collections.abc import Sequence
 from datetime import datetime
 
 from sqlalchemy import func, select
@@ -61,15 +62,14 @@ def fact_of(company: str, checkpoint: DeliveryCheckpoint) -> StatusFact:
     )
 
 
-def last_status(session: Session, delivery_id: int) -> DeliveryCheckpoint | None:
-    return session.scalar(
+def statuses(session: Session, delivery_id: int) -> Sequence[DeliveryCheckpoint]:
+    """The delivery's status checkpoints in order: a handful, for the transitions have no cycle."""
+    return session.scalars(
         select(DeliveryCheckpoint)
-        .where(
-            DeliveryCheckpoint.delivery_id == delivery_id, DeliveryCheckpoint.kind == CheckpointKind.STATUS
-        )
-        .order_by(DeliveryCheckpoint.id.desc())
-        .limit(1)
-    )
+        .where(DeliveryCheckpoint.delivery_id == delivery_id)
+        .where(DeliveryCheckpoint.kind == CheckpointKind.STATUS)
+        .order_by(DeliveryCheckpoint.id)
+    ).all()
 
 
 def page(

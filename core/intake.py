@@ -82,14 +82,21 @@ def take(session: Session, reports: Sequence[Report], now: datetime) -> Taken:
     refused: list[Quarantined] = []
     for i, report in enumerate(reports):
         device = devices.get(report.device_id)
+        refusal = UNKNOWN_DEVICE if device is None else device.refusal
+        is_refused_whole = False
         for j, item in enumerate(report.items):
-            rejection = _rejection(device, item)
-            if rejection is not None:
-                answers[i][j] = Answer(Result.REJECTED, rejection.reason)
-                refused.append(_quarantined(report, device, rejection, item))
-            elif isinstance(item, Fix) and device is not None and device.vehicle_id is not None:
-                sightings.append(Sighting(device.vehicle_id, item, report.device_id))
+            rejection = _rejection(device, refusal, item)
+            if rejection is None:
+                sightings.append(_sighting(device, report, item))
                 places.append((i, j))
+                continue
+            answers[i][j] = Answer(Result.REJECTED, rejection.reason)
+            if rejection is not refusal:
+                refused.append(_quarantined(report, device, rejection, _raw(report, item)))
+            elif not is_refused_whole:
+                # The device is refused, not this item: one row with the whole message, however long it is.
+                is_refused_whole = True
+                refused.append(_quarantined(report, device, rejection, report.raw))
     stored = store(session, sightings, now)
     for (i, j), fresh in zip(places, stored.fresh, strict=True):
         if not fresh:
@@ -99,22 +106,33 @@ def take(session: Session, reports: Sequence[Report], now: datetime) -> Taken:
     return Taken(answers, stored.facts, vehicles)
 
 
-def _rejection(device: KnownDevice | None, item: Fix | Rejection) -> Rejection | None:
+def _rejection(
+    device: KnownDevice | None, refusal: Rejection | None, item: Fix | Rejection
+) -> Rejection | None:
+    """Why this item is not stored; ``refusal`` itself when it is the device that is refused."""
     if device is None:
-        return UNKNOWN_DEVICE
+        return refusal
     if isinstance(item, Rejection):
         return item
     if item.attributes is not None and item.attributes.get("company", device.company) != device.company:
         return OTHER_COMPANY
-    return device.refusal
+    return refusal
 
 
-def _quarantined(
-    report: Report, device: KnownDevice | None, rejection: Rejection, item: Fix | Rejection
-) -> Quarantined:
-    raw = report.raw
-    if isinstance(item, Rejection) and item.raw is not None:
-        raw = item.raw
+def _sighting(device: KnownDevice | None, report: Report, item: Fix | Rejection) -> Sighting:
+    if device is None or device.vehicle_id is None or isinstance(item, Rejection):
+        raise ValueError("only a fix of a device with a vehicle is a sighting")
+    return Sighting(device.vehicle_id, item, report.device_id)
+
+
+def _raw(report: Report, item: Fix | Rejection) -> bytes:
+    """The item's own bytes; a fix of an array is written again, for it does not keep them."""
+    if isinstance(item, Rejection):
+        return report.raw if item.raw is None else item.raw
+    return report.raw if len(report.items) == 1 else msgspec.json.encode(item)
+
+
+def _quarantined(report: Report, device: KnownDevice | None, rejection: Rejection, raw: bytes) -> Quarantined:
     return Quarantined(
         company_id=device.company_id if device else None,
         device_id=report.device_id,

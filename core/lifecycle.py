@@ -1,6 +1,7 @@
 """A delivery's life as data: which status may follow which."""
 
 from collections.abc import Mapping
+from datetime import datetime
 
 from core.errors import InvalidTransition
 from core.models import Status
@@ -16,6 +17,11 @@ TRANSITIONS: Mapping[Status, frozenset[Status]] = {
 UNDER_WAY = frozenset({Status.PICKUP_IN_PROGRESS, Status.IN_TRANSIT})
 FINAL = frozenset(status for status, following in TRANSITIONS.items() if not following)
 NEEDS_REASON = frozenset({Status.FAILED, Status.RETURNED})
+
+
+def served_since(started_at: datetime, vehicle_since: datetime | None) -> datetime:
+    """From when on the vehicle's positions are the delivery's: before, they are another customer's stops."""
+    return started_at if vehicle_since is None else max(started_at, vehicle_since)
 
 
 def allowed_from(current: Status) -> list[Status]:

@@ -9,6 +9,7 @@ from sqlalchemy.orm import Session, selectinload
 from core import scoping
 from core.actors import Actor
 from core.errors import Conflict
+from core.lifecycle import FINAL
 from core.models import Delivery, LoadItem, LoadOrder
 
 
@@ -53,6 +54,7 @@ def replace(
 ) -> LoadOrder:
     """Set the reference, the whole list of items, or both; None leaves one as it is."""
     order = scoping.lock(session, actor, LoadOrder, order_id)
+    _refuse_ended(session, order_id)
     _with_items(session, [order])
     if reference is not None:
         order.reference = reference
@@ -60,6 +62,18 @@ def replace(
         order.items = _items(actor, items)
     session.flush()
     return order
+
+
+def _refuse_ended(session: Session, order_id: int) -> None:
+    """What was delivered is on record: its load can no longer be rewritten."""
+    ended = session.scalars(
+        select(Delivery.id)
+        .where(Delivery.load_order_id == order_id, Delivery.status.in_(FINAL))
+        .order_by(Delivery.id)
+        .limit(10)
+    ).all()
+    if ended:
+        raise Conflict("Deliveries that have ended carry this load order.", deliveries=list(ended))
 
 
 def delete(session: Session, actor: Actor, order_id: int) -> None:

@@ -10,19 +10,19 @@ from sqlalchemy.orm import Session
 
 from core.checkpoint_policy import CheckpointPolicy, LastCheckpoint, location_checkpoints
 from core.fixes import Fix
-from core.lifecycle import UNDER_WAY
+from core.lifecycle import UNDER_WAY, served_since
 from core.models import CheckpointKind, Company, Delivery, DeliveryCheckpoint, Status
 
 
 class UnderWay(msgspec.Struct, frozen=True):
-    """A delivery under way, as locked."""
+    """A delivery under way; ``since`` its vehicle serves it."""
 
     delivery_id: int
     company_id: int
     vehicle_id: int
     driver_id: int | None
     status: Status
-    started_at: datetime
+    since: datetime
     last: LastCheckpoint | None
     policy: CheckpointPolicy
 
@@ -37,6 +37,7 @@ def under_way(session: Session, vehicle_ids: Iterable[int], *, lock: bool = Fals
             Delivery.driver_id,
             Delivery.status,
             Delivery.started_at,
+            Delivery.vehicle_since,
             Delivery.checkpoint_time,
             Delivery.checkpoint_latitude,
             Delivery.checkpoint_longitude,
@@ -59,10 +60,9 @@ def _under_way(row: Any) -> UnderWay:
     last = None
     if row.checkpoint_time is not None:
         last = LastCheckpoint(row.checkpoint_time, row.checkpoint_latitude, row.checkpoint_longitude)
+    since = served_since(row.started_at, row.vehicle_since)
     policy = CheckpointPolicy(row.checkpoint_distance_m, row.checkpoint_interval_s)
-    return UnderWay(
-        row.id, row.company_id, row.vehicle_id, row.driver_id, row.status, row.started_at, last, policy
-    )
+    return UnderWay(row.id, row.company_id, row.vehicle_id, row.driver_id, row.status, since, last, policy)
 
 
 def write_location_checkpoints(
@@ -72,7 +72,7 @@ def write_location_checkpoints(
     rows, states = [], []
     for delivery in deliveries:
         chosen = location_checkpoints(
-            delivery.policy, delivery.started_at, None, delivery.last, fixes.get(delivery.vehicle_id, ())
+            delivery.policy, delivery.since, None, delivery.last, fixes.get(delivery.vehicle_id, ())
         )
         rows += [_row(delivery, fix, now) for fix in chosen]
         if chosen:

@@ -20,6 +20,11 @@ class JsonFormatter(logging.Formatter):
         return json.dumps(line, ensure_ascii=False)
 
 
+def is_no_handshake(record: logging.LogRecord) -> bool:
+    """False for uvicorn's line about a WebSocket handshake: it holds the query, where a token may stand."""
+    return record.levelno > logging.INFO or '"WebSocket ' not in str(record.msg)
+
+
 def configure(process: str, level: str = "INFO", style: Literal["text", "json"] = "text") -> None:
     """Send every logger's lines to standard error, the process's name in each."""
     handler = logging.StreamHandler(sys.stderr)
@@ -28,6 +33,7 @@ def configure(process: str, level: str = "INFO", style: Literal["text", "json"] 
     else:
         handler.setFormatter(logging.Formatter(f"%(asctime)s %(levelname)s {process} %(name)s %(message)s"))
     logging.basicConfig(level=level, handlers=[handler], force=True)
+    logging.getLogger("uvicorn.error").addFilter(is_no_handshake)
     # APScheduler and uvicorn tell of every run and request; our own lines say what matters.
     for noisy in ("apscheduler", "uvicorn.access", "alembic.runtime.migration"):
         logging.getLogger(noisy).setLevel(logging.WARNING)

@@ -261,6 +261,7 @@ class Delivery(Base):
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
     started_at: Mapped[datetime | None]
     ended_at: Mapped[datetime | None]
+    vehicle_since: Mapped[datetime | None] = mapped_column(doc="when the present vehicle was assigned")
     checkpoint_time: Mapped[datetime | None]
     checkpoint_latitude: Mapped[float | None]
     checkpoint_longitude: Mapped[float | None]

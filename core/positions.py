@@ -38,7 +38,7 @@ INSERT = (
 )
 READ_VEHICLES = """
 SELECT v.id, c.slug, v.position_time, v.position_latitude, v.position_longitude, v.position_speed_kmh,
-       v.position_course_deg, v.position_accuracy_m, v.smoothed_speed_kmh
+       v.position_course_deg, v.position_accuracy_m, v.smoothed_speed_kmh, v.archived_at IS NOT NULL
 FROM vehicle v JOIN company c ON c.id = v.company_id
 WHERE v.id = ANY(%s) ORDER BY v.id
 """
@@ -88,6 +88,7 @@ class Newest(msgspec.Struct):
     course_deg: float | None
     accuracy_m: float | None
     smoothed_speed_kmh: float | None
+    is_archived: bool
 
 
 def store(session: Session, sightings: Sequence[Sighting], now: datetime) -> Stored:
@@ -177,7 +178,7 @@ def _move_forward(cursor: Any, newest: dict[int, Newest], fixes: dict[int, list[
             moved.append(vehicle)
     if moved:
         rows = [msgspec.structs.astuple(vehicle) for vehicle in moved]
-        ids, _companies, *columns = (list(column) for column in zip(*rows, strict=True))
+        ids, _companies, *columns, _archived = (list(column) for column in zip(*rows, strict=True))
         cursor.execute(MOVE_VEHICLES, (ids, *columns))
     return {vehicle.vehicle_id for vehicle in moved}
 
@@ -212,16 +213,19 @@ def _mark_fresh(sightings: Sequence[Sighting], fresh_keys: set[Key]) -> list[boo
 def _facts(
     newest: dict[int, Newest], vehicle_ids: set[int], deliveries: list[UnderWay]
 ) -> list[PositionFact]:
-    """A fact names the deliveries that may see it: not those that began after its fix."""
+    """A fact names the deliveries that may see it: not those that began after its fix.
+
+    A vehicle may have been archived since its device was looked up: the lock shows it, and it has no fact.
+    """
     on_vehicle: dict[int, list[int]] = defaultdict(list)
     for delivery in deliveries:
         fix_time = newest[delivery.vehicle_id].fix_time
-        if fix_time is not None and fix_time >= delivery.started_at:
+        if fix_time is not None and fix_time >= delivery.since:
             on_vehicle[delivery.vehicle_id].append(delivery.delivery_id)
     return [
         _fact(newest[vehicle_id], tuple(on_vehicle[vehicle_id]))
         for vehicle_id in sorted(vehicle_ids)
-        if newest[vehicle_id].fix_time is not None
+        if newest[vehicle_id].fix_time is not None and not newest[vehicle_id].is_archived
     ]
 
 

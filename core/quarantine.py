@@ -11,7 +11,7 @@ from core.actors import Actor
 from core.models import Quarantine
 from core.scoping import require_manager
 
-MAXIMUM_RAW_BYTES = 256 * 1024
+MAXIMUM_RAW_BYTES = 512 * 1024  # the broker takes no larger message (max_packet_size)
 MAXIMUM_DETAIL = 500
 SHOWN_BYTES = 2_000
 

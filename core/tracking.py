@@ -11,7 +11,7 @@ from core.errors import Conflict, Forbidden, InvalidValue, NotFound
 from core.eta import eta
 from core.facts import PositionFact
 from core.fixes import RANGES, Fix, position_problem, range_problem, time_problem
-from core.lifecycle import UNDER_WAY
+from core.lifecycle import UNDER_WAY, served_since
 from core.models import Delivery, Role, Status, Vehicle
 from core.positions import Sighting, store
 from core.scoping import MAXIMUM_ID
@@ -105,7 +105,7 @@ def whereabouts(session: Session, delivery: Delivery) -> Whereabouts:
         return NOWHERE
     vehicle = session.get_one(Vehicle, delivery.vehicle_id, populate_existing=True)
     position = _position(vehicle)
-    if position is None or position.fix_time < delivery.started_at:
+    if position is None or position.fix_time < served_since(delivery.started_at, delivery.vehicle_since):
         return NOWHERE
     return Whereabouts(
         position, _eta(vehicle, _dropoff(delivery.dropoff_latitude, delivery.dropoff_longitude))

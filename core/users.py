@@ -123,6 +123,10 @@ def add(
 
 
 def _insert(session: Session, user: AppUser) -> None:
+    """Asked first, so that the usual refusal is no failed statement: the server logs those, hash and all."""
+    taken = session.scalar(select(AppUser.id).where(AppUser.email == user.email))
+    if taken is not None:
+        raise Conflict("That e-mail is in use.", field="email")
     try:
         with session.begin_nested():
             session.add(user)

@@ -10,6 +10,7 @@ MAXIMUM_ATTRIBUTES = 64
 MAXIMUM_ATTRIBUTES_BYTES = 8 * 1024
 MAXIMUM_DEPTH = 8
 MAXIMUM_ID_LENGTH = 64
+IDENTITY_KEYS = ("device", "device_id")
 
 _decoder = msgspec.json.Decoder()
 _array_decoder = msgspec.json.Decoder(list[msgspec.Raw])
@@ -101,6 +102,13 @@ def message_id(fields: dict[str, Any]) -> str | None:
             "bad_type", f"id must be a string or an integer of at most {MAXIMUM_ID_LENGTH} characters"
         )
     return str(value)
+
+
+def refuse_other_identity(fields: dict[str, Any], device_id: str) -> None:
+    """The id in the topic is the identity; one in the payload may only repeat it."""
+    for name in IDENTITY_KEYS:
+        if name in fields and fields.pop(name) != device_id:
+            raise Refused("spoofed", f"{name} names another device than the topic does")
 
 
 def attributes(fields: dict[str, Any]) -> dict[str, Any] | None:

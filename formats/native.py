@@ -16,7 +16,6 @@ from formats.json_input import Refused
 from formats.times import instant
 
 MAXIMUM_ITEMS = 500
-IDENTITY_KEYS = ("device", "device_id")
 
 
 class PlainFix(msgspec.Struct, forbid_unknown_fields=True, gc=False):
@@ -95,7 +94,7 @@ def _plain_fix(payload: bytes, now: datetime) -> Fix | None:
 
 
 def _fix(fields: dict[str, Any], device_id: str, now: datetime, message_id: str | None) -> Fix:
-    _refuse_other_identity(fields, device_id)
+    json_input.refuse_other_identity(fields, device_id)
     fix_time = instant(fields.pop("fix_time", None), "fix_time")
     if problem := time_problem(fix_time, now):
         raise Refused("bad_time", problem)
@@ -122,10 +121,3 @@ def _measurements(fields: dict[str, Any]) -> dict[str, float]:
                 raise Refused("out_of_range", problem)
             values[name] = value
     return values
-
-
-def _refuse_other_identity(fields: dict[str, Any], device_id: str) -> None:
-    """The id in the topic is the identity; one in the payload may only repeat it."""
-    for name in IDENTITY_KEYS:
-        if name in fields and fields.pop(name) != device_id:
-            raise Refused("spoofed", f"{name} names another device than the topic does")

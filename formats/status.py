@@ -22,19 +22,23 @@ class StatusMessage(msgspec.Struct, frozen=True):
     delivery_id: int
     request: StatusRequest
     message_id: str | None
+    company: str | None = None
 
 
-def decode(payload: bytes) -> StatusMessage | Rejection:
+def decode(payload: bytes, device_id: str) -> StatusMessage | Rejection:
+    """``company`` of the message is the one it claims to be of, if it claims any."""
     message_id = None
     try:
         fields = json_input.read_object(payload)
         message_id = json_input.message_id(fields)
+        json_input.refuse_other_identity(fields, device_id)
         request = StatusRequest(
             status=_status(fields.get("status")),
             reason=_reason(fields.get("reason")),
             occurred_at=_occurred_at(fields.get("occurred_at")),
         )
-        return StatusMessage(_delivery(fields.get("delivery")), request, message_id)
+        delivery = _delivery(fields.get("delivery"))
+        return StatusMessage(delivery, request, message_id, _company(fields.get("company")))
     except Refused as refused:
         return refused.rejection(message_id=message_id)
 
@@ -46,6 +50,12 @@ def _occurred_at(value: Any) -> datetime | None:
 def _delivery(value: Any) -> int:
     if type(value) is not int:
         raise Refused("bad_type", "delivery must be a delivery's id, an integer")
+    return value
+
+
+def _company(value: Any) -> str | None:
+    if value is not None and type(value) is not str:
+        raise Refused("bad_type", f"company must be a string, not {json_input.json_type(value)}")
     return value
 
 

@@ -21,10 +21,12 @@ from formats.json_input import is_array
 from ingest import status_requests
 from ingest.connection import Connection
 from ingest.metrics import Metrics
+from ingest.rate_limit import RateLimit
 from ingest.receiver import Message, Receiver
 from ingest.storing import Sessions, store
 
 BATCH_ITEMS = 5_000
+MAXIMUM_CORRELATION_BYTES = 256
 
 log = logging.getLogger(__name__)
 
@@ -40,17 +42,36 @@ class Decoded(msgspec.Struct, gc=False):
     reply: bytes | None = None
 
 
-def process(receiver: Receiver, sessions: Sessions, metrics: Metrics, batch: Sequence[Message]) -> None:
-    """Take a batch through, in parts of at most 5,000 fixes. Raises `storing.DatabaseAway`."""
-    metrics.messages.inc(len(batch))
-    for part in _parts(map(_decode, batch)):
-        fixes = [message for message in part if _carries_fixes(message)]
-        facts = _store_fixes(sessions, fixes, metrics)
-        # A request comes after the batch's fixes, so that a "delivered" follows the last position before it.
-        for message in part:
-            if message.topic.format == registry.STATUS:
-                message.reply = status_requests.answer(sessions, message.report, metrics)
-        _send(receiver, part, facts)
+class Pipeline:
+    """What a batch passes through."""
+
+    def __init__(self, receiver: Receiver, sessions: Sessions, metrics: Metrics) -> None:
+        self._receiver = receiver
+        self._sessions = sessions
+        self._metrics = metrics
+        self._limit = RateLimit()
+
+    def process(self, batch: Sequence[Message]) -> None:
+        """Take a batch through, in parts of at most 5,000 fixes. Raises `storing.DatabaseAway`."""
+        self._metrics.messages.inc(len(batch))
+        for part in _parts(map(_decode, batch)):
+            requests = [message for message in part if _is_request(message)]
+            others = [message for message in part if not _is_request(message)]
+            facts = _store_fixes(self._sessions, others, self._metrics)
+            _send(self._receiver, others, facts)
+            # After the batch's fixes, so that a "delivered" follows the last position before it.
+            self._answer_requests(requests)
+            _send(self._receiver, requests, {})
+
+    def _answer_requests(self, requests: Sequence[Decoded]) -> None:
+        reports = [message.report for message in requests]
+        replies = status_requests.answer_all(self._sessions, reports, self._limit, self._metrics)
+        for message, reply in zip(requests, replies, strict=True):
+            message.reply = reply
+
+
+def _is_request(message: Decoded) -> bool:
+    return message.topic.format == registry.STATUS and bool(message.report.raw)
 
 
 def _parts(messages: Iterator[Decoded]) -> Iterator[list[Decoded]]:
@@ -69,30 +90,25 @@ def _parts(messages: Iterator[Decoded]) -> Iterator[list[Decoded]]:
 
 def _decode(message: Message) -> Decoded:
     connection, packet = message
-    topic = topics.parse_up(packet.topic)
-    if topic is None:
-        # The broker's access control lets no device write here; whoever did is not to be trusted.
-        topic = UpTopic("", "", "")
-    items = _items(topic, packet)
-    report = Report(device_id=topic.device, topic=packet.topic, raw=packet.payload, items=items)
+    # The broker lets a device write only below its own name, so a topic of no format still has its device.
+    topic = topics.parse_up(packet.topic) or UpTopic("", topics.up_device(packet.topic) or "", "")
+    payload = packet.payload
+    report = Report(device_id=topic.device, topic=packet.topic, raw=payload, items=_items(topic, payload))
     return Decoded(connection, packet, topic, report)
 
 
-def _items(topic: UpTopic, packet: mqtt5.PublishPacket) -> list[Fix | Rejection]:
+def _items(topic: UpTopic, payload: bytes) -> list[Fix | Rejection]:
     """An empty payload (a phone's "forget me") says nothing and is no error."""
-    if not packet.payload or topic.format == registry.STATUS:
+    if not payload or topic.format == registry.STATUS:
         return []
-    if not topic.device:
+    if not topic.format:
         return [Rejection(reason="bad_topic", detail="the topic is not up/{shard}/{device}/{format}")]
-    return registry.decode(topic.format, packet.payload, topic.device, datetime.now(UTC))
+    return registry.decode(topic.format, payload, topic.device, datetime.now(UTC))
 
 
-def _carries_fixes(message: Decoded) -> bool:
-    return bool(message.report.items)
-
-
-def _store_fixes(sessions: Sessions, messages: list[Decoded], metrics: Metrics) -> dict[int, bytes]:
+def _store_fixes(sessions: Sessions, received: Sequence[Decoded], metrics: Metrics) -> dict[int, bytes]:
     """Store, note each message's vehicle and reply, and return the packet that shows each vehicle."""
+    messages = [message for message in received if message.report.items]
     if not messages:
         return {}
     taken = store(sessions, [message.report for message in messages])
@@ -156,4 +172,6 @@ def _reply_topic(message: Decoded) -> str | None:
     asked = message.packet.response_topic
     if asked is None or not message.topic.device or asked != topics.reply(message.topic.device):
         return None
-    return asked
+    # The broker holds what a device does not read: it may not be of any size the device likes.
+    correlation = message.packet.correlation_data
+    return asked if correlation is None or len(correlation) <= MAXIMUM_CORRELATION_BYTES else None

@@ -1,7 +1,13 @@
-"""A driver's request from a phone, through the same function as REST, each in its own transaction."""
+"""Drivers' requests from their phones, through the same function as REST, each in its own transaction.
 
+What is refused is quarantined together, after the last: a request costs two transactions at most, and a
+device that sends a flood of them is refused without one.
+"""
+
+from collections.abc import Sequence
 from datetime import datetime
 
+import msgspec
 from sqlalchemy.orm import Session
 
 from broker import payloads
@@ -12,38 +18,63 @@ from core.intake import Report
 from formats import status
 from formats.status import StatusMessage
 from ingest.metrics import Metrics
-from ingest.storing import MessageFault, Sessions, refuse, transaction
+from ingest.rate_limit import RateLimit
+from ingest.storing import POISON, MessageFault, Sessions, quarantine_all, transaction
+
+NOT_A_DRIVER = Rejection(reason="not_a_driver", detail="only a device bound to a driver may send a status")
+TOO_MANY = Rejection(
+    reason="too_many_requests", detail="this device sends more status requests than a driver can"
+)
 
 
 class Refused(Exception):
-    """The request came from a device that may not make it."""
+    """The request cannot be done; ``error`` has the facts when the domain said so."""
 
-    def __init__(self, rejection: Rejection) -> None:
+    def __init__(self, rejection: Rejection, error: DomainError | None = None) -> None:
         super().__init__(rejection.detail)
         self.rejection = rejection
+        self.error = error
 
 
-NOT_A_DRIVER = Rejection(reason="not_a_driver", detail="only a device bound to a driver may send a status")
+class Outcome(msgspec.Struct, frozen=True):
+    """``reply`` is what the phone is told; a ``rejection`` is to be quarantined first."""
+
+    reply: bytes
+    rejection: Rejection | None = None
 
 
-def answer(sessions: Sessions, report: Report, metrics: Metrics) -> bytes:
-    """Apply the request and return the reply. A refusal is quarantined. Raises `storing.DatabaseAway`."""
-    message = status.decode(report.raw)
+def answer_all(
+    sessions: Sessions, reports: Sequence[Report], limit: RateLimit, metrics: Metrics
+) -> list[bytes]:
+    """Apply the requests in order; gives each one's reply. Raises `storing.DatabaseAway`."""
+    outcomes = [_answer(sessions, report, limit) for report in reports]
+    refused = [
+        (report, outcome.rejection)
+        for report, outcome in zip(reports, outcomes, strict=True)
+        if outcome.rejection is not None
+    ]
+    quarantine_all(sessions, refused)
+    metrics.status_requests.labels("rejected").inc(len(refused))
+    metrics.status_requests.labels("answered").inc(len(outcomes) - len(refused))
+    return [outcome.reply for outcome in outcomes]
+
+
+def _answer(sessions: Sessions, report: Report, limit: RateLimit) -> Outcome:
+    message = status.decode(report.raw, report.device_id)
     if isinstance(message, Rejection):
-        return _refuse(sessions, report, message.message_id, message.reason, message.detail, metrics)
+        return _refusal(Refused(message), message.message_id)
     try:
+        if not limit.allows(report.device_id):
+            raise Refused(TOO_MANY)
         written = transaction(sessions, lambda session, now: _apply(session, report.device_id, message, now))
     except Refused as refused:
-        rejection = refused.rejection
-        return _refuse(sessions, report, message.message_id, rejection.reason, rejection.detail, metrics)
+        return _refusal(refused, message.message_id)
     except MessageFault as fault:
-        reason = "refused_by_database"
-        return _refuse(sessions, report, message.message_id, reason, str(fault), metrics)
+        return _refusal(Refused(Rejection(reason=POISON, detail=str(fault))), message.message_id)
     except DomainError as error:
-        reply = _refuse(sessions, report, message.message_id, error.name, error.detail, metrics, error)
-        return reply
-    metrics.status_requests.labels("stored" if written else "duplicate").inc()
-    return payloads.reply("stored" if written else "duplicate", id=message.message_id)
+        rejection = Rejection(reason=error.name, detail=error.detail)
+        return _refusal(Refused(rejection, error), message.message_id)
+    return Outcome(payloads.reply("stored" if written else "duplicate", id=message.message_id))
 
 
 def _apply(session: Session, device_id: str, message: StatusMessage, now: datetime) -> bool:
@@ -52,24 +83,21 @@ def _apply(session: Session, device_id: str, message: StatusMessage, now: dateti
         raise Refused(intake.UNKNOWN_DEVICE)
     if device.refusal is not None and device.refusal is not intake.NO_VEHICLE:
         raise Refused(device.refusal)
+    if message.company not in {None, device.company}:
+        raise Refused(intake.OTHER_COMPANY)
     actor = intake.phone_actor(device_id, device)
     if actor is None:
         raise Refused(NOT_A_DRIVER)
     return deliveries.change_status(session, actor, message.delivery_id, message.request, now).written
 
 
-def _refuse(
-    sessions: Sessions,
-    report: Report,
-    message_id: str | None,
-    reason: str,
-    detail: str,
-    metrics: Metrics,
-    error: DomainError | None = None,
-) -> bytes:
-    metrics.status_requests.labels("rejected").inc()
-    refuse(sessions, report, reason, detail)
-    facts = error.facts if error else {}
-    return payloads.reply(
-        "rejected", reason, id=message_id, current=facts.get("current"), allowed=facts.get("allowed")
+def _refusal(refused: Refused, message_id: str | None) -> Outcome:
+    facts = refused.error.facts if refused.error else {}
+    reply = payloads.reply(
+        "rejected",
+        refused.rejection.reason,
+        id=message_id,
+        current=facts.get("current"),
+        allowed=facts.get("allowed"),
     )
+    return Outcome(reply, refused.rejection)

@@ -7,7 +7,7 @@ is `DatabaseAway`: nothing was stored, nothing may be acknowledged.
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TypeVar
 
@@ -20,7 +20,8 @@ from core import intake, partitions, quarantine
 from core.backoff import Backoff
 from core.database import sqlstate
 from core.facts import PositionFact
-from core.intake import Answer, Report, Result, Taken
+from core.fixes import Rejection
+from core.intake import Answer, KnownDevice, Report, Result, Taken
 from core.quarantine import Quarantined
 
 TRIES = 4
@@ -117,30 +118,36 @@ def _store_items(sessions: Sessions, report: Report, fault: MessageFault) -> Tak
         second = store(sessions, [msgspec.structs.replace(report, items=report.items[middle:])])
         facts = _newest(first.facts + second.facts)
         return Taken([first.answers[0] + second.answers[0]], facts, second.vehicles)
-    refuse(sessions, report, POISON, str(fault))
+    quarantine_all(sessions, [(report, Rejection(reason=POISON, detail=str(fault)))])
     return Taken([[Answer(Result.REJECTED, POISON)]], [], [None])
 
 
-def refuse(sessions: Sessions, report: Report, reason: str, detail: str) -> None:
-    """Quarantine one message whole, in its own transaction. Raises `DatabaseAway`."""
+def quarantine_all(sessions: Sessions, refused: Sequence[tuple[Report, Rejection]]) -> None:
+    """Keep messages whole, in one transaction. Raises `DatabaseAway`."""
+    if not refused:
+        return
 
     def keep(session: Session, now: datetime) -> None:
-        device = intake.known_devices(session, [report.device_id]).get(report.device_id)
-        refused = Quarantined(
-            company_id=device.company_id if device else None,
-            device_id=report.device_id,
-            topic=report.topic,
-            raw=report.raw,
-            reason=reason,
-            detail=detail,
-        )
-        quarantine.keep(session, [refused], now)
+        devices = intake.known_devices(session, {report.device_id for report, _rejection in refused})
+        quarantine.keep(session, [_quarantined(devices, *item) for item in refused], now)
 
     try:
         transaction(sessions, keep)
     except MessageFault as fault:
         # Only ids and bytes are written here, so this is our own mistake; losing the message would be worse.
         raise DatabaseAway(f"the quarantine refused a message: {fault}") from fault
+
+
+def _quarantined(devices: Mapping[str, KnownDevice], report: Report, rejection: Rejection) -> Quarantined:
+    device = devices.get(report.device_id)
+    return Quarantined(
+        company_id=device.company_id if device else None,
+        device_id=report.device_id,
+        topic=report.topic,
+        raw=report.raw,
+        reason=rejection.reason,
+        detail=rejection.detail,
+    )
 
 
 def _joined(first: Taken, second: Taken) -> Taken:

@@ -13,8 +13,8 @@ from core import positions
 from core.backoff import Backoff
 from core.identities import SHARDS, ingest_user
 from core.settings import Settings
-from ingest import pipeline
 from ingest.metrics import Metrics
+from ingest.pipeline import Pipeline, fact_packet
 from ingest.receiver import Message, Receiver
 from ingest.storing import DatabaseAway, Sessions, is_reachable, transaction
 
@@ -35,6 +35,7 @@ class Worker:
         self._lost: list[str] = []
         logins = [(shard, connection.login(settings, ingest_user(shard))) for shard in shards]
         self._receiver = Receiver(logins, self._lost.append)
+        self._pipeline = Pipeline(self._receiver, sessions, metrics)
         self._sessions = sessions
         self._metrics = metrics
         self._backoff = Backoff(limit_s=3.0)
@@ -64,7 +65,7 @@ class Worker:
             self._metrics.connected.set(self._receiver.connected)
             self._republish()
             if batch:
-                pipeline.process(self._receiver, self._sessions, self._metrics, batch)
+                self._pipeline.process(batch)
                 self._backoff.reset()
         except DatabaseAway as away:
             self._wait_for_database(away, len(batch))
@@ -93,6 +94,6 @@ class Worker:
         )
         target = self._receiver.connection_of(shard)
         if target is not None and facts:
-            packets = (pipeline.fact_packet(*payloads.position_message(fact)) for fact in facts)
+            packets = (fact_packet(*payloads.position_message(fact)) for fact in facts)
             self._receiver.send(target, b"".join(packets))
             log.info("positions_republished shard=%s vehicles=%d", shard, len(facts))

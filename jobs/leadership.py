@@ -17,6 +17,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from core.backoff import Backoff
 from core.database import connect_arguments
+from core.deadlines import BoundedConnection
 from core.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -44,7 +45,9 @@ def lead(settings: Settings, term: Term, stop: threading.Event) -> None:
 def connect(settings: Settings) -> psycopg2.extensions.connection:
     """A connection of its own, outside every pool; each statement is a transaction."""
     url = settings.database_url.get_secret_value().replace("+psycopg2", "", 1)
-    connection: psycopg2.extensions.connection = psycopg2.connect(url, **connect_arguments("jobs-leader"))
+    connection: psycopg2.extensions.connection = psycopg2.connect(
+        url, **connect_arguments("jobs-leader"), connection_factory=BoundedConnection
+    )
     connection.autocommit = True
     return connection
 

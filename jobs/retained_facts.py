@@ -1,15 +1,16 @@
-"""A delivery's retained status fact is cleared a day after its end."""
+"""Retained facts that must end: a delivery's a day after its end, an archived vehicle's."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from broker.open_facts import KEPT_AFTER_END
 from core import outbox
-from core.models import Company, Delivery
+from core.models import Company, Delivery, Vehicle
 
 BATCH = 500
+SETTLED_AFTER = timedelta(minutes=3)
 
 
 def clear_ended(session: Session, now: datetime) -> int:
@@ -26,3 +27,15 @@ def clear_ended(session: Session, now: datetime) -> int:
         outbox.clear_retained(session, outbox.Kind.DELIVERY_GONE, delivery.company_id, slug, delivery.id)
         delivery.fact_retained = False
     return len(ended)
+
+
+def clear_archived(session: Session, now: datetime) -> int:
+    """Clear the positions of vehicles archived lately again: one may have come just after the first time."""
+    archived = session.execute(
+        select(Vehicle.id, Vehicle.company_id, Company.slug)
+        .join(Company, Company.id == Vehicle.company_id)
+        .where(Vehicle.archived_at > now - SETTLED_AFTER)
+    ).all()
+    for vehicle_id, company_id, slug in archived:
+        outbox.clear_retained(session, outbox.Kind.VEHICLE_GONE, company_id, slug, vehicle_id)
+    return len(archived)

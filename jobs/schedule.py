@@ -35,6 +35,7 @@ class Job:
 JOBS = (
     Job("partitions", timedelta(hours=6), partitions.ensure),
     Job("retained_facts", timedelta(minutes=1), retained_facts.clear_ended),
+    Job("archived_vehicles", timedelta(minutes=1), retained_facts.clear_archived),
 )
 
 

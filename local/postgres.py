@@ -45,6 +45,9 @@ SERVER_OPTIONS = {
     "timezone": "UTC",
     "log_timezone": "UTC",
     "log_checkpoints": "off",
+    # A failed INSERT of a person would stand in the log whole.
+    "log_min_error_statement": "panic",
+    "log_error_verbosity": "terse",
 }
 # For data that may be lost with the machine: tests.
 THROWAWAY_OPTIONS = {"fsync": "off", "full_page_writes": "off", "shared_buffers": "64MB"}

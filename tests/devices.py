@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from itertools import count
 from typing import Any
 
+from paho.mqtt.client import MQTTMessageInfo
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
@@ -29,6 +30,7 @@ class DeviceClient:
     def __init__(self, client: MqttClient, device_id: str) -> None:
         self.client = client
         self.id = device_id
+        self._sent: list[MQTTMessageInfo] = []
         assert client.subscribe(topics.reply(device_id), qos=0) == 0
 
     def topic(self, format_name: str = "location") -> str:
@@ -39,21 +41,31 @@ class DeviceClient:
         for payload in payloads:
             assert self.client.publish(self.topic(), _encoded(payload)) < 0x80
 
-    def send_soon(self, *payloads: Any) -> None:
+    def send_soon(self, *payloads: Any, format_name: str = "location") -> None:
         """Publish without waiting; `flush` waits."""
-        self._sent = [self.client.paho.publish(self.topic(), _encoded(p), 1) for p in payloads]
+        topic = self.topic(format_name)
+        self._sent += [self.client.paho.publish(topic, _encoded(payload), 1) for payload in payloads]
 
     def flush(self, timeout: float = 60.0) -> None:
         for sent in self._sent:
             sent.wait_for_publish(timeout)
             assert sent.is_published()
 
-    def ask(self, payload: Any, format_name: str = "location", timeout: float = 15.0) -> dict[str, Any]:
+    def ask(
+        self,
+        payload: Any,
+        format_name: str = "location",
+        timeout: float = 15.0,
+        correlation: bytes | None = None,
+        topic: str | None = None,
+    ) -> dict[str, Any]:
         """Publish with a response topic; the reply, as JSON."""
         properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
         properties.ResponseTopic = topics.reply(self.id)
-        properties.CorrelationData = str(next(_correlations)).encode()
-        self.client.paho.publish(self.topic(format_name), _encoded(payload), 1, properties=properties)
+        properties.CorrelationData = correlation or str(next(_correlations)).encode()
+        self.client.paho.publish(
+            topic or self.topic(format_name), _encoded(payload), 1, properties=properties
+        )
         _topic, reply, _retain = self.client.receive(timeout)
         answer: dict[str, Any] = json.loads(reply)
         return answer

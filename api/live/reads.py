@@ -12,7 +12,7 @@ from core import history
 from core.actors import Actor, visible_deliveries
 from core.errors import NotFound
 from core.facts import PositionFact, StatusFact
-from core.lifecycle import UNDER_WAY
+from core.lifecycle import UNDER_WAY, served_since
 from core.models import AppUser, CheckpointKind, Company, Delivery, DeliveryCheckpoint, Role, Status, Vehicle
 
 MAXIMUM_ID = 2**31 - 1
@@ -184,6 +184,7 @@ def _targets(session: Session, *conditions: ColumnElement[bool]) -> list[Target]
             Delivery.vehicle_id,
             Delivery.status,
             Delivery.started_at,
+            Delivery.vehicle_since,
             Delivery.dropoff_latitude,
             Delivery.dropoff_longitude,
             Vehicle.position_time,
@@ -220,7 +221,9 @@ def _target(row: Any) -> Target:
 
 def _position(row: Any) -> PositionFact | None:
     """Where the van was before the delivery began is another customer's business."""
-    if row.status not in UNDER_WAY or row.position_time is None or row.position_time < row.started_at:
+    if row.status not in UNDER_WAY or row.position_time is None:
+        return None
+    if row.position_time < served_since(row.started_at, row.vehicle_since):
         return None
     return PositionFact(
         company=row.company,

@@ -30,6 +30,7 @@ class Readiness(Output):
     live: Literal["connected", "away"]
 
 
+@router.head("/healthz", include_in_schema=False)
 @router.get("/healthz", summary="Is the process alive?")
 async def healthz() -> Health:
     return Health()

@@ -50,14 +50,8 @@ def devices(session: Session, broker: Broker) -> Iterator[list[DeviceClient]]:
         ]
 
 
-def more_than(seen: int, sessions: sessionmaker[Session]) -> int:
-    """How many are stored, once there are more than ``seen``."""
-
-    def grown() -> int:
-        now = stored(sessions)
-        return now if now > seen else 0
-
-    return wait_until(grown, 30)
+def more_than(rows: int, sessions: sessionmaker[Session]) -> None:
+    wait_until(lambda: stored(sessions) > rows, 60)
 
 
 def _have_answers(answered: dict[str, int], number: int) -> bool:
@@ -74,11 +68,10 @@ def test_kill_9_of_ingest_loses_none_of_20000_fixes_and_stores_none_twice(
     devices: list[DeviceClient], sessions: sessionmaker[Session], processes: Processes
 ) -> None:
     ingest = start_ingest(processes)
-    for client in devices:
-        client.send_soon(*[fix(second) for second in range(1_000)])
-    seen = 0
-    for _kill in range(5):
-        seen = more_than(seen, sessions)
+    for part in range(5):
+        for client in devices:
+            client.send_soon(*[fix(part * 200 + second) for second in range(200)])
+        more_than(part * 4_000, sessions)
         ingest.kill()
         ingest = start_ingest(processes)
     for client in devices:

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import func, select, text
 from sqlalchemy.orm import Session
 from starlette.testclient import TestClient
 
@@ -276,14 +276,46 @@ def test_bad_status_request_is_named(client: TestClient, house: House, settings:
 
 
 def test_offline_phones_time_is_kept_beside_ours(
-    client: TestClient, house: House, settings: Settings
+    client: TestClient, house: House, settings: Settings, session: Session
 ) -> None:
     happened = datetime.now(UTC) - timedelta(hours=3)
+    session.execute(text("UPDATE delivery_checkpoint SET occurred_at = :at"), {"at": happened - timedelta(1)})
+    session.commit()
     body = {"status": "failed", "reason": "closed", "occurred_at": happened.isoformat()}
     path = f"/deliveries/{house.delivery.id}/status/"
     checkpoint = client.post(path, json=body, headers=bearer(settings, house.driver)).json()["checkpoint"]
     assert datetime.fromisoformat(checkpoint["occurred_at"]) == happened
     assert datetime.fromisoformat(checkpoint["recorded_at"]) > happened + timedelta(hours=2)
+
+
+def test_the_record_stays_in_order_whatever_a_phones_clock_says(
+    client: TestClient, house: House, settings: Settings
+) -> None:
+    """Or a late delivery would become "on time" by a backdated end."""
+    long_ago = (datetime.now(UTC) - timedelta(days=2)).isoformat()
+    path = f"/deliveries/{house.delivery.id}/"
+    before = client.get(f"{path}checkpoints/", headers=bearer(settings, house.manager)).json()["items"][-1]
+    body = {"status": "failed", "reason": "closed", "occurred_at": long_ago}
+    checkpoint = client.post(f"{path}status/", json=body, headers=bearer(settings, house.driver)).json()
+    assert checkpoint["checkpoint"]["occurred_at"] == before["occurred_at"]
+
+
+def test_an_earlier_request_sent_again_by_a_phone_writes_nothing(
+    client: TestClient, house: House, settings: Settings, session: Session
+) -> None:
+    delivery = factories.delivery(
+        session, house.company, vehicle_id=house.delivery.vehicle_id, driver_id=house.delivery.driver_id
+    )
+    session.commit()
+    path = f"/deliveries/{delivery.id}/status/"
+    at = datetime.now(UTC).isoformat()
+    pickup = {"status": "pickup_in_progress", "occurred_at": at}
+    results = [
+        client.post(path, json=body, headers=bearer(settings, house.driver))
+        for body in (pickup, {"status": "in_transit"}, pickup, {"status": "pickup_in_progress"})
+    ]
+    assert [answer.status_code for answer in results] == [200, 200, 200, 409]
+    assert [answer.json().get("result") for answer in results[:3]] == ["changed", "changed", "unchanged"]
 
 
 def test_pickup_needs_a_driver_and_a_vehicle(

@@ -1,6 +1,7 @@
 """The worker on a real broker and a real database: stored, then shown, then acknowledged."""
 
 import json
+import queue
 import socket
 import threading
 from collections.abc import Iterator
@@ -16,9 +17,9 @@ from core.identities import ingest_user, shard_of
 from core.models import Company, Device, Status, Vehicle
 from core.settings import Settings
 from ingest import connection as ingest_connection
-from ingest import pipeline
 from ingest.connection import Connection, ConnectionLost
 from ingest.metrics import Metrics
+from ingest.pipeline import Pipeline
 from ingest.receiver import Message, Receiver
 from ingest.worker import Worker, shards_of
 from tests import factories
@@ -60,6 +61,7 @@ def worker(settings: Settings, sessions: Sessions, fleet: Fleet) -> Iterator[Wor
     worker = Worker(settings, sessions, shards_of(0, 1), Metrics())
     thread = threading.Thread(target=worker.run)
     thread.start()
+    wait_until(lambda: worker.connected == 16)
     yield worker
     worker.stop()
     thread.join(15)
@@ -191,6 +193,58 @@ def test_a_refused_request_says_what_is_allowed_and_is_kept(
 
 
 @pytest.mark.usefixtures("worker")
+def test_a_flood_of_requests_of_one_phone_does_not_stop_the_others(
+    phone: DeviceClient, gps: DeviceClient, fleet: Fleet, session: Session
+) -> None:
+    wrong = {"delivery": 999_999, "status": "delivered"}
+    phone.send_soon(*[wrong] * 2_000, format_name="status")
+    assert gps.ask(fix(0), timeout=3) == {"result": "stored"}
+    phone.flush()
+    wait_until(lambda: count(session, "quarantine") == 2_000, 30)
+    reasons = session.execute(text("SELECT reason, count(*) FROM quarantine GROUP BY 1 ORDER BY 2")).all()
+    assert [reason for reason, _number in reasons] == ["NotFound", "too_many_requests"]
+
+
+@pytest.mark.usefixtures("worker")
+def test_an_identity_that_is_not_the_topics_is_spoofed(
+    phone: DeviceClient, fleet: Fleet, session: Session
+) -> None:
+    request = {"delivery": fleet.delivery.id, "status": "pickup_in_progress"}
+    for claim in ({"device": "somebodyels"}, {"company": "another"}):
+        assert phone.ask(request | claim, "status") == {"result": "rejected", "reason": "spoofed"}
+    assert session.execute(text("SELECT status FROM delivery")).scalar_one() == "pending"
+
+
+@pytest.mark.usefixtures("worker")
+def test_a_topic_of_no_format_is_answered_and_kept_for_the_company(
+    gps: DeviceClient, fleet: Fleet, session: Session
+) -> None:
+    answer = gps.ask(fix(0), topic=gps.topic().replace("/location", "/Location"))
+    assert answer == {"result": "rejected", "reason": "bad_topic"}
+    row = session.execute(text("SELECT company_id, device_id, reason FROM quarantine")).one()
+    assert tuple(row) == (fleet.company.id, fleet.gps.id, "bad_topic")
+
+
+@pytest.mark.usefixtures("worker")
+def test_an_array_of_a_refused_device_is_kept_once(phone: DeviceClient, session: Session) -> None:
+    """A phone without a delivery under way, back from a tunnel."""
+    backlog = [fix(second, id=str(second), pad="x" * 500) for second in range(500)]
+    answers = phone.ask(backlog)["results"]
+    assert {answer["reason"] for answer in answers} == {"no_vehicle"}
+    assert len(answers) == 500
+    [raw] = session.scalars(text("SELECT raw FROM quarantine")).all()
+    assert json.loads(bytes(raw)) == backlog
+
+
+@pytest.mark.usefixtures("worker")
+def test_correlation_data_of_any_size_is_not_echoed(gps: DeviceClient, session: Session) -> None:
+    with pytest.raises(queue.Empty):
+        gps.ask(fix(0), correlation=b"x" * 60_000, timeout=1)
+    assert count(session, "position") == 1
+    assert gps.ask(fix(0), correlation=b"x" * 256) == {"result": "duplicate"}
+
+
+@pytest.mark.usefixtures("worker")
 def test_one_poison_in_a_batch_of_500_is_quarantined_and_its_mates_are_stored(
     gps: DeviceClient, session: Session
 ) -> None:
@@ -299,7 +353,7 @@ def test_a_stale_ack_is_not_sent(
     [(old_connection, old_packet)] = in_hand
     assert new_packet.packet_id == old_packet.packet_id
     assert new_connection is not old_connection
-    pipeline.process(receiver, sessions, Metrics(), in_hand)
+    Pipeline(receiver, sessions, Metrics()).process(in_hand)
     receiver.close()  # the worker ends before it takes the new message through: the broker must still have it
     again = Connection(to, topics.shard_filter(shard))
     redelivered = one_message(again)
@@ -312,12 +366,13 @@ def test_two_workers_of_the_same_shards_lose_nothing_and_store_nothing_twice(
 ) -> None:
     workers = [Worker(settings, sessions, shards_of(0, 1), Metrics()) for _ in range(2)]
     threads = [threading.Thread(target=worker.run) for worker in workers]
-    for thread in threads:
-        thread.start()
+    threads[0].start()
+    wait_until(lambda: workers[0].connected == 16)  # the broker queues once it has the subscriptions
+    threads[1].start()
     try:
         gps.send_soon(*[fix(second) for second in range(1_000)])
         gps.flush()
-        wait_until(lambda: count(session, "position") == 1_000, 120)
+        wait_until(lambda: count(session, "position") == 1_000, 60)
     finally:
         for worker in workers:
             worker.stop()

@@ -16,9 +16,9 @@ from ingest.metrics import Metrics
 from ingest.worker import Worker, shards_of
 from tests import factories
 from tests.devices import device, fix
+from tests.fronts import tls_front
 from tests.services.mosquitto import Broker
 from tests.services.settings import make_settings
-from tests.tls_front import tls_front
 from tests.waiting import wait_until
 
 

@@ -13,6 +13,7 @@ from core import intake, positions
 from core.fixes import Fix, Rejection
 from core.intake import Answer, Report
 from core.models import Company, Device, Status, Vehicle
+from core.positions import Sighting
 from tests import factories
 
 NOW = datetime.now(UTC).replace(microsecond=0)
@@ -178,6 +179,15 @@ def test_a_fix_from_before_the_start_makes_no_checkpoint_and_is_not_shown(van: V
     assert len(van.rows()) == 2
 
 
+def test_where_a_van_was_before_it_was_assigned_is_not_shown(van: Van) -> None:
+    delivery_id = van.delivery(vehicle_since=fix(100).fix_time)
+    van.take(fix(99))
+    assert [fact.deliveries for fact in van.facts] == [()]
+    assert van.checkpoints(delivery_id) == []
+    van.take(fix(100))
+    assert [fact.deliveries for fact in van.facts] == [(delivery_id,)]
+
+
 def test_the_companys_own_policy_counts(session: Session) -> None:
     van = Van(session, checkpoint_distance_m=0)
     delivery_id = van.delivery()
@@ -200,6 +210,15 @@ def test_a_device_that_cannot_count_is_quarantined(van: Van, values: dict[str, A
     assert (answer.result, answer.reason) == ("rejected", reason)
     assert quarantine_of(van.session) == [(van.company.id, van.device.id, b"raw", reason)]
     assert van.rows() == []
+    assert {answer.reason for answer in van.take(fix(1), fix(2))} == {reason}
+    assert len(quarantine_of(van.session)) == 2  # a message a row, not an item
+
+
+def test_a_vehicle_archived_after_its_device_was_looked_up_is_not_shown(van: Van) -> None:
+    van.vehicle.archived_at = NOW
+    van.session.commit()
+    stored = positions.store(van.session, [Sighting(van.vehicle.id, fix(0), van.device.id)], NOW)
+    assert stored.facts == []
 
 
 def test_an_unknown_device_is_quarantined_under_no_company(van: Van) -> None:

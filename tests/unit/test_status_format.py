@@ -12,11 +12,12 @@ from core.fixes import Rejection
 from core.models import Status
 from formats.status import StatusMessage, decode
 
+DEVICE = "abcdefghij"
 GOOD: dict[str, Any] = {"delivery": 42, "status": "failed", "reason": "nobody home", "id": "r1"}
 
 
 def test_a_request_is_read() -> None:
-    message = decode(json.dumps(GOOD | {"occurred_at": "2026-02-28T23:59:59+01:00"}).encode())
+    message = decode(json.dumps(GOOD | {"occurred_at": "2026-02-28T23:59:59+01:00"}).encode(), DEVICE)
     assert isinstance(message, StatusMessage)
     assert (message.delivery_id, message.message_id) == (42, "r1")
     assert message.request.status is Status.FAILED
@@ -37,10 +38,14 @@ def test_a_request_is_read() -> None:
         ({"reason": "a\0"}, "bad_text"),
         ({"occurred_at": "noon"}, "bad_time"),
         ({"occurred_at": 0}, None),
+        ({"device": "abcdefghij"}, None),
+        ({"device": "zzzzzzzzzz"}, "spoofed"),
+        ({"device_id": 7}, "spoofed"),
+        ({"company": 7}, "bad_type"),
     ],
 )
 def test_what_is_wrong_is_said(changes: dict[str, Any], reason: str | None) -> None:
-    message = decode(json.dumps(GOOD | changes).encode())
+    message = decode(json.dumps(GOOD | changes).encode(), DEVICE)
     if reason is None:
         assert isinstance(message, StatusMessage)
     else:
@@ -50,4 +55,4 @@ def test_what_is_wrong_is_said(changes: dict[str, Any], reason: str | None) -> N
 
 @given(st.binary(max_size=300))
 def test_nothing_raises(payload: bytes) -> None:
-    assert isinstance(decode(payload), StatusMessage | Rejection)
+    assert isinstance(decode(payload, DEVICE), StatusMessage | Rejection)

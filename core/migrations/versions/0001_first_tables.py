@@ -192,6 +192,7 @@ def upgrade() -> None:
         sa.Column("created_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
         sa.Column("started_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("ended_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("vehicle_since", sa.DateTime(timezone=True), nullable=True),
         sa.Column("checkpoint_time", sa.DateTime(timezone=True), nullable=True),
         sa.Column("checkpoint_latitude", sa.Double(), nullable=True),
         sa.Column("checkpoint_longitude", sa.Double(), nullable=True),
