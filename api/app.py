@@ -23,10 +23,12 @@ from api.routes import (
     me,
     operations,
     quarantine,
+    tracks,
     users,
     vehicles,
 )
 from api.slashes import Slashes, slash_table
+from api.streams import Streams
 from core import schema
 from core.database import make_engine, make_sessions
 from core.settings import Settings
@@ -37,6 +39,7 @@ POOL_SIZE, POOL_OVERFLOW = 8, 8
 ROUTERS = (
     auth.router,
     deliveries.router,
+    tracks.router,
     customers.router,
     drivers.router,
     vehicles.router,
@@ -76,6 +79,7 @@ def create_app(settings: Settings) -> FastAPI:
     )
     app.state.settings = settings
     app.state.metrics = RequestMetrics()
+    app.state.streams = Streams()
     app.state.revision = schema.newest_revision()
     for router in ROUTERS:
         app.include_router(router)

@@ -88,8 +88,8 @@ class DeliveryReport(msgspec.Struct, frozen=True):
 def generate(session: Session, actor: Actor, delivery_id: int, now: datetime) -> DeliveryReport:
     """Read what the report needs, and compute it. Raises `NotFound`."""
     delivery = deliveries.find(session, actor, delivery_id)
-    announced = _announced(session, delivery_id)
-    timeline = [checkpoint for checkpoint in announced if checkpoint.kind is CheckpointKind.STATUS]
+    record = announced(session, delivery_id)
+    timeline = [checkpoint for checkpoint in record if checkpoint.kind is CheckpointKind.STATUS]
     counts = _counts(session, delivery_id)
     return DeliveryReport(
         delivery=delivery,
@@ -99,7 +99,7 @@ def generate(session: Session, actor: Actor, delivery_id: int, now: datetime) ->
         punctuality=punctuality(delivery, now),
         active_seconds=active_seconds(delivery, now),
         load=load(delivery.load_order.items if delivery.load_order else ()),
-        driven=_driven(session, legs(announced, delivery.started_at, delivery.ended_at or now)),
+        driven=_driven(session, legs(record, delivery.started_at, delivery.ended_at or now)),
         counts=counts if actor.sees_track else None,
         route=_route(session, delivery_id, counts[CheckpointKind.LOCATION]) if actor.sees_track else None,
     )
@@ -155,9 +155,8 @@ def legs(announced: Sequence[DeliveryCheckpoint], start: datetime | None, end: d
     """Which vehicle drove when, between the start and the end: a re-assignment changes the van."""
     if start is None:
         return []
-    turns = [*((checkpoint.vehicle_id, checkpoint.occurred_at) for checkpoint in announced), (None, end)]
     found: list[Leg] = []
-    for (vehicle_id, since), (_, until) in pairwise(turns):
+    for (vehicle_id, since), (_, until) in pairwise([*_changes_of_vehicle(announced, start), (None, end)]):
         leg_start, leg_end = max(since, start), min(until, end)
         if vehicle_id is None or leg_start >= leg_end:
             continue
@@ -165,6 +164,23 @@ def legs(announced: Sequence[DeliveryCheckpoint], start: datetime | None, end: d
             leg_start = found.pop().start
         found.append(Leg(vehicle_id, leg_start, leg_end))
     return found
+
+
+def _changes_of_vehicle(
+    announced: Sequence[DeliveryCheckpoint], start: datetime
+) -> list[tuple[int | None, datetime]]:
+    """The vehicle after each change and since when; the first counts from the start.
+
+    Statuses between changes do not count: a phone tells them late, and the vehicle they then name may have
+    been assigned after they happened.
+    """
+    changes: list[tuple[int | None, datetime]] = []
+    for checkpoint in announced:
+        if not changes:
+            changes.append((checkpoint.vehicle_id, min(checkpoint.occurred_at, start)))
+        elif changes[-1][0] != checkpoint.vehicle_id:
+            changes.append((checkpoint.vehicle_id, checkpoint.occurred_at))
+    return changes
 
 
 def travelled_m(points: Iterable[Point]) -> float:
@@ -198,7 +214,8 @@ def _points(session: Session, leg: Leg, limit: int) -> list[Point]:
     return [(row.latitude, row.longitude) for row in rows]
 
 
-def _announced(session: Session, delivery_id: int) -> Sequence[DeliveryCheckpoint]:
+def announced(session: Session, delivery_id: int) -> Sequence[DeliveryCheckpoint]:
+    """Every status and assignment checkpoint of the delivery, in order."""
     return session.scalars(
         select(DeliveryCheckpoint)
         .where(

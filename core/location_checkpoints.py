@@ -1,6 +1,6 @@
 """The checkpoint policy applied to the deliveries under way on a batch's vehicles."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -8,6 +8,7 @@ import msgspec
 from sqlalchemy import ARRAY, Integer, any_, insert, literal, select, update
 from sqlalchemy.orm import Session
 
+from core.actors import Actor
 from core.checkpoint_policy import CheckpointPolicy, LastCheckpoint, location_checkpoints
 from core.fixes import Fix
 from core.lifecycle import UNDER_WAY, served_since
@@ -66,15 +67,25 @@ def _under_way(row: Any) -> UnderWay:
 
 
 def write_location_checkpoints(
-    session: Session, deliveries: Sequence[UnderWay], fixes: Mapping[int, list[Fix]], now: datetime
+    session: Session,
+    deliveries: Sequence[UnderWay],
+    fixes: Mapping[int, list[Fix]],
+    device_of: Callable[[int, Fix], str | None],
+    now: datetime,
+    actor: Actor | None = None,
 ) -> None:
-    """Write what the policy chooses from each vehicle's fresh fixes, given in ``fix_time`` order."""
+    """Write what the policy chooses from each vehicle's fresh fixes, given in ``fix_time`` order.
+
+    Each names the device its fix came from (``device_of`` a vehicle and a fix), or the person.
+    """
     rows, states = [], []
     for delivery in deliveries:
         chosen = location_checkpoints(
             delivery.policy, delivery.since, None, delivery.last, fixes.get(delivery.vehicle_id, ())
         )
-        rows += [_row(delivery, fix, now) for fix in chosen]
+        rows += [
+            _row(delivery, fix, now) | _reporter(device_of(delivery.vehicle_id, fix), actor) for fix in chosen
+        ]
         if chosen:
             states.append(_state(delivery, chosen[-1]))
     if rows:
@@ -97,6 +108,14 @@ def _row(delivery: UnderWay, fix: Fix, now: datetime) -> dict[str, object]:
         "accuracy_m": fix.accuracy_m,
         "occurred_at": fix.fix_time,
         "recorded_at": now,
+    }
+
+
+def _reporter(device_id: str | None, actor: Actor | None) -> dict[str, object]:
+    return {
+        "actor_user_id": actor.user_id if actor else None,
+        "actor_driver_id": actor.driver_id if actor else None,
+        "actor_device_id": device_id,
     }
 
 

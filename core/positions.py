@@ -15,6 +15,7 @@ import msgspec
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from core.actors import Actor
 from core.database import driver_cursor
 from core.eta import smooth_speed
 from core.facts import PositionFact
@@ -91,8 +92,13 @@ class Newest(msgspec.Struct):
     is_archived: bool
 
 
-def store(session: Session, sightings: Sequence[Sighting], now: datetime) -> Stored:
-    """Store fixes of vehicles that exist. Facts are to be published once the caller has committed."""
+def store(
+    session: Session, sightings: Sequence[Sighting], now: datetime, actor: Actor | None = None
+) -> Stored:
+    """Store fixes of vehicles that exist. Facts are to be published once the caller has committed.
+
+    ``actor`` is who reported them, when it was a person and no device.
+    """
     if not sightings:
         return Stored([], [])
     unique = {sighting.key: sighting for sighting in sightings}
@@ -103,7 +109,12 @@ def store(session: Session, sightings: Sequence[Sighting], now: datetime) -> Sto
         by_vehicle = _by_vehicle(unique[key] for key in sorted(fresh_keys))
         moved = _move_forward(cursor, newest, by_vehicle)
     deliveries = under_way(session, newest, lock=True)
-    write_location_checkpoints(session, deliveries, by_vehicle, now)
+
+    def device_of(vehicle_id: int, fix: Fix) -> str | None:
+        """Asked for the few fixes that become checkpoints, so that the many need not carry it."""
+        return unique[vehicle_id, fix.fix_time, fix.latitude, fix.longitude].device_id
+
+    write_location_checkpoints(session, deliveries, by_vehicle, device_of, now, actor)
     fresh = _mark_fresh(sightings, fresh_keys)
     repeated = {s.vehicle_id for s, is_fresh in zip(sightings, fresh, strict=True) if not is_fresh}
     return Stored(fresh, _facts(newest, moved | repeated, deliveries))

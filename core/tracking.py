@@ -60,7 +60,7 @@ def report(session: Session, actor: Actor, delivery_id: int, fix: Fix, now: date
         raise Conflict("The delivery has no vehicle.", current=target.status.value)
     if target.status not in UNDER_WAY:
         raise Conflict(f"A delivery that is {target.status} is not under way.", current=target.status.value)
-    stored = store(session, [Sighting(target.vehicle_id, fix)], now)
+    stored = store(session, [Sighting(target.vehicle_id, fix)], now, actor)
     return Reported(stored.fresh[0], stored.facts, _eta_after(session, target, stored.facts))
 
 

@@ -125,13 +125,17 @@ def change_status(authorized: AuthorizedCall, delivery_id: PathId, body: StatusI
 def list_checkpoints(
     authorized: AuthorizedCall, delivery_id: PathId, query: Annotated[PageQuery, Query()]
 ) -> Page[CheckpointOut]:
-    """Its record, oldest first. Customers get its status changes only."""
+    """Its record, oldest first, each with its actor; a location names the device its fix came from.
+
+    Customers get its status changes only, and of their actors the kind.
+    """
     after_id = pages.number_key(query.cursor) or 0
     with authorized() as (session, actor):
         deliveries.require_visible(session, actor, delivery_id)
         rows = history.page(session, actor, delivery_id, after_id=after_id, limit=query.limit + 1)
         shown, following = pages.cut(rows, query.limit, lambda row: row.id)
-        return Page(items=[CheckpointOut.of(row) for row in shown], next=following)
+        items = [CheckpointOut.of(row, names_actor=actor.sees_track) for row in shown]
+        return Page(items=items, next=following)
 
 
 @router.get("/{delivery_id}/report/", summary="Report on a delivery")

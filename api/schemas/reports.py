@@ -63,7 +63,7 @@ class ReportOut(Output):
         return cls(
             delivery=DeliveryOut.of(report.delivery),
             generated_at=report.generated_at,
-            timeline=[CheckpointOut.of(one) for one in report.timeline],
+            timeline=[CheckpointOut.of(one, names_actor=route is not None) for one in report.timeline],
             phases=[PhaseOut.model_validate(phase) for phase in report.phases],
             punctuality=PunctualityOut.model_validate(report.punctuality),
             active_seconds=report.active_seconds,

@@ -63,11 +63,32 @@ class StatusIn(Input):
 
 
 class ActorOut(Output):
-    """Who wrote it: a user over REST, a driver over either way, a driver's phone."""
+    """Who wrote it: a `user`, a `driver` over REST or with the phone, or a `device` on its own.
 
+    Customers are told the kind only. All null: nobody was noted.
+    """
+
+    kind: Literal["user", "driver", "device"] | None
     user_id: int | None
     driver_id: int | None
     device_id: str | None
+
+    @classmethod
+    def of(cls, checkpoint: DeliveryCheckpoint, *, is_named: bool) -> Self:
+        ids = (checkpoint.actor_user_id, checkpoint.actor_driver_id, checkpoint.actor_device_id)
+        user_id, driver_id, device_id = ids if is_named else (None, None, None)
+        return cls(kind=_kind(*ids), user_id=user_id, driver_id=driver_id, device_id=device_id)
+
+
+def _kind(
+    user_id: int | None, driver_id: int | None, device_id: str | None
+) -> Literal["user", "driver", "device"] | None:
+    """A driver counts as one however it wrote."""
+    if driver_id is not None:
+        return "driver"
+    if user_id is not None:
+        return "user"
+    return None if device_id is None else "device"
 
 
 class CheckpointOut(Output):
@@ -89,7 +110,7 @@ class CheckpointOut(Output):
     actor: ActorOut
 
     @classmethod
-    def of(cls, checkpoint: DeliveryCheckpoint) -> Self:
+    def of(cls, checkpoint: DeliveryCheckpoint, *, names_actor: bool = True) -> Self:
         return cls(
             id=checkpoint.id,
             kind=checkpoint.kind,
@@ -104,11 +125,7 @@ class CheckpointOut(Output):
             reason=checkpoint.reason,
             occurred_at=checkpoint.occurred_at,
             recorded_at=checkpoint.recorded_at,
-            actor=ActorOut(
-                user_id=checkpoint.actor_user_id,
-                driver_id=checkpoint.actor_driver_id,
-                device_id=checkpoint.actor_device_id,
-            ),
+            actor=ActorOut.of(checkpoint, is_named=names_actor),
         )
 
 

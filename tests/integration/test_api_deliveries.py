@@ -173,7 +173,12 @@ def test_assignment_leaves_a_checkpoint(client: TestClient, house: House, settin
     assert client.patch(path, json={"vehicle_id": None}, headers=headers).status_code == 200
     items = client.get(f"{path}/checkpoints", headers=headers).json()["items"]
     assert [item["kind"] for item in items] == ["status", "assignment"]
-    assert items[1]["actor"] == {"user_id": house.manager.id, "driver_id": None, "device_id": None}
+    assert items[1]["actor"] == {
+        "kind": "user",
+        "user_id": house.manager.id,
+        "driver_id": None,
+        "device_id": None,
+    }
 
 
 def test_checkpoints_come_in_pages_in_order(

@@ -30,6 +30,7 @@ ROUTES: list[tuple[str, str, Any]] = [
     ("POST", "/deliveries/{delivery}/status/", START),
     ("GET", "/deliveries/{delivery}/checkpoints/", None),
     ("GET", "/deliveries/{delivery}/report/", None),
+    ("GET", "/deliveries/{delivery}/track/", None),
     ("GET", "/customers/{customer}/", None),
     ("PATCH", "/customers/{customer}/", {"name": "N"}),
     ("POST", "/customers/{customer}/archive/", None),
@@ -233,11 +234,12 @@ def test_own_delivery_matrix(client: TestClient, house: House, settings: Setting
             "status": client.post(f"{path}status/", json=START, headers=headers).status_code,
             "checkpoints": client.get(f"{path}checkpoints/", headers=headers).status_code,
             "report": client.get(f"{path}report/", headers=headers).status_code,
+            "track": client.get(f"{path}track/", headers=headers).status_code,
         }
 
-    reads = {"read": 200, "checkpoints": 200, "report": 200}
+    reads = {"read": 200, "checkpoints": 200, "report": 200, "track": 200}
     nothing = {"put": 403, "patch": 403, "location": 403, "status": 403}
-    assert ask(house.customer) == reads | nothing
+    assert ask(house.customer) == reads | nothing | {"track": 403}
     assert ask(house.operator) == reads | nothing
     assert ask(house.driver) == reads | {"put": 403, "patch": 403, "location": 409, "status": 200}
 

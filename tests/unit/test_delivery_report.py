@@ -91,6 +91,16 @@ def test_each_vehicle_counts_while_it_was_the_deliverys() -> None:
     assert delivery_report.legs(announced, None, at(60)) == []
 
 
+def test_status_told_late_does_not_bring_its_vehicle_forward() -> None:
+    announced = [
+        checkpoint(Status.PENDING, 5, 7),
+        checkpoint(Status.PICKUP_IN_PROGRESS, 0, 7),
+        checkpoint(Status.PICKUP_IN_PROGRESS, 30, 8),
+        checkpoint(Status.IN_TRANSIT, 10, 8),
+    ]
+    assert delivery_report.legs(announced, at(0), at(60)) == [Leg(7, at(0), at(30)), Leg(8, at(30), at(60))]
+
+
 def test_distance_ignores_a_parked_receivers_jitter() -> None:
     jitter = [(52.5 + 0.00003 * (i % 2), 13.4) for i in range(100)]
     assert delivery_report.travelled_m(jitter) == 0

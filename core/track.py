@@ -1,0 +1,81 @@
+"""Every fix of a delivery's active window, van by van, read as a stream: memory does not grow with it."""
+
+from collections.abc import Iterator, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+import msgspec
+from sqlalchemy import text
+from sqlalchemy.orm import Session
+
+from core import deliveries
+from core.actors import Actor
+from core.delivery_report import Leg, announced, legs
+from core.errors import Forbidden
+
+MAXIMUM_SPAN = timedelta(days=366)
+BATCH = 1_000  # rows the server-side cursor brings at a time
+FIXES = text(
+    "SELECT fix_time, latitude, longitude, altitude_m, speed_kmh, course_deg, accuracy_m, battery_percent,"
+    " device_id FROM position WHERE vehicle_id = :vehicle_id AND fix_time >= :start AND fix_time <= :end"
+    " AND NOT suspect ORDER BY fix_time, latitude, longitude"
+)
+
+
+class Track(msgspec.Struct, frozen=True):
+    """Where to look: ``legs`` are each vehicle's part of the window, in order of time.
+
+    ``start`` is None before the pickup. A window is cut after `MAXIMUM_SPAN`.
+    """
+
+    delivery_id: int
+    reference: str
+    start: datetime | None
+    end: datetime | None
+    legs: Sequence[Leg]
+
+
+class TrackFix(msgspec.Struct, frozen=True, gc=False):
+    """Degrees WGS 84, metres, km/h, percent; ``fix_time`` is the device's clock, in UTC."""
+
+    vehicle_id: int
+    fix_time: datetime
+    latitude: float
+    longitude: float
+    altitude_m: float | None = None
+    speed_kmh: float | None = None
+    course_deg: float | None = None
+    accuracy_m: float | None = None
+    battery_percent: float | None = None
+    device_id: str | None = None
+
+
+def find(session: Session, actor: Actor, delivery_id: int, now: datetime) -> Track:
+    """The track's outline. Raises `NotFound`, and `Forbidden` for customers: it shows other stops."""
+    delivery = deliveries.find(session, actor, delivery_id)
+    if not actor.sees_track:
+        raise Forbidden("The track is for the delivery's driver and the company's staff.")
+    start, end = delivery.started_at, None
+    if start is not None:
+        end = min(delivery.ended_at or now, start + MAXIMUM_SPAN)
+    parts = legs(announced(session, delivery_id), start, end) if end else []
+    return Track(delivery_id, delivery.reference, start, end, parts)
+
+
+def fixes(session: Session, leg: Leg) -> Iterator[TrackFix]:
+    """In order of time, through a server-side cursor, which lives as long as the transaction."""
+    rows = session.connection().execute(FIXES, _bounds(leg), execution_options={"yield_per": BATCH})
+    try:
+        for row in rows:
+            yield TrackFix(leg.vehicle_id, *row)
+    finally:
+        rows.close()
+
+
+def read_only(session: Session) -> None:
+    """From here on this transaction writes nothing."""
+    session.execute(text("SET TRANSACTION READ ONLY"))
+
+
+def _bounds(leg: Leg) -> dict[str, Any]:
+    return {"vehicle_id": leg.vehicle_id, "start": leg.start, "end": leg.end}
