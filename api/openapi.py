@@ -1,12 +1,15 @@
 """The OpenAPI document: FastAPI's, with our one error shape declared wherever it may come."""
 
 from collections.abc import Mapping
+from http import HTTPStatus
 from typing import Any
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
+from fastapi.routing import APIRoute
 from pydantic import BaseModel, ConfigDict
 
+from api import examples
 from api.errors import MEDIA_TYPE
 
 TITLE = "Milepost"
@@ -28,14 +31,42 @@ TAGS = [
 ]
 CONFLICT: dict[int | str, dict[str, Any]] = {409: {"description": "Conflicts with the present state"}}
 _MEANINGS = {
+    "400": "The body cannot be read",
     "401": "No valid access token",
     "403": "Visible, but not allowed",
     "404": "Missing, another company's, or not yours",
+    "406": "None of the formats is acceptable",
     "409": "Conflicts with the present state",
+    "412": "Changed meanwhile: the `ETag` is another",
     "413": "The body is too large",
+    "415": "A body of that type is not read here",
     "422": "A value cannot be used; `errors` names each field",
-    "503": "The database is away; see Retry-After",
+    "428": "Say with `If-Match` what you have read",
+    "429": "Too often; see Retry-After",
+    "503": "Not available for the moment; see Retry-After",
 }
+_NAMES = {
+    "400": "BadRequest",
+    "401": "NotAuthenticated",
+    "403": "Forbidden",
+    "404": "NotFound",
+    "406": "NotAcceptable",
+    "409": "Conflict",
+    "412": "PreconditionFailed",
+    "413": "BodyTooLarge",
+    "415": "UnsupportedMediaType",
+    "422": "InvalidValue",
+    "428": "PreconditionRequired",
+    "429": "TooManyRequests",
+    "503": "Unavailable",
+}
+_SECONDS = {"description": "Seconds to wait", "schema": {"type": "integer", "minimum": 0}}
+_HEADERS: Mapping[str, dict[str, Any]] = {
+    "401": {"WWW-Authenticate": {"description": "`Bearer`", "schema": {"type": "string"}}},
+    "429": {"Retry-After": _SECONDS},
+    "503": {"Retry-After": _SECONDS},
+}
+_CHANGING = frozenset({"post", "put", "patch", "delete"})
 
 
 class FieldProblem(BaseModel):
@@ -96,29 +127,61 @@ def _document(app: FastAPI) -> dict[str, Any]:
     schemas |= problem.pop("$defs")
     schemas["Problem"] = problem
     for operations in document["paths"].values():
-        for operation in operations.values():
-            _declare_problems(operation)
+        for method, operation in operations.items():
+            _declare_problems(method, operation)
+    examples.add_to(document)
     return document
 
 
-def _declare_problems(operation: dict[str, Any]) -> None:
+def operation_id(route: APIRoute) -> str:
+    """A route's function names it: what a generated client calls its method."""
+    return route.name
+
+
+def _declare_problems(method: str, operation: dict[str, Any]) -> None:
+    """Every status that may come, those a route adds by itself (``responses=``) with its own description."""
     responses = operation["responses"]
-    for status in sorted(_statuses(operation) | (_MEANINGS.keys() & responses.keys())):
-        answer: dict[str, Any] = {"description": _MEANINGS[status]}
-        answer |= {"content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}}
-        responses[status] = answer
+    if responses.get("422", {}).get("description") == "Validation Error":
+        del responses["422"]  # FastAPI's own shape, and for ids in paths too, which answer 404
+    own = {status: answer for status, answer in responses.items() if status >= "400"}
+    succeeding = {status: answer for status, answer in responses.items() if status < "400"}
+    problems = {
+        status: _problem_answer(status, own.get(status, {}))
+        for status in sorted(_statuses(method, operation) | own.keys())
+    }
+    operation["responses"] = succeeding | problems
 
 
-def _statuses(operation: Mapping[str, Any]) -> set[str]:
+def _problem_answer(status: str, own: Mapping[str, Any]) -> dict[str, Any]:
+    schema = {"$ref": "#/components/schemas/Problem"}
+    meaning = _MEANINGS.get(status, HTTPStatus(int(status)).phrase)
+    answer = {
+        "description": own.get("description", meaning),
+        "content": {MEDIA_TYPE: {"schema": schema, "example": _problem_example(status, meaning)}},
+    }
+    headers = own.get("headers", {}) | _HEADERS.get(status, {})
+    return answer | ({"headers": headers} if headers else {})
+
+
+def _problem_example(status: str, meaning: str) -> dict[str, Any]:
+    name = _NAMES.get(status, HTTPStatus(int(status)).phrase.title().replace(" ", ""))
+    shown = {"type": f"/problems/{name}", "title": meaning, "status": int(status), "detail": f"{meaning}."}
+    errors = {"errors": [{"field": "reference", "message": "Field required"}]} if status == "422" else {}
+    return shown | {"error": name} | errors
+
+
+def _statuses(method: str, operation: Mapping[str, Any]) -> set[str]:
     """What may go wrong follows from what the operation takes."""
     found = {"503"}
-    parameters = operation.get("parameters", [])
+    places = {parameter["in"] for parameter in operation.get("parameters", [])}
     if "security" in operation:
         found |= {"401", "403"}
-    if any(parameter["in"] == "path" for parameter in parameters):
+        # A race for a unique or foreign key may end any of them.
+        found |= {"409"} if method in _CHANGING else set()
+    if "path" in places:
         found.add("404")
     if "requestBody" in operation:
-        found |= {"413", "422"}
-    if any(parameter["in"] == "query" for parameter in parameters):
+        found |= {"400", "413", "422"}
+    if places & {"query", "header"}:
         found.add("422")
     return found

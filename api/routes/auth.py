@@ -39,6 +39,7 @@ def log_in(
 
 @router.post("/refresh", summary="Get new tokens", responses=REFUSED)
 def refresh(sessions: Sessions, settings: SettingsOf, body: RefreshIn) -> Tokens:
+    """For the refresh token of the last answer. The same 401 for whatever is not valid."""
     claims = tokens.read(settings, tokens.Kind.REFRESH, body.refresh_token)
     with sessions() as session:
         resolve(session, claims)

@@ -18,6 +18,7 @@ def read_company(authorized: AuthorizedCall) -> CompanySettings:
 
 @router.patch("/", summary="Change the own company's settings")
 def edit_company(authorized: AuthorizedCall, body: CompanyPatch) -> CompanySettings:
+    """By a manager. The checkpoint policy holds from the next fix on."""
     values = body.sent()
     with authorized() as (session, actor):
         return CompanySettings.model_validate(companies.edit(session, actor, values))

@@ -26,6 +26,7 @@ def list_customers(authorized: AuthorizedCall, query: Annotated[PageQuery, Query
 
 @router.post("/", summary="Add a customer", status_code=201)
 def add_customer(authorized: AuthorizedCall, body: CustomerIn, response: Response) -> CustomerOut:
+    """By a manager."""
     with authorized() as (session, actor):
         customer = customers.add(session, actor, body.model_dump())
         response.headers["Location"] = f"/customers/{customer.id}/"
@@ -34,12 +35,14 @@ def add_customer(authorized: AuthorizedCall, body: CustomerIn, response: Respons
 
 @router.get("/{customer_id}/", summary="Read a customer")
 def read_customer(authorized: AuthorizedCall, customer_id: PathId) -> CustomerOut:
+    """An archived one too; for managers and operators."""
     with authorized() as (session, actor):
         return CustomerOut.model_validate(customers.find(session, actor, customer_id))
 
 
 @router.patch("/{customer_id}/", summary="Change some of a customer's fields")
 def edit_customer(authorized: AuthorizedCall, customer_id: PathId, body: CustomerPatch) -> CustomerOut:
+    """By a manager. What is left out stays; null clears."""
     with authorized() as (session, actor):
         customer = customers.edit(session, actor, customer_id, body.sent())
         return CustomerOut.model_validate(customer)
@@ -54,5 +57,6 @@ def archive_customer(authorized: AuthorizedCall, customer_id: PathId) -> Custome
 
 @router.post("/{customer_id}/restore/", summary="Restore an archived customer")
 def restore_customer(authorized: AuthorizedCall, customer_id: PathId) -> CustomerOut:
+    """Its users stay disabled until a manager enables them."""
     with authorized() as (session, actor):
         return CustomerOut.model_validate(customers.restore(session, actor, customer_id))

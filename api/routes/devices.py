@@ -43,12 +43,14 @@ def add_device(authorized: AuthorizedCall, body: DeviceIn, response: Response) -
 
 @router.get("/{device_id}/", summary="Read a device")
 def read_device(authorized: AuthorizedCall, device_id: PathDevice) -> DeviceOut:
+    """For managers and operators."""
     with authorized() as (session, actor):
         return DeviceOut.model_validate(devices.find(session, actor, device_id))
 
 
 @router.patch("/{device_id}/", summary="Rename or bind a device")
 def edit_device(authorized: AuthorizedCall, device_id: PathDevice, body: DevicePatch) -> DeviceOut:
+    """By a manager. A device counts for one vehicle or one driver; null unbinds it."""
     values = body.sent()
     with authorized() as (session, actor):
         return DeviceOut.model_validate(devices.edit(session, actor, device_id, values))
@@ -81,5 +83,6 @@ def disable_device(authorized: AuthorizedCall, device_id: PathDevice) -> DeviceO
 
 @router.post("/{device_id}/enable/", summary="Enable a device")
 def enable_device(authorized: AuthorizedCall, device_id: PathDevice) -> DeviceOut:
+    """By a manager. It may connect again within moments."""
     with authorized() as (session, actor):
         return DeviceOut.model_validate(devices.enable(session, actor, device_id))

@@ -26,6 +26,7 @@ def list_drivers(authorized: AuthorizedCall, query: Annotated[PageQuery, Query()
 
 @router.post("/", summary="Add a driver", status_code=201)
 def add_driver(authorized: AuthorizedCall, body: DriverIn, response: Response) -> DriverOut:
+    """By a manager. A log-in of theirs is a user with this `driver_id`."""
     with authorized() as (session, actor):
         driver = drivers.add(session, actor, body.model_dump())
         response.headers["Location"] = f"/drivers/{driver.id}/"
@@ -34,12 +35,14 @@ def add_driver(authorized: AuthorizedCall, body: DriverIn, response: Response) -
 
 @router.get("/{driver_id}/", summary="Read a driver")
 def read_driver(authorized: AuthorizedCall, driver_id: PathId) -> DriverOut:
+    """An archived one too; for managers and operators."""
     with authorized() as (session, actor):
         return DriverOut.model_validate(drivers.find(session, actor, driver_id))
 
 
 @router.patch("/{driver_id}/", summary="Change some of a driver's fields")
 def edit_driver(authorized: AuthorizedCall, driver_id: PathId, body: DriverPatch) -> DriverOut:
+    """By a manager. What is left out stays; null clears."""
     with authorized() as (session, actor):
         driver = drivers.edit(session, actor, driver_id, body.sent())
         return DriverOut.model_validate(driver)
@@ -54,5 +57,6 @@ def archive_driver(authorized: AuthorizedCall, driver_id: PathId) -> DriverOut:
 
 @router.post("/{driver_id}/restore/", summary="Restore an archived driver")
 def restore_driver(authorized: AuthorizedCall, driver_id: PathId) -> DriverOut:
+    """Its user stays disabled until a manager enables it."""
     with authorized() as (session, actor):
         return DriverOut.model_validate(drivers.restore(session, actor, driver_id))

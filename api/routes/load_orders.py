@@ -26,6 +26,7 @@ def list_load_orders(authorized: AuthorizedCall, query: Annotated[PageQuery, Que
 
 @router.post("/", summary="Add a load order", status_code=201)
 def add_load_order(authorized: AuthorizedCall, body: LoadOrderIn, response: Response) -> LoadOrderOut:
+    """By a manager. Deliveries name it with `load_order_id`."""
     items = [item.model_dump() for item in body.items]
     with authorized() as (session, actor):
         order = loads.add(session, actor, body.reference, items)
@@ -35,12 +36,14 @@ def add_load_order(authorized: AuthorizedCall, body: LoadOrderIn, response: Resp
 
 @router.get("/{load_order_id}/", summary="Read a load order")
 def read_load_order(authorized: AuthorizedCall, load_order_id: PathId) -> LoadOrderOut:
+    """For managers and operators; others see a load with its delivery."""
     with authorized() as (session, actor):
         return LoadOrderOut.model_validate(loads.find(session, actor, load_order_id))
 
 
 @router.patch("/{load_order_id}/", summary="Change a load order")
 def edit_load_order(authorized: AuthorizedCall, load_order_id: PathId, body: LoadOrderPatch) -> LoadOrderOut:
+    """By a manager. `items` are replaced as a whole."""
     values = body.sent()
     with authorized() as (session, actor):
         order = loads.replace(session, actor, load_order_id, values.get("reference"), values.get("items"))

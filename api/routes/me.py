@@ -13,6 +13,7 @@ router = APIRouter(prefix="/me", tags=["people"])
 
 @router.get("/", summary="Who am I?")
 def read_me(authorized: AuthorizedCall) -> Me:
+    """The person whose token it is, with its company."""
     with authorized() as (session, actor):
         user, company = users.me(session, actor)
         return Me(**UserOut.model_validate(user).model_dump(), company=CompanyOut.model_validate(company))
@@ -41,6 +42,7 @@ def read_mqtt_login(authorized: AuthorizedCall, settings: SettingsOf) -> MqttLog
 
 @router.post("/mqtt/rotate/", summary="Give the own MQTT login a new secret")
 def rotate_mqtt_secret(authorized: AuthorizedCall, settings: SettingsOf) -> MqttLoginOut:
+    """The old one is refused within moments."""
     key = settings.mqtt_key.get_secret_value()
     with authorized() as (session, actor):
         return MqttLoginOut.of(users.rotate_mqtt_secret(session, actor, key))

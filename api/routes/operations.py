@@ -33,6 +33,7 @@ class Readiness(Output):
 @router.head("/healthz", include_in_schema=False)
 @router.get("/healthz", summary="Is the process alive?")
 async def healthz() -> Health:
+    """It answers without asking the database or the broker."""
     return Health()
 
 

@@ -1,6 +1,8 @@
 """A delivery's track over REST: streamed, so that its length costs nobody memory."""
 
+import json
 from collections.abc import Generator, Iterator
+from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Query, Request
@@ -19,14 +21,27 @@ from reports.tracks import WRITERS, TrackFormat, Writer, chunks
 
 router = APIRouter(prefix="/deliveries", tags=["deliveries"])
 FORMATS = {writer.media_type: name for name, writer in WRITERS.items()}
+_START = datetime(2026, 3, 1, 12, tzinfo=UTC)
+_LEG = Leg(7, _START, _START + timedelta(hours=1))
+_FIX = TrackFix(7, _START, 52.52, 13.405, altitude_m=34.5, speed_kmh=36.0, device_id="k3v9x0q2ma")
+_EXAMPLE = Track(42, "ORDER-1001", _LEG.start, _LEG.end, [_LEG])
+
+
+def _example(name: TrackFormat) -> str:
+    return "".join(WRITERS[name].write(_EXAMPLE, [(_LEG, [_FIX])]))
+
+
 ANSWERS: dict[int | str, dict[str, Any]] = {
     200: {
         "model": TrackOut,
         "description": "The track, in the format asked for",
         "content": {
-            "application/geo+json": {"schema": {"type": "object"}},
-            "application/gpx+xml": {"schema": {"type": "string"}},
-            "text/csv": {"schema": {"type": "string"}},
+            "application/geo+json": {
+                "schema": {"type": "object"},
+                "example": json.loads(_example(TrackFormat.GEOJSON)),
+            },
+            "application/gpx+xml": {"schema": {"type": "string"}, "example": _example(TrackFormat.GPX)},
+            "text/csv": {"schema": {"type": "string"}, "example": _example(TrackFormat.CSV)},
         },
     },
     NotAcceptable.status_code: {"description": NotAcceptable.title},
@@ -36,7 +51,8 @@ ANSWERS: dict[int | str, dict[str, Any]] = {
 @router.get(
     "/{delivery_id}/track/",
     summary="Download a delivery's track",
-    response_class=DatabaseStream,
+    status_code=200,
+    response_model=None,
     responses=ANSWERS,
 )
 async def read_track(

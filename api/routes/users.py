@@ -47,12 +47,14 @@ def add_user(authorized: AuthorizedCall, body: UserIn, response: Response) -> Us
 
 @router.get("/{user_id}/", summary="Read a user")
 def read_user(authorized: AuthorizedCall, user_id: PathId) -> UserOut:
+    """For managers and operators."""
     with authorized() as (session, actor):
         return UserOut.model_validate(users.find(session, actor, user_id))
 
 
 @router.patch("/{user_id}/", summary="Change a user's name or e-mail", responses=CONFLICT)
 def edit_user(authorized: AuthorizedCall, user_id: PathId, body: UserPatch) -> UserOut:
+    """By a manager. 409 when the e-mail is in use."""
     values = body.sent()
     with authorized() as (session, actor):
         return UserOut.model_validate(users.edit(session, actor, user_id, values))

@@ -26,6 +26,7 @@ def list_vehicles(authorized: AuthorizedCall, query: Annotated[PageQuery, Query(
 
 @router.post("/", summary="Add a vehicle", status_code=201)
 def add_vehicle(authorized: AuthorizedCall, body: VehicleIn, response: Response) -> VehicleOut:
+    """By a manager."""
     with authorized() as (session, actor):
         vehicle = vehicles.add(session, actor, body.model_dump())
         response.headers["Location"] = f"/vehicles/{vehicle.id}/"
@@ -34,12 +35,14 @@ def add_vehicle(authorized: AuthorizedCall, body: VehicleIn, response: Response)
 
 @router.get("/{vehicle_id}/", summary="Read a vehicle")
 def read_vehicle(authorized: AuthorizedCall, vehicle_id: PathId) -> VehicleOut:
+    """With its newest position; for managers and operators."""
     with authorized() as (session, actor):
         return VehicleOut.model_validate(vehicles.find(session, actor, vehicle_id))
 
 
 @router.patch("/{vehicle_id}/", summary="Change some of a vehicle's fields")
 def edit_vehicle(authorized: AuthorizedCall, vehicle_id: PathId, body: VehiclePatch) -> VehicleOut:
+    """By a manager. What is left out stays; null clears."""
     with authorized() as (session, actor):
         vehicle = vehicles.edit(session, actor, vehicle_id, body.sent())
         return VehicleOut.model_validate(vehicle)
@@ -54,5 +57,6 @@ def archive_vehicle(authorized: AuthorizedCall, vehicle_id: PathId) -> VehicleOu
 
 @router.post("/{vehicle_id}/restore/", summary="Restore an archived vehicle")
 def restore_vehicle(authorized: AuthorizedCall, vehicle_id: PathId) -> VehicleOut:
+    """Its devices' fixes are taken again."""
     with authorized() as (session, actor):
         return VehicleOut.model_validate(vehicles.restore(session, actor, vehicle_id))

@@ -87,6 +87,6 @@ RowId = Annotated[int, Strict(), Field(ge=1, le=MAXIMUM_ID)]
 Instant = Annotated[AwareDatetime, BeforeValidator(_iso_text), AfterValidator(_utc)]
 
 # In a path or a query, where everything is text. A path that breaks these answers 404.
-PathId = Annotated[int, BeforeValidator(_digits), Path(ge=1, le=MAXIMUM_ID)]
-QueryId = Annotated[int, BeforeValidator(_digits), Field(ge=1, le=MAXIMUM_ID)]
+QueryId = Annotated[int, Field(ge=1, le=MAXIMUM_ID, examples=[42]), BeforeValidator(_digits)]
+PathId = Annotated[QueryId, Path()]
 PathDevice = Annotated[str, Path(pattern="^[a-z0-9]{10}$", examples=["k3v9x0q2ma"])]
