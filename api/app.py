@@ -11,6 +11,7 @@ from fastapi_offline import FastAPIOffline
 from api import errors, live, openapi
 from api.bodies import LimitedBody
 from api.live import Live
+from api.methods import Methods
 from api.metrics import Measured, RequestMetrics
 from api.routes import (
     auth,
@@ -81,6 +82,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.settings = settings
     app.state.metrics = RequestMetrics()
     app.state.streams = Streams()
+    app.state.methods = Methods(route for router in ROUTERS for route in router.routes)
     app.state.revision = schema.newest_revision()
     for router in ROUTERS:
         app.include_router(router)

@@ -94,9 +94,13 @@ def _printable(text: str) -> str:
     return text[:200].encode("utf-8", "backslashreplace").decode()
 
 
-async def _http_error(_request: Request, error: Exception) -> Response:
+async def _http_error(request: Request, error: Exception) -> Response:
     if not isinstance(error, HTTPException):
         raise error
+    if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+        # Starlette names the methods of the first route with this path only.
+        allowed = ", ".join(sorted(request.app.state.methods.of(request.scope["path"])))
+        error = HTTPException(error.status_code, error.detail, {"Allow": allowed})
     name = _NAMES.get(error.status_code, f"Http{error.status_code}")
     title = HTTPStatus(error.status_code).phrase
     return problem(error.status_code, name, title, str(error.detail), headers=error.headers)

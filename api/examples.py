@@ -39,6 +39,7 @@ SAMPLES: Mapping[str, Any] = {
     "user_name": "k3v9x0q2ma",
     "username": "name@example.com",
 }
+_PYTHON: Mapping[str, tuple[type, ...]] = {"string": (str,), "integer": (int,), "number": (int, float)}
 # Absent in the ordinary case.
 NULLS = frozenset(
     {"archived_at", "client_id", "client_secret", "disabled_at", "ended_at", "grant_type", "next"}
@@ -89,7 +90,7 @@ def _of_type(schema: Schema, components: Schema, name: str, depth: int) -> Any:
     if kind == "array":
         item = example(schema.get("items", {}), components, name, depth + 1)
         return [] if item is None or depth > MAXIMUM_DEPTH else [item]
-    if name in SAMPLES:
+    if isinstance(SAMPLES.get(name), _PYTHON.get(kind or "", ())):
         return SAMPLES[name]
     if kind == "string":
         return _text(schema, name)

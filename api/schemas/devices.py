@@ -1,7 +1,7 @@
 """GPS units and drivers' phones."""
 
 from datetime import datetime
-from typing import Self
+from typing import Annotated, Self
 
 from pydantic import Field
 
@@ -35,7 +35,7 @@ class DeviceQuery(PageQuery):
 class DeviceOut(Output):
     """``id`` is its MQTT user name: ten characters, made by us, for ever."""
 
-    id: str
+    id: Annotated[str, Field(examples=["k3v9x0q2ma"])]
     label: str
     vehicle_id: int | None
     driver_id: int | None

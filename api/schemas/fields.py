@@ -20,6 +20,10 @@ from core.passwords import MAXIMUM_LENGTH, MINIMUM_LENGTH
 from core.scoping import MAXIMUM_ID
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+# For the OpenAPI document, what `_one_line`, `_no_nul` and stripping ask; their own errors say it better.
+_LINE_PATTERN = r"^[^\x00-\x1f\x7f]*[^\s\x00-\x1f\x7f][^\x00-\x1f\x7f]*$"
+_TEXT_PATTERN = r"^[^\x00]*[^\s\x00][^\x00]*$"
+_EMAIL = re.compile(r"[^@\s\x00-\x1f\x7f]+@[^@\s\x00-\x1f\x7f]+")
 _ISO = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d.*", re.ASCII)
 _DIGITS = re.compile(r"[1-9]\d{0,9}", re.ASCII)
 
@@ -44,6 +48,12 @@ def _one_line(text: str) -> str:
     return text
 
 
+def _email(text: str) -> str:
+    if _EMAIL.fullmatch(text) is None:
+        raise ValueError("must look like name@example.com")
+    return text
+
+
 def _no_nul(text: str) -> str:
     if "\0" in text:
         raise ValueError("must not contain NUL")
@@ -63,6 +73,11 @@ def _utc(instant: datetime) -> datetime:
         raise ValueError("must lie within the years 1 to 9999") from None
 
 
+def whole(value: Any) -> Any:
+    """JSON knows no integers: 1.0 is 1, as its schemas say too."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
 def _digits(value: Any) -> Any:
     if isinstance(value, str) and not _DIGITS.fullmatch(value):
         raise ValueError("must be a number")
@@ -73,20 +88,28 @@ Line = Annotated[
     str,
     StringConstraints(strip_whitespace=True, min_length=1, max_length=200),
     AfterValidator(_one_line),
+    Field(json_schema_extra={"pattern": _LINE_PATTERN}),
 ]
 Text = Annotated[
-    str, StringConstraints(strip_whitespace=True, min_length=1, max_length=1000), AfterValidator(_no_nul)
+    str,
+    StringConstraints(strip_whitespace=True, min_length=1, max_length=1000),
+    AfterValidator(_no_nul),
+    Field(json_schema_extra={"pattern": _TEXT_PATTERN}),
 ]
-Email = Annotated[Line, Field(max_length=254, examples=["name@example.com"])]
+Email = Annotated[
+    str,
+    StringConstraints(strip_whitespace=True, min_length=3, max_length=254),
+    AfterValidator(_email),
+    Field(examples=["name@example.com"], json_schema_extra={"pattern": f"^{_EMAIL.pattern}$"}),
+]
 Password = Annotated[str, StringConstraints(min_length=MINIMUM_LENGTH, max_length=MAXIMUM_LENGTH)]
-Number = Annotated[float, Strict(), Field(allow_inf_nan=False)]
 Positive = Annotated[float, Strict(), Field(allow_inf_nan=False, ge=0, le=1e9)]
 Latitude = Annotated[float, Strict(), Field(allow_inf_nan=False, ge=-90, le=90)]
 Longitude = Annotated[float, Strict(), Field(allow_inf_nan=False, ge=-180, le=180)]
-RowId = Annotated[int, Strict(), Field(ge=1, le=MAXIMUM_ID)]
+RowId = Annotated[int, Strict(), Field(ge=1, le=MAXIMUM_ID), BeforeValidator(whole)]
 Instant = Annotated[AwareDatetime, BeforeValidator(_iso_text), AfterValidator(_utc)]
 
 # In a path or a query, where everything is text. A path that breaks these answers 404.
 QueryId = Annotated[int, Field(ge=1, le=MAXIMUM_ID, examples=[42]), BeforeValidator(_digits)]
 PathId = Annotated[QueryId, Path()]
-PathDevice = Annotated[str, Path(pattern="^[a-z0-9]{10}$", examples=["k3v9x0q2ma"])]
+PathDevice = Annotated[str, Path(pattern="^[a-z0-9]{10}$", max_length=10, examples=["k3v9x0q2ma"])]

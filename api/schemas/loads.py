@@ -3,11 +3,11 @@
 from datetime import datetime
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
-from api.schemas.fields import Input, Line, Output, Positive
+from api.schemas.fields import Input, Line, Output, Positive, whole
 
-Quantity = Annotated[int, Field(strict=True, ge=1, le=1_000_000)]
+Quantity = Annotated[int, Field(strict=True, ge=1, le=1_000_000), BeforeValidator(whole)]
 
 
 class LoadItemIn(Input):

@@ -3,12 +3,19 @@
 from datetime import datetime
 from typing import Annotated, Literal, Self
 
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, Strict
 
-from api.schemas.fields import Input, Instant, Latitude, Longitude, Number, Output, Text
+from api.schemas.fields import Input, Instant, Latitude, Longitude, Output, Text
 from api.schemas.places import Coordinates
-from core.fixes import Fix, coordinate
+from core.fixes import RANGES, Fix, coordinate
 from core.models import CheckpointKind, DeliveryCheckpoint, Status
+
+_LIMITS = {name: Field(ge=low, le=high, allow_inf_nan=False) for name, low, high in RANGES}
+Speed = Annotated[float, Strict(), _LIMITS["speed_kmh"]]
+Course = Annotated[float, Strict(), _LIMITS["course_deg"]]
+Altitude = Annotated[float, Strict(), _LIMITS["altitude_m"]]
+Accuracy = Annotated[float, Strict(), _LIMITS["accuracy_m"]]
+Battery = Annotated[float, Strict(), _LIMITS["battery_percent"]]
 
 
 class LocationIn(Input):
@@ -24,11 +31,11 @@ class LocationIn(Input):
     latitude: Latitude
     longitude: Longitude
     fix_time: Annotated[Instant | None, Field(description="ISO 8601 with a zone; at most 30 days old")] = None
-    speed_kmh: Number | None = None
-    course_deg: Number | None = None
-    altitude_m: Number | None = None
-    accuracy_m: Number | None = None
-    battery_percent: Number | None = None
+    speed_kmh: Speed | None = None
+    course_deg: Course | None = None
+    altitude_m: Altitude | None = None
+    accuracy_m: Accuracy | None = None
+    battery_percent: Battery | None = None
 
     def fix(self, now: datetime) -> Fix:
         return Fix(

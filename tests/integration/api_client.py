@@ -1,9 +1,12 @@
 """The application as it runs, a furnished company, and its people logged in."""
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cache
+from typing import Any
 
 import httpx
 from sqlalchemy.orm import Session
@@ -14,6 +17,7 @@ from api.app import create_app
 from core.models import AppUser, Company, Delivery, Device, LoadOrder, Role, Status, Vehicle
 from core.settings import Settings
 from tests import factories
+from tests.services.settings import make_settings
 
 
 @dataclass(frozen=True)
@@ -63,7 +67,39 @@ def running(settings: Settings) -> Iterator[TestClient]:
     """With its lifespan: engine, live part, broker. Errors come as answers, they are not raised."""
     app = create_app(settings)
     with TestClient(app, raise_server_exceptions=False, client=("127.0.0.1", 40000)) as client:
+        client.event_hooks = {"response": [require_declared]}
         yield client
+
+
+@cache
+def document() -> dict[str, Any]:
+    """The OpenAPI document; nothing is reached for it."""
+    return create_app(make_settings("postgresql://nobody@127.0.0.1:1/none")).openapi()
+
+
+def require_declared(response: httpx.Response) -> None:
+    """Every answer in every test is one that the OpenAPI document has, but for what tests break (500)."""
+    operations = _operations(response.request.url.path)
+    if operations is None or response.status_code == 500:
+        return
+    where = f"{response.request.method} {response.request.url.path} {response.status_code}"
+    operation = operations.get(response.request.method.lower())
+    if operation is None:
+        assert response.status_code == 405, f"{where} is not in the OpenAPI document"
+        return
+    answer = operation["responses"].get(str(response.status_code))
+    assert answer is not None, f"{where} is not in the OpenAPI document"
+    content_type = response.headers.get("content-type", "").partition(";")[0]
+    assert content_type in answer.get("content", {content_type: {}}), f"{where} {content_type}"
+
+
+def _operations(path: str) -> dict[str, Any] | None:
+    for template, operations in document()["paths"].items():
+        pattern = re.sub(r"\{\w+\}", "[^/]+", template.removesuffix("/"))
+        if re.fullmatch(f"{pattern}/?", path):
+            found: dict[str, Any] = operations
+            return found
+    return None
 
 
 def bearer(settings: Settings, user: AppUser) -> dict[str, str]:

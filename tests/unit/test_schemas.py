@@ -22,6 +22,7 @@ NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
         (Latitude, 90, 90.0),
         (Line, "  a b ", "a b"),
         (RowId, 2**31 - 1, 2**31 - 1),
+        (RowId, 1.0, 1),
         (PathId, "12", 12),
     ],
 )
@@ -39,7 +40,7 @@ def test_good_value_is_taken(field: Any, value: Any, read: Any) -> None:
         *((Instant, bad) for bad in ("0001-01-01T00:00:00+01:00", "9999-12-31T23:59:59-01:00", "now", None)),
         *((Latitude, bad) for bad in (90.1, True, "1", float("nan"), float("inf"), 10**400, None)),
         *((Line, bad) for bad in ("", "  ", "a\nb", "a\0b", "\ud800", "x" * 201, 5, None)),
-        *((RowId, bad) for bad in (0, -1, 2**31, True, 1.0, "1", None)),
+        *((RowId, bad) for bad in (0, -1, 2**31, True, 1.5, float("inf"), "1", None)),
         *((PathId, bad) for bad in ("0", "01", "+1", " 1", "1_0", "٣", "", "9" * 11, str(2**31))),
     ],
 )
