@@ -27,6 +27,7 @@ from core.models import (
 from core.scoping import MAXIMUM_ID, require_manager
 
 OFFLINE_LIMIT = timedelta(days=30)
+LONGEST_WINDOW = timedelta(days=366)
 REFERRED: Mapping[str, type[Customer | Driver | Vehicle | LoadOrder]] = {
     "customer_id": Customer,
     "driver_id": Driver,
@@ -253,6 +254,8 @@ def require_reference(
 def _check_window(start: datetime | None, end: datetime | None) -> None:
     if start is not None and end is not None and end <= start:
         raise InvalidValue("window_end", "must be later than window_start")
+    if start is not None and end is not None and end - start > LONGEST_WINDOW:
+        raise InvalidValue("window_end", "must lie within 366 days of window_start")
 
 
 def _announce(

@@ -1,6 +1,6 @@
 """For machines that watch this one: alive, ready, metrics."""
 
-from typing import Literal
+from typing import Any, Literal
 
 import psycopg2
 from fastapi import APIRouter, Request, Response
@@ -63,7 +63,18 @@ def _database_state(sessions: sessionmaker[Session], needed: str | None) -> str:
         return "not migrated" if is_there else "away"
 
 
-@router.get("/metrics", summary="Prometheus metrics", response_class=Response)
+METRICS: dict[int | str, dict[str, Any]] = {
+    200: {
+        "description": "Prometheus' text format",
+        "content": {
+            "text/plain": {"schema": {"type": "string"}, "example": "milepost_outbox_rows 0.0\n"},
+        },
+    },
+    403: {"description": "Neither from this machine nor with the metrics token"},
+}
+
+
+@router.get("/metrics", summary="Prometheus metrics", response_class=Response, responses=METRICS)
 def metrics(request: Request, settings: SettingsOf, sessions: Sessions) -> Response:
     """From this machine itself, or with `Authorization: Bearer <MILEPOST_METRICS_TOKEN>`."""
     if not may_scrape(request, settings):

@@ -87,6 +87,8 @@ def require_declared(response: httpx.Response) -> None:
     if operation is None:
         assert response.status_code == 405, f"{where} is not in the OpenAPI document"
         return
+    if response.status_code == 413 and "requestBody" not in operation:
+        return  # for a body that nobody who keeps to the document sends
     answer = operation["responses"].get(str(response.status_code))
     assert answer is not None, f"{where} is not in the OpenAPI document"
     content_type = response.headers.get("content-type", "").partition(";")[0]

@@ -76,6 +76,7 @@ BAD_FIELDS: list[tuple[dict[str, Any], str]] = [
     ({"window_start": 1772366400}, "window_start"),
     ({"window_start": "9999-12-31T23:59:59-23:00"}, "window_start"),
     ({"window_start": "2026-03-01T12:00:00Z", "window_end": "2026-03-01T12:00:00Z"}, "window_end"),
+    ({"window_start": "2026-03-01T12:00:00Z", "window_end": "2027-03-02T12:00:01Z"}, "window_end"),
     ({"items": [], "load_order_id": None}, "items"),
     ({"items": [{"description": "x", "quantity": 0}]}, "items.0.quantity"),
     ({"items": [{"description": "x", "weight_kg": -1}]}, "items.0.weight_kg"),
