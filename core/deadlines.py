@@ -77,6 +77,10 @@ class BoundedCursor(psycopg2.extensions.cursor):
     def executemany(self, *arguments: Any) -> None:
         _watch.bounded(self.connection, lambda: super(BoundedCursor, self).executemany(*arguments))
 
+    def fetchmany(self, *arguments: Any) -> list[tuple[Any, ...]]:
+        """A server-side cursor asks the server here: a track's, between two chunks."""
+        return _watch.bounded(self.connection, lambda: super(BoundedCursor, self).fetchmany(*arguments))
+
     def copy_expert(self, *arguments: Any) -> None:
         _watch.bounded(self.connection, lambda: super(BoundedCursor, self).copy_expert(*arguments))
 
