@@ -2,7 +2,6 @@
 
 import os
 import sys
-import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,7 +10,7 @@ from sqlalchemy import create_engine
 from broker import plugin_file
 from core.database import connect_arguments, make_sessions
 from core.schema import migrate
-from local import banner, demo, ports
+from local import banner, demo, loopback, ports
 from local.account import make_private, service_account, service_home
 from local.mosquitto import Mosquitto
 from local.postgres import STOP_SIGNALS, USER, Postgres
@@ -121,7 +120,7 @@ class Machine:
 
     def _is_ready(self) -> bool:
         try:
-            with urllib.request.urlopen(f"{self._http_url}/readyz", timeout=2) as response:  # noqa: S310
+            with loopback.request(f"{self._http_url}/readyz", timeout_s=2) as response:
                 return bool(response.status == 200)
         except OSError:
             return False

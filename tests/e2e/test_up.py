@@ -16,6 +16,7 @@ from typing import Any
 import psutil
 import pytest
 
+from local import loopback
 from local.account import remove_home
 from local.ports import free_port
 from local.processes import end, is_alive, spawn
@@ -57,12 +58,12 @@ class Run:
     def ask(self, path: str, form: bytes | None = None, token: str = "") -> dict[str, Any]:
         request = urllib.request.Request(f"http://127.0.0.1:{self.http_port}{path}", form)
         request.add_header("Authorization", f"Bearer {token}")
-        with urllib.request.urlopen(request, timeout=5) as response:
+        with loopback.request(request, timeout_s=5) as response:
             answer: dict[str, Any] = json.load(response)
         return answer
 
     def is_ready(self) -> bool:
-        with urllib.request.urlopen(f"http://127.0.0.1:{self.http_port}/readyz", timeout=3) as response:
+        with loopback.request(f"http://127.0.0.1:{self.http_port}/readyz", timeout_s=3) as response:
             return bool(response.status == 200)
 
 
@@ -85,7 +86,7 @@ def runs(folder: Path) -> Iterator[list[Run]]:
 
 
 def test_it_starts_empty_survives_a_dead_child_and_leaves_nothing(folder: Path, runs: list[Run]) -> None:
-    runs.append(run := Run(folder, "--no-demo"))
+    runs.append(run := Run(folder, "--no-demo", http_proxy="http://127.0.0.1:9"))
     run.wait_for(READY)
     assert run.is_ready()
     children = run.children()

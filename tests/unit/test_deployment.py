@@ -38,6 +38,11 @@ def test_all_that_keep_running_have_a_health_check(compose: dict[str, Any]) -> N
     assert {name for name in services if "healthcheck" not in services[name]} == {"migrate"}
 
 
+@pytest.mark.parametrize("name", ["ingest", "jobs", "api"])
+def test_health_checks_over_http_go_past_a_proxy(compose: dict[str, Any], name: str) -> None:
+    assert compose["services"][name]["healthcheck"]["test"][:4] == ["CMD", "python", "-m", "local.loopback"]
+
+
 def test_mosquitto_waits_until_its_users_are_written(compose: dict[str, Any]) -> None:
     mosquitto, migrate = compose["services"]["mosquitto"], compose["services"]["migrate"]
     assert mosquitto["depends_on"]["migrate"]["condition"] == "service_completed_successfully"
