@@ -87,13 +87,7 @@ class Settings(BaseSettings):
     @field_validator("mqtt_key", "jwt_key")
     @classmethod
     def _is_a_real_secret(cls, secret: SecretStr) -> SecretStr:
-        value = secret.get_secret_value()
-        if len(value) < MINIMUM_SECRET_LENGTH:
-            raise ValueError(
-                f"is too short: {MINIMUM_SECRET_LENGTH} characters at least (openssl rand -hex 32)"
-            )
-        if any(mark in value.lower() for mark in SAMPLE_MARKS) or len(set(value)) < 8:
-            raise ValueError("is a sample, not a secret (make one with: openssl rand -hex 32)")
+        require_real_secret(secret.get_secret_value())
         return secret
 
     @model_validator(mode="after")
@@ -127,6 +121,14 @@ def all_problems(error: ValidationError) -> str:
         text = "is not set" if problem["type"] == "missing" else problem["msg"].removeprefix("Value error, ")
         lines.append(f"  {name} {text}".rstrip() if name else f"  {text}")
     return "The settings cannot be used (see .env.example):\n" + "\n".join(lines)
+
+
+def require_real_secret(value: str) -> None:
+    """Raises `ValueError` for one that somebody could guess."""
+    if len(value) < MINIMUM_SECRET_LENGTH:
+        raise ValueError(f"is too short: {MINIMUM_SECRET_LENGTH} characters at least (openssl rand -hex 32)")
+    if any(mark in value.lower() for mark in SAMPLE_MARKS) or len(set(value)) < 8:
+        raise ValueError("is a sample, not a secret (make one with: openssl rand -hex 32)")
 
 
 def _require_database_url(url: str) -> None:

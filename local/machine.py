@@ -12,10 +12,11 @@ from core.database import connect_arguments, make_sessions
 from core.schema import migrate
 from local import banner, demo, loopback, ports
 from local.account import make_private, service_account, service_home
+from local.kept_files import write_private
 from local.mosquitto import Mosquitto
 from local.postgres import STOP_SIGNALS, USER, Postgres
 from local.processes import ServiceFailed, spawn
-from local.settings import RUN_ENV, LocalSettings, kept_secrets, write_private
+from local.settings import RUN_ENV, LocalSettings, kept_secrets
 from local.supervisor import Child, Supervisor
 
 READY_WITHIN_S = 60.0
