@@ -9,7 +9,9 @@ class Damaged(Exception):
     """A file of ours cannot be understood; the message names it."""
 
     def __init__(self, path: Path, what: str) -> None:
-        super().__init__(f"{path} is damaged: {what}. Repair it, or set MILEPOST_DATA_DIR to another folder.")
+        super().__init__(
+            f"{path} is damaged: {what}. Put it right, or set MILEPOST_DATA_DIR to another folder."
+        )
 
 
 def read_text(path: Path) -> str:

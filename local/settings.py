@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import Field, SecretStr, model_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from core.settings import ENV_FILE, Settings, SettingsError, read, require_real_secret
@@ -30,6 +30,13 @@ class LocalSettings(BaseSettings):
     mqtt_port: int = Field(default=1883, ge=1, le=65535)
     data_dir: Path = Path(".milepost")
     demo_password: SecretStr | None = Field(default=None, min_length=8, description="unset: made up and kept")
+
+    @field_validator("data_dir")
+    @classmethod
+    def _can_be_a_path(cls, path: Path) -> Path:
+        if "\0" in str(path):
+            raise ValueError("must not contain NUL")
+        return path
 
     @model_validator(mode="after")
     def _ports_differ(self) -> "LocalSettings":
@@ -83,7 +90,7 @@ def settings_of_local_run() -> Settings | None:
     try:
         variables = read_variables(path)
         return read(Settings, _fields(variables)) if variables else None
-    except (Damaged, ValueError) as error:  # ValueError: a NUL in the path
+    except Damaged as error:
         raise SettingsError(str(error)) from None
     except SettingsError as error:
         raise SettingsError(f"{path}, which `milepost up` wrote, is damaged.\n{error}") from None

@@ -121,7 +121,10 @@ def test_the_banner_says_where_to_look_and_with_which_logins() -> None:
     assert "mosquitto_sub -h 127.0.0.1 -p 1884 -u operator-2 -P 's3cret' -t 'fleet/demo/#' -v" in text
 
 
-def test_the_banner_of_an_empty_run_says_how_to_begin() -> None:
+@pytest.mark.parametrize(
+    ("companies", "said"), [(0, "It is empty."), (1, "It holds one company."), (3, "It holds 3 companies.")]
+)
+def test_the_banner_without_the_demo_says_what_is_there_and_how_to_go_on(companies: int, said: str) -> None:
     text = banner.render(
         http_url="",
         mqtt_port=1,
@@ -129,6 +132,8 @@ def test_the_banner_of_an_empty_run_says_how_to_begin() -> None:
         command="bin/milepost",
         password="unused",
         operator=None,
+        companies=companies,
     )
+    assert said in text
     assert "bin/milepost company add" in text
     assert "unused" not in text
