@@ -10,6 +10,8 @@ RUN python -c "import tomllib; print(*tomllib.load(open('pyproject.toml', 'rb'))
         -c constraints.txt -r /tmp/requirements.txt
 COPY . .
 RUN /opt/venv/bin/pip install --no-cache-dir --disable-pip-version-check --no-deps -c constraints.txt -e .
+# A clone made under a strict umask can be read by its owner only, who is nobody in here.
+RUN chmod -R a+rX /app
 
 FROM python:3.11-slim-bookworm
 RUN useradd --uid 10001 --user-group --no-create-home --shell /usr/sbin/nologin milepost

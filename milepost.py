@@ -1,6 +1,7 @@
 """The command line. A verb only translates: settings and arguments in, one call, its result out."""
 
 import enum
+import re
 import secrets
 import sys
 from collections.abc import Iterator
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 from core import logs
-from core.errors import DomainError
+from core.errors import DomainError, InvalidValue
 from core.settings import Settings, SettingsError, load
 
 if TYPE_CHECKING:
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
     from core.models import Device
 
 USAGE_ERROR = 2
+MAXIMUM_NAME = 200
+CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+UNDEFINED_TABLE = "42P01"
 
 
 class Role(enum.StrEnum):
@@ -58,6 +62,7 @@ app.add_typer(broker_app, name="broker")
 def main() -> None:
     """What is expected to go wrong is one message on standard error, never a stack trace."""
     try:
+        _require_text(sys.argv)
         app(prog_name="milepost")
     except SettingsError as error:
         typer.echo(str(error), err=True)
@@ -120,7 +125,9 @@ def migrate() -> None:
     """Bring the database to the newest structure. Safe to run at any time."""
     from core.schema import migrate
 
-    migrate(_process_settings("migrate").database_url.get_secret_value())
+    settings = _process_settings("migrate")
+    with _database_errors():
+        migrate(settings.database_url.get_secret_value())
 
 
 @app.command()
@@ -149,17 +156,11 @@ def company_add(
     """Make a company with its first manager."""
     from core import companies
 
+    name = _name("name", name) if name else slug
+    manager_name = _person_name("manager_name", manager_name, manager_email)
     chosen, password_hash = _password(password)
     with _session(_admin_settings()) as session:
-        company = companies.add(
-            session,
-            slug,
-            name or slug,
-            time_zone,
-            manager_email,
-            manager_name or manager_email.partition("@")[0],
-            password_hash,
-        )
+        company = companies.add(session, slug, name, time_zone, manager_email, manager_name, password_hash)
     _print_fields(company=company.slug, manager=manager_email, password=chosen)
 
 
@@ -176,13 +177,14 @@ def user_add(
     """Make a person who logs in."""
     from core import companies, models, users
 
+    name = _person_name("name", name, email)
     chosen, password_hash = _password(password)
     with _session(_admin_settings()) as session:
         user = users.add(
             session,
             companies.system_actor(session, company),
             email=email,
-            name=name or email.partition("@")[0],
+            name=name,
             role=models.Role(role.value),
             password_hash=password_hash,
             driver_id=driver,
@@ -201,6 +203,7 @@ def device_add(
     """Make a device, and show what to type into it."""
     from core import companies, devices
 
+    label = _name("label", label)
     settings = _admin_settings()
     with _session(settings) as session:
         actor = companies.system_actor(session, company)
@@ -259,11 +262,14 @@ def broker_write(
     from broker import plugin_file
 
     settings = _admin_settings()
-    if if_absent and path.exists():
-        typer.echo(f"{path} is there already: left as it is")
-        return
-    with _session(settings) as session:
-        plugin_file.write(path, session, _mqtt_key(settings))
+    try:
+        if if_absent and path.exists():
+            typer.echo(f"{path} is there already: left as it is")
+            return
+        with _session(settings) as session:
+            plugin_file.write(path, session, _mqtt_key(settings))
+    except OSError as error:
+        _give_up(f"{path} cannot be written: {error.strerror}")
     typer.echo(f"{path} written")
 
 
@@ -312,14 +318,14 @@ def _process_settings(process: str) -> Settings:
 
 def _admin_settings() -> Settings:
     """For a command given by hand: when nothing is configured, those of the `milepost up` that runs here."""
-    from local.settings import settings_of_local_run
+    from local.settings import is_configured_by_hand, settings_of_local_run
 
     logs.configure("milepost", "WARNING")
     try:
         return load()
     except SettingsError:
-        local = settings_of_local_run()
-        if local is None:
+        # What was meant for a real Milepost, with one setting forgotten, must not reach the demo.
+        if is_configured_by_hand() or (local := settings_of_local_run()) is None:
             raise
         return local
 
@@ -327,18 +333,31 @@ def _admin_settings() -> Settings:
 @contextmanager
 def _session(settings: Settings) -> "Iterator[Session]":
     """One transaction: committed at the end, rolled back by an error."""
-    from sqlalchemy.exc import OperationalError
-
     from core.database import make_engine, make_sessions
 
     engine = make_engine(settings, process="command", pool_size=1)
     try:
-        with make_sessions(engine).begin() as session:
+        with _database_errors(), make_sessions(engine).begin() as session:
             yield session
-    except OperationalError as error:
-        _give_up(f"The database did not do it: {error.orig}")
     finally:
         engine.dispose()
+
+
+@contextmanager
+def _database_errors() -> "Iterator[None]":
+    """What the database refuses as a whole ends the command with one line; a bug in our SQL does not."""
+    from sqlalchemy.exc import DataError, OperationalError, ProgrammingError
+
+    from core.database import sqlstate
+
+    try:
+        yield
+    except (OperationalError, DataError) as error:
+        _give_up(f"The database did not do it: {error.orig}")
+    except ProgrammingError as error:
+        if sqlstate(error) != UNDEFINED_TABLE:
+            raise
+        _give_up("The database has not all of our tables: `milepost migrate` makes them.")
 
 
 def _mqtt_key(settings: Settings) -> str:
@@ -352,6 +371,29 @@ def _password(given: str) -> tuple[str, str]:
     password = given or secrets.token_urlsafe(12)
     passwords.require_usable(password)
     return password, passwords.hash_password(password)
+
+
+def _person_name(field: str, given: str, email: str) -> str:
+    """Unset: the part of the e-mail before the @, whose own rules are checked with it."""
+    return _name(field, given) if given else email.partition("@")[0][:MAXIMUM_NAME]
+
+
+def _name(field: str, given: str) -> str:
+    """As over REST: one line with something in it. Raises `InvalidValue`."""
+    name = given.strip()
+    if not name or len(name) > MAXIMUM_NAME or CONTROL.search(name):
+        raise InvalidValue(field, f"must have 1 to {MAXIMUM_NAME} characters, all of them printable")
+    return name
+
+
+def _require_text(arguments: list[str]) -> None:
+    """Bytes that are no UTF-8 arrive as lone surrogates, which neither PostgreSQL nor MQTT can carry."""
+    for number, argument in enumerate(arguments):
+        try:
+            argument.encode()
+        except UnicodeEncodeError:
+            typer.echo(f"Argument {number} is not UTF-8: {argument!r}", err=True)
+            sys.exit(USAGE_ERROR)
 
 
 def _binding(device: "Device") -> str:
@@ -382,7 +424,7 @@ def _print_fields(**fields: object) -> None:
 
 
 def _give_up(message: str) -> NoReturn:
-    typer.echo(message.strip(), err=True)
+    typer.echo(" ".join(message.split()), err=True)
     raise typer.Exit(1)
 
 

@@ -1,14 +1,18 @@
 """Everything configurable: ``MILEPOST_*`` variables and a ``.env`` file, read once when a process starts."""
 
+import ssl
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, TypeVar
 from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 MINIMUM_SECRET_LENGTH = 32
 SAMPLE_MARKS = ("change-me", "changeme", "example", "replace")
+ENV_FILE = ".env"
+_Kind = TypeVar("_Kind", bound=BaseSettings)
 
 
 class SettingsError(Exception):
@@ -19,7 +23,7 @@ class Settings(BaseSettings):
     """One frozen object a process. Secrets are ``SecretStr``, so that printing it shows none."""
 
     model_config = SettingsConfigDict(
-        env_prefix="MILEPOST_", env_file=".env", env_ignore_empty=True, extra="ignore", frozen=True
+        env_prefix="MILEPOST_", env_file=ENV_FILE, env_ignore_empty=True, extra="ignore", frozen=True
     )
 
     database_url: SecretStr = Field(
@@ -48,30 +52,42 @@ class Settings(BaseSettings):
         scheme, separator, rest = url.get_secret_value().partition("://")
         if scheme not in {"postgresql", "postgres", "postgresql+psycopg2"} or not separator:
             raise ValueError("must start with postgresql://")
-        return SecretStr(f"postgresql+psycopg2://{rest}")
+        chosen = f"postgresql+psycopg2://{rest}"
+        _require_database_url(chosen)
+        return SecretStr(chosen)
 
     @field_validator("mqtt_url")
     @classmethod
     def _names_a_broker(cls, url: str) -> str:
         parts = urlsplit(url)
-        if parts.scheme not in {"mqtt", "mqtts"} or not parts.hostname:
+        if parts.scheme not in {"mqtt", "mqtts"} or not parts.hostname or not _has_usable_port(url):
             raise ValueError("must look like mqtt://host:1883 or mqtts://host:8883")
         if parts.username or parts.password:
             raise ValueError(
                 "must carry no user or password: each process derives its own from MILEPOST_MQTT_KEY"
             )
+        if parts.path.strip("/") or parts.query or parts.fragment:
+            raise ValueError("must end with the host and its port")
         return url
+
+    @field_validator("mqtt_ca_file")
+    @classmethod
+    def _holds_certificates(cls, path: Path | None, info: ValidationInfo) -> Path | None:
+        """Only where it is used: a .env for containers may name a file that is theirs."""
+        if path is None or not info.data.get("mqtt_url", "mqtts:").startswith("mqtts:"):
+            return path
+        try:
+            ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cafile=path)
+        except ssl.SSLError:
+            raise ValueError(f"names {path}, which holds no certificates (PEM)") from None
+        except OSError as error:
+            raise ValueError(f"names {path}, which cannot be read: {error.strerror}") from None
+        return path
 
     @field_validator("mqtt_key", "jwt_key")
     @classmethod
     def _is_a_real_secret(cls, secret: SecretStr) -> SecretStr:
-        value = secret.get_secret_value()
-        if len(value) < MINIMUM_SECRET_LENGTH:
-            raise ValueError(
-                f"is too short: {MINIMUM_SECRET_LENGTH} characters at least (openssl rand -hex 32)"
-            )
-        if any(mark in value.lower() for mark in SAMPLE_MARKS) or len(set(value)) < 8:
-            raise ValueError("is a sample, not a secret (make one with: openssl rand -hex 32)")
+        require_real_secret(secret.get_secret_value())
         return secret
 
     @model_validator(mode="after")
@@ -83,10 +99,19 @@ class Settings(BaseSettings):
 
 def load() -> Settings:
     """Read the settings. Raises `SettingsError` that names every wrong variable at once."""
+    return read(Settings, {})
+
+
+def read(kind: type[_Kind], given: Mapping[str, Any]) -> _Kind:
+    """Settings of any kind; ``given``, fields by name, win over the environment. Raises `SettingsError`."""
     try:
-        return Settings()
+        return kind(**given)
     except ValidationError as error:
         raise SettingsError(all_problems(error)) from None
+    except UnicodeDecodeError:
+        raise SettingsError(f"{ENV_FILE} in this folder cannot be used: it is not text in UTF-8") from None
+    except OSError as error:
+        raise SettingsError(f"{error.filename or ENV_FILE} cannot be read: {error.strerror}") from None
 
 
 def all_problems(error: ValidationError) -> str:
@@ -96,3 +121,39 @@ def all_problems(error: ValidationError) -> str:
         text = "is not set" if problem["type"] == "missing" else problem["msg"].removeprefix("Value error, ")
         lines.append(f"  {name} {text}".rstrip() if name else f"  {text}")
     return "The settings cannot be used (see .env.example):\n" + "\n".join(lines)
+
+
+def require_real_secret(value: str) -> None:
+    """Raises `ValueError` for one that somebody could guess."""
+    if len(value) < MINIMUM_SECRET_LENGTH:
+        raise ValueError(f"is too short: {MINIMUM_SECRET_LENGTH} characters at least (openssl rand -hex 32)")
+    if any(mark in value.lower() for mark in SAMPLE_MARKS) or len(set(value)) < 8:
+        raise ValueError("is a sample, not a secret (make one with: openssl rand -hex 32)")
+
+
+def _require_database_url(url: str) -> None:
+    """Raises `ValueError`, of which no part is the password, unless libpq would take the URL."""
+    # Loaded by those who have a URL, and not by `milepost --help`.
+    import psycopg2  # noqa: PLC0415
+    from sqlalchemy import make_url  # noqa: PLC0415
+    from sqlalchemy.exc import ArgumentError  # noqa: PLC0415
+
+    try:
+        parsed = make_url(url)
+        if parsed.port is not None and not 0 < parsed.port < 65536:
+            raise ValueError
+        _, options = parsed.get_dialect()().create_connect_args(parsed)
+        psycopg2.extensions.make_dsn(**options)
+    except (ArgumentError, ValueError, TypeError):
+        raise ValueError(
+            "must look like postgresql://user:password@host:5432/name (with %-escapes in the password)"
+        ) from None
+    except psycopg2.ProgrammingError as error:
+        raise ValueError(f"cannot be used: {' '.join(str(error).split())}") from None
+
+
+def _has_usable_port(url: str) -> bool:
+    try:
+        return urlsplit(url).port != 0
+    except ValueError:
+        return False

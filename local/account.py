@@ -27,7 +27,11 @@ class Account:
 
 
 def service_account(data_dir: Path) -> Account | None:
-    """For root: the owner of the folder around ``data_dir`` when that is a person, otherwise ``nobody``."""
+    """For root: whoever owns ``data_dir``, when that is a person, otherwise ``nobody``.
+
+    So a person's data stay that person's, and those that root began are ``nobody``'s for ever. While there is
+    no ``data_dir``, the nearest folder above it counts.
+    """
     if os.geteuid() != ROOT:
         return None
     owner = _nearest(data_dir.absolute()).stat().st_uid

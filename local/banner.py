@@ -18,8 +18,12 @@ def render(
     command: str,
     password: str,
     operator: tuple[str, str] | None,
+    companies: int = 0,
 ) -> str:
-    """``command``: how to call us again. ``operator``: the demo operator's MQTT login, or no demo."""
+    """``command``: how to call us again. ``operator``: the demo operator's MQTT login, or no demo.
+
+    ``companies`` are in the database, the demo's among them when an earlier run made it.
+    """
     lines = [
         "",
         "Milepost runs. Ctrl-C stops it.",
@@ -28,7 +32,7 @@ def render(
         f"  logs                       {data_dir / 'logs'}",
     ]
     if operator is None:
-        return "\n".join([*lines, *_first_steps(command), ""])
+        return "\n".join([*lines, *_first_steps(command, companies), ""])
     user, secret = operator
     lines += [f"  password                   {password}   for each of"]
     lines += [f"                             {login}" for login in DEMO_LOGINS]
@@ -40,8 +44,10 @@ def render(
     return "\n".join(lines)
 
 
-def _first_steps(command: str) -> list[str]:
+def _first_steps(command: str, companies: int) -> list[str]:
+    holds = {0: "It is empty", 1: "It holds one company"}.get(companies, f"It holds {companies} companies")
+    which = "a" if companies == 0 else "another"
     return [
-        "  It is empty. In another terminal, a company with its first manager:",
+        f"  {holds}. In another terminal, {which} company with its first manager:",
         f"    {command} company add my-company --manager-email me@my-company.example",
     ]

@@ -2,26 +2,37 @@
 
 import os
 import sys
-import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeVar
 
-from sqlalchemy import create_engine
+import psycopg2
+from sqlalchemy import create_engine, func, select
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.orm import Session, sessionmaker
 
 from broker import plugin_file
-from core.database import connect_arguments, make_sessions
+from core.database import connect_arguments, make_sessions, sqlstate
+from core.models import Company
 from core.schema import migrate
-from local import banner, demo, ports
+from core.settings import Settings, SettingsError
+from local import banner, demo, loopback, ports
 from local.account import make_private, service_account, service_home
+from local.kept_files import write_private
 from local.mosquitto import Mosquitto
 from local.postgres import STOP_SIGNALS, USER, Postgres
-from local.processes import ServiceFailed, spawn
-from local.settings import RUN_ENV, LocalSettings, kept_secrets, write_private
+from local.processes import AskedToStop, ServiceFailed, spawn
+from local.settings import RUN_ENV, LocalSettings, kept_secrets, settings_of_children
 from local.supervisor import Child, Supervisor
 
 READY_WITHIN_S = 60.0
 LARGE_LOG_BYTES = 10_000_000
 CHILD_SHUTDOWN_S = 4  # a child gives up before the supervisor loses patience with it
+
+
+Result = TypeVar("Result")
 
 
 class PortTaken(Exception):
@@ -57,6 +68,7 @@ class Machine:
         self._mosquitto = Mosquitto(
             home, port=settings.mqtt_port, account=account, log=self._log("mosquitto")
         )
+        self._check_metrics_ports(settings_of_children(self._variables()))
 
     @property
     def steps(self) -> list[Callable[[], None]]:
@@ -65,9 +77,15 @@ class Machine:
 
     def start(self) -> None:
         """Step by step, until somebody asks us to stop."""
-        for step in self.steps:
-            if not self._supervisor.stopping:
-                step()
+        try:
+            for step in self.steps:
+                if not self._asked_to_stop():
+                    step()
+        except AskedToStop:
+            return
+
+    def _asked_to_stop(self) -> bool:
+        return self._supervisor.stopping
 
     def _check_ports(self) -> None:
         settings = self._settings
@@ -75,29 +93,69 @@ class Machine:
             if not ports.is_free(port):
                 raise PortTaken(port, f"MILEPOST_{name}_PORT")
 
+    def _check_metrics_ports(self, settings: Settings) -> None:
+        """A child would not get past a port that is taken, however often it is started."""
+        used = {self._settings.http_port: "HTTP", self._settings.mqtt_port: "MQTT"}
+        wanted = {"INGEST_METRICS": settings.ingest_metrics_port, "JOBS_METRICS": settings.jobs_metrics_port}
+        for name, port in wanted.items():
+            if port is None:
+                continue
+            if port in used:
+                raise SettingsError(f"MILEPOST_{name}_PORT and MILEPOST_{used[port]}_PORT must differ")
+            if not ports.is_free(port):
+                raise PortTaken(port, f"MILEPOST_{name}_PORT")
+            used[port] = name
+
     def _start_postgres(self) -> None:
-        self._postgres.prepare()
+        self._postgres.prepare(self._asked_to_stop)
         child = Child("postgres", self._postgres.spawn, self._postgres.log, STOP_SIGNALS)
-        self._postgres.wait_ready(self._supervisor.start(child))
+        self._postgres.wait_ready(self._supervisor.start(child), give_up=self._asked_to_stop)
         self._say("postgres started")
 
     def _fill_database(self) -> None:
+        self._in_background(self._prepare_database)
+        self._say("database ready")
+
+    def _prepare_database(self) -> None:
         """The newest structure, the demo's company, and the broker's users: the database is the truth."""
         self._postgres.make_database(USER)
         migrate(self._postgres.url())
+        with self._sessions() as sessions:
+            if self._with_demo:
+                demo.prepare(sessions, self._demo_password, self._secrets.mqtt_key)
+            with sessions() as session:
+                plugin_file.write(self._mosquitto.plugin_file, session, self._secrets.mqtt_key)
+
+    @contextmanager
+    def _sessions(self) -> Iterator[sessionmaker[Session]]:
         engine = create_engine(self._postgres.url(), connect_args=connect_arguments("up"))
-        sessions = make_sessions(engine)
-        if self._with_demo:
-            demo.prepare(sessions, self._demo_password, self._secrets.mqtt_key)
-        with sessions() as session:
-            plugin_file.write(self._mosquitto.plugin_file, session, self._secrets.mqtt_key)
-        engine.dispose()
-        self._say("database ready")
+        try:
+            yield make_sessions(engine)
+        finally:
+            engine.dispose()
+
+    def _in_background(self, work: Callable[[], Result]) -> Result:
+        """Work with the database, on a thread: we hear a Ctrl-C although the database does not answer.
+
+        The thread ends with PostgreSQL, which stops with us. Raises `ServiceFailed` if it goes away before.
+        """
+        thread = ThreadPoolExecutor(1)
+        try:
+            doing = thread.submit(work)
+            if not self._supervisor.run(doing.done):
+                raise AskedToStop
+            return doing.result()
+        except (DBAPIError, psycopg2.Error) as error:
+            if _is_gone(error):
+                raise ServiceFailed("PostgreSQL", "went away while we used it", self._postgres.log) from None
+            raise
+        finally:
+            thread.shutdown(wait=False)
 
     def _start_mosquitto(self) -> None:
         self._mosquitto.prepare()
         child = Child("mosquitto", self._mosquitto.spawn, self._mosquitto.log)
-        self._mosquitto.wait_ready(self._supervisor.start(child))
+        self._mosquitto.wait_ready(self._supervisor.start(child), give_up=self._asked_to_stop)
         self._say("mosquitto started")
 
     def _start_processes(self) -> None:
@@ -121,25 +179,27 @@ class Machine:
 
     def _is_ready(self) -> bool:
         try:
-            with urllib.request.urlopen(f"{self._http_url}/readyz", timeout=2) as response:  # noqa: S310
+            with loopback.request(f"{self._http_url}/readyz", timeout_s=2) as response:
                 return bool(response.status == 200)
         except OSError:
             return False
 
     def _show_banner(self) -> None:
-        engine = create_engine(self._postgres.url(), connect_args=connect_arguments("up"))
-        with make_sessions(engine)() as session:
+        self._say(self._in_background(self._banner))
+
+    def _banner(self) -> str:
+        with self._sessions() as sessions, sessions() as session:
             operator = demo.operator_login(session, self._secrets.mqtt_key) if self._with_demo else None
-        engine.dispose()
-        text = banner.render(
+            companies = session.scalar(select(func.count()).select_from(Company)) or 0
+        return banner.render(
             http_url=self._http_url,
             mqtt_port=self._settings.mqtt_port,
             data_dir=self._data_dir,
             command=_own_command(),
             password=self._demo_password,
             operator=operator,
+            companies=companies,
         )
-        self._say(text)
 
     @property
     def _http_url(self) -> str:
@@ -167,6 +227,13 @@ class Machine:
         if path.exists() and path.stat().st_size > LARGE_LOG_BYTES:
             path.replace(path.with_suffix(".log.1"))
         return path
+
+
+def _is_gone(error: DBAPIError | psycopg2.Error) -> bool:
+    """Whether there is no server any more, rather than one that refuses what we asked."""
+    if isinstance(error, DBAPIError):
+        return error.connection_invalidated or not sqlstate(error)
+    return not error.pgcode
 
 
 def _own_command() -> str:

@@ -3,13 +3,13 @@
 import shutil
 import signal
 import subprocess
-import time
 from collections.abc import Mapping
 from pathlib import Path
 
 from local import ports
 from local.account import Account, give, make_passable, make_private
-from local.processes import ServiceFailed, end, spawn
+from local.kept_files import Damaged
+from local.processes import GiveUp, ServiceFailed, end, never, spawn, tail, wait_until
 
 PROJECT = Path(__file__).parent.parent
 CONF = PROJECT / "mosquitto.conf"
@@ -82,22 +82,29 @@ class Mosquitto:
             account=self.account,
         )
 
-    def wait_ready(self, process: subprocess.Popen[bytes], within_s: float = 15.0) -> None:
-        """Until its port answers. Raises `ServiceFailed` if it ends first or takes too long."""
-        deadline = time.monotonic() + within_s
-        while not ports.answers(self.port):
-            if process.poll() is not None:
-                raise ServiceFailed("Mosquitto", f"ended with {process.returncode}", self.log)
-            if time.monotonic() > deadline:
-                raise ServiceFailed("Mosquitto", f"did not answer within {within_s:.0f} s", self.log)
-            time.sleep(0.01)
+    def wait_ready(
+        self, process: subprocess.Popen[bytes], within_s: float = 15.0, give_up: GiveUp = never
+    ) -> None:
+        """Until its port answers. Raises `ServiceFailed` or `Damaged` if not; `AskedToStop`."""
+
+        def is_over() -> bool:
+            return ports.answers(self.port) or process.poll() is not None
+
+        if not wait_until(is_over, within_s, give_up):
+            raise ServiceFailed("Mosquitto", f"did not answer within {within_s:.0f} s", self.log)
+        if process.poll() is not None:
+            if "Couldn't open database" in tail(self.log, lines=3):
+                raise Damaged(
+                    self.state / "mosquitto.db", "without it sessions and what they queued are lost"
+                )
+            raise ServiceFailed("Mosquitto", f"ended with {process.returncode}", self.log)
 
     def start(self) -> None:
         self.prepare()
         self.process = self.spawn()
         try:
             self.wait_ready(self.process)
-        except ServiceFailed:
+        except BaseException:
             self.stop()
             raise
 

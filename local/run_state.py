@@ -3,18 +3,20 @@
 import fcntl
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from signal import Signals
 
+import msgspec
 import psutil
 
-from local.processes import kill_group, wait_gone
+from local.processes import GiveUp, kill_group, never, wait_gone
 
 LOCK = "lock"
 RECORD = "run.json"
+PIDS = range(2, 2**31)  # never 0 or 1: a signal to those groups reaches us, or everybody
 SAME_START_S = 1.0  # a process's start time is known to a clock tick
 
 
@@ -43,7 +45,7 @@ class Started:
 @contextmanager
 def exclusive(data_dir: Path) -> Iterator[None]:
     """Hold the folder. The kernel lets go when we die, however we die. Raises `AlreadyRunning`."""
-    with (data_dir / LOCK).open("a+") as file:
+    with (data_dir / LOCK).open("a+", errors="replace") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -64,29 +66,41 @@ def record(data_dir: Path, processes: Sequence[Started]) -> None:
     unfinished.replace(data_dir / RECORD)
 
 
-def end_leftovers(data_dir: Path, within_s: float = 3.0) -> list[str]:
-    """End what a run that was killed left behind, last started first. The names of those that still ran."""
-    ended = []
-    for process in reversed(_recorded(data_dir)):
-        if _end(process, within_s):
-            ended.append(process.name)
-    (data_dir / RECORD).unlink(missing_ok=True)
-    return ended
-
-
-def _recorded(data_dir: Path) -> list[Started]:
+def end_leftovers(
+    data_dir: Path, say: Callable[[str], None], *, within_s: float = 3.0, give_up: GiveUp = never
+) -> None:
+    """End what a run that was killed left behind, last started first; hastily once ``give_up()``."""
     try:
-        return [Started(**entry) for entry in json.loads((data_dir / RECORD).read_text())]
-    except (FileNotFoundError, ValueError, TypeError):
+        recorded = _recorded(data_dir / RECORD)
+    except ValueError:
+        say(f"{data_dir / RECORD} is damaged: what an earlier run left, if anything, was not stopped")
+        recorded = []
+    for process in reversed(recorded):
+        if _end(process, within_s, give_up):
+            say(f"{process.name} of an earlier run was still there and was stopped")
+    (data_dir / RECORD).unlink(missing_ok=True)
+
+
+def _recorded(path: Path) -> list[Started]:
+    """Raises `ValueError` for anything that `record` would not write."""
+    try:
+        recorded = msgspec.json.decode(path.read_bytes(), type=list[Started])
+    except FileNotFoundError:
         return []
+    for process in recorded:
+        if process.pid not in PIDS:
+            raise ValueError(f"{process.pid} is nobody's number")
+        Signals(process.stop_signal)
+    return recorded
 
 
-def _end(recorded: Started, within_s: float) -> bool:
-    with suppress(psutil.NoSuchProcess):
+def _end(recorded: Started, within_s: float, give_up: GiveUp) -> bool:
+    # AccessDenied: then it is somebody else's, and the number was given anew.
+    with suppress(psutil.NoSuchProcess, psutil.AccessDenied):
         process = psutil.Process(recorded.pid)
         if abs(process.create_time() - recorded.started) <= SAME_START_S:
             process.send_signal(recorded.stop_signal)
-            wait_gone([process], within_s)
+            wait_gone([process], within_s, give_up)
             kill_group(recorded.pid)
             return True
     return False

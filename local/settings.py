@@ -1,15 +1,20 @@
 """What `milepost up` can be told, and how other commands find the Milepost it runs."""
 
+import os
 import secrets
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from dotenv import dotenv_values
-from pydantic import Field, SecretStr, ValidationError, model_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from core.settings import Settings, SettingsError, all_problems
+from core.settings import ENV_FILE, Settings, SettingsError, read, require_real_secret
+from local.kept_files import Damaged, read_variables, write_private
 
+ELSEWHERE = frozenset({"MILEPOST_DATABASE_URL", "MILEPOST_MQTT_URL"})
+KEYS = frozenset({"MILEPOST_MQTT_KEY", "MILEPOST_JWT_KEY"})
 RUN_ENV = "run.env"
 SECRETS_ENV = "secrets.env"
 
@@ -18,13 +23,20 @@ class LocalSettings(BaseSettings):
     """Two runs side by side differ in all three of ports and folder."""
 
     model_config = SettingsConfigDict(
-        env_prefix="MILEPOST_", env_file=".env", env_ignore_empty=True, extra="ignore", frozen=True
+        env_prefix="MILEPOST_", env_file=ENV_FILE, env_ignore_empty=True, extra="ignore", frozen=True
     )
 
     http_port: int = Field(default=8000, ge=1, le=65535)
     mqtt_port: int = Field(default=1883, ge=1, le=65535)
     data_dir: Path = Path(".milepost")
     demo_password: SecretStr | None = Field(default=None, min_length=8, description="unset: made up and kept")
+
+    @field_validator("data_dir")
+    @classmethod
+    def _can_be_a_path(cls, path: Path) -> Path:
+        if "\0" in str(path):
+            raise ValueError("must not contain NUL")
+        return path
 
     @model_validator(mode="after")
     def _ports_differ(self) -> "LocalSettings":
@@ -35,10 +47,7 @@ class LocalSettings(BaseSettings):
 
 def load() -> LocalSettings:
     """Read the settings. Raises `SettingsError` that names every wrong variable at once."""
-    try:
-        return LocalSettings()
-    except ValidationError as error:
-        raise SettingsError(all_problems(error)) from None
+    return read(LocalSettings, {})
 
 
 @dataclass(frozen=True)
@@ -49,36 +58,58 @@ class Secrets:
 
 
 def kept_secrets(data_dir: Path) -> Secrets:
-    """This data folder's own secrets: made up at the first run, the same ever after."""
+    """This data folder's own secrets: made up at the first run, the same ever after. Raises `Damaged`."""
     path = data_dir / SECRETS_ENV
-    kept = dotenv_values(path) if path.exists() else {}
+    kept = read_variables(path)
     values = {
         "MILEPOST_MQTT_KEY": kept.get("MILEPOST_MQTT_KEY") or secrets.token_hex(32),
         "MILEPOST_JWT_KEY": kept.get("MILEPOST_JWT_KEY") or secrets.token_hex(32),
         "MILEPOST_DEMO_PASSWORD": kept.get("MILEPOST_DEMO_PASSWORD") or secrets.token_urlsafe(9),
     }
+    for name in KEYS:
+        try:
+            require_real_secret(values[name])
+        except ValueError as error:
+            raise Damaged(path, f"{name} {error}") from None
     if values != kept:
         write_private(path, "".join(f"{name}={value}\n" for name, value in values.items()))
     return Secrets(*values.values())
 
 
+def settings_of_children(variables: Mapping[str, str]) -> Settings:
+    """What a process would read, given ``variables`` beside our environment. Raises `SettingsError`."""
+    return read(Settings, _fields(variables))
+
+
 def settings_of_local_run() -> Settings | None:
-    """The settings of the `milepost up` that runs in our data folder, for commands given beside it."""
+    """The settings of the `milepost up` that runs in our data folder, for commands given beside it.
+
+    None when it does not run. Raises `SettingsError`.
+    """
     path = load().data_dir / RUN_ENV
-    if not path.exists():
-        return None
-    values = {
-        name.removeprefix("MILEPOST_").lower(): value
-        for name, value in dotenv_values(path).items()
-        if value is not None
-    }
-    return Settings.model_validate(values)
+    try:
+        variables = read_variables(path)
+        return read(Settings, _fields(variables)) if variables else None
+    except Damaged as error:
+        raise SettingsError(str(error)) from None
+    except SettingsError as error:
+        raise SettingsError(f"{path}, which `milepost up` wrote, is damaged.\n{error}") from None
+    except OSError as error:
+        raise SettingsError(f"{path} (MILEPOST_DATA_DIR) cannot be read: {error.strerror}") from None
 
 
-def write_private(path: Path, text: str) -> None:
-    """Replace a file whole; nobody else may ever read it."""
-    unfinished = path.with_name(f".{path.name}.unfinished")
-    unfinished.unlink(missing_ok=True)
-    unfinished.touch(mode=0o600)
-    unfinished.write_text(text)
-    unfinished.replace(path)
+def is_configured_by_hand() -> bool:
+    """Whether somebody has begun to configure a Milepost that is not the local run's.
+
+    Keys alone in a ``.env`` are docker compose's: beside it, `milepost up` works with its own.
+    """
+    try:
+        from_file = read_variables(Path(ENV_FILE))
+    except (Damaged, OSError):
+        return True
+    given = {name.upper() for name, value in os.environ.items() if value}
+    return bool(given & (ELSEWHERE | KEYS) or {name.upper() for name in from_file} & ELSEWHERE)
+
+
+def _fields(variables: Mapping[str, str]) -> dict[str, Any]:
+    return {name.removeprefix("MILEPOST_").lower(): value for name, value in variables.items()}

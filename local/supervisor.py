@@ -46,6 +46,7 @@ class Supervisor:
         self, data_dir: Path, say: Callable[[str], None], stop_within_s: float = STOP_WITHIN_S
     ) -> None:
         self.stopping = False
+        self._asked_at: float | None = None
         self._stop_within_s = stop_within_s
         self._data_dir = data_dir
         self._say = say
@@ -96,9 +97,9 @@ class Supervisor:
         return False
 
     def stop(self) -> None:
-        """Stop all, last started first, within ``stop_within_s`` altogether."""
+        """Stop all, last started first, within ``stop_within_s`` of the moment at which we were asked to."""
         self.stopping = True
-        deadline = time.monotonic() + self._stop_within_s
+        deadline = (self._asked_at or time.monotonic()) + self._stop_within_s
         while self._children:
             child = self._children.pop()
             if child.process is not None:
@@ -109,7 +110,7 @@ class Supervisor:
 
     def _note(self, _number: int, _frame: FrameType | None) -> None:
         if not self.stopping:
-            self.stopping = True
+            self.stopping, self._asked_at = True, time.monotonic()
             self._say("stopping …")
 
     def _look_after(self) -> None:

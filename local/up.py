@@ -1,14 +1,35 @@
 """`milepost up`: the whole of Milepost on this machine, on 127.0.0.1 only."""
 
+import errno
 import sys
+from pathlib import Path
 
 from local.account import make_passable
+from local.kept_files import Damaged
 from local.machine import Machine, PortTaken
 from local.mosquitto import MosquittoMissing
 from local.processes import ServiceFailed
 from local.run_state import AlreadyRunning, end_leftovers, exclusive
-from local.settings import RUN_ENV, load
+from local.settings import RUN_ENV, LocalSettings, load
 from local.supervisor import Supervisor
+
+# What may befall the data folder and a file in it; anything else would be a bug.
+UNUSABLE = frozenset(
+    {
+        errno.EACCES,
+        errno.EDQUOT,
+        errno.EEXIST,
+        errno.EIO,
+        errno.EISDIR,
+        errno.ELOOP,
+        errno.ENAMETOOLONG,
+        errno.ENOENT,
+        errno.ENOSPC,
+        errno.ENOTDIR,
+        errno.EPERM,
+        errno.EROFS,
+    }
+)
 
 
 def run(*, with_demo: bool) -> int:
@@ -17,23 +38,29 @@ def run(*, with_demo: bool) -> int:
     Raises `core.settings.SettingsError`.
     """
     settings = load()
-    data_dir = make_passable(settings.data_dir.absolute())
     try:
-        with exclusive(data_dir), Supervisor(data_dir, _say) as supervisor:
-            for name in end_leftovers(data_dir):
-                _say(f"{name} of an earlier run was still there and was stopped")
-            try:
-                Machine(settings, data_dir, supervisor, _say, with_demo=with_demo).start()
-                supervisor.run()
-            finally:
-                (data_dir / RUN_ENV).unlink(missing_ok=True)
-    except (AlreadyRunning, PortTaken, MosquittoMissing, ServiceFailed) as error:
+        _run(settings, settings.data_dir.absolute(), with_demo=with_demo)
+    except (AlreadyRunning, PortTaken, MosquittoMissing, ServiceFailed, Damaged) as error:
         print(error, file=sys.stderr)  # noqa: T201
         return 1
-    except PermissionError as error:
-        print(f"{error.filename} belongs to somebody else (set MILEPOST_DATA_DIR?)", file=sys.stderr)  # noqa: T201
+    except OSError as error:
+        if error.errno not in UNUSABLE:
+            raise
+        what = error.filename or settings.data_dir
+        print(f"{what} cannot be used: {error.strerror} (set MILEPOST_DATA_DIR?)", file=sys.stderr)  # noqa: T201
         return 1
     return 0
+
+
+def _run(settings: LocalSettings, data_dir: Path, *, with_demo: bool) -> None:
+    make_passable(data_dir)
+    with exclusive(data_dir), Supervisor(data_dir, _say) as supervisor:
+        end_leftovers(data_dir, _say, give_up=lambda: supervisor.stopping)
+        try:
+            Machine(settings, data_dir, supervisor, _say, with_demo=with_demo).start()
+            supervisor.run()
+        finally:
+            (data_dir / RUN_ENV).unlink(missing_ok=True)
 
 
 def _say(text: str) -> None:

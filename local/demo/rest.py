@@ -7,6 +7,8 @@ import urllib.parse
 import urllib.request
 from typing import Any
 
+from local import loopback
+
 TIMEOUT_S = 10.0
 
 
@@ -65,7 +67,7 @@ class Rest:
             self._base_url + path, data=body, headers=headers, method=method
         )
         try:
-            with urllib.request.urlopen(request, timeout=TIMEOUT_S) as response:  # noqa: S310
+            with loopback.request(request, timeout_s=TIMEOUT_S) as response:
                 return json.load(response)
         except urllib.error.HTTPError as error:
             with error:

@@ -6,6 +6,7 @@ import signal
 import socket
 import sys
 import tempfile
+import time
 import urllib.parse
 import urllib.request
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ from typing import Any
 import psutil
 import pytest
 
+from local import loopback
 from local.account import remove_home
 from local.ports import free_port
 from local.processes import end, is_alive, spawn
@@ -57,12 +59,12 @@ class Run:
     def ask(self, path: str, form: bytes | None = None, token: str = "") -> dict[str, Any]:
         request = urllib.request.Request(f"http://127.0.0.1:{self.http_port}{path}", form)
         request.add_header("Authorization", f"Bearer {token}")
-        with urllib.request.urlopen(request, timeout=5) as response:
+        with loopback.request(request, timeout_s=5) as response:
             answer: dict[str, Any] = json.load(response)
         return answer
 
     def is_ready(self) -> bool:
-        with urllib.request.urlopen(f"http://127.0.0.1:{self.http_port}/readyz", timeout=3) as response:
+        with loopback.request(f"http://127.0.0.1:{self.http_port}/readyz", timeout_s=3) as response:
             return bool(response.status == 200)
 
 
@@ -85,7 +87,7 @@ def runs(folder: Path) -> Iterator[list[Run]]:
 
 
 def test_it_starts_empty_survives_a_dead_child_and_leaves_nothing(folder: Path, runs: list[Run]) -> None:
-    runs.append(run := Run(folder, "--no-demo"))
+    runs.append(run := Run(folder, "--no-demo", http_proxy="http://127.0.0.1:9"))
     run.wait_for(READY)
     assert run.is_ready()
     children = run.children()
@@ -150,6 +152,92 @@ def test_a_taken_port_is_one_line_with_the_setting_that_changes_it(
     (line,) = run.output().splitlines()
     assert f"Port {port}" in line
     assert f"MILEPOST_{name}_PORT" in line
+
+
+@pytest.mark.parametrize("name", ["INGEST_METRICS_PORT", "JOBS_METRICS_PORT"])
+def test_a_childs_taken_port_is_told_before_it_starts(folder: Path, runs: list[Run], name: str) -> None:
+    with closing(socket.create_server(("127.0.0.1", 0))) as taken:
+        runs.append(run := Run(folder, **{f"MILEPOST_{name}": str(taken.getsockname()[1])}))
+        assert run.process.wait(20) == 1
+    (line,) = run.output().splitlines()
+    assert f"MILEPOST_{name}" in line
+
+
+def test_what_the_children_would_refuse_is_refused_at_once(folder: Path, runs: list[Run]) -> None:
+    runs.append(run := Run(folder, MILEPOST_LOG_LEVEL="foo", MILEPOST_API_PROCESSES="0"))
+    assert run.process.wait(20) == 2
+    assert "MILEPOST_LOG_LEVEL" in run.output()
+    assert "MILEPOST_API_PROCESSES" in run.output()
+    assert "started" not in run.output()
+
+
+def test_two_ports_of_children_must_differ(folder: Path, runs: list[Run]) -> None:
+    port = str(free_port())
+    same = {"MILEPOST_INGEST_METRICS_PORT": port, "MILEPOST_JOBS_METRICS_PORT": port}
+    runs.append(run := Run(folder, **same))
+    assert run.process.wait(20) == 2
+    assert "must differ" in run.output()
+
+
+@pytest.mark.parametrize("name", ["a-file", "a-file/below", "x" * 300, "/proc/milepost"])
+def test_a_data_folder_that_cannot_be_is_one_line(folder: Path, runs: list[Run], name: str) -> None:
+    (folder / "a-file").touch()
+    runs.append(run := Run(folder, MILEPOST_DATA_DIR=name))
+    assert run.process.wait(20) == 1
+    (line,) = run.output().splitlines()
+    assert "cannot be used" in line
+    assert "MILEPOST_DATA_DIR" in line
+
+
+@pytest.mark.parametrize("name", ["run.json", "secrets.env", "lock", "services/postgres/password"])
+def test_a_folder_in_a_files_place_is_one_line(folder: Path, runs: list[Run], name: str) -> None:
+    for made in (folder / "data" / name, *(folder / "data" / name).parents):
+        made.mkdir(parents=True, exist_ok=True)
+    runs.append(run := Run(folder))
+    assert run.process.wait(20) == 1
+    (line,) = run.output().splitlines()
+    assert name in line
+
+
+def test_ctrl_c_is_heard_although_postgres_does_not_answer(folder: Path, runs: list[Run]) -> None:
+    runs.append(run := Run(folder, "--no-demo"))
+    record = folder / "data" / "run.json"
+    wait_until(record.exists, timeout=60, what="the first child was started")
+    postgres = run.children()["postgres"]
+    postgres.suspend()
+    started = time.monotonic()
+    run.process.send_signal(signal.SIGINT)
+    assert run.process.wait(15) == 0
+    assert time.monotonic() - started < 10
+    assert "did not answer" not in run.output()
+    assert "Traceback" not in run.output()
+    assert not is_alive(postgres)
+
+
+def test_a_postgres_that_dies_during_the_start_is_told(folder: Path, runs: list[Run]) -> None:
+    runs.append(run := Run(folder, "--no-demo"))
+    run.wait_for("postgres started")
+    run.children()["postgres"].kill()
+    wait_until(
+        lambda: run.process.poll() is not None or READY in run.output(),
+        timeout=60,
+        what="it went on or ended",
+    )
+    assert "Traceback" not in run.output()
+    if run.process.poll() is not None:
+        assert "PostgreSQL went away" in run.output()
+
+
+def test_a_data_folder_that_is_removed_is_told_at_the_stop(folder: Path, runs: list[Run]) -> None:
+    runs.append(run := Run(folder, "--no-demo"))
+    run.wait_for(READY)
+    children = run.children()
+    (folder / "data").rename(folder / "gone")
+    run.process.send_signal(signal.SIGINT)
+    assert run.process.wait(11) == 1
+    assert run.output().splitlines()[-1].endswith("(set MILEPOST_DATA_DIR?)")
+    assert "Traceback" not in run.output()
+    assert not any(is_alive(child) for child in children.values())
 
 
 def _command(folder: Path, *arguments: str) -> str:

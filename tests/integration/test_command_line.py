@@ -1,22 +1,31 @@
 """The command line as an administrator meets it."""
 
+import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
+import pytest
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
+from core.settings import Settings
 from tests.services.mosquitto import Broker
+from tests.services.postgres import PostgresServer
 from tests.services.processes import Processes
-from tests.services.settings import PROJECT
+from tests.services.settings import PROJECT, environment
 
 NOTHING_SET = {"PATH": "/usr/bin:/bin", "PYTHONPATH": str(PROJECT)}
 
 
 def run_with_nothing_set(folder: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
+    return run_with(NOTHING_SET, folder, *arguments)
+
+
+def run_with(env: Mapping[str, str], folder: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
     command = [sys.executable, "-m", "milepost", *arguments]
-    return subprocess.run(command, cwd=folder, env=NOTHING_SET, capture_output=True, text=True, check=False)
+    return subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, check=False)
 
 
 def test_a_process_without_settings_names_all_that_is_missing(tmp_path: Path) -> None:
@@ -25,6 +34,22 @@ def test_a_process_without_settings_names_all_that_is_missing(tmp_path: Path) ->
     for name in ("DATABASE_URL", "MQTT_URL", "MQTT_KEY", "JWT_KEY"):
         assert f"MILEPOST_{name} is not set" in result.stderr
     assert "Traceback" not in result.stderr
+
+
+def test_a_command_for_a_real_database_never_reaches_the_local_run(
+    processes: Processes, settings: Settings, session: Session, tmp_path: Path
+) -> None:
+    local = {name: value for name, value in environment(settings).items() if name.startswith("MILEPOST_")}
+    (tmp_path / ".milepost").mkdir()
+    (tmp_path / ".milepost" / "run.env").write_text("".join(f"{k}={v}\n" for k, v in local.items()))
+    add = ("company", "add", "acme", "--manager-email", "boss@acme.example")
+    meant = {**NOTHING_SET, "MILEPOST_DATABASE_URL": "postgresql://real.example/milepost"}
+    result = run_with(meant, tmp_path, *add)
+    assert result.returncode == 2
+    assert "MILEPOST_MQTT_KEY is not set" in result.stderr
+    assert session.scalar(text("SELECT count(*) FROM company")) == 0
+    assert run_with_nothing_set(tmp_path, *add).returncode == 0
+    assert session.scalar(text("SELECT count(*) FROM company")) == 1
 
 
 def test_help_loads_neither_the_web_nor_the_database(tmp_path: Path) -> None:
@@ -67,6 +92,52 @@ def test_a_database_that_is_away_is_one_line(processes: Processes) -> None:
     refused = processes.start("device", "list", "--company", "acme", MILEPOST_DATABASE_URL=url)
     assert refused.wait() == 1
     assert "Traceback" not in refused.output()
+
+
+def test_migrate_without_a_database_is_one_line(processes: Processes) -> None:
+    refused = processes.start("migrate", MILEPOST_DATABASE_URL="postgresql://milepost:x@127.0.0.1:1/milepost")
+    assert refused.wait() == 1
+    (line,) = refused.output().splitlines()
+    assert "Connection refused" in line
+
+
+def test_a_database_without_tables_is_told_with_the_remedy(
+    processes: Processes, postgres_server: PostgresServer
+) -> None:
+    url = postgres_server.url("postgres")
+    refused = processes.start("device", "list", "--company", "acme", MILEPOST_DATABASE_URL=url)
+    assert refused.wait() == 1
+    (line,) = refused.output().splitlines()
+    assert "milepost migrate" in line
+
+
+@pytest.mark.parametrize("label", ["", "   ", "x" * 201, "a\tb", "a\x1bb", "a\u2028b"])
+def test_a_label_is_one_printable_line(tmp_path: Path, label: str) -> None:
+    result = run_with_nothing_set(tmp_path, "device", "add", label, "--company", "acme")
+    assert result.returncode == 1
+    assert "label must have 1 to 200 characters" in result.stderr
+
+
+@pytest.mark.parametrize("option", ["--name", "--manager-name"])
+def test_a_blank_name_is_refused(tmp_path: Path, option: str) -> None:
+    add = ("company", "add", "acme", "--manager-email", "boss@acme.example")
+    result = run_with_nothing_set(tmp_path, *add, option, " ")
+    assert result.returncode == 1
+    assert "name must have 1 to 200 characters" in result.stderr
+
+
+def test_an_argument_that_is_not_text_is_refused(tmp_path: Path) -> None:
+    result = run_with_nothing_set(tmp_path, "device", "list", "--company", os.fsdecode(b"\xff\xfe"))
+    assert result.returncode == 2
+    assert "is not UTF-8" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_a_plugin_file_that_cannot_be_written_is_one_line(processes: Processes, tmp_path: Path) -> None:
+    refused = processes.start("broker", "write", "--path", str(tmp_path / "missing" / "file.json"))
+    assert refused.wait() == 1
+    (line,) = refused.output().splitlines()
+    assert "file.json cannot be written: No such file or directory" in line
 
 
 def test_a_present_plugin_file_is_left_when_asked(processes: Processes, tmp_path: Path) -> None:

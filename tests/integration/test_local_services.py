@@ -14,10 +14,11 @@ import pytest
 
 from local import postgres
 from local.account import make_passable, remove_home, service_account, service_home
+from local.kept_files import Damaged
 from local.mosquitto import Mosquitto
 from local.ports import answers, free_port, is_free
 from local.postgres import THROWAWAY_OPTIONS, Postgres, reachable_binaries
-from local.processes import ServiceFailed
+from local.processes import AskedToStop, ServiceFailed, end, spawn
 
 IS_ROOT = os.geteuid() == 0
 
@@ -96,6 +97,53 @@ def test_a_server_that_cannot_start_says_why(folder: Path) -> None:
         server.start()
 
 
+@pytest.mark.parametrize("content", ["99999", "0", "-5", "port"])
+def test_a_port_that_cannot_be_is_chosen_anew(folder: Path, content: str) -> None:
+    home = service_home(folder, service_account(folder))
+    (make_passable(home / "postgres") / "port").write_text(content)
+    assert is_free(open_postgres(folder).port)
+
+
+def test_a_password_file_that_is_damaged_is_named(folder: Path) -> None:
+    first = open_postgres(folder)
+    first.start()
+    first.stop()
+    password = first.folder / "password"
+    password.write_text("another")
+    second = open_postgres(folder)
+    try:
+        with pytest.raises(Damaged, match=str(password)):
+            second.start()
+    finally:
+        second.stop()
+    password.write_bytes(b"\xff\xfe")
+    with pytest.raises(Damaged, match=str(password)):
+        open_postgres(folder)
+
+
+def test_waiting_for_a_service_ends_when_somebody_asks_to_stop(folder: Path) -> None:
+    account = service_account(folder)
+    home = service_home(folder, account)
+    mosquitto = Mosquitto(home, port=free_port(), account=account, log=folder / "mosquitto.log")
+    silent = spawn(["sleep", "60"], log=folder / "log", cwd=folder)
+    try:
+        with pytest.raises(AskedToStop):
+            open_postgres(folder).wait_ready(silent, give_up=lambda: True)
+        with pytest.raises(AskedToStop):
+            mosquitto.wait_ready(silent, give_up=lambda: True)
+    finally:
+        end(silent)
+
+
+def test_initdb_that_is_cut_off_leaves_nothing_half_made(folder: Path) -> None:
+    server = open_postgres(folder)
+    with pytest.raises(AskedToStop):
+        server.prepare(give_up=lambda: True)
+    assert not server.data.exists()
+    server.start()
+    server.stop()
+
+
 @pytest.mark.skipif(not IS_ROOT, reason="about running as root")
 def test_as_root_a_closed_parent_stays_closed_and_the_server_is_not_root(tmp_path: Path) -> None:
     tmp_path.chmod(0o700)
@@ -149,6 +197,18 @@ def test_mosquitto_stays_on_loopback_and_can_rewrite_its_files(folder: Path) -> 
     finally:
         server.stop()
     assert is_free(server.port)
+
+
+def test_mosquittos_damaged_database_is_named(folder: Path) -> None:
+    account = service_account(folder)
+    home = service_home(folder, account)
+    server = Mosquitto(home, port=free_port(), account=account, log=folder / "mosquitto.log")
+    server.plugin_file.write_text('{"clients": [], "roles": [], "defaultACLAccess": {}}')
+    database = server.state / "mosquitto.db"
+    database.write_bytes(b"not what it wrote")
+    with pytest.raises(Damaged, match=str(database)):
+        server.start()
+    server.stop()
 
 
 def _execute(server: Postgres, statement: str) -> tuple[object, ...]:

@@ -146,17 +146,33 @@ def test_children_end_with_a_supervisor_that_is_killed(supervised: Supervise) ->
     wait_until(lambda: not any(is_alive(child) for child in children), what="its children end")
 
 
+def leftovers(folder: Path, within_s: float = 3.0) -> list[str]:
+    """What is said of them."""
+    said: list[str] = []
+    end_leftovers(folder, said.append, within_s=within_s)
+    return said
+
+
 def test_the_next_run_ends_what_a_killed_one_left(tmp_path: Path, sleeper: subprocess.Popen[bytes]) -> None:
     record(tmp_path, [Started.now("left", sleeper.pid, signal.SIGTERM)])
-    assert end_leftovers(tmp_path) == ["left"]
+    assert leftovers(tmp_path) == ["left of an earlier run was still there and was stopped"]
     assert sleeper.wait(5) == -signal.SIGTERM
-    assert end_leftovers(tmp_path) == []
+    assert leftovers(tmp_path) == []
 
 
 def test_a_leftover_that_does_not_listen_is_killed(tmp_path: Path, sleeper: subprocess.Popen[bytes]) -> None:
     sleeper.send_signal(signal.SIGSTOP)
     record(tmp_path, [Started.now("stuck", sleeper.pid, signal.SIGTERM)])
-    assert end_leftovers(tmp_path, within_s=0.1) == ["stuck"]
+    assert leftovers(tmp_path, within_s=0.1)
+    assert sleeper.wait(5) < 0
+
+
+def test_a_leftover_is_killed_at_once_when_nobody_wants_to_wait(
+    tmp_path: Path, sleeper: subprocess.Popen[bytes]
+) -> None:
+    sleeper.send_signal(signal.SIGSTOP)
+    record(tmp_path, [Started.now("stuck", sleeper.pid, signal.SIGTERM)])
+    end_leftovers(tmp_path, lambda _: None, within_s=60, give_up=lambda: True)
     assert sleeper.wait(5) < 0
 
 
@@ -165,13 +181,41 @@ def test_a_process_that_only_has_the_number_of_a_leftover_lives(
 ) -> None:
     earlier = psutil.Process(sleeper.pid).create_time() - 60
     record(tmp_path, [Started("left", sleeper.pid, earlier, signal.SIGKILL)])
-    assert end_leftovers(tmp_path) == []
+    assert leftovers(tmp_path) == []
     assert sleeper.poll() is None
 
 
-def test_a_broken_record_is_no_obstacle(tmp_path: Path) -> None:
-    (tmp_path / "run.json").write_text('[{"name": ')
-    assert end_leftovers(tmp_path) == []
+@pytest.mark.parametrize(
+    "text",
+    [
+        '[{"name": ',
+        "{}",
+        '[{"name": "x", "pid": "y", "started": 1.0, "stop_signal": 15}]',
+        '[{"name": "x", "pid": 0, "started": 1.0, "stop_signal": 15}]',
+        '[{"name": "x", "pid": 99999999999999999999, "started": 1.0, "stop_signal": 15}]',
+        '[{"name": "x", "pid": 77, "started": 1.0, "stop_signal": 1500}]',
+    ],
+)
+def test_a_broken_record_is_named_and_no_obstacle(tmp_path: Path, text: str) -> None:
+    (tmp_path / "run.json").write_text(text)
+    (line,) = leftovers(tmp_path)
+    assert f"{tmp_path}/run.json is damaged" in line
+    assert leftovers(tmp_path) == []
+
+
+def test_the_time_to_stop_counts_from_the_ctrl_c(tmp_path: Path) -> None:
+    code = SUPERVISE.replace("supervisor.run()", "time.sleep(1.5)").replace("import sys", "import sys, time")
+    log, child_log = tmp_path / "supervisor.log", tmp_path / "deaf.log"
+    env = {**os.environ, "PYTHONPATH": str(PROJECT)}
+    run = spawn([sys.executable, "-c", code, str(tmp_path), "deaf", DEAF], log=log, cwd=tmp_path, env=env)
+    try:
+        wait_until(lambda: child_log.exists() and "deaf" in child_log.read_text(), what="it ignores SIGTERM")
+        started = time.monotonic()
+        run.send_signal(signal.SIGINT)
+        assert run.wait(10) == 0
+        assert time.monotonic() - started < 3.0
+    finally:
+        end(run)
 
 
 def test_a_folder_has_one_run_at_a_time(tmp_path: Path) -> None:

@@ -38,22 +38,55 @@ def test_all_that_keep_running_have_a_health_check(compose: dict[str, Any]) -> N
     assert {name for name in services if "healthcheck" not in services[name]} == {"migrate"}
 
 
+@pytest.mark.parametrize("name", ["ingest", "jobs", "api"])
+def test_health_checks_over_http_go_past_a_proxy(compose: dict[str, Any], name: str) -> None:
+    assert compose["services"][name]["healthcheck"]["test"][:4] == ["CMD", "python", "-m", "local.loopback"]
+
+
 def test_mosquitto_waits_until_its_users_are_written(compose: dict[str, Any]) -> None:
     mosquitto, migrate = compose["services"]["mosquitto"], compose["services"]["migrate"]
     assert mosquitto["depends_on"]["migrate"]["condition"] == "service_completed_successfully"
-    assert "mosquitto-security:/mosquitto-config" in migrate["volumes"]
+    assert "mosquitto-security:/mosquitto/security" in migrate["volumes"]
     assert "mosquitto-security:/mosquitto/security" in mosquitto["volumes"]
     assert "plugin_opt_config_file /mosquitto/security/dynamic-security.json\n" in _conf()
-    assert "/mosquitto-config/dynamic-security.json" in migrate["command"][0]
+    assert "--path /mosquitto/security/dynamic-security.json" in migrate["command"][0]
 
 
-def test_mosquittos_files_are_mounted_where_its_configuration_says(compose: dict[str, Any]) -> None:
-    mounted = [volume.split(":") for volume in compose["services"]["mosquitto"]["volumes"]]
-    targets = {target: source for source, target, *_ in mounted}
-    assert targets["/mosquitto/config/mosquitto.conf"] == "./mosquitto.conf"
-    assert targets[_directive("acl_file")] == "./broker/mosquitto.acl"
+def test_mosquittos_files_are_its_own_wherever_the_clone_came_from(compose: dict[str, Any]) -> None:
+    mosquitto, migrate = compose["services"]["mosquitto"], compose["services"]["migrate"]
+    assert not any(volume.startswith((".", "/")) for volume in mosquitto["volumes"])
+    assert "mosquitto-config:/mosquitto/config:ro" in mosquitto["volumes"]
+    assert "mosquitto-config:/mosquitto/config" in migrate["volumes"]
+    (installed,) = re.findall(
+        r"install -o 1883 -g 1883 -m 0640 (.*) /mosquitto/config$", _script(compose), re.M
+    )
+    assert installed.split() == ["mosquitto.conf", "broker/mosquitto.acl"]
+    assert _directive("acl_file") == "/mosquitto/config/mosquitto.acl"
+    targets = [volume.split(":")[1] for volume in mosquitto["volumes"]]
     assert _directive("persistence_location").rstrip("/") in targets
-    assert all((PROJECT / source).exists() for source in targets.values() if source.startswith("."))
+    in_the_image = (PROJECT / ".dockerignore").read_text().splitlines()
+    assert {"!mosquitto.conf", "!broker"} <= set(in_the_image)
+
+
+def test_a_clone_under_a_strict_umask_can_be_read_in_the_image() -> None:
+    _, builder, image = (PROJECT / "Dockerfile").read_text().split("\nFROM ")
+    assert builder.index("COPY . .") < builder.index("RUN chmod -R a+rX /app")
+    assert "COPY --from=builder /app /app" in image
+
+
+def test_the_image_is_built_once_and_before_all_that_use_it(compose: dict[str, Any]) -> None:
+    services = compose["services"]
+    assert [name for name in services if "build" in services[name]] == ["migrate"]
+    assert {services[name]["image"] for name in OURS} == {"milepost:local"}
+    assert {services[name]["pull_policy"] for name in OURS} == {"never"}
+
+
+def test_docker_is_more_patient_than_our_processes(compose: dict[str, Any]) -> None:
+    (limit,) = (
+        rule.le for rule in Settings.model_fields["shutdown_timeout_s"].metadata if hasattr(rule, "le")
+    )
+    for name in OURS:
+        assert int(compose["services"][name]["stop_grace_period"].rstrip("s")) > limit
 
 
 def test_named_volumes_are_declared(compose: dict[str, Any]) -> None:
@@ -94,6 +127,10 @@ def test_images_are_named_by_tag_and_run_without_root() -> None:
 
 def _variables(settings: type[Settings] | type[LocalSettings]) -> set[str]:
     return {f"MILEPOST_{name.upper()}" for name in settings.model_fields}
+
+
+def _script(compose: dict[str, Any]) -> str:
+    return str(compose["services"]["migrate"]["command"][0])
 
 
 def _conf() -> str:

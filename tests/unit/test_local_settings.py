@@ -6,7 +6,21 @@ import pytest
 
 from core.settings import SettingsError
 from local import banner
-from local.settings import kept_secrets, load, settings_of_local_run, write_private
+from local.kept_files import Damaged, write_private
+from local.settings import is_configured_by_hand, kept_secrets, load, settings_of_local_run
+
+OF_THE_RUN = {
+    "DATABASE_URL": "postgresql://milepost:p@127.0.0.1:5/milepost",
+    "MQTT_URL": "mqtt://127.0.0.1:6",
+    "MQTT_KEY": "0123456789abcdef" * 4,
+    "JWT_KEY": "fedcba9876543210" * 4,
+}
+
+
+@pytest.fixture
+def run_env(tmp_path: Path) -> Path:
+    (tmp_path / ".milepost").mkdir()
+    return tmp_path / ".milepost" / "run.env"
 
 
 @pytest.fixture(autouse=True)
@@ -38,19 +52,57 @@ def test_secrets_are_made_once_and_for_the_owner_only(tmp_path: Path) -> None:
     assert (tmp_path / "secrets.env").stat().st_mode & 0o777 == 0o600
 
 
-def test_a_command_beside_a_local_run_finds_its_settings(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("content", "what"),
+    [(b"\xff\xfe", "not text"), (b"MILEPOST_MQTT_KEY=short\n", "MILEPOST_MQTT_KEY is too short")],
+)
+def test_damaged_secrets_are_told_with_their_file(tmp_path: Path, content: bytes, what: str) -> None:
+    (tmp_path / "secrets.env").write_bytes(content)
+    with pytest.raises(Damaged, match=rf"secrets\.env is damaged: .*{what}"):
+        kept_secrets(tmp_path)
+
+
+def test_a_command_beside_a_local_run_finds_its_settings(run_env: Path) -> None:
     assert settings_of_local_run() is None
-    (tmp_path / ".milepost").mkdir()
-    lines = {
-        "MILEPOST_DATABASE_URL": "postgresql://milepost:p@127.0.0.1:5/milepost",
-        "MILEPOST_MQTT_URL": "mqtt://127.0.0.1:6",
-        "MILEPOST_MQTT_KEY": "0123456789abcdef" * 4,
-        "MILEPOST_JWT_KEY": "fedcba9876543210" * 4,
-    }
-    write_private(tmp_path / ".milepost" / "run.env", "".join(f"{k}={v}\n" for k, v in lines.items()))
+    write_private(run_env, "".join(f"MILEPOST_{name}={value}\n" for name, value in OF_THE_RUN.items()))
     settings = settings_of_local_run()
     assert settings is not None
-    assert settings.mqtt_url == "mqtt://127.0.0.1:6"
+    assert settings.mqtt_url == OF_THE_RUN["MQTT_URL"]
+
+
+@pytest.mark.parametrize("content", [b"\xff\xfe", b"MILEPOST_MQTT_KEY=short\n"])
+def test_a_damaged_file_of_a_local_run_is_named(run_env: Path, content: bytes) -> None:
+    run_env.write_bytes(content)
+    with pytest.raises(SettingsError, match=r"run\.env"):
+        settings_of_local_run()
+
+
+def test_a_data_folder_with_an_impossible_name_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MILEPOST_DATA_DIR", "x" * 300)
+    with pytest.raises(SettingsError, match="MILEPOST_DATA_DIR"):
+        settings_of_local_run()
+
+
+@pytest.mark.parametrize(
+    ("variable", "env_file", "is_configured"),
+    [
+        ("", "", False),
+        ("MILEPOST_HTTP_PORT", "MILEPOST_MQTT_PORT=1884\n", False),
+        ("MILEPOST_DATABASE_URL", "", True),
+        ("MILEPOST_MQTT_URL", "", True),
+        ("MILEPOST_JWT_KEY", "", True),
+        ("", "MILEPOST_DATABASE_URL=postgresql://h/x\n", True),
+        ("", "MILEPOST_MQTT_URL=mqtt://h\n", True),
+        ("", "MILEPOST_MQTT_KEY=of-docker-compose\nPOSTGRES_PASSWORD=x\n", False),
+    ],
+)
+def test_a_begun_configuration_is_not_taken_for_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variable: str, env_file: str, is_configured: bool
+) -> None:
+    if variable:
+        monkeypatch.setenv(variable, "something")
+    (tmp_path / ".env").write_text(env_file)
+    assert is_configured_by_hand() is is_configured
 
 
 def test_the_banner_says_where_to_look_and_with_which_logins() -> None:
@@ -69,7 +121,10 @@ def test_the_banner_says_where_to_look_and_with_which_logins() -> None:
     assert "mosquitto_sub -h 127.0.0.1 -p 1884 -u operator-2 -P 's3cret' -t 'fleet/demo/#' -v" in text
 
 
-def test_the_banner_of_an_empty_run_says_how_to_begin() -> None:
+@pytest.mark.parametrize(
+    ("companies", "said"), [(0, "It is empty."), (1, "It holds one company."), (3, "It holds 3 companies.")]
+)
+def test_the_banner_without_the_demo_says_what_is_there_and_how_to_go_on(companies: int, said: str) -> None:
     text = banner.render(
         http_url="",
         mqtt_port=1,
@@ -77,6 +132,8 @@ def test_the_banner_of_an_empty_run_says_how_to_begin() -> None:
         command="bin/milepost",
         password="unused",
         operator=None,
+        companies=companies,
     )
+    assert said in text
     assert "bin/milepost company add" in text
     assert "unused" not in text
