@@ -13,12 +13,15 @@ from api.bodies import LimitedBody
 from api.live import Live
 from api.metrics import Measured, RequestMetrics
 from api.routes import (
+    api_tokens,
+    audit,
     auth,
     company,
     customers,
     deliveries,
     devices,
     drivers,
+    invitations,
     load_orders,
     me,
     operations,
@@ -43,6 +46,9 @@ ROUTERS = (
     devices.router,
     load_orders.router,
     users.router,
+    invitations.router,
+    api_tokens.router,
+    audit.router,
     me.router,
     company.router,
     quarantine.router,

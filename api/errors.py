@@ -59,7 +59,11 @@ def problem(
 
 
 def render(error: DomainError) -> Response:
-    headers = {"WWW-Authenticate": "Bearer"} if error.status_code == HTTPStatus.UNAUTHORIZED else None
+    headers = {}
+    if error.status_code == HTTPStatus.UNAUTHORIZED:
+        headers["WWW-Authenticate"] = "Bearer"
+    if "retry_after_s" in error.facts:
+        headers["Retry-After"] = str(error.facts["retry_after_s"])
     return problem(error.status_code, error.name, error.title, error.detail, error.facts, headers)
 
 
