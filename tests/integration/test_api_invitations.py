@@ -4,7 +4,6 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import httpx
 import pytest
 from sqlalchemy import text
 from sqlalchemy.orm import Session
@@ -20,15 +19,15 @@ NEW_PASSWORD = "a password of my own"
 PERSON = {"email": "New@Example.com", "name": "Nora New", "role": "operator"}
 
 
-def invite(client: TestClient, settings: Settings, house: House, **changes: Any) -> httpx.Response:
+def invite(client: TestClient, settings: Settings, house: House, **changes: Any) -> Any:
     return client.post("/invitations/", json=PERSON | changes, headers=bearer(settings, house.manager))
 
 
-def use(client: TestClient, token: str, password: str = NEW_PASSWORD) -> httpx.Response:
+def use(client: TestClient, token: str, password: str = NEW_PASSWORD) -> Any:
     return client.post("/auth/set-password/", json={"token": token, "password": password})
 
 
-def log_in(client: TestClient, email: str, password: str = NEW_PASSWORD) -> int:
+def log_in(client: TestClient, email: str, password: str = NEW_PASSWORD) -> Any:
     return client.post("/auth/token", data={"username": email, "password": password}).status_code
 
 

@@ -6,7 +6,6 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 
-import httpx
 from fastapi import FastAPI
 from sqlalchemy import event, text
 from sqlalchemy.orm import Session
@@ -27,11 +26,11 @@ def log_in(client: TestClient, email: str, password: str = factories.PASSWORD) -
     return body
 
 
-def refresh(client: TestClient, body: dict[str, Any]) -> httpx.Response:
+def refresh(client: TestClient, body: dict[str, Any]) -> Any:
     return client.post("/auth/refresh", json={"refresh_token": body["refresh_token"]})
 
 
-def me(client: TestClient, body: dict[str, Any]) -> int:
+def me(client: TestClient, body: dict[str, Any]) -> Any:
     answer = client.get("/me/", headers={"Authorization": f"Bearer {body['access_token']}"})
     return answer.status_code
 

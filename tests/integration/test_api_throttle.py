@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
-import httpx
 import pytest
 from sqlalchemy import text
 from sqlalchemy.orm import Session
@@ -24,7 +24,7 @@ def other_worker(settings: Settings) -> Iterator[TestClient]:
         yield client
 
 
-def log_in(client: TestClient, email: str, password: str = "wrong") -> httpx.Response:
+def log_in(client: TestClient, email: str, password: str = "wrong") -> Any:
     return client.post("/auth/token", data={"username": email, "password": password})
 
 
