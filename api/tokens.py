@@ -18,6 +18,8 @@ _REQUIRED = ["exp", "iat", "sub", "typ", "epoch", "aud", "iss"]
 
 
 class Kind(enum.StrEnum):
+    """Refresh tokens are opaque now (`core.login_sessions`); an old JWT of that kind passes as nothing."""
+
     ACCESS = "access"
     REFRESH = "refresh"
 

@@ -8,13 +8,14 @@ from typing import Any, cast
 
 from fastapi import FastAPI
 from sqlalchemy import event, text
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, sessionmaker
 from starlette.testclient import TestClient
 
-from core import login_sessions, random_tokens
+from core import login_sessions, random_tokens, users
 from core.settings import Settings
 from tests import factories
 from tests.integration.api_client import House, assert_problem, bearer
+from tests.waiting import wait_until
 
 LIFETIME = timedelta(days=30)
 
@@ -107,6 +108,41 @@ def test_twenty_refreshes_at_once_are_one_generation(
         answers = list(pool.map(lambda _: refresh(client, first), range(20)))
     assert {answer.status_code for answer in answers} == {200}
     assert session.scalar(text("SELECT generation FROM login_session")) == 1
+
+
+def test_refresh_waits_for_another_of_its_log_in_and_judges_what_that_left(
+    client: TestClient, house: House, session: Session, sessions: sessionmaker[Session]
+) -> None:
+    first = log_in(client, house.manager.email)
+    now = datetime.now(UTC)
+    with ThreadPoolExecutor(1) as pool, sessions() as other:
+        second = login_sessions.renew(other, first["refresh_token"], LIFETIME, now)
+        assert second is not None
+        assert login_sessions.renew(other, second.refresh_token, LIFETIME, now) is not None
+        waiting = pool.submit(refresh, client, first)
+        wait_until(lambda: is_somebody_waiting(session), what="the refresh to wait")
+        other.commit()
+        assert waiting.result(5).status_code == 401
+
+
+def is_somebody_waiting(session: Session) -> bool:
+    session.rollback()
+    waiting = "datname = current_database() AND wait_event_type = 'Lock'"
+    return bool(session.scalar(text(f"SELECT count(*) FROM pg_stat_activity WHERE {waiting}")))
+
+
+def test_log_in_waits_for_a_lock_out_under_way_and_is_refused(
+    client: TestClient, house: House, session: Session, sessions: sessionmaker[Session]
+) -> None:
+    form = {"username": house.operator.email, "password": factories.PASSWORD}
+    manager = factories.actor(house.company, house.manager)
+    with ThreadPoolExecutor(1) as pool, sessions() as other:
+        users.disable(other, manager, house.operator.id, datetime.now(UTC))
+        other.flush()
+        waiting = pool.submit(client.post, "/auth/token", data=form)
+        wait_until(lambda: is_somebody_waiting(session), what="the log-in to wait")
+        other.commit()
+        assert_problem(waiting.result(5), 401, "LoginRefused")
 
 
 def test_what_is_no_refresh_token_or_expired_is_refused(
