@@ -14,12 +14,15 @@ from api.live import Live
 from api.methods import Methods
 from api.metrics import Measured, RequestMetrics
 from api.routes import (
+    api_tokens,
+    audit,
     auth,
     company,
     customers,
     deliveries,
     devices,
     drivers,
+    invitations,
     load_orders,
     me,
     operations,
@@ -47,6 +50,9 @@ ROUTERS = (
     devices.router,
     load_orders.router,
     users.router,
+    invitations.router,
+    api_tokens.router,
+    audit.router,
     me.router,
     company.router,
     quarantine.router,

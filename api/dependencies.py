@@ -9,8 +9,8 @@ from fastapi import Depends, Request
 from fastapi.security import OAuth2PasswordBearer
 from sqlalchemy.orm import Session, sessionmaker
 
-from api import tokens
-from api.authentication import resolve
+from api import scopes
+from api.authentication import Credential, credential_of, note_use, resolve
 from api.live import Live
 from core.actors import Actor
 from core.errors import NotAuthenticated
@@ -20,20 +20,24 @@ bearer = OAuth2PasswordBearer(tokenUrl="/auth/token", refreshUrl="/auth/refresh"
 
 
 class Authorized:
-    """A genuine token, whose person is looked up in the very transaction of the work.
+    """A token that may be genuine, whose holder is looked up in the very transaction of the work.
 
     ``with authorized() as (session, actor):`` commits at the end of the block, or rolls back. Not a
     yield-dependency: its start, its end and the route would each wait for a thread of their own.
     """
 
-    def __init__(self, sessions: sessionmaker[Session], claims: tokens.Claims) -> None:
+    def __init__(self, sessions: sessionmaker[Session], credential: Credential, route: scopes.Route) -> None:
         self._sessions = sessions
-        self._claims = claims
+        self._credential = credential
+        self._route = route
 
     @contextmanager
     def __call__(self) -> Iterator[tuple[Session, Actor]]:
         with self._sessions() as session:
-            yield session, resolve(session, self._claims).actor
+            who = resolve(session, self._credential, now())
+            scopes.require(who.actor, self._route)
+            note_use(session, who, now())
+            yield session, who.actor
             session.commit()
 
 
@@ -53,11 +57,16 @@ async def _live(request: Request) -> Live:
 
 
 async def _authorized(request: Request, token: Annotated[str | None, Depends(bearer)]) -> Authorized:
-    """No I/O: whoever sends no genuine token never reaches the database."""
+    """No I/O: only a genuine token, or what may be an API token, reaches the database."""
     if token is None:
         raise NotAuthenticated
     state = request.app.state
-    return Authorized(state.sessions, tokens.read(state.settings, tokens.Kind.ACCESS, token))
+    route = (request.method, getattr(request.scope.get("route"), "path", ""))
+    return Authorized(state.sessions, credential_of(state.settings, token), route)
+
+
+async def _peer(request: Request) -> str:
+    return request.client.host if request.client is not None else ""
 
 
 def now() -> datetime:
@@ -67,4 +76,5 @@ def now() -> datetime:
 SettingsOf = Annotated[Settings, Depends(_settings)]
 Sessions = Annotated[sessionmaker[Session], Depends(_sessions)]
 LiveOf = Annotated[Live, Depends(_live)]
+Peer = Annotated[str, Depends(_peer)]
 AuthorizedCall = Annotated[Authorized, Depends(_authorized)]

@@ -15,7 +15,8 @@ from api.errors import MEDIA_TYPE
 TITLE = "Milepost"
 DESCRIPTION = """Delivery tracking over MQTT, REST and WebSockets.
 
-* Log in at `POST /auth/token`, then send `Authorization: Bearer <access_token>`.
+* Log in at `POST /auth/token`, then send `Authorization: Bearer <access_token>`. `POST /auth/refresh` gives
+  new tokens; each refresh token works once. Integrations send an API token (`mp_…`) in the same place.
 * Every path answers with and without its trailing slash.
 * Lists are `{"items": […], "next": cursor or null}`; send `next` as `cursor` for the next page.
 * Errors are `application/problem+json` (RFC 9457) with an `error` name to match on.
@@ -24,12 +25,14 @@ DESCRIPTION = """Delivery tracking over MQTT, REST and WebSockets.
 TAGS = [
     {"name": "deliveries", "description": "Deliveries, where they are, and what became of them."},
     {"name": "people", "description": "Logging in, users, the own account and company."},
+    {"name": "integrations", "description": "API tokens, and the log of who changed what."},
     {"name": "fleet", "description": "Vehicles, drivers and the devices in them."},
     {"name": "customers", "description": "Who deliveries go to."},
     {"name": "loads", "description": "What deliveries carry."},
     {"name": "operations", "description": "For machines that watch this one."},
 ]
 CONFLICT: dict[int | str, dict[str, Any]] = {409: {"description": "Conflicts with the present state"}}
+TOO_MANY: dict[int | str, dict[str, Any]] = {429: {"description": "Too many attempts"}}
 _MEANINGS = {
     "400": "The body cannot be read",
     "401": "No valid access token",

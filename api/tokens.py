@@ -1,4 +1,4 @@
-"""Access and refresh tokens: HS256 JWTs; algorithm, audience and issuer are pinned, every claim required."""
+"""Access tokens: HS256 JWTs; algorithm, audience and issuer are pinned, every claim but ``sid`` required."""
 
 import enum
 from datetime import UTC, datetime, timedelta
@@ -18,6 +18,8 @@ _REQUIRED = ["exp", "iat", "sub", "typ", "epoch", "aud", "iss"]
 
 
 class Kind(enum.StrEnum):
+    """Refresh tokens are opaque now (`core.login_sessions`); an old JWT of that kind passes as nothing."""
+
     ACCESS = "access"
     REFRESH = "refresh"
 
@@ -28,6 +30,7 @@ class Claims(msgspec.Struct, frozen=True):
     user_id: int
     epoch: int
     expires_at: datetime
+    session_id: int | None = None
 
 
 def lifetime(settings: Settings, kind: Kind) -> timedelta:
@@ -36,8 +39,11 @@ def lifetime(settings: Settings, kind: Kind) -> timedelta:
     return timedelta(days=settings.refresh_token_days)
 
 
-def issue(settings: Settings, kind: Kind, user_id: int, epoch: int, now: datetime) -> str:
-    claims = {
+def issue(
+    settings: Settings, kind: Kind, user_id: int, epoch: int, now: datetime, session_id: int | None = None
+) -> str:
+    """``session_id``: the log-in it ends with. Without one it holds for its time and the user's epoch."""
+    claims: dict[str, str | int] = {
         "iss": ISSUER,
         "aud": AUDIENCE,
         "sub": str(user_id),
@@ -46,6 +52,8 @@ def issue(settings: Settings, kind: Kind, user_id: int, epoch: int, now: datetim
         "iat": int(now.timestamp()),
         "exp": int((now + lifetime(settings, kind)).timestamp()),
     }
+    if session_id is not None:
+        claims["sid"] = session_id
     return jwt.encode(claims, settings.jwt_key.get_secret_value(), algorithm=ALGORITHM)
 
 
@@ -66,7 +74,10 @@ def read(settings: Settings, kind: Kind, token: str) -> Claims:
         if claims["typ"] != kind.value:
             raise NotAuthenticated
         return Claims(
-            int(claims["sub"]), int(claims["epoch"]), datetime.fromtimestamp(int(claims["exp"]), UTC)
+            int(claims["sub"]),
+            int(claims["epoch"]),
+            datetime.fromtimestamp(int(claims["exp"]), UTC),
+            int(claims["sid"]) if "sid" in claims else None,
         )
     # The latter four: what a hostile header may raise in the decoders below PyJWT.
     except (jwt.PyJWTError, ValueError, TypeError, OverflowError, RecursionError):

@@ -1,4 +1,4 @@
-"""Who asks: a person who logged in, or a driver's phone. Rights are decided from this alone."""
+"""Who asks: a person, an integration, or a driver's phone. Rights are decided from this alone."""
 
 from typing import Any
 
@@ -9,7 +9,10 @@ from core.models import Delivery, Role
 
 
 class Actor(msgspec.Struct, frozen=True, kw_only=True):
-    """``user_id`` is None for a phone; ``device_id`` is None for a person."""
+    """``user_id`` is a person, ``device_id`` a phone, ``api_token_id`` an integration; none: the system.
+
+    ``session_id`` is the person's log-in. ``scopes`` narrow what an integration may do; None narrows nothing.
+    """
 
     company_id: int
     company_slug: str
@@ -18,6 +21,26 @@ class Actor(msgspec.Struct, frozen=True, kw_only=True):
     driver_id: int | None = None
     customer_id: int | None = None
     device_id: str | None = None
+    session_id: int | None = None
+    api_token_id: int | None = None
+    scopes: frozenset[str] | None = None
+
+    @property
+    def kind(self) -> str:
+        """user, token, device or system."""
+        return self._identity[0]
+
+    @property
+    def identity(self) -> str | None:
+        """The id among its kind; the system has none."""
+        return self._identity[1]
+
+    @property
+    def _identity(self) -> tuple[str, str | None]:
+        for kind, key in (("user", self.user_id), ("token", self.api_token_id), ("device", self.device_id)):
+            if key is not None:
+                return kind, str(key)
+        return "system", None
 
     @property
     def manages(self) -> bool:

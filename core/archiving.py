@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from core import scoping
+from core import audit, scoping
 from core.actors import Actor
 from core.errors import Conflict
 from core.lifecycle import FINAL
@@ -26,12 +26,15 @@ def archive(
         return row, False
     _require_no_open_delivery(session, row)
     row.archived_at = now
+    audit.note(session, actor, "archived", row)
     return row, True
 
 
 def restore(session: Session, actor: Actor, model: type[Archivable], row_id: int) -> Archivable:
     row = _lock_whole(session, actor, model, row_id)
-    row.archived_at = None
+    if row.archived_at is not None:
+        row.archived_at = None
+        audit.note(session, actor, "restored", row)
     return row
 
 
@@ -40,8 +43,7 @@ def edit(
 ) -> Archivable:
     """Set columns, of an archived row too: its name still stands in old deliveries."""
     row = scoping.lock(session, actor, model, row_id)
-    for name, value in values.items():
-        setattr(row, name, value)
+    audit.change(session, actor, row, values)
     return row
 
 

@@ -8,7 +8,7 @@ from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from core import outbox, scoping, users
+from core import audit, outbox, scoping, users
 from core.actors import Actor
 from core.errors import Conflict, InvalidValue, NotFound
 from core.identities import is_slug
@@ -30,9 +30,11 @@ def add(
     require_time_zone(time_zone)
     company = _insert(session, Company(slug=slug, name=name, time_zone=time_zone))
     outbox.sync_access(session, outbox.Kind.COMPANY, company.id, company.id)
+    system = _manager_of(company)
+    audit.added(session, system, company)
     users.add(
         session,
-        _manager_of(company),
+        system,
         email=manager_email,
         name=manager_name,
         role=Role.MANAGER,
@@ -74,8 +76,7 @@ def edit(session: Session, actor: Actor, values: Mapping[str, Any]) -> Company:
     if "time_zone" in values:
         require_time_zone(values["time_zone"])
     company = session.get_one(Company, actor.company_id, with_for_update={"key_share": True})
-    for name, value in values.items():
-        setattr(company, name, value)
+    audit.change(session, actor, company, values)
     return company
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
-from core import archiving, scoping, users
+from core import archiving, audit, scoping, users
 from core.actors import Actor
 from core.models import Customer
 
@@ -25,6 +25,7 @@ def add(session: Session, actor: Actor, values: Mapping[str, Any]) -> Customer:
     customer = Customer(company_id=actor.company_id, **values)
     session.add(customer)
     session.flush()
+    audit.added(session, actor, customer)
     return customer
 
 
@@ -36,7 +37,7 @@ def archive(session: Session, actor: Actor, customer_id: int, now: datetime) -> 
     """Its users are disabled with it. Raises `Conflict` while it has open deliveries."""
     customer, is_new = archiving.archive(session, actor, Customer, customer_id, now)
     if is_new:
-        users.disable_people_of(session, customer, now)
+        users.disable_people_of(session, actor, customer, now)
     return customer
 
 

@@ -26,6 +26,8 @@ def make_engine(settings: Settings, *, process: str, pool_size: int = 5, overflo
         max_overflow=overflow,
         pool_timeout=CONNECT_TIMEOUT_S,
         pool_pre_ping=True,
+        # What stands in rows (names, hashes) must not reach a log with an error.
+        hide_parameters=True,
         connect_args={**connect_arguments(process), "connection_factory": BoundedConnection},
     )
 

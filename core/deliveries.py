@@ -8,7 +8,7 @@ import msgspec
 from sqlalchemy import Select, select
 from sqlalchemy.orm import Session, selectinload
 
-from core import history, notifications, outbox
+from core import audit, history, notifications, outbox
 from core.actors import Actor, visible_deliveries
 from core.errors import Conflict, Forbidden, InvalidValue, NotFound
 from core.fixes import FUTURE_LIMIT, position_problem
@@ -106,6 +106,7 @@ def create(session: Session, actor: Actor, values: Mapping[str, Any], now: datet
     delivery.vehicle_since = now
     session.add(delivery)
     session.flush()
+    audit.added(session, actor, delivery)
     _announce(session, delivery, CheckpointKind.STATUS, actor, now)
     return find(session, actor, delivery.id)
 
@@ -123,8 +124,7 @@ def edit(
         raise Conflict(f"A delivery that is {delivery.status} cannot be edited.", current=delivery.status)
     _check_references(session, actor, changes)
     _check_assignment(delivery, changes)
-    for name, value in changes.items():
-        setattr(delivery, name, value)
+    audit.change(session, actor, delivery, changes)
     _check_window(delivery.window_start, delivery.window_end)
     delivery.version += 1
     if "vehicle_id" in changes:
@@ -151,7 +151,8 @@ def change_status(
     require_transition(delivery.status, request.status)
     occurred_at = _occurred_at(request, record, now)
     _check_request(delivery, request)
-    delivery.status = request.status
+    before, delivery.status = delivery.status, request.status
+    audit.moved(session, actor, delivery, "status_changed", "status", before)
     delivery.version += 1
     if request.status is Status.PICKUP_IN_PROGRESS:
         delivery.started_at = occurred_at

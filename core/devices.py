@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 from sqlalchemy.orm import Session
 
-from core import outbox, scoping
+from core import audit, outbox, scoping
 from core.actors import Actor
 from core.deliveries import require_reference
 from core.errors import InvalidValue
@@ -64,6 +64,7 @@ def add(
     )
     session.add(device)
     session.flush()
+    audit.added(session, actor, device)
     _tell_broker(session, device)
     return device
 
@@ -77,8 +78,7 @@ def edit(session: Session, actor: Actor, device_id: str, values: Mapping[str, An
     if changes.get("driver_id") is not None:
         changes.setdefault("vehicle_id", None)
     _check_binding(session, actor, changes.get("vehicle_id"), changes.get("driver_id"))
-    for name, value in changes.items():
-        setattr(device, name, value)
+    audit.change(session, actor, device, changes)
     return device
 
 
@@ -86,6 +86,7 @@ def credentials(session: Session, actor: Actor, device_id: str, mqtt_key: str) -
     """The present secret, derived anew: nobody stores it. For managers only."""
     device = scoping.find(session, actor, Device, device_id)
     scoping.require_manager(actor)
+    audit.note(session, actor, "credentials_shown", device)
     return _credentials(device, mqtt_key)
 
 
@@ -93,6 +94,7 @@ def rotate(session: Session, actor: Actor, device_id: str, mqtt_key: str) -> Cre
     """A new secret; the broker refuses the old one as soon as the jobs process has told it."""
     device = scoping.lock(session, actor, Device, device_id)
     device.secret_version += 1
+    audit.note(session, actor, "secret_rotated", device)
     _tell_broker(session, device)
     return _credentials(device, mqtt_key)
 
@@ -102,6 +104,7 @@ def disable(session: Session, actor: Actor, device_id: str, now: datetime) -> De
     device = scoping.lock(session, actor, Device, device_id)
     if device.disabled_at is None:
         device.disabled_at = now
+        audit.note(session, actor, "disabled", device)
         _tell_broker(session, device)
     return device
 
@@ -110,6 +113,7 @@ def enable(session: Session, actor: Actor, device_id: str) -> Device:
     device = scoping.lock(session, actor, Device, device_id)
     if device.disabled_at is not None:
         device.disabled_at = None
+        audit.note(session, actor, "enabled", device)
         _tell_broker(session, device)
     return device
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
-from core import archiving, scoping, users
+from core import archiving, audit, scoping, users
 from core.actors import Actor
 from core.models import Driver
 
@@ -25,6 +25,7 @@ def add(session: Session, actor: Actor, values: Mapping[str, Any]) -> Driver:
     driver = Driver(company_id=actor.company_id, **values)
     session.add(driver)
     session.flush()
+    audit.added(session, actor, driver)
     return driver
 
 
@@ -36,7 +37,7 @@ def archive(session: Session, actor: Actor, driver_id: int, now: datetime) -> Dr
     """Its users are disabled with it. Raises `Conflict` while it has open deliveries."""
     driver, is_new = archiving.archive(session, actor, Driver, driver_id, now)
     if is_new:
-        users.disable_people_of(session, driver, now)
+        users.disable_people_of(session, actor, driver, now)
     return driver
 
 

@@ -72,6 +72,16 @@ class NotAuthenticated(DomainError):
         super().__init__("Send a valid access token: Authorization: Bearer <token>.")
 
 
+class TooManyAttempts(DomainError):
+    """The same for known and unknown e-mails."""
+
+    status_code = 429
+    title = "Too many attempts"
+
+    def __init__(self, retry_after_s: int) -> None:
+        super().__init__("Too many attempts: try again later.", retry_after_s=retry_after_s)
+
+
 class LoginRefused(DomainError):
     """The same body whether the e-mail is unknown, the password wrong or the user disabled."""
 

@@ -6,7 +6,7 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session, selectinload
 
-from core import scoping
+from core import audit, scoping
 from core.actors import Actor
 from core.errors import Conflict
 from core.lifecycle import FINAL
@@ -42,6 +42,7 @@ def add(session: Session, actor: Actor, reference: str, items: Sequence[Mapping[
     order = LoadOrder(company_id=actor.company_id, reference=reference, items=_items(actor, items))
     session.add(order)
     session.flush()
+    audit.added(session, actor, order)
     return order
 
 
@@ -57,9 +58,10 @@ def replace(
     _refuse_ended(session, order_id)
     _with_items(session, [order])
     if reference is not None:
-        order.reference = reference
+        audit.change(session, actor, order, {"reference": reference})
     if items is not None:
         order.items = _items(actor, items)
+        audit.note(session, actor, "items_replaced", order)
     session.flush()
     return order
 
@@ -87,6 +89,7 @@ def delete(session: Session, actor: Actor, order_id: int) -> None:
     ).all()
     if carried_by:
         raise Conflict("Deliveries carry this load order.", deliveries=list(carried_by))
+    audit.note(session, actor, "deleted", order)
     session.delete(order)
     session.flush()
 

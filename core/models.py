@@ -144,13 +144,18 @@ class AppUser(Base):
     role: Mapped[Role]
     driver_id: Mapped[int | None] = mapped_column(ForeignKey("driver.id"), unique=True)
     customer_id: Mapped[int | None] = mapped_column(ForeignKey("customer.id"), index=True)
-    password_hash: Mapped[str]
+    password_hash: Mapped[str | None] = mapped_column(doc="None: invited, and not come yet")
     token_epoch: Mapped[int] = mapped_column(server_default="1")
     mqtt_secret_version: Mapped[int] = mapped_column(server_default="1")
     disabled_at: Mapped[datetime | None]
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
 
     company: Mapped[Company] = relationship(lazy="raise")
+
+    @property
+    def invited(self) -> bool:
+        """Whether the person has not set a password yet."""
+        return self.password_hash is None
 
 
 class Vehicle(Base):

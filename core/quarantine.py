@@ -7,6 +7,7 @@ import msgspec
 from sqlalchemy import LargeBinary, func, insert, select
 from sqlalchemy.orm import Session
 
+from core import audit
 from core.actors import Actor
 from core.models import Quarantine
 from core.scoping import require_manager
@@ -63,6 +64,9 @@ def keep(session: Session, refused: Sequence[Quarantined], now: datetime) -> Non
     if not refused:
         return
     session.execute(insert(Quarantine), [_row(item, now) for item in refused])
+    for company_id, device_id in {(q.company_id, q.device_id) for q in refused if q.reason == audit.SPOOFED}:
+        if company_id is not None and device_id is not None:
+            audit.note_spoofed(session, company_id, device_id, now)
 
 
 def _row(item: Quarantined, now: datetime) -> dict[str, object]:

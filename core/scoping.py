@@ -13,9 +13,10 @@ from sqlalchemy.orm import Session
 from core.actors import Actor
 from core.errors import Forbidden, NotFound
 from core.models import AppUser, Customer, Device, Driver, LoadOrder, Vehicle
+from core.people_models import ApiToken
 
 MAXIMUM_ID = 2**31 - 1
-Owned = TypeVar("Owned", Customer, Driver, Vehicle, Device, LoadOrder, AppUser)
+Owned = TypeVar("Owned", Customer, Driver, Vehicle, Device, LoadOrder, AppUser, ApiToken)
 
 
 def require_manager(actor: Actor) -> None:

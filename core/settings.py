@@ -41,6 +41,9 @@ class Settings(BaseSettings):
     metrics_token: SecretStr | None = None
     access_token_minutes: int = Field(default=30, ge=1, le=24 * 60)
     refresh_token_days: int = Field(default=30, ge=1, le=365)
+    login_failures_per_address: int = Field(
+        default=100, ge=0, description="Failed log-ins of one address in 15 minutes; 0: no limit"
+    )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     log_format: Literal["text", "json"] = "text"
     shutdown_timeout_s: float = Field(default=8.0, gt=0, le=60)

@@ -6,16 +6,18 @@ from datetime import datetime
 from typing import Any
 
 import msgspec
-from sqlalchemy import bindparam, func, select, update
+from sqlalchemy import and_, bindparam, func, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from core import outbox, scoping
+from core import audit, login_sessions, outbox, scoping, user_links
 from core.actors import Actor
 from core.deliveries import require_reference
 from core.errors import Conflict, Forbidden, InvalidValue, NotAuthenticated
 from core.identities import mqtt_secret, operator_user
+from core.login_sessions import Ending
 from core.models import AppUser, Company, Customer, Driver, Role
+from core.people_models import LoginSession
 
 EMAIL = re.compile(r"[^@\s\x00-\x1f]+@[^@\s\x00-\x1f]+")
 MAXIMUM_EMAIL = 254
@@ -30,13 +32,25 @@ ACTOR = (
         AppUser.disabled_at.is_(None),
     )
 )
+ACTOR_IN_SESSION = ACTOR.join(
+    LoginSession,
+    and_(
+        LoginSession.id == bindparam("session_id"),
+        LoginSession.user_id == AppUser.id,
+        LoginSession.ended_at.is_(None),
+    ),
+)
 
 
 class Login(msgspec.Struct, frozen=True):
-    """What a log-in is checked against. A disabled user's password is still verified, then refused."""
+    """What a log-in is checked against. A disabled user's password is still verified, then refused.
+
+    ``password_hash`` is None for somebody invited who has not come yet.
+    """
 
     user_id: int
-    password_hash: str
+    company_id: int
+    password_hash: str | None
     token_epoch: int
     is_disabled: bool
 
@@ -73,15 +87,32 @@ def login_of(session: Session, email: str) -> Login | None:
         return None
     row = session.execute(
         select(
-            AppUser.id, AppUser.password_hash, AppUser.token_epoch, AppUser.disabled_at.is_not(None)
+            AppUser.id,
+            AppUser.company_id,
+            AppUser.password_hash,
+            AppUser.token_epoch,
+            AppUser.disabled_at.is_not(None),
         ).where(AppUser.email == cleaned)
     ).one_or_none()
     return Login(*row) if row else None
 
 
-def actor_of(session: Session, user_id: int, token_epoch: int) -> Actor:
-    """Who holds a token, in one query. Raises `NotAuthenticated` when disabled, gone or of an older epoch."""
-    row = session.execute(ACTOR, {"user_id": user_id, "token_epoch": token_epoch}).one_or_none()
+def note_failed_login(session: Session, login: Login | None) -> None:
+    """In the audit log; of no company when the e-mail is nobody's."""
+    company_id, user_id = (login.company_id, login.user_id) if login else (None, None)
+    audit.note_user(session, "login_failed", company_id=company_id, user_id=user_id)
+
+
+def actor_of(session: Session, user_id: int, token_epoch: int, session_id: int | None = None) -> Actor:
+    """Who holds a token, in one query. Raises `NotAuthenticated` when disabled, gone or of an older epoch.
+
+    A token of a log-in ends with it; one without holds for its time and its epoch.
+    """
+    known = {"user_id": user_id, "token_epoch": token_epoch}
+    if session_id is None:
+        row = session.execute(ACTOR, known).one_or_none()
+    else:
+        row = session.execute(ACTOR_IN_SESSION, known | {"session_id": session_id}).one_or_none()
     if row is None:
         raise NotAuthenticated
     return Actor(
@@ -91,6 +122,7 @@ def actor_of(session: Session, user_id: int, token_epoch: int) -> Actor:
         user_id=user_id,
         driver_id=row.driver_id,
         customer_id=row.customer_id,
+        session_id=session_id,
     )
 
 
@@ -101,11 +133,14 @@ def add(
     email: str,
     name: str,
     role: Role,
-    password_hash: str,
+    password_hash: str | None,
     driver_id: int | None = None,
     customer_id: int | None = None,
 ) -> AppUser:
-    """A new person. A driver names its driver, a customer its customer, the others neither."""
+    """A new person; without a password they are only invited yet.
+
+    A driver names its driver, a customer its customer, the others neither.
+    """
     scoping.require_manager(actor)
     _check_person(session, actor, role, driver_id, customer_id)
     user = AppUser(
@@ -118,8 +153,16 @@ def add(
         customer_id=customer_id,
     )
     _insert(session, user)
+    audit.added(session, actor, user)
     _tell_broker(session, user)
     return user
+
+
+def remove(session: Session, user: AppUser) -> None:
+    """Only of somebody who never logged in: nothing refers to them."""
+    session.delete(user)
+    session.flush()
+    _tell_broker(session, user)
 
 
 def _insert(session: Session, user: AppUser) -> None:
@@ -162,16 +205,17 @@ def me(session: Session, actor: Actor) -> tuple[AppUser, Company]:
     return session.get_one(AppUser, actor.user_id), session.get_one(Company, actor.company_id)
 
 
-def edit(session: Session, actor: Actor, user_id: int, values: Mapping[str, Any]) -> AppUser:
-    """Set ``name`` or ``email``: role and company never change."""
+def edit(session: Session, actor: Actor, user_id: int, values: Mapping[str, Any], now: datetime) -> AppUser:
+    """Set ``name`` or ``email``: role and company never change. Links sent to the old e-mail end."""
     user = scoping.lock(session, actor, AppUser, user_id)
     changes = dict(values)
     if "email" in changes:
         changes["email"] = clean_email(changes["email"])
+    if changes.get("email", user.email) != user.email:
+        user_links.revoke_all(session, user.id, now)
     try:
         with session.begin_nested():
-            for name, value in changes.items():
-                setattr(user, name, value)
+            audit.change(session, actor, user, changes)
     except IntegrityError:
         raise Conflict("That e-mail is in use.", field="email") from None
     return user
@@ -187,21 +231,22 @@ def disable(session: Session, actor: Actor, user_id: int, now: datetime) -> AppU
     if user.disabled_at is None:
         if managers == {user.id}:
             raise Conflict("A company needs at least one manager.")
-        _lock_out(session, user, now)
+        _lock_out(session, actor, user, now)
     return user
 
 
 def _lock_managers(session: Session, actor: Actor) -> set[int]:
-    """The company's managers who are not disabled, locked in id order."""
+    """The company's managers who can log in, locked in id order."""
     query = select(AppUser.id).where(
         AppUser.company_id == actor.company_id,
         AppUser.role == Role.MANAGER,
         AppUser.disabled_at.is_(None),
+        AppUser.password_hash.is_not(None),
     )
     return set(session.scalars(query.order_by(AppUser.id).with_for_update(key_share=True)))
 
 
-def disable_people_of(session: Session, person: Driver | Customer, now: datetime) -> None:
+def disable_people_of(session: Session, actor: Actor, person: Driver | Customer, now: datetime) -> None:
     """Lock out the users of a driver or customer that is being archived."""
     column = AppUser.driver_id if isinstance(person, Driver) else AppUser.customer_id
     for user in session.scalars(
@@ -210,13 +255,22 @@ def disable_people_of(session: Session, person: Driver | Customer, now: datetime
         .order_by(AppUser.id)
         .with_for_update(key_share=True)
     ):
-        _lock_out(session, user, now)
+        _lock_out(session, actor, user, now)
 
 
-def _lock_out(session: Session, user: AppUser, now: datetime) -> None:
+def _lock_out(session: Session, actor: Actor, user: AppUser, now: datetime) -> None:
     user.disabled_at = now
-    user.token_epoch += 1
+    _end_access(session, user, Ending.DISABLED, now)
+    audit.note(session, actor, "disabled", user)
     _tell_broker(session, user)
+
+
+def _end_access(session: Session, user: AppUser, ending: Ending, now: datetime) -> None:
+    """Every token and every open link of a person. The caller holds the user's lock."""
+    user.token_epoch += 1
+    session.flush()
+    login_sessions.end_all(session, user.id, ending, now)
+    user_links.revoke_all(session, user.id, now)
 
 
 def enable(session: Session, actor: Actor, user_id: int) -> AppUser:
@@ -225,6 +279,7 @@ def enable(session: Session, actor: Actor, user_id: int) -> AppUser:
     if user.disabled_at is not None:
         _require_present_person(session, user)
         user.disabled_at = None
+        audit.note(session, actor, "enabled", user)
         _tell_broker(session, user)
     return user
 
@@ -241,27 +296,43 @@ def _require_present_person(session: Session, user: AppUser) -> None:
         raise Conflict(f"The user's {user.role} is archived.")
 
 
-def set_password(session: Session, actor: Actor, user_id: int, password_hash: str) -> None:
+def set_password(session: Session, actor: Actor, user_id: int, password_hash: str, now: datetime) -> None:
     """A manager sets anybody's; every token of that person ends."""
     user = scoping.lock(session, actor, AppUser, user_id)
+    replace_password(session, user, password_hash, now)
+    audit.note(session, actor, "password_set", user)
+
+
+def replace_password(session: Session, user: AppUser, password_hash: str, now: datetime) -> None:
+    """The caller holds the user's lock, and writes down who did it."""
     user.password_hash = password_hash
-    user.token_epoch += 1
+    _end_access(session, user, Ending.PASSWORD, now)
 
 
-def own_password_hash(session: Session, actor: Actor) -> str:
-    return session.get_one(AppUser, actor.user_id).password_hash
-
-
-def change_own_password(session: Session, actor: Actor, old_hash: str, new_hash: str) -> None:
+def change_own_password(
+    session: Session, actor: Actor, old_hash: str | None, new_hash: str, now: datetime
+) -> None:
     """Raises `Conflict` when the password was changed since ``old_hash`` was read. Ends all tokens."""
-    changed = session.execute(
-        update(AppUser)
+    user = session.scalar(
+        select(AppUser)
         .where(AppUser.id == actor.user_id, AppUser.password_hash == old_hash)
-        .values(password_hash=new_hash, token_epoch=AppUser.token_epoch + 1)
-        .returning(AppUser.id)
-    ).one_or_none()
-    if changed is None:
+        .with_for_update(key_share=True)
+        .execution_options(populate_existing=True)
+    )
+    if user is None:
         raise Conflict("The password has just been changed.")
+    replace_password(session, user, new_hash, now)
+    audit.note(session, actor, "password_changed", user)
+
+
+def log_out_everywhere(session: Session, actor: Actor, now: datetime) -> None:
+    """End every token of the person who asks."""
+    user = session.scalars(
+        select(AppUser).where(AppUser.id == actor.user_id).with_for_update(key_share=True)
+    ).one()
+    user.token_epoch += 1
+    login_sessions.end_all(session, user.id, Ending.LOGGED_OUT, now)
+    audit.note(session, actor, "logged_out", user)
 
 
 def replace_hash(session: Session, user_id: int, old_hash: str, new_hash: str) -> None:
@@ -283,6 +354,7 @@ def rotate_mqtt_secret(session: Session, actor: Actor, mqtt_key: str) -> MqttLog
     """A new secret; the broker refuses the old one as soon as the jobs process has told it."""
     user = _mqtt_person(session, actor)
     user.mqtt_secret_version += 1
+    audit.note(session, actor, "mqtt_secret_rotated", user)
     _tell_broker(session, user)
     return _mqtt_login(user, actor, mqtt_key)
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
-from core import archiving, outbox, scoping
+from core import archiving, audit, outbox, scoping
 from core.actors import Actor
 from core.models import Vehicle
 
@@ -25,6 +25,7 @@ def add(session: Session, actor: Actor, values: Mapping[str, Any]) -> Vehicle:
     vehicle = Vehicle(company_id=actor.company_id, **values)
     session.add(vehicle)
     session.flush()
+    audit.added(session, actor, vehicle)
     return vehicle
 
 

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from sqlalchemy.orm import Session
 
-from core import passwords
+from core import api_tokens, passwords, random_tokens
 from core.actors import Actor
 from core.identities import new_device_id
 from core.models import (
@@ -28,6 +28,7 @@ from core.models import (
     Status,
     Vehicle,
 )
+from core.people_models import ApiToken
 
 PASSWORD = "correct horse battery"
 PICKUP = (52.5200, 13.4050)
@@ -113,6 +114,19 @@ def delivery(session: Session, company: Company, status: Status = Status.PENDING
     row = _add(session, Delivery(**defaults | values))
     checkpoint(session, row)
     return row
+
+
+def api_token(session: Session, company: Company, *scopes: str, **values: Any) -> tuple[ApiToken, str]:
+    """The row and the secret to send as a bearer."""
+    secret = random_tokens.make(api_tokens.PREFIX)
+    defaults: dict[str, Any] = {
+        "company_id": company.id,
+        "name": f"Integration {next(_numbers)}",
+        "token_hash": random_tokens.digest(secret),
+        "hint": secret[-4:],
+        "scopes": list(scopes),
+    }
+    return _add(session, ApiToken(**defaults | values)), secret
 
 
 def checkpoint(session: Session, delivery: Delivery, **values: Any) -> DeliveryCheckpoint:

@@ -5,6 +5,7 @@ GOING_AWAY = 1001
 TRY_AGAIN_LATER = 1013
 BAD_REQUEST = 4400
 NOT_AUTHENTICATED = 4401
+FORBIDDEN = 4403
 NOT_FOUND = 4404
 TOO_SLOW = 4408
 
@@ -13,6 +14,7 @@ REASONS = {
     TRY_AGAIN_LATER: "try again later",
     BAD_REQUEST: "bad request",
     NOT_AUTHENTICATED: "not authenticated",
+    FORBIDDEN: "not allowed",
     NOT_FOUND: "no such delivery",
     TOO_SLOW: "too slow",
 }

@@ -14,7 +14,7 @@ from api.live import codes
 from api.live.events import Sighting, location_event, sighting, status_event
 from api.live.mailbox import Mailbox
 from api.live.metrics import Metrics
-from api.live.reads import Person, Target
+from api.live.reads import Holder, Person, Target
 from api.live.subscriptions import Subscriptions
 from broker import topics
 from core.actors import Actor
@@ -26,9 +26,9 @@ from core.models import Role, Status
 class Member:
     """One open socket: who watches, and what waits to be sent to them."""
 
-    def __init__(self, actor: Actor, user_id: int, person: Person, mailbox: Mailbox) -> None:
+    def __init__(self, actor: Actor, person: Person, mailbox: Mailbox) -> None:
         self.actor = actor
-        self.user_id = user_id
+        self.holder = Holder.of(actor)
         self.person = person
         self.mailbox = mailbox
 

@@ -23,7 +23,7 @@ class Reader:
         *args: Arguments.args,
         **kwargs: Arguments.kwargs,
     ) -> Value:
-        """Call ``function(session, …)`` in a thread. Nothing is committed."""
+        """Call ``function(session, …)`` in a thread. Nothing is committed but by the function."""
 
         def call() -> Value:
             with self._sessions() as session:

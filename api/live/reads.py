@@ -2,10 +2,10 @@
 
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, Self
 
 import msgspec
-from sqlalchemy import ARRAY, ColumnElement, Integer, any_, func, literal, select
+from sqlalchemy import ARRAY, BigInteger, ColumnElement, Integer, any_, func, literal, select
 from sqlalchemy.orm import Session
 
 from core import history
@@ -14,6 +14,7 @@ from core.errors import NotFound
 from core.facts import PositionFact, StatusFact
 from core.lifecycle import UNDER_WAY, served_since
 from core.models import AppUser, CheckpointKind, Company, Delivery, DeliveryCheckpoint, Role, Status, Vehicle
+from core.people_models import ApiToken, LoginSession
 
 MAXIMUM_ID = 2**31 - 1
 MAXIMUM_MISSED = 500
@@ -57,7 +58,49 @@ class Snapshot(msgspec.Struct, frozen=True):
     resync: bool
 
 
-def people(session: Session, user_ids: Iterable[int]) -> dict[int, Person]:
+class Holder(msgspec.Struct, frozen=True):
+    """Whose token opened a socket: a person, perhaps by a log-in, or an integration."""
+
+    user_id: int | None
+    session_id: int | None = None
+    api_token_id: int | None = None
+
+    @classmethod
+    def of(cls, actor: Actor) -> Self:
+        return cls(actor.user_id, actor.session_id, actor.api_token_id)
+
+
+def people(session: Session, holders: Iterable[Holder]) -> dict[Holder, Person]:
+    """Those whose tokens still stand; whose log-in has ended, or whose API token, is left out."""
+    asked = set(holders)
+    users = _users(session, {h.user_id for h in asked if h.user_id is not None})
+    standing = _sessions(session, {h.session_id for h in asked if h.session_id is not None})
+    tokens = _tokens(session, {h.api_token_id for h in asked if h.api_token_id is not None})
+    found = {}
+    for holder in asked:
+        person = tokens.get(holder.api_token_id or 0) or users.get(holder.user_id or 0)
+        if person is not None and (holder.session_id is None or holder.session_id in standing):
+            found[holder] = person
+    return found
+
+
+def _sessions(session: Session, session_ids: set[int]) -> set[int]:
+    if not session_ids:
+        return set()
+    ids = any_(literal(list(session_ids), ARRAY(BigInteger)))
+    query = select(LoginSession.id).where(LoginSession.id == ids, LoginSession.ended_at.is_(None))
+    return set(session.scalars(query))
+
+
+def _tokens(session: Session, token_ids: set[int]) -> dict[int, Person]:
+    if not token_ids:
+        return {}
+    query = select(ApiToken.id, ApiToken.company_id)
+    rows = session.execute(query.where(_in(ApiToken.id, token_ids), ApiToken.revoked_at.is_(None)))
+    return {row.id: Person(row.company_id, Role.MANAGER, None, None, 0, None) for row in rows}
+
+
+def _users(session: Session, user_ids: Iterable[int]) -> dict[int, Person]:
     rows = session.execute(
         select(
             AppUser.id,

@@ -15,7 +15,8 @@ from sqlalchemy.orm import Session
 from starlette.responses import JSONResponse
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from api.authentication import Authenticated, authenticate
+from api import scopes
+from api.authentication import Authenticated, authenticate, note_use
 from api.live import codes, reads
 from api.live.credentials import BadOpening, Opening, Way, is_checkpoint, opening
 from api.live.events import (
@@ -32,7 +33,7 @@ from api.live.groups import Group, Member
 from api.live.live import Live
 from api.live.mailbox import Mailbox
 from api.live.protocol import ABORT
-from core.errors import NotAuthenticated, NotFound
+from core.errors import Forbidden, NotAuthenticated, NotFound
 from core.models import Role
 from core.settings import Settings
 
@@ -41,6 +42,7 @@ SUBSCRIBE_TIMEOUT_S = 5.0
 PING_INTERVAL_S = 20.0
 SEND_TIMEOUT_S = 10.0
 CLOSE_TIMEOUT_S = 1.0
+LONGEST_TIMER_S = 30 * 24 * 3600.0
 FLUSH_TIMEOUT_S = 5.0
 PROBLEM = "application/problem+json"
 
@@ -156,6 +158,8 @@ async def _admit(live: Live, hello: Opening, delivery_id: str) -> Viewer:
         who, person, target = await live.reader.read(_read_viewer, live.settings, hello.token or "", number)
     except NotAuthenticated:
         raise Refused(codes.NOT_AUTHENTICATED) from None
+    except Forbidden:
+        raise Refused(codes.FORBIDDEN) from None
     except NotFound:
         raise Refused(codes.NOT_FOUND) from None
     except SQLAlchemyError as error:
@@ -167,21 +171,27 @@ async def _admit(live: Live, hello: Opening, delivery_id: str) -> Viewer:
 def _read_viewer(
     session: Session, settings: Settings, token: str, delivery_id: int
 ) -> tuple[Authenticated, reads.Person, reads.Target]:
-    """Raises `NotAuthenticated` or `NotFound`."""
+    """Raises `NotAuthenticated`, `Forbidden` or `NotFound`."""
     # One snapshot: the person that is watched from here on is the one whose token was checked.
     session.connection(execution_options={"isolation_level": "REPEATABLE READ"})
     who = authenticate(session, settings, token)
-    person = reads.people(session, [who.user_id])[who.user_id]
-    return who, person, reads.visible_target(session, who.actor, delivery_id)
+    scopes.require(who.actor, scopes.WATCH)
+    holder = reads.Holder.of(who.actor)
+    person = reads.people(session, [holder])[holder]
+    target = reads.visible_target(session, who.actor, delivery_id)
+    # In a transaction of its own: in this snapshot another's note would be a conflict.
+    session.commit()
+    note_use(session, who, datetime.now(UTC))
+    session.commit()
+    return who, person, target
 
 
 async def _watch(websocket: WebSocket, live: Live, viewer: Viewer) -> None:
     mailbox = Mailbox(live.metrics, is_customer=viewer.who.actor.role is Role.CUSTOMER)
-    member = Member(viewer.who.actor, viewer.who.user_id, viewer.person, mailbox)
+    member = Member(viewer.who.actor, viewer.person, mailbox)
     group = live.groups.join(viewer.target, member)
-    seconds_left = (viewer.who.expires_at - datetime.now(UTC)).total_seconds()
     expiry = asyncio.get_running_loop().call_later(
-        max(0.0, seconds_left), mailbox.close, codes.NOT_AUTHENTICATED
+        _seconds_left(viewer.who.expires_at), mailbox.close, codes.NOT_AUTHENTICATED
     )
     tasks = [
         asyncio.create_task(_send(websocket, live, group, member, viewer.last_checkpoint)),
@@ -198,6 +208,13 @@ async def _watch(websocket: WebSocket, live: Live, viewer: Viewer) -> None:
     if mailbox.close_code != codes.GONE:
         live.metrics.closed.labels(mailbox.close_code).inc()
         await _close(websocket, mailbox.close_code)
+
+
+def _seconds_left(expires_at: datetime | None) -> float:
+    """A timer takes no eternity: whoever watches for a month logs in again."""
+    if expires_at is None:
+        return LONGEST_TIMER_S
+    return min(LONGEST_TIMER_S, max(0.0, (expires_at - datetime.now(UTC)).total_seconds()))
 
 
 async def _send(

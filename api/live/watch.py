@@ -86,10 +86,10 @@ class Guard:
         watching = self._groups.watching()
         if not watching:
             return
-        people = await self._reader.read(reads.people, {member.user_id for member, _ in watching})
+        people = await self._reader.read(reads.people, {member.holder for member, _ in watching})
         targets = await self._reader.read(reads.targets, {delivery for _, delivery in watching})
         for member, delivery in watching:
-            code = refusal(member, people.get(member.user_id), targets.get(delivery))
+            code = refusal(member, people.get(member.holder), targets.get(delivery))
             if code is not None:
                 member.mailbox.close(code)
         for target in targets.values():

@@ -1,55 +1,129 @@
-"""Logging in: OAuth2's password form, and refreshing."""
+"""Logging in: OAuth2's password form, refreshing, logging out, and setting a password with a link."""
 
+from datetime import timedelta
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends
+from fastapi import APIRouter, Depends, Query
 from fastapi.security import OAuth2PasswordRequestForm
 
 from api import tokens
-from api.authentication import resolve
-from api.dependencies import Sessions, SettingsOf, now
-from api.schemas.people import RefreshIn, Tokens
-from core import passwords, users
-from core.errors import LoginRefused
+from api.dependencies import AuthorizedCall, Peer, Sessions, SettingsOf, now
+from api.openapi import TOO_MANY
+from api.schemas.people import LinkPasswordIn, RefreshIn, ResetIn, Tokens
+from core import invitations, login_sessions, passwords, throttle, users
+from core.errors import LoginRefused, NotAuthenticated, TooManyAttempts
+from core.login_sessions import Begun
 from core.settings import Settings
 
 router = APIRouter(prefix="/auth", tags=["people"])
 REFUSED: dict[int | str, dict[str, Any]] = {401: {"description": "Refused"}}
 
 
-@router.post("/token", summary="Log in", responses=REFUSED)
+@router.post("/token", summary="Log in", responses=REFUSED | TOO_MANY)
 def log_in(
-    sessions: Sessions, settings: SettingsOf, form: Annotated[OAuth2PasswordRequestForm, Depends()]
+    sessions: Sessions,
+    settings: SettingsOf,
+    peer: Peer,
+    form: Annotated[OAuth2PasswordRequestForm, Depends()],
 ) -> Tokens:
-    """`username` is the e-mail. Every refusal looks, and takes as long, the same."""
+    """`username` is the e-mail. Every refusal looks, and takes as long, the same.
+
+    After 10 failures in 15 minutes: 429, whether or not the e-mail is anybody's.
+    """
+    email, others = throttle.email_limit(form.username), _address_limits(settings, peer)
     with sessions() as session:
+        wait_s = throttle.take(session, [email, *others], now())
         login = users.login_of(session, form.username)
+        session.commit()
+    if wait_s:
+        raise TooManyAttempts(wait_s)
     # Hashing takes tens of milliseconds: no connection is held meanwhile.
-    if not passwords.is_right(login.password_hash if login else None, form.password):
-        raise LoginRefused
-    if login is None or login.is_disabled:
+    is_right = passwords.is_right(login.password_hash if login else None, form.password)
+    begun = None
+    with sessions() as session:
+        if is_right and login is not None and not login.is_disabled:
+            begun = login_sessions.begin(
+                session, login.user_id, login.token_epoch, _lifetime(settings), now()
+            )
+        if begun is not None:
+            throttle.forgive(session, email, others)
+        else:
+            # For e-mails that are nobody's too, or the answer would come sooner.
+            users.note_failed_login(session, login)
+        session.commit()
+    if begun is None or login is None or login.password_hash is None:
         raise LoginRefused
     if passwords.needs_rehash(login.password_hash):
         new_hash = passwords.hash_password(form.password)
         with sessions() as session:
             users.replace_hash(session, login.user_id, login.password_hash, new_hash)
             session.commit()
-    return _tokens(settings, login.user_id, login.token_epoch)
+    return _tokens(settings, begun)
 
 
 @router.post("/refresh", summary="Get new tokens", responses=REFUSED)
 def refresh(sessions: Sessions, settings: SettingsOf, body: RefreshIn) -> Tokens:
-    """For the refresh token of the last answer. The same 401 for whatever is not valid."""
-    claims = tokens.read(settings, tokens.Kind.REFRESH, body.refresh_token)
+    """Each refresh token works once. Used again later than 10 seconds after, it ends its whole log-in."""
     with sessions() as session:
-        resolve(session, claims)
-    return _tokens(settings, claims.user_id, claims.epoch)
+        begun = login_sessions.renew(session, body.refresh_token, _lifetime(settings), now())
+        session.commit()
+    if begun is None:
+        raise NotAuthenticated
+    return _tokens(settings, begun)
 
 
-def _tokens(settings: Settings, user_id: int, epoch: int) -> Tokens:
-    issued_at = now()
+@router.post("/logout", summary="Log out", status_code=204)
+def log_out(
+    authorized: AuthorizedCall,
+    everywhere: Annotated[bool, Query(description="End every log-in of this person.")] = False,
+) -> None:
+    """The access token ends with its refresh token."""
+    with authorized() as (session, actor):
+        if everywhere or actor.session_id is None:
+            users.log_out_everywhere(session, actor, now())
+        else:
+            login_sessions.end(session, actor, now())
+
+
+@router.post("/reset", summary="Ask for a link to set a new password", status_code=202)
+def request_reset(sessions: Sessions, settings: SettingsOf, peer: Peer, body: ResetIn) -> None:
+    """Always the same answer. If the e-mail is somebody's, a link is sent to it, 3 in 15 minutes at most."""
+    limits = [
+        throttle.email_limit(body.email, throttle.RESETS_PER_EMAIL, "reset"),
+        *_address_limits(settings, peer, "reset"),
+    ]
+    with sessions() as session:
+        if not throttle.take(session, limits, now()):
+            invitations.request_reset(session, body.email, now())
+        session.commit()
+
+
+@router.post("/set-password", summary="Set a password with a link's token", status_code=204)
+def set_password(sessions: Sessions, body: LinkPasswordIn) -> None:
+    """Of an invitation or a reset; it works once. All of the person's tokens end: log in next."""
+    with sessions() as session:
+        invitations.require_open(session, body.token, now())
+    password_hash = passwords.hash_password(body.password)
+    with sessions() as session:
+        invitations.set_password(session, body.token, password_hash, now())
+        session.commit()
+
+
+def _address_limits(settings: Settings, peer: str, purpose: str = "login") -> list[throttle.Limit]:
+    allowed = settings.login_failures_per_address
+    return [throttle.address_limit(peer, allowed, purpose)] if allowed else []
+
+
+def _lifetime(settings: Settings) -> timedelta:
+    return timedelta(days=settings.refresh_token_days)
+
+
+def _tokens(settings: Settings, begun: Begun) -> Tokens:
+    access_token = tokens.issue(
+        settings, tokens.Kind.ACCESS, begun.user_id, begun.token_epoch, now(), begun.session_id
+    )
     return Tokens(
-        access_token=tokens.issue(settings, tokens.Kind.ACCESS, user_id, epoch, issued_at),
-        refresh_token=tokens.issue(settings, tokens.Kind.REFRESH, user_id, epoch, issued_at),
+        access_token=access_token,
+        refresh_token=begun.refresh_token,
         expires_in=int(tokens.lifetime(settings, tokens.Kind.ACCESS).total_seconds()),
     )

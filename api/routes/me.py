@@ -2,11 +2,11 @@
 
 from fastapi import APIRouter
 
-from api.dependencies import AuthorizedCall, SettingsOf
-from api.openapi import CONFLICT
+from api.dependencies import AuthorizedCall, SettingsOf, now
+from api.openapi import CONFLICT, TOO_MANY
 from api.schemas.people import CompanyOut, Me, MqttLoginOut, OwnPasswordIn, UserOut
-from core import passwords, users
-from core.errors import InvalidValue
+from core import passwords, throttle, users
+from core.errors import InvalidValue, TooManyAttempts
 
 router = APIRouter(prefix="/me", tags=["people"])
 
@@ -19,17 +19,23 @@ def read_me(authorized: AuthorizedCall) -> Me:
         return Me(**UserOut.model_validate(user).model_dump(), company=CompanyOut.model_validate(company))
 
 
-@router.post("/password/", summary="Change the own password", status_code=204, responses=CONFLICT)
+@router.post("/password/", summary="Change the own password", status_code=204, responses=CONFLICT | TOO_MANY)
 def change_password(authorized: AuthorizedCall, body: OwnPasswordIn) -> None:
-    """All own tokens end, this one too: log in again."""
+    """All own tokens end, this one too: log in again. Wrong guesses count as failed log-ins."""
     with authorized() as (session, actor):
-        old_hash = users.own_password_hash(session, actor)
+        user, _ = users.me(session, actor)
+        limit = throttle.email_limit(user.email)
+        wait_s = throttle.take(session, [limit], now())
+    if wait_s:
+        raise TooManyAttempts(wait_s)
+    old_hash = user.password_hash
     # Between two transactions: hashing takes tens of milliseconds.
     if not passwords.is_right(old_hash, body.current_password):
         raise InvalidValue("current_password", "is wrong")
     new_hash = passwords.hash_password(body.new_password)
     with authorized() as (session, actor):
-        users.change_own_password(session, actor, old_hash, new_hash)
+        users.change_own_password(session, actor, old_hash, new_hash, now())
+        throttle.forgive(session, limit, [])
 
 
 @router.get("/mqtt/", summary="The own MQTT login")

@@ -9,8 +9,8 @@ from api.dependencies import AuthorizedCall, now
 from api.openapi import CONFLICT
 from api.schemas.fields import PathId
 from api.schemas.pages import Page
-from api.schemas.people import PasswordIn, UserIn, UserOut, UserPatch, UserQuery
-from core import passwords, users
+from api.schemas.people import LinkOut, PasswordIn, UserIn, UserOut, UserPatch, UserQuery
+from core import invitations, passwords, users
 
 router = APIRouter(prefix="/users", tags=["people"])
 
@@ -57,7 +57,7 @@ def edit_user(authorized: AuthorizedCall, user_id: PathId, body: UserPatch) -> U
     """By a manager. 409 when the e-mail is in use."""
     values = body.sent()
     with authorized() as (session, actor):
-        return UserOut.model_validate(users.edit(session, actor, user_id, values))
+        return UserOut.model_validate(users.edit(session, actor, user_id, values, now()))
 
 
 @router.post("/{user_id}/password/", summary="Set a user's password", status_code=204)
@@ -65,7 +65,14 @@ def set_password(authorized: AuthorizedCall, user_id: PathId, body: PasswordIn) 
     """All of that person's tokens end."""
     password_hash = passwords.hash_password(body.password)
     with authorized() as (session, actor):
-        users.set_password(session, actor, user_id, password_hash)
+        users.set_password(session, actor, user_id, password_hash, now())
+
+
+@router.post("/{user_id}/reset/", summary="Make a link to set a new password", responses=CONFLICT)
+def make_reset_link(authorized: AuthorizedCall, user_id: PathId) -> LinkOut:
+    """For somebody who forgot it; for 24 hours. 409 for who is disabled or only invited yet."""
+    with authorized() as (session, actor):
+        return LinkOut.model_validate(invitations.make_reset_link(session, actor, user_id, now()))
 
 
 @router.post("/{user_id}/disable/", summary="Lock a user out", responses=CONFLICT)

@@ -8,6 +8,7 @@ from pydantic import Field
 from api.schemas.fields import Email, Input, Line, Output, Password, Positive, RowId
 from api.schemas.pages import PageQuery
 from broker import topics
+from core.invitations import Invitation
 from core.models import Role
 from core.users import MqttLogin
 
@@ -23,6 +24,25 @@ class Tokens(Output):
 
 class RefreshIn(Input):
     refresh_token: Annotated[str, Field(max_length=2048)]
+
+
+class ResetIn(Input):
+    email: Email
+
+
+class LinkPasswordIn(Input):
+    token: Annotated[str, Field(max_length=100)]
+    password: Password
+
+
+class InvitationIn(Input):
+    """``driver_id`` is due for a driver, ``customer_id`` for a customer, neither for the others."""
+
+    email: Email
+    name: Line
+    role: Role
+    driver_id: RowId | None = None
+    customer_id: RowId | None = None
 
 
 class UserIn(Input):
@@ -54,8 +74,25 @@ class UserOut(Output):
     role: Role
     driver_id: int | None
     customer_id: int | None
+    invited: Annotated[bool, Field(description="Has not set a password yet.")]
     disabled_at: datetime | None
     created_at: datetime
+
+
+class LinkOut(Output):
+    """``token`` is shown only here, and works once: `POST /auth/set-password`."""
+
+    token: str
+    expires_at: datetime
+
+
+class InvitationOut(Output):
+    user: UserOut
+    link: LinkOut
+
+    @classmethod
+    def of(cls, invitation: Invitation) -> Self:
+        return cls(user=UserOut.model_validate(invitation.user), link=LinkOut.model_validate(invitation.link))
 
 
 class PasswordIn(Input):

@@ -5,7 +5,7 @@ from typing import Any
 from alembic import context
 from sqlalchemy import create_engine, pool
 
-from core.models import Base
+from core.people_models import LoginSession
 
 
 def is_ours(_object: Any, name: str | None, kind: str, *_rest: Any) -> bool:
@@ -16,7 +16,8 @@ def is_ours(_object: Any, name: str | None, kind: str, *_rest: Any) -> bool:
 def run() -> None:
     engine = create_engine(context.config.attributes["database_url"], poolclass=pool.NullPool)
     with engine.connect() as connection:
-        context.configure(connection=connection, target_metadata=Base.metadata, include_object=is_ours)
+        tables = LoginSession.metadata  # of both modules
+        context.configure(connection=connection, target_metadata=tables, include_object=is_ours)
         with context.begin_transaction():
             context.run_migrations()
 

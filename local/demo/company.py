@@ -121,11 +121,11 @@ def _set_passwords(session: Session, actor: Actor, password: str, password_hash:
     """Only where it is another one: setting it ends the person's tokens."""
     right: dict[str, bool] = {password_hash: True}
     for user in session.scalars(select(AppUser).where(AppUser.email.in_(_emails()))):
-        known_hash = user.password_hash
+        known_hash = user.password_hash or ""
         if known_hash not in right:
             right[known_hash] = passwords.is_right(known_hash, password)
         if not right[known_hash]:
-            users.set_password(session, actor, user.id, password_hash)
+            users.set_password(session, actor, user.id, password_hash, datetime.now(UTC))
 
 
 def _emails() -> list[str]:

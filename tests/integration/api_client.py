@@ -15,6 +15,7 @@ from starlette.testclient import TestClient
 from api import tokens
 from api.app import create_app
 from core.models import AppUser, Company, Delivery, Device, LoadOrder, Role, Status, Vehicle
+from core.people_models import ApiToken
 from core.settings import Settings
 from tests import factories
 from tests.services.settings import make_settings
@@ -33,6 +34,7 @@ class House:
     device: Device
     load_order: LoadOrder
     delivery: Delivery
+    api_token: ApiToken
 
 
 def furnish(session: Session, status: Status = Status.PENDING) -> House:
@@ -49,6 +51,7 @@ def furnish(session: Session, status: Status = Status.PENDING) -> House:
         vehicle=vehicle,
         device=factories.device(session, company, vehicle_id=vehicle.id),
         load_order=factories.load_order(session, company),
+        api_token=factories.api_token(session, company)[0],
         delivery=factories.delivery(
             session,
             company,

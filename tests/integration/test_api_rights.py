@@ -55,8 +55,12 @@ ROUTES: list[tuple[str, str, Any]] = [
     ("GET", "/users/{user}/", None),
     ("PATCH", "/users/{user}/", {"name": "N"}),
     ("POST", "/users/{user}/password/", {"password": "long enough"}),
+    ("POST", "/users/{user}/reset/", None),
     ("POST", "/users/{user}/disable/", None),
     ("POST", "/users/{user}/enable/", None),
+    ("POST", "/invitations/{user}/renew/", None),
+    ("DELETE", "/invitations/{user}/", None),
+    ("DELETE", "/api-tokens/{api_token}/", None),
 ]
 MISSING = {
     "delivery": 2_000_000_000,
@@ -66,6 +70,7 @@ MISSING = {
     "device": "zzzzzzzzzz",
     "load_order": 2_000_000_000,
     "user": 2_000_000_000,
+    "api_token": 2_000_000_000,
 }
 
 
@@ -78,6 +83,7 @@ def ids(house: House) -> dict[str, Any]:
         "device": house.device.id,
         "load_order": house.load_order.id,
         "user": house.manager.id,
+        "api_token": house.api_token.id,
     }
 
 
@@ -101,6 +107,7 @@ def everything(session: Session) -> list[Any]:
         "device",
         "load_order",
         "app_user",
+        "api_token",
     )
     session.rollback()
     return [session.execute(text(f"SELECT t.* FROM {table} t ORDER BY id")).all() for table in tables]

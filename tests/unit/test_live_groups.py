@@ -38,7 +38,7 @@ def target(**values: object) -> Target:
 def member(role: Role = Role.CUSTOMER, **values: int) -> Member:
     ids = {"customer_id": 5} if role is Role.CUSTOMER else {"driver_id": 3} if role is Role.DRIVER else {}
     actor = Actor(company_id=1, company_slug="acme", role=role, **(ids | values))  # type: ignore[arg-type]
-    return Member(actor, 11, PERSON, Mailbox(Metrics(), is_customer=role is Role.CUSTOMER))
+    return Member(actor, PERSON, Mailbox(Metrics(), is_customer=role is Role.CUSTOMER))
 
 
 def position(second: int = 0, *, vehicle: int = 7, company: str = "acme", named: int = 42) -> PositionFact:

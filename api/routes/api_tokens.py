@@ -1,0 +1,40 @@
+"""API tokens for integrations: for managers who logged in."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+
+from api import pages
+from api.dependencies import AuthorizedCall, now
+from api.schemas.api_tokens import ApiTokenIn, ApiTokenMade, ApiTokenOut
+from api.schemas.fields import PathId
+from api.schemas.pages import Page, PageQuery
+from core import api_tokens
+
+router = APIRouter(prefix="/api-tokens", tags=["integrations"])
+
+
+@router.get("/", summary="List API tokens")
+def list_api_tokens(authorized: AuthorizedCall, query: Annotated[PageQuery, Query()]) -> Page[ApiTokenOut]:
+    """Revoked and expired ones too."""
+    with authorized() as (session, actor):
+        rows = api_tokens.page(session, actor, after=pages.number_key(query.cursor), limit=query.limit + 1)
+        shown, following = pages.cut(rows, query.limit, lambda row: row.id)
+        return Page(items=[ApiTokenOut.model_validate(row) for row in shown], next=following)
+
+
+@router.post("/", summary="Make an API token", status_code=201)
+def add_api_token(authorized: AuthorizedCall, body: ApiTokenIn) -> ApiTokenMade:
+    """`token` is shown only here. It acts as a manager of the company, as far as its scopes go."""
+    with authorized() as (session, actor):
+        row, token = api_tokens.add(
+            session, actor, name=body.name, scopes=body.scopes, expires_at=body.expires_at, now=now()
+        )
+        return ApiTokenMade(**ApiTokenOut.model_validate(row).model_dump(), token=token)
+
+
+@router.delete("/{api_token_id}/", summary="Revoke an API token", status_code=204)
+def revoke_api_token(authorized: AuthorizedCall, api_token_id: PathId) -> None:
+    """At once; its open sockets close within seconds."""
+    with authorized() as (session, actor):
+        api_tokens.revoke(session, actor, api_token_id, now())

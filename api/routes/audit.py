@@ -1,0 +1,28 @@
+"""The audit log over REST."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+
+from api import pages
+from api.dependencies import AuthorizedCall
+from api.schemas.audit import AuditOut, AuditQuery
+from api.schemas.pages import Page
+from core import audit
+
+router = APIRouter(prefix="/audit", tags=["integrations"])
+
+
+@router.get("/", summary="Who changed what")
+def list_audit(authorized: AuthorizedCall, query: Annotated[AuditQuery, Query()]) -> Page[AuditOut]:
+    """Newest first, for managers. Personal data and secrets are named, never shown."""
+    with authorized() as (session, actor):
+        rows = audit.page(
+            session,
+            actor,
+            query.selection(),
+            before_id=pages.number_key(query.cursor),
+            limit=query.limit + 1,
+        )
+        shown, following = pages.cut(rows, query.limit, lambda row: row.id)
+        return Page(items=[AuditOut.model_validate(row) for row in shown], next=following)

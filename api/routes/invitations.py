@@ -1,0 +1,37 @@
+"""Inviting people over REST: for managers."""
+
+from fastapi import APIRouter, Response
+
+from api.dependencies import AuthorizedCall, now
+from api.openapi import CONFLICT
+from api.schemas.fields import PathId
+from api.schemas.people import InvitationIn, InvitationOut
+from core import invitations
+
+router = APIRouter(prefix="/invitations", tags=["people"])
+
+
+@router.post("/", summary="Invite a person", status_code=201, responses=CONFLICT)
+def invite(authorized: AuthorizedCall, body: InvitationIn, response: Response) -> InvitationOut:
+    """A user without a password, and a token to set one with at `POST /auth/set-password`, shown only here.
+
+    It works once, for 7 days. 409 when the e-mail is in use, or the driver has a user already.
+    """
+    with authorized() as (session, actor):
+        invitation = invitations.invite(session, actor, **body.model_dump(), now=now())
+        response.headers["Location"] = f"/users/{invitation.user.id}/"
+        return InvitationOut.of(invitation)
+
+
+@router.post("/{user_id}/renew/", summary="Invite a person again", responses=CONFLICT)
+def renew_invitation(authorized: AuthorizedCall, user_id: PathId) -> InvitationOut:
+    """A new token; the old one ends. 409 once the person has a password, or while they are disabled."""
+    with authorized() as (session, actor):
+        return InvitationOut.of(invitations.renew(session, actor, user_id, now()))
+
+
+@router.delete("/{user_id}/", summary="Withdraw an invitation", status_code=204, responses=CONFLICT)
+def withdraw_invitation(authorized: AuthorizedCall, user_id: PathId) -> None:
+    """The user goes with it, and the e-mail is free again. 409 once the person has a password."""
+    with authorized() as (session, actor):
+        invitations.withdraw(session, actor, user_id)

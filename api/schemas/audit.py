@@ -1,0 +1,48 @@
+"""The audit log."""
+
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, StringConstraints
+
+from api.schemas.fields import Instant, Output
+from api.schemas.pages import PageQuery
+from core.audit import Selection
+
+Word = Annotated[str, StringConstraints(pattern=r"^[a-z_]{1,32}$")]
+Key = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]{1,19}$")]
+
+
+class AuditQuery(PageQuery):
+    """``since`` is included, ``until`` is not."""
+
+    actor_kind: Literal["user", "token", "device", "system", "nobody"] | None = None
+    actor_id: Key | None = None
+    subject_kind: Annotated[Word | None, Field(examples=["vehicle"])] = None
+    subject_id: Key | None = None
+    action: Annotated[
+        str | None, Field(pattern=r"^[a-z_]{1,32}\.[a-z_]{1,31}$", examples=["vehicle.edited"])
+    ] = None
+    since: Instant | None = None
+    until: Instant | None = None
+
+    def selection(self) -> Selection:
+        return Selection(**self.model_dump(exclude={"limit", "cursor"}))
+
+
+class AuditOut(Output):
+    """``changes``: a field's ``{"before": …, "after": …}``, or null where its value is not kept.
+
+    ``nobody`` acted when somebody failed to log in: who it was is not known.
+    """
+
+    id: int
+    at: datetime
+    actor_kind: str
+    actor_id: str | None
+    action: str
+    subject_kind: str
+    subject_id: str | None
+    changes: Annotated[
+        dict[str, Any], Field(examples=[{"plate": {"before": "B-MP 1", "after": "B-MP 2"}, "name": None}])
+    ]

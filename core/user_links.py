@@ -1,0 +1,135 @@
+"""Links to set a password: a random token, stored as a hash, that works once and only for a while.
+
+A link somebody asked for by e-mail is owed: its row has no token until whoever sends the mail takes it, so
+that no token ever lies in the database.
+"""
+
+import enum
+from datetime import datetime, timedelta
+
+import msgspec
+from sqlalchemy import ColumnElement, CursorResult, delete, exists, select, update
+from sqlalchemy.orm import Session
+
+from core import random_tokens
+from core.models import AppUser
+from core.people_models import UserLink
+
+PREFIX = "mpl_"
+KEPT = timedelta(days=30)
+
+
+class LinkKind(enum.StrEnum):
+    INVITATION = "invitation"
+    RESET = "reset"
+
+
+LIFETIMES = {LinkKind.INVITATION: timedelta(days=7), LinkKind.RESET: timedelta(hours=24)}
+
+
+class Link(msgspec.Struct, frozen=True):
+    """The token is told once: here."""
+
+    token: str
+    expires_at: datetime
+
+
+class OwedLink(msgspec.Struct, frozen=True):
+    """A link to be sent to ``email``."""
+
+    user_id: int
+    email: str
+    link: Link
+
+
+def make(session: Session, user: AppUser, kind: LinkKind, now: datetime) -> Link:
+    """A new link, which takes the place of older ones of its kind that are still open."""
+    session.execute(
+        update(UserLink)
+        .where(
+            UserLink.user_id == user.id,
+            UserLink.kind == kind,
+            UserLink.used_at.is_(None),
+            UserLink.revoked_at.is_(None),
+        )
+        .values(revoked_at=now)
+    )
+    token = random_tokens.make(PREFIX)
+    link = _row(user.company_id, user.id, kind, now)
+    link.token_hash = random_tokens.digest(token)
+    session.add(link)
+    return Link(token, link.expires_at)
+
+
+def owe_reset(session: Session, company_id: int, user_id: int, now: datetime) -> None:
+    """One at a time; a link that a manager made stays valid beside it, for anybody may ask for this one."""
+    is_owed = exists().where(
+        UserLink.user_id == user_id, UserLink.token_hash.is_(None), UserLink.revoked_at.is_(None)
+    )
+    if not session.scalar(select(is_owed)):
+        session.add(_row(company_id, user_id, LinkKind.RESET, now))
+
+
+def take_owed(session: Session, now: datetime, limit: int = 100) -> list[OwedLink]:
+    """Give owed links their tokens, for sending; several senders at once get different ones."""
+    rows = session.execute(
+        select(UserLink, AppUser.email)
+        .join(AppUser, AppUser.id == UserLink.user_id)
+        .where(
+            UserLink.token_hash.is_(None),
+            UserLink.revoked_at.is_(None),
+            UserLink.expires_at > now,
+            AppUser.disabled_at.is_(None),
+        )
+        .order_by(UserLink.id)
+        .limit(limit)
+        .with_for_update(of=UserLink, key_share=True, skip_locked=True)
+    ).all()
+    owed = []
+    for row, email in rows:
+        token = random_tokens.make(PREFIX)
+        row.token_hash = random_tokens.digest(token)
+        owed.append(OwedLink(row.user_id, email, Link(token, row.expires_at)))
+    return owed
+
+
+def user_of(session: Session, token: str, now: datetime) -> int | None:
+    """Whose open link this is."""
+    return session.scalar(select(UserLink.user_id).where(*_is_open(token, now)))
+
+
+def use(session: Session, token: str, now: datetime) -> bool:
+    """Whether this was the one use. The caller holds its user's lock."""
+    used = session.execute(
+        update(UserLink).where(*_is_open(token, now)).values(used_at=now).returning(UserLink.id)
+    )
+    return used.one_or_none() is not None
+
+
+def revoke_all(session: Session, user_id: int, now: datetime) -> None:
+    session.execute(
+        update(UserLink)
+        .where(UserLink.user_id == user_id, UserLink.used_at.is_(None), UserLink.revoked_at.is_(None))
+        .values(revoked_at=now)
+    )
+
+
+def clean(session: Session, now: datetime) -> int:
+    gone = session.execute(delete(UserLink).where(UserLink.expires_at < now - KEPT))
+    assert isinstance(gone, CursorResult)
+    return gone.rowcount
+
+
+def _is_open(token: str, now: datetime) -> tuple[ColumnElement[bool], ...]:
+    return (
+        UserLink.token_hash == random_tokens.digest(token),
+        UserLink.used_at.is_(None),
+        UserLink.revoked_at.is_(None),
+        UserLink.expires_at > now,
+    )
+
+
+def _row(company_id: int, user_id: int, kind: LinkKind, now: datetime) -> UserLink:
+    return UserLink(
+        company_id=company_id, user_id=user_id, kind=kind, expires_at=now + LIFETIMES[kind], created_at=now
+    )
