@@ -9,7 +9,7 @@ from fastapi.security import OAuth2PasswordRequestForm
 from api import tokens
 from api.dependencies import AuthorizedCall, Peer, Sessions, SettingsOf, now
 from api.openapi import TOO_MANY
-from api.schemas.people import LinkPasswordIn, RefreshIn, ResetIn, Tokens
+from api.schemas.people import LinkPasswordIn, LogOutQuery, RefreshIn, ResetIn, Tokens
 from core import invitations, login_sessions, passwords, throttle, users
 from core.errors import LoginRefused, NotAuthenticated, TooManyAttempts
 from core.login_sessions import Begun
@@ -75,11 +75,11 @@ def refresh(sessions: Sessions, settings: SettingsOf, body: RefreshIn) -> Tokens
 @router.post("/logout", summary="Log out", status_code=204)
 def log_out(
     authorized: AuthorizedCall,
-    everywhere: Annotated[bool, Query(description="End every log-in of this person.")] = False,
+    query: Annotated[LogOutQuery, Query()],
 ) -> None:
     """The access token ends with its refresh token."""
     with authorized() as (session, actor):
-        if everywhere or actor.session_id is None:
+        if query.everywhere or actor.session_id is None:
             users.log_out_everywhere(session, actor, now())
         else:
             login_sessions.end(session, actor, now())
@@ -99,7 +99,7 @@ def request_reset(sessions: Sessions, settings: SettingsOf, peer: Peer, body: Re
 
 
 @router.post("/set-password", summary="Set a password with a link's token", status_code=204)
-def set_password(sessions: Sessions, body: LinkPasswordIn) -> None:
+def use_password_link(sessions: Sessions, body: LinkPasswordIn) -> None:
     """Of an invitation or a reset; it works once. All of the person's tokens end: log in next."""
     with sessions() as session:
         invitations.require_open(session, body.token, now())

@@ -9,8 +9,8 @@ from api.schemas.fields import Instant, Output
 from api.schemas.pages import PageQuery
 from core.audit import Selection
 
-Word = Annotated[str, StringConstraints(pattern=r"^[a-z_]{1,32}$")]
-Key = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]{1,19}$")]
+Word = Annotated[str, StringConstraints(pattern=r"^[a-z_]{1,32}$", max_length=32)]
+Key = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]{1,19}$", max_length=19), Field(examples=["17"])]
 
 
 class AuditQuery(PageQuery):
@@ -21,7 +21,7 @@ class AuditQuery(PageQuery):
     subject_kind: Annotated[Word | None, Field(examples=["vehicle"])] = None
     subject_id: Key | None = None
     action: Annotated[
-        str | None, Field(pattern=r"^[a-z_]{1,32}\.[a-z_]{1,31}$", examples=["vehicle.edited"])
+        str | None, Field(max_length=64, pattern=r"^[a-z_]{1,32}\.[a-z_]{1,31}$", examples=["vehicle.edited"])
     ] = None
     since: Instant | None = None
     until: Instant | None = None

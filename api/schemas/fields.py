@@ -21,8 +21,8 @@ from core.scoping import MAXIMUM_ID
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 # For the OpenAPI document, what `_one_line`, `_no_nul` and stripping ask; their own errors say it better.
-_LINE_PATTERN = r"^[^\x00-\x1f\x7f]*[^\s\x00-\x1f\x7f][^\x00-\x1f\x7f]*$"
-_TEXT_PATTERN = r"^[^\x00]*[^\s\x00][^\x00]*$"
+_LINE_PATTERN = r"^[^\x00-\x1f\x7f]*[^\s\x00-\x1f\x7f\x85][^\x00-\x1f\x7f]*$"
+_TEXT_PATTERN = r"^[^\x00]*[^\s\x00\x85][^\x00]*$"
 _EMAIL = re.compile(r"[^@\s\x00-\x1f\x7f]+@[^@\s\x00-\x1f\x7f]+")
 _ISO = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d.*", re.ASCII)
 _DIGITS = re.compile(r"[1-9]\d{0,9}", re.ASCII)

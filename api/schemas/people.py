@@ -26,6 +26,10 @@ class RefreshIn(Input):
     refresh_token: Annotated[str, Field(max_length=2048)]
 
 
+class LogOutQuery(Input):
+    everywhere: Annotated[bool, Field(description="End every log-in of this person.")] = False
+
+
 class ResetIn(Input):
     email: Email
 

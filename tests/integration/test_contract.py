@@ -11,15 +11,17 @@ from typing import Any
 import httpx
 import pytest
 import schemathesis
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck
+from hypothesis import settings as examples
 from schemathesis import CheckContext, Response
 from schemathesis.openapi.checks import RejectedPositiveData
 from schemathesis.specs.openapi.checks import positive_data_acceptance
 from sqlalchemy import text
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, sessionmaker
 
 from core.database import make_engine, make_sessions
-from core.models import Base
+from core.models import AppUser, Base
+from core.settings import Settings
 from tests.integration.api_client import bearer, document, furnish
 from tests.integration.live_server import LiveServer
 from tests.services.choice import Services
@@ -46,7 +48,15 @@ def map_path_parameters(_context: Any, path_parameters: dict[str, Any] | None) -
 @dataclass(frozen=True)
 class Running:
     url: str
-    headers: dict[str, str]
+    settings: Settings
+    manager_id: int
+    sessions: sessionmaker[Session]
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """A token of now: the walk may change the password or log out, which ends the one before."""
+        with self.sessions() as session:
+            return bearer(self.settings, session.get_one(AppUser, self.manager_id))
 
 
 @pytest.fixture(scope="module")
@@ -55,15 +65,16 @@ def running(services: Services, databases: Databases) -> Iterator[Running]:
     with databases.fresh() as url, services.mosquitto() as mosquitto:
         broker = Broker(mosquitto)
         engine = make_engine(make_settings(url), process="test")
-        with make_sessions(engine)() as session:
+        sessions = make_sessions(engine)
+        with sessions() as session:
             manager = furnish(session).manager
             broker.write(session)
             rows.update(_rows(session))
-        engine.dispose()
         broker.start()
         server = LiveServer(make_settings(url, broker.url, broker.mqtt_key))
         server.start()
-        yield Running(f"http://127.0.0.1:{server.port}", bearer(server.settings, manager))
+        yield Running(f"http://127.0.0.1:{server.port}", server.settings, manager.id, sessions)
+        engine.dispose()
         server.stop()
 
 
@@ -76,7 +87,7 @@ def _rows(session: Session) -> dict[str, Any]:
 
 
 @schema.parametrize()
-@settings(
+@examples(
     max_examples=EXAMPLES,
     derandomize=True,
     database=None,
