@@ -125,6 +125,7 @@ def end(session: Session, actor: Actor, now: datetime) -> None:
         .where(LoginSession.id == actor.session_id, LoginSession.ended_at.is_(None))
         .values(ended_at=now, ended_by=Ending.LOGGED_OUT)
     )
+    audit.note_user(session, "logged_out", company_id=actor.company_id, user_id=actor.user_id, by_user=True)
 
 
 def end_all(session: Session, user_id: int, ending: Ending, now: datetime) -> None:

@@ -156,13 +156,15 @@ def test_what_is_no_refresh_token_or_expired_is_refused(
     assert_problem(refresh(client, body), 401, "NotAuthenticated")
 
 
-def test_log_out_ends_this_log_in_and_no_other(client: TestClient, house: House) -> None:
+def test_log_out_ends_this_log_in_and_no_other(client: TestClient, house: House, session: Session) -> None:
     here, there = log_in(client, house.driver.email), log_in(client, house.driver.email)
     headers = {"Authorization": f"Bearer {here['access_token']}"}
     assert client.post("/auth/logout/", headers=headers).status_code == 204
     assert [me(client, here), me(client, there)] == [401, 200]
     assert refresh(client, here).status_code == 401
     assert refresh(client, there).status_code == 200
+    written = session.execute(text("SELECT actor_id FROM audit_entry WHERE action = 'user.logged_out'"))
+    assert written.scalars().all() == [str(house.driver.id)]
 
 
 def test_log_out_everywhere_ends_every_log_in(client: TestClient, house: House) -> None:
