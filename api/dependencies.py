@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session, sessionmaker
 from api import tokens
 from api.authentication import resolve
 from api.live import Live
+from core import isolation
 from core.actors import Actor
 from core.errors import NotAuthenticated
 from core.settings import Settings
@@ -33,7 +34,9 @@ class Authorized:
     @contextmanager
     def __call__(self) -> Iterator[tuple[Session, Actor]]:
         with self._sessions() as session:
-            yield session, resolve(session, self._claims).actor
+            actor = resolve(session, self._claims).actor  # as the owner: a user is looked up in any company
+            isolation.enter(session, actor.company_id)
+            yield session, actor
             session.commit()
 
 

@@ -32,6 +32,7 @@ from api.live.groups import Group, Member
 from api.live.live import Live
 from api.live.mailbox import Mailbox
 from api.live.protocol import ABORT
+from core import isolation
 from core.errors import NotAuthenticated, NotFound
 from core.models import Role
 from core.settings import Settings
@@ -171,6 +172,7 @@ def _read_viewer(
     # One snapshot: the person that is watched from here on is the one whose token was checked.
     session.connection(execution_options={"isolation_level": "REPEATABLE READ"})
     who = authenticate(session, settings, token)
+    isolation.enter(session, who.actor.company_id)
     person = reads.people(session, [who.user_id])[who.user_id]
     return who, person, reads.visible_target(session, who.actor, delivery_id)
 
