@@ -16,9 +16,12 @@ from sqlalchemy import text, true
 from sqlalchemy.orm import Session
 from starlette.testclient import TestClient
 
+from api.live import reads
 from core import actors, isolation, scoping
+from core.errors import NotFound
 from core.models import AppUser, Company, Role, Status
 from core.settings import Settings
+from tests import factories
 from tests.integration import openapi_walk as walk
 from tests.integration.api_client import House, bearer, furnish
 from tests.integration.openapi_walk import Operation
@@ -243,6 +246,15 @@ def test_row_level_security_alone_refuses_foreign_ids_in_bodies(walker: Walk) ->
 def test_row_level_security_alone_closes_the_websocket(walker: Walk) -> None:
     assert _watched(walker, walker.foreign["delivery_id"]) == ("websocket.close", 4404)
     assert _watched(walker, walker.own["delivery_id"])[0] == "websocket.send"
+
+
+@pytest.mark.usefixtures("first_fence_is_open")
+def test_row_level_security_alone_hides_the_snapshot_of_a_watcher(walker: Walk) -> None:
+    """Read after the socket was admitted, in a transaction of its own."""
+    actor = factories.actor(walker.house.company, walker.house.manager)
+    for last_checkpoint in (None, 0):
+        with Session(walker.session.get_bind()) as session, pytest.raises(NotFound):
+            reads.snapshot(session, actor, walker.foreign["delivery_id"], last_checkpoint)
 
 
 @pytest.mark.usefixtures("first_fence_is_open", "second_fence_is_open")
