@@ -273,8 +273,10 @@ def _assert_fenced(url: str) -> None:
 
 def _compared_with_the_actors_company(path: Path) -> Iterator[int]:
     for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.Compare) and "actor.company_id" in ast.unparse(node):
-            yield node.lineno
+        if isinstance(node, ast.Compare):
+            sides = {ast.unparse(side) for side in (node.left, *node.comparators)}
+            if "actor.company_id" in sides:
+                yield node.lineno
 
 
 def _sources() -> list[Path]:
