@@ -33,9 +33,10 @@ def enter(session: Session, company_id: int) -> None:
 
 @contextmanager
 def outside(session: Session) -> Iterator[None]:
-    """For one search as the owner: to give ids only, of the company's own condition, to be read again inside.
+    """As the owner for a moment: for a table of nobody's, or a search that a policy keeps from its index.
 
     Under a policy an index serves none but leakproof operators (`=`, `<`): full text would scan the company.
+    Such a search has the company's own condition and gives ids only, whose rows are read inside.
     """
     company_id = session.info.get(_INFO)
     if company_id is None:

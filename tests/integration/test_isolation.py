@@ -171,11 +171,23 @@ def assert_lists_are_own(walker: Walk, role: str) -> None:
         answer = operation.send(walker.client, headers, walker.own)
         walker.assert_silent(operation.name, answer)
         for name in operation.query_ids:
+            if name not in walker.foreign:
+                _assert_filter_is_silent(walker, operation, headers, name)
+                continue
             _, foreign, absent = walker.of(name)
             filtered = operation.send(walker.client, headers, walker.own, **{name: foreign})
             nobodys = operation.send(walker.client, headers, walker.own, **{name: absent})
             assert walk.told(filtered) == walk.told(nobodys), f"{operation.name}?{name}"
             walker.assert_silent(operation.name, filtered)
+
+
+def _assert_filter_is_silent(
+    walker: Walk, operation: Operation, headers: Mapping[str, str], name: str
+) -> None:
+    """An id of no kind that stands in a path may be of any kind."""
+    for foreign in walker.foreign.values():
+        answer = operation.send(walker.client, headers, walker.own, **{name: foreign})
+        walker.assert_silent(f"{operation.name}?{name}", answer)
 
 
 def assert_bodies_are_refused(walker: Walk) -> None:
@@ -221,8 +233,8 @@ def test_every_body_with_another_companys_id_is_refused_as_with_a_missing_one(wa
 
 
 def test_the_walk_reaches_every_id_of_a_path(walker: Walk) -> None:
-    """Whoever may read them finds them: the 404s are not those of a request that could never succeed."""
-    assert names_read(walker, walker.stranger.manager) == set(walker.foreign)
+    """Whoever may use them finds them: the 404s are not those of a request that could never succeed."""
+    assert names_found(walker, walker.stranger.manager) == set(walker.foreign)
 
 
 @pytest.mark.usefixtures("first_fence_is_open")
@@ -260,7 +272,7 @@ def test_row_level_security_alone_hides_the_snapshot_of_a_watcher(walker: Walk) 
 @pytest.mark.usefixtures("first_fence_is_open", "second_fence_is_open")
 def test_without_both_fences_everything_would_be_seen(walker: Walk) -> None:
     """The control: the conditions that were opened are all there are, and the second fence is what held."""
-    assert names_read(walker, walker.house.manager) == set(walker.foreign)
+    assert names_found(walker, walker.house.manager) == set(walker.foreign)
     with pytest.raises(AssertionError, match=r"^GET /"):
         assert_lists_are_own(walker, "manager")
     with pytest.raises(AssertionError, match=r"^(POST|PUT|PATCH) /"):
@@ -270,17 +282,20 @@ def test_without_both_fences_everything_would_be_seen(walker: Walk) -> None:
     assert _watched(walker, walker.foreign["delivery_id"])[0] == "websocket.send"
 
 
-def names_read(walker: Walk, user: AppUser) -> set[str]:
-    """The names of the ids with which at least one path can be read, with the stranger's."""
-    headers = walker.headers(user)
-    return {
-        name
-        for operation in walker.operations
-        if operation.method == "get"
-        and operation.path_ids
-        and operation.send(walker.client, headers, walker.foreign).status_code == 200
-        for name in operation.path_ids
-    }
+def names_found(walker: Walk, user: AppUser) -> set[str]:
+    """The names of those of the stranger's ids that this user reads, or where nothing is read, uses."""
+    read = _names(walker, user, is_read=True)
+    return read | (_names(walker, user, is_read=False) if read != set(walker.foreign) else set())
+
+
+def _names(walker: Walk, user: AppUser, *, is_read: bool) -> set[str]:
+    headers, found = walker.headers(user), set()
+    for operation in walker.operations:
+        if (operation.method == "get") is is_read and operation.path_ids:
+            body = operation.bodies(walker.foreign)[0]
+            if operation.send(walker.client, headers, walker.foreign, body).status_code < 300:
+                found.update(operation.path_ids)
+    return found
 
 
 def _watched(walker: Walk, delivery_id: int) -> tuple[str, int | None]:
