@@ -1,4 +1,7 @@
-"""Row-level security costs no index: the API's statements are planned inside the fence as outside of it."""
+"""Row-level security costs no index: the API's statements are planned inside the fence as outside of it.
+
+Those that SQLAlchemy sends: what `core.positions` sends through the driver's own cursor is not seen here.
+"""
 
 import json
 from collections.abc import Callable, Iterator, Mapping
