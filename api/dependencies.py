@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session, sessionmaker
 from api import scopes
 from api.authentication import Credential, credential_of, note_use, resolve
 from api.live import Live
+from core import isolation
 from core.actors import Actor
 from core.errors import NotAuthenticated
 from core.settings import Settings
@@ -34,8 +35,9 @@ class Authorized:
     @contextmanager
     def __call__(self) -> Iterator[tuple[Session, Actor]]:
         with self._sessions() as session:
-            who = resolve(session, self._credential, now())
+            who = resolve(session, self._credential, now())  # as the owner: a user is of any company
             scopes.require(who.actor, self._route)
+            isolation.enter(session, who.actor.company_id)
             note_use(session, who, now())
             yield session, who.actor
             session.commit()

@@ -1,6 +1,6 @@
 """Who asks: a person, an integration, or a driver's phone. Rights are decided from this alone."""
 
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 from sqlalchemy import ColumnElement, and_, false
@@ -57,6 +57,17 @@ class Actor(msgspec.Struct, frozen=True, kw_only=True):
         return self.role is not Role.CUSTOMER
 
 
+class OfSomebody(Protocol):
+    """A delivery, or whatever was read of one."""
+
+    @property
+    def company_id(self) -> int: ...
+    @property
+    def customer_id(self) -> int: ...
+    @property
+    def driver_id(self) -> int | None: ...
+
+
 def visible_deliveries(actor: Actor) -> ColumnElement[bool]:
     """The one place that scopes deliveries: this company's, and of them those this person may see."""
     ours = Delivery.company_id == actor.company_id
@@ -67,6 +78,17 @@ def visible_deliveries(actor: Actor) -> ColumnElement[bool]:
     if actor.role is Role.CUSTOMER:
         return and_(ours, _is(Delivery.customer_id, actor.customer_id))
     return false()
+
+
+def sees(actor: Actor, delivery: OfSomebody) -> bool:
+    """`visible_deliveries` for a row that was read already; a test holds the two together."""
+    if actor.company_id != delivery.company_id:
+        return False
+    if actor.role is Role.DRIVER:
+        return actor.driver_id is not None and actor.driver_id == delivery.driver_id
+    if actor.role is Role.CUSTOMER:
+        return actor.customer_id is not None and actor.customer_id == delivery.customer_id
+    return actor.sees_company
 
 
 def _is(column: Any, value: int | None) -> ColumnElement[bool]:

@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 from core.actors import Actor
 from core.models import Base
 from core.people_models import AuditEntry
-from core.scoping import require_manager
+from core.scoping import is_ours, require_manager
 
 KEPT: Mapping[str, frozenset[str]] = {
     "company": frozenset({"slug", "name", "time_zone", "checkpoint_distance_m", "checkpoint_interval_s"}),
@@ -63,7 +63,7 @@ def page(
 ) -> Sequence[AuditEntry]:
     """The company's own, newest first; for managers."""
     require_manager(actor)
-    query = select(AuditEntry).where(AuditEntry.company_id == actor.company_id)
+    query = select(AuditEntry).where(is_ours(actor, AuditEntry))
     if before_id is not None:
         query = query.where(AuditEntry.id < before_id)
     for name, value in msgspec.structs.asdict(selection).items():

@@ -24,7 +24,7 @@ from core.models import (
     Status,
     Vehicle,
 )
-from core.scoping import MAXIMUM_ID, require_manager
+from core.scoping import MAXIMUM_ID, is_ours, require_manager
 
 OFFLINE_LIMIT = timedelta(days=30)
 LONGEST_WINDOW = timedelta(days=366)
@@ -242,7 +242,7 @@ def require_reference(
     """
     query = (
         select(model.id)
-        .where(model.id == row_id, model.company_id == actor.company_id)
+        .where(model.id == row_id, is_ours(actor, model))
         .with_for_update(read=True, key_share=True)
     )
     if model is not LoadOrder:

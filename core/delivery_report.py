@@ -19,8 +19,10 @@ MAXIMUM_ROUTE = 2_000
 STEP_M = 10.0  # a parked receiver's jitter is no driving
 Point = tuple[float, float]
 FIXES = text(
-    "SELECT latitude, longitude FROM position WHERE vehicle_id = :vehicle_id"
-    " AND fix_time >= :start AND fix_time <= :end AND NOT suspect ORDER BY fix_time LIMIT :limit"
+    # Joined to the vehicle, whose row-level security then holds for its positions too.
+    "SELECT p.latitude, p.longitude FROM position p JOIN vehicle v ON v.id = p.vehicle_id"
+    " WHERE p.vehicle_id = :vehicle_id AND p.fix_time >= :start AND p.fix_time <= :end AND NOT p.suspect"
+    " ORDER BY p.fix_time LIMIT :limit"
 )
 
 

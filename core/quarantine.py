@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 from core import audit
 from core.actors import Actor
 from core.models import Quarantine
-from core.scoping import require_manager
+from core.scoping import is_ours, require_manager
 
 MAXIMUM_RAW_BYTES = 512 * 1024  # the broker takes no larger message (max_packet_size)
 MAXIMUM_DETAIL = 500
@@ -53,7 +53,7 @@ def page(session: Session, actor: Actor, *, before_id: int | None, limit: int) -
         Quarantine.received_at,
         func.substr(Quarantine.raw, 1, SHOWN_BYTES, type_=LargeBinary),
         func.octet_length(Quarantine.raw),
-    ).where(Quarantine.company_id == actor.company_id)
+    ).where(is_ours(actor, Quarantine))
     if before_id is not None:
         query = query.where(Quarantine.id < before_id)
     rows = session.execute(query.order_by(Quarantine.id.desc()).limit(limit))

@@ -1,4 +1,4 @@
-"""The database's structure: Alembic's migrations, and the months of `position`."""
+"""The database's structure: Alembic's migrations, the fences between companies, the months of `position`."""
 
 from datetime import UTC, datetime
 from pathlib import Path
@@ -9,14 +9,17 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import create_engine, text
 from sqlalchemy.orm import Session
 
-from core import partitions
+from core import fences, partitions
 from core.database import connect_arguments
 
 _LOCK = 0x6D6D6967  # "mmig": two migrators at once take turns
 
 
 def migrate(database_url: str) -> None:
-    """Bring the database to the newest revision and make the months around now. Safe to run at any time."""
+    """Bring the database to the newest revision, fence every table, make the months around now.
+
+    Safe to run at any time. Raises `core.fences.RoleNeeded`.
+    """
     arguments = connect_arguments("migrate")
     # A migration may wait for a lock or rewrite a table for longer than any request may.
     arguments["options"] = "-c timezone=UTC"
@@ -27,6 +30,7 @@ def migrate(database_url: str) -> None:
             guard.commit()
             command.upgrade(alembic_config(database_url), "head")
             with Session(engine) as session:
+                fences.raise_fences(session.connection())
                 partitions.ensure(session, datetime.now(UTC))
                 session.commit()
             guard.execute(text("SELECT pg_advisory_unlock(:key)"), {"key": _LOCK})

@@ -7,16 +7,22 @@ neither do another company's to anybody.
 from collections.abc import Sequence
 from typing import Any, TypeVar
 
-from sqlalchemy import Select, select
+from sqlalchemy import ColumnElement, Select, select
 from sqlalchemy.orm import Session
 
 from core.actors import Actor
 from core.errors import Forbidden, NotFound
-from core.models import AppUser, Customer, Device, Driver, LoadOrder, Vehicle
-from core.people_models import ApiToken
+from core.models import AppUser, Customer, Device, Driver, LoadOrder, Quarantine, Vehicle
+from core.people_models import ApiToken, AuditEntry
 
 MAXIMUM_ID = 2**31 - 1
+AnyOwned = Customer | Driver | Vehicle | Device | LoadOrder | AppUser | Quarantine | ApiToken | AuditEntry
 Owned = TypeVar("Owned", Customer, Driver, Vehicle, Device, LoadOrder, AppUser, ApiToken)
+
+
+def is_ours(actor: Actor, model: type[AnyOwned]) -> ColumnElement[bool]:
+    """The condition that keeps a company's rows to itself; no other module spells it out."""
+    return model.company_id == actor.company_id
 
 
 def require_manager(actor: Actor) -> None:
@@ -57,7 +63,7 @@ def page(
 
 
 def _ours(actor: Actor, model: type[Owned]) -> Select[Owned]:
-    return select(model).where(model.company_id == actor.company_id)
+    return select(model).where(is_ours(actor, model))
 
 
 def _one(

@@ -16,9 +16,11 @@ from core.errors import Forbidden
 MAXIMUM_SPAN = timedelta(days=366)
 BATCH = 1_000  # rows the server-side cursor brings at a time
 FIXES = text(
-    "SELECT fix_time, latitude, longitude, altitude_m, speed_kmh, course_deg, accuracy_m, battery_percent,"
-    " device_id FROM position WHERE vehicle_id = :vehicle_id AND fix_time >= :start AND fix_time <= :end"
-    " AND NOT suspect ORDER BY fix_time, latitude, longitude"
+    # Joined to the vehicle, whose row-level security then holds for its positions too.
+    "SELECT p.fix_time, p.latitude, p.longitude, p.altitude_m, p.speed_kmh, p.course_deg, p.accuracy_m,"
+    " p.battery_percent, p.device_id FROM position p JOIN vehicle v ON v.id = p.vehicle_id"
+    " WHERE p.vehicle_id = :vehicle_id AND p.fix_time >= :start AND p.fix_time <= :end AND NOT p.suspect"
+    " ORDER BY p.fix_time, p.latitude, p.longitude"
 )
 
 

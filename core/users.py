@@ -238,7 +238,7 @@ def disable(session: Session, actor: Actor, user_id: int, now: datetime) -> AppU
 def _lock_managers(session: Session, actor: Actor) -> set[int]:
     """The company's managers who can log in, locked in id order."""
     query = select(AppUser.id).where(
-        AppUser.company_id == actor.company_id,
+        scoping.is_ours(actor, AppUser),
         AppUser.role == Role.MANAGER,
         AppUser.disabled_at.is_(None),
         AppUser.password_hash.is_not(None),

@@ -17,10 +17,10 @@ from api.live.metrics import Metrics
 from api.live.reads import Holder, Person, Target
 from api.live.subscriptions import Subscriptions
 from broker import topics
-from core.actors import Actor
+from core.actors import Actor, sees
 from core.facts import PositionFact, StatusFact
 from core.lifecycle import FINAL
-from core.models import Role, Status
+from core.models import Status
 
 
 class Member:
@@ -215,14 +215,3 @@ def refusal(member: Member, person: Person | None, target: Target | None) -> int
     if person != member.person or member.person.disabled_at is not None:
         return codes.NOT_AUTHENTICATED
     return None if target is not None and sees(member.actor, target) else codes.NOT_FOUND
-
-
-def sees(actor: Actor, target: Target) -> bool:
-    """`core.actors.visible_deliveries` for a row that was read already; a test holds the two together."""
-    if actor.company_id != target.company_id:
-        return False
-    if actor.role is Role.DRIVER:
-        return actor.driver_id is not None and actor.driver_id == target.driver_id
-    if actor.role is Role.CUSTOMER:
-        return actor.customer_id is not None and actor.customer_id == target.customer_id
-    return actor.sees_company

@@ -8,7 +8,7 @@ import msgspec
 from sqlalchemy import ARRAY, BigInteger, ColumnElement, Integer, any_, func, literal, select
 from sqlalchemy.orm import Session
 
-from core import history
+from core import history, isolation
 from core.actors import Actor, visible_deliveries
 from core.errors import NotFound
 from core.facts import PositionFact, StatusFact
@@ -132,6 +132,7 @@ def snapshot(session: Session, actor: Actor, delivery_id: int, last_checkpoint: 
 
     Read after the subscription stands: whatever is committed later arrives live.
     """
+    isolation.enter(session, actor.company_id)
     # The history first: a status that is newer than it then arrives live too.
     missed = None
     if last_checkpoint is not None:

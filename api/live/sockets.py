@@ -33,6 +33,7 @@ from api.live.groups import Group, Member
 from api.live.live import Live
 from api.live.mailbox import Mailbox
 from api.live.protocol import ABORT
+from core import isolation
 from core.errors import Forbidden, NotAuthenticated, NotFound
 from core.models import Role
 from core.settings import Settings
@@ -176,6 +177,7 @@ def _read_viewer(
     session.connection(execution_options={"isolation_level": "REPEATABLE READ"})
     who = authenticate(session, settings, token)
     scopes.require(who.actor, scopes.WATCH)
+    isolation.enter(session, who.actor.company_id)
     holder = reads.Holder.of(who.actor)
     person = reads.people(session, [holder])[holder]
     target = reads.visible_target(session, who.actor, delivery_id)

@@ -15,8 +15,7 @@ from websockets.sync.client import connect
 
 from api import tokens
 from api.live import reads
-from api.live.groups import sees
-from core.actors import visible_deliveries
+from core.actors import sees, visible_deliveries
 from core.models import Delivery, Role, Status
 from core.settings import Settings
 from tests import factories

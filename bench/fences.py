@@ -1,0 +1,93 @@
+"""What row-level security costs a transaction of the API: inside the fence, and as the owner, in turns.
+
+    python -m bench.fences [--rounds 2000]
+
+Two transactions, without HTTP and authentication, which are the same for both: a delivery's detail is read,
+and a location is posted for it. Among 100,000 deliveries of 20 companies. Medians; a round is one of each.
+"""
+
+import argparse
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from statistics import median
+
+from sqlalchemy import create_engine, text
+from sqlalchemy.orm import Session, sessionmaker
+
+from bench.stage import stage
+from core import deliveries, isolation, tracking
+from core.actors import Actor
+from core.database import make_sessions
+from core.fixes import Fix
+from core.models import Role
+
+COMPANIES, DELIVERIES = 20, 5_000
+FILL = f"""
+INSERT INTO company (slug, name) SELECT 'c' || i, 'C' FROM generate_series(1, {COMPANIES}) i;
+INSERT INTO customer (company_id, name) SELECT id, 'C' FROM company;
+INSERT INTO driver (company_id, name) SELECT id, 'D' FROM company;
+INSERT INTO vehicle (company_id, name) SELECT id, 'V' FROM company;
+INSERT INTO delivery (company_id, reference, status, customer_id, driver_id, vehicle_id, pickup_address,
+                      dropoff_address, started_at)
+SELECT c.id, 'R' || i, CASE i WHEN 1 THEN 'in_transit' ELSE 'delivered' END,
+       (SELECT id FROM customer WHERE company_id = c.id), (SELECT id FROM driver WHERE company_id = c.id),
+       (SELECT max(id) FROM vehicle WHERE company_id = c.id), 'Street', 'Road', now()
+FROM company c, generate_series(1, {DELIVERIES}) i WHERE c.slug <> 'bench';
+"""
+UNDER_WAY = "SELECT id, company_id FROM delivery WHERE status = 'in_transit' ORDER BY id LIMIT 1"
+Work = Callable[[Session, Actor, int], object]
+
+
+def read(session: Session, actor: Actor, delivery_id: int) -> object:
+    return tracking.whereabouts(session, deliveries.find(session, actor, delivery_id))
+
+
+def post(session: Session, actor: Actor, delivery_id: int) -> object:
+    now = datetime.now(UTC)
+    return tracking.report(session, actor, delivery_id, Fix(fix_time=now, latitude=52.5, longitude=13.4), now)
+
+
+def took(
+    sessions: sessionmaker[Session], work: Work, actor: Actor, delivery_id: int, *, fenced: bool
+) -> float:
+    """Microseconds of one transaction. It has begun before, as authentication has in the API."""
+    with sessions() as session:
+        session.execute(text("SELECT 1"))
+        started = time.perf_counter()
+        if fenced:
+            isolation.enter(session, actor.company_id)
+        work(session, actor, delivery_id)
+        session.commit()
+        return (time.perf_counter() - started) * 1e6
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--rounds", type=int, default=2_000)
+    rounds = parser.parse_args().rounds
+    with stage(1) as made:
+        with made.sessions() as session:
+            session.execute(text(FILL))
+            session.commit()
+            session.execute(text("ANALYZE"))
+            delivery_id, company_id = session.execute(text(UNDER_WAY)).one()
+            session.commit()
+        actor = Actor(company_id=company_id, company_slug="c1", role=Role.MANAGER, user_id=1)
+        # Connections of their own: a temporary table belongs to the role that made it.
+        engines = {fenced: create_engine(made.postgres.url("bench")) for fenced in (False, True)}
+        print(f"medians of {rounds} transactions, in turns")
+        for name, work in {"detail read": read, "location post": post}.items():
+            times: dict[bool, list[float]] = {False: [], True: []}
+            for _ in range(rounds):
+                for fenced, engine in engines.items():
+                    times[fenced].append(took(make_sessions(engine), work, actor, delivery_id, fenced=fenced))
+            outside, inside = median(times[False]), median(times[True])
+            more = f"+{inside - outside:.0f} µs"
+            print(f"  {name:14} as the owner {outside:6.0f} µs   inside {inside:6.0f} µs   {more}")
+        for engine in engines.values():
+            engine.dispose()
+
+
+if __name__ == "__main__":
+    main()
