@@ -1,6 +1,6 @@
 """What routes ask for. A route's work is one transaction in one thread, committed before its answer."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Annotated
@@ -26,15 +26,29 @@ class Authorized:
     yield-dependency: its start, its end and the route would each wait for a thread of their own.
     """
 
-    def __init__(self, sessions: sessionmaker[Session], claims: tokens.Claims) -> None:
-        self._sessions = sessions
-        self._claims = claims
+    def __init__(self, sessions: sessionmaker[Session], claims: tokens.Claims, request: Request) -> None:
+        self.sessions = sessions
+        self.claims = claims
+        self.request = request
+        self._afterwards: list[Callable[[], object]] = []
 
     @contextmanager
     def __call__(self) -> Iterator[tuple[Session, Actor]]:
-        with self._sessions() as session:
-            yield session, resolve(session, self._claims).actor
+        with self.sessions() as session:
+            yield session, self.identify(session)
             session.commit()
+        self.committed()
+
+    def identify(self, session: Session) -> Actor:
+        return resolve(session, self.claims).actor
+
+    def afterwards(self, action: Callable[[], object]) -> None:
+        """What is to be done once the work is committed, and never before: telling others of it."""
+        self._afterwards.append(action)
+
+    def committed(self) -> None:
+        while self._afterwards:
+            self._afterwards.pop(0)()
 
 
 async def _settings(request: Request) -> Settings:
@@ -57,7 +71,7 @@ async def _authorized(request: Request, token: Annotated[str | None, Depends(bea
     if token is None:
         raise NotAuthenticated
     state = request.app.state
-    return Authorized(state.sessions, tokens.read(state.settings, tokens.Kind.ACCESS, token))
+    return Authorized(state.sessions, tokens.read(state.settings, tokens.Kind.ACCESS, token), request)
 
 
 def now() -> datetime:

@@ -27,11 +27,13 @@ TAGS = [
     {"name": "operations", "description": "For machines that watch this one."},
 ]
 CONFLICT: dict[int | str, dict[str, Any]] = {409: {"description": "Conflicts with the present state"}}
+EDITED = CONFLICT | {412: {"description": "Changed since the version of If-Match"}}
 _MEANINGS = {
     "401": "No valid access token",
     "403": "Visible, but not allowed",
     "404": "Missing, another company's, or not yours",
     "409": "Conflicts with the present state",
+    "412": "Changed since the version of If-Match",
     "413": "The body is too large",
     "422": "A value cannot be used; `errors` names each field",
     "503": "The database is away; see Retry-After",

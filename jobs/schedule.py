@@ -16,7 +16,7 @@ from apscheduler.triggers.interval import IntervalTrigger
 from prometheus_client import Counter
 from sqlalchemy.orm import Session, sessionmaker
 
-from core import partitions
+from core import idempotency, partitions
 from jobs import retained_facts
 
 log = logging.getLogger(__name__)
@@ -34,6 +34,7 @@ class Job:
 
 JOBS = (
     Job("partitions", timedelta(hours=6), partitions.ensure),
+    Job("idempotency", timedelta(hours=1), idempotency.forget_old),
     Job("retained_facts", timedelta(minutes=1), retained_facts.clear_ended),
 )
 
