@@ -1,6 +1,6 @@
 """What routes ask for. A route's work is one transaction in one thread, committed before its answer."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Annotated
@@ -27,20 +27,35 @@ class Authorized:
     yield-dependency: its start, its end and the route would each wait for a thread of their own.
     """
 
-    def __init__(self, sessions: sessionmaker[Session], credential: Credential, route: scopes.Route) -> None:
-        self._sessions = sessions
-        self._credential = credential
-        self._route = route
+    def __init__(self, request: Request, credential: Credential) -> None:
+        self.sessions: sessionmaker[Session] = request.app.state.sessions
+        self.request = request
+        self.credential = credential
+        self._route: scopes.Route = (request.method, getattr(request.scope.get("route"), "path", ""))
+        self._afterwards: list[Callable[[], object]] = []
 
     @contextmanager
     def __call__(self) -> Iterator[tuple[Session, Actor]]:
-        with self._sessions() as session:
-            who = resolve(session, self._credential, now())  # as the owner: a user is of any company
-            scopes.require(who.actor, self._route)
-            isolation.enter(session, who.actor.company_id)
-            note_use(session, who, now())
-            yield session, who.actor
+        with self.sessions() as session:
+            yield session, self.identify(session)
             session.commit()
+        self.committed()
+
+    def identify(self, session: Session) -> Actor:
+        """Who asks; from here on the transaction is inside the company's fence."""
+        who = resolve(session, self.credential, now())  # as the owner: a user is of any company
+        scopes.require(who.actor, self._route)
+        isolation.enter(session, who.actor.company_id)
+        note_use(session, who, now())
+        return who.actor
+
+    def afterwards(self, action: Callable[[], object]) -> None:
+        """What is to be done once the work is committed, and never before: telling others of it."""
+        self._afterwards.append(action)
+
+    def committed(self) -> None:
+        while self._afterwards:
+            self._afterwards.pop(0)()
 
 
 async def _settings(request: Request) -> Settings:
@@ -63,8 +78,7 @@ async def _authorized(request: Request, token: Annotated[str | None, Depends(bea
     if token is None:
         raise NotAuthenticated
     state = request.app.state
-    route = (request.method, getattr(request.scope.get("route"), "path", ""))
-    return Authorized(state.sessions, credential_of(state.settings, token), route)
+    return Authorized(request, credential_of(state.settings, token))
 
 
 async def _peer(request: Request) -> str:

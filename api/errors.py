@@ -84,6 +84,8 @@ async def _invalid_request(_request: Request, error: Exception) -> Response:
 
 def _field_error(error: Mapping[str, Any]) -> dict[str, str]:
     where, *path = error["loc"]
+    if where == "query":
+        path = path[:1]  # a repeated parameter is one field, whichever of its values is wrong
     is_syntax = error["type"] == "json_invalid" or not path
     field = where if is_syntax else ".".join(str(part) for part in path)
     message = "is not valid JSON" if error["type"] == "json_invalid" else str(error["msg"])

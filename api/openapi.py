@@ -33,6 +33,7 @@ TAGS = [
 ]
 CONFLICT: dict[int | str, dict[str, Any]] = {409: {"description": "Conflicts with the present state"}}
 TOO_MANY: dict[int | str, dict[str, Any]] = {429: {"description": "Too many attempts"}}
+EDITED = CONFLICT | {412: {"description": "Changed since the version of If-Match"}}
 _MEANINGS = {
     "400": "The body cannot be read",
     "401": "No valid access token",
@@ -40,7 +41,7 @@ _MEANINGS = {
     "404": "Missing, another company's, or not yours",
     "406": "None of the formats is acceptable",
     "409": "Conflicts with the present state",
-    "412": "Changed meanwhile: the `ETag` is another",
+    "412": "Changed since the version of If-Match",
     "413": "The body is too large",
     "415": "A body of that type is not read here",
     "422": "A value cannot be used; `errors` names each field",

@@ -2,14 +2,20 @@
 
 import base64
 import binascii
+import re
 from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
 from typing import TypeVar
 
+from core.delivery_list import Key as DeliveryKey
 from core.errors import InvalidValue
 
 DEFAULT_LIMIT = 50
 MAXIMUM_LIMIT = 200
 MAXIMUM_KEY = 2**63 - 1
+_DELIVERY_KEY = re.compile(r"([1-9]\d{0,18})(?:t(\d{1,18}))?", re.ASCII)
+_YEAR_1 = datetime.min.replace(tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
 Row = TypeVar("Row")
 
 
@@ -39,6 +45,27 @@ def number_key(cursor: str | None) -> int | None:
     if not key.isdecimal() or len(key) > 19 or int(key) > MAXIMUM_KEY:
         raise _broken()
     return int(key)
+
+
+def delivery_text(key: DeliveryKey) -> str:
+    """``42``, or ``42t63…`` with the microseconds since the year 1 when time orders the list."""
+    if key.scheduled_at is None:
+        return str(key.delivery_id)
+    return f"{key.delivery_id}t{(key.scheduled_at - _YEAR_1) // _MICROSECOND}"
+
+
+def delivery_key(cursor: str | None, *, by_time: bool) -> DeliveryKey | None:
+    """Raises `InvalidValue` for a cursor of a list in another order, too."""
+    if cursor is None:
+        return None
+    match = _DELIVERY_KEY.fullmatch(text_key(cursor) or "")
+    if match is None or (match[2] is not None) != by_time or int(match[1]) > MAXIMUM_KEY:
+        raise _broken()
+    try:
+        at = _YEAR_1 + int(match[2]) * _MICROSECOND if by_time else None
+    except OverflowError:
+        raise _broken() from None
+    return DeliveryKey(int(match[1]), at)
 
 
 def cut(rows: Sequence[Row], limit: int, key: Callable[[Row], int | str]) -> tuple[Sequence[Row], str | None]:

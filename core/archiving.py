@@ -59,7 +59,7 @@ def _require_no_open_delivery(session: Session, row: Customer | Driver | Vehicle
     column = getattr(Delivery, f"{row.__tablename__}_id")
     open_ids = session.scalars(
         select(Delivery.id)
-        .where(column == row.id, Delivery.status.not_in(FINAL))
+        .where(Delivery.company_id == row.company_id, column == row.id, Delivery.status.not_in(FINAL))
         .order_by(Delivery.id)
         .limit(_SHOWN)
     ).all()

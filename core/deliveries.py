@@ -1,6 +1,6 @@
 """What people do with deliveries: create, edit, assign, change their status. The caller commits."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session, selectinload
 
 from core import audit, history, notifications, outbox
 from core.actors import Actor, visible_deliveries
-from core.errors import Conflict, Forbidden, InvalidValue, NotFound
+from core.errors import Conflict, Forbidden, InvalidValue, NotFound, PreconditionFailed
 from core.fixes import FUTURE_LIMIT, position_problem
 from core.lifecycle import FINAL, NEEDS_REASON, UNDER_WAY, require_transition
 from core.models import (
@@ -84,19 +84,6 @@ def _one(session: Session, query: Select[Delivery], delivery_id: int) -> Deliver
     return delivery
 
 
-def page(
-    session: Session, actor: Actor, *, before_id: int | None = None, limit: int = 50, **filters: Any
-) -> list[Delivery]:
-    """Newest first, before ``before_id``; ``filters`` are column = value, None ignored."""
-    query = select(Delivery).where(visible_deliveries(actor)).options(_with_load())
-    if before_id is not None:
-        query = query.where(Delivery.id < before_id)
-    for column, value in filters.items():
-        if value is not None:
-            query = query.where(getattr(Delivery, column) == value)
-    return list(session.scalars(query.order_by(Delivery.id.desc()).limit(limit)))
-
-
 def create(session: Session, actor: Actor, values: Mapping[str, Any], now: datetime) -> Delivery:
     """A pending delivery. ``values`` are columns of `Delivery` but id, company, status and version."""
     require_manager(actor)
@@ -112,11 +99,21 @@ def create(session: Session, actor: Actor, values: Mapping[str, Any], now: datet
 
 
 def edit(
-    session: Session, actor: Actor, delivery_id: int, values: Mapping[str, Any], now: datetime
+    session: Session,
+    actor: Actor,
+    delivery_id: int,
+    values: Mapping[str, Any],
+    now: datetime,
+    *,
+    versions: Container[int] | None = None,
 ) -> Delivery:
-    """Set columns. A change of driver or vehicle is an assignment: a checkpoint and an announcement."""
+    """Set columns. A change of driver or vehicle is an assignment: a checkpoint and an announcement.
+
+    Raises `PreconditionFailed` unless the delivery is at one of ``versions`` (None: at any).
+    """
     delivery = lock(session, actor, delivery_id)
     require_manager(actor)
+    _require_version(delivery, versions)
     changes = {name: value for name, value in values.items() if getattr(delivery, name) != value}
     if not changes:
         return find(session, actor, delivery_id)
@@ -136,11 +133,17 @@ def edit(
 
 
 def change_status(
-    session: Session, actor: Actor, delivery_id: int, request: StatusRequest, now: datetime
+    session: Session,
+    actor: Actor,
+    delivery_id: int,
+    request: StatusRequest,
+    now: datetime,
+    *,
+    versions: Container[int] | None = None,
 ) -> StatusChange:
     """Apply one transition: status, checkpoint, announcement, notifications, all or nothing.
 
-    Raises `NotFound`, `Forbidden`, `InvalidTransition`, `Conflict`, `InvalidValue`.
+    Raises `NotFound`, `Forbidden`, `PreconditionFailed`, `InvalidTransition`, `Conflict`, `InvalidValue`.
     """
     delivery = lock(session, actor, delivery_id)
     if actor.role not in {Role.MANAGER, Role.DRIVER}:
@@ -148,6 +151,8 @@ def change_status(
     record = history.statuses(session, delivery_id)
     if (repeated := _repeated(record, delivery, request, actor)) is not None:
         return StatusChange(delivery, repeated, written=False)
+    # After the repetition: its own first request is what made the version another.
+    _require_version(delivery, versions)
     require_transition(delivery.status, request.status)
     occurred_at = _occurred_at(request, record, now)
     _check_request(delivery, request)
@@ -184,6 +189,11 @@ def _repeated(
             is_present = delivery.status == request.status
             return checkpoint if is_present or checkpoint.occurred_at == request.occurred_at else None
     return None
+
+
+def _require_version(delivery: Delivery, versions: Container[int] | None) -> None:
+    if versions is not None and delivery.version not in versions:
+        raise PreconditionFailed(delivery.version)
 
 
 def _is_same_person(checkpoint: DeliveryCheckpoint, actor: Actor) -> bool:

@@ -52,6 +52,16 @@ class InvalidTransition(Conflict):
         )
 
 
+class PreconditionFailed(DomainError):
+    """Somebody changed it since it was read; ``version`` is what it is at now."""
+
+    status_code = 412
+    title = "Changed meanwhile"
+
+    def __init__(self, version: int) -> None:
+        super().__init__(f"It is at version {version} by now: read it again.", version=version)
+
+
 class InvalidValue(DomainError):
     """A field's value breaks a rule; ``field`` names it."""
 

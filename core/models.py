@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy import (
     BigInteger,
     CheckConstraint,
+    Computed,
     DateTime,
     Enum,
     ForeignKey,
@@ -23,7 +24,7 @@ from sqlalchemy import (
     func,
     text,
 )
-from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.dialects.postgresql import JSONB, TSVECTOR
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
 NAMING = {
@@ -226,6 +227,22 @@ class LoadItem(Base):
     load_order: Mapped[LoadOrder] = relationship(back_populates="items")
 
 
+# The beginnings of the words of reference and addresses, lower case, and a mark of the company: a list by
+# free text looks up one exactly, so that PostgreSQL's statistics tell how rare it is. Not by its text parser,
+# which takes "ORDER-1001" for a word and a negative number, and depends on the server's locale.
+SEARCH_MARK = "@"
+SEARCH_CUTS = (1, 2, 3, 4, 6, 60)
+_WORDS = "lower(reference || ' ' || pickup_address || ' ' || dropoff_address)"
+_BEGINNINGS = " || ".join(
+    f"regexp_split_to_array(regexp_replace({_WORDS}, '([[:alnum:]]{{{length}}})[[:alnum:]]+', '\\1', 'g'),"
+    " '[^[:alnum:]]+')"
+    for length in SEARCH_CUTS
+)
+SEARCH = (
+    f"array_to_tsvector(array_append(array_remove({_BEGINNINGS}, ''), '{SEARCH_MARK}' || company_id::text))"
+)
+
+
 class Delivery(Base):
     """``checkpoint_*`` is the last location checkpoint: the whole state that the checkpoint policy needs."""
 
@@ -242,7 +259,14 @@ class Delivery(Base):
             "driver_id",
             postgresql_where=text("status IN ('pickup_in_progress', 'in_transit')"),
         ),
+        # One a filter of the list (see `core.delivery_list`); read backwards, newest first.
         Index("ix_delivery_company_id_id", "company_id", "id"),
+        Index("ix_delivery_company_id_status_id", "company_id", "status", "id"),
+        Index("ix_delivery_company_id_customer_id_id", "company_id", "customer_id", "id"),
+        Index("ix_delivery_company_id_driver_id_id", "company_id", "driver_id", "id"),
+        Index("ix_delivery_company_id_vehicle_id_id", "company_id", "vehicle_id", "id"),
+        Index("ix_delivery_company_id_scheduled_at_id", "company_id", "scheduled_at", "id"),
+        Index("ix_delivery_search", "search", postgresql_using="gin"),
         Index("ix_delivery_fact_retained", "ended_at", postgresql_where=text("fact_retained")),
     )
 
@@ -250,9 +274,9 @@ class Delivery(Base):
     company_id: Mapped[int] = mapped_column(ForeignKey("company.id"))
     reference: Mapped[str]
     status: Mapped[Status] = mapped_column(server_default=Status.PENDING.value)
-    customer_id: Mapped[int] = mapped_column(ForeignKey("customer.id"), index=True)
-    driver_id: Mapped[int | None] = mapped_column(ForeignKey("driver.id"), index=True)
-    vehicle_id: Mapped[int | None] = mapped_column(ForeignKey("vehicle.id"), index=True)
+    customer_id: Mapped[int] = mapped_column(ForeignKey("customer.id"))
+    driver_id: Mapped[int | None] = mapped_column(ForeignKey("driver.id"))
+    vehicle_id: Mapped[int | None] = mapped_column(ForeignKey("vehicle.id"))
     load_order_id: Mapped[int | None] = mapped_column(ForeignKey("load_order.id"), index=True)
     pickup_address: Mapped[str]
     pickup_latitude: Mapped[float | None]
@@ -271,6 +295,10 @@ class Delivery(Base):
     checkpoint_latitude: Mapped[float | None]
     checkpoint_longitude: Mapped[float | None]
     fact_retained: Mapped[bool] = mapped_column(server_default="false")
+    scheduled_at: Mapped[datetime] = mapped_column(
+        Computed("coalesce(window_start, created_at)", persisted=True), doc="by which lists know its time"
+    )
+    search: Mapped[str] = mapped_column(TSVECTOR, Computed(SEARCH, persisted=True), deferred=True)
 
     load_order: Mapped[LoadOrder | None] = relationship(lazy="raise")
 
@@ -317,6 +345,22 @@ class Outbox(Base):
     error: Mapped[str | None]
     parked_at: Mapped[datetime | None]
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+
+class Idempotency(Base):
+    """A request that was answered, by its key: the same again gets the same answer (`core.idempotency`)."""
+
+    __tablename__ = "idempotency"
+
+    actor: Mapped[str] = mapped_column(primary_key=True, doc="``user:5`` or ``token:7``")
+    route: Mapped[str] = mapped_column(primary_key=True, doc="method and path template")
+    key: Mapped[str] = mapped_column(primary_key=True)
+    company_id: Mapped[int] = mapped_column(ForeignKey("company.id"))
+    fingerprint: Mapped[bytes] = mapped_column(doc="SHA-256 of the parsed fields")
+    status: Mapped[int | None] = mapped_column(doc="None only inside the transaction that does the work")
+    headers: Mapped[dict[str, Any] | None]
+    body: Mapped[bytes | None] = mapped_column(doc="None: it held a secret and was not kept")
+    created_at: Mapped[datetime] = mapped_column(index=True)
 
 
 class Quarantine(Base):

@@ -3,10 +3,11 @@
 from fastapi import APIRouter
 
 from api.dependencies import AuthorizedCall
+from api.idempotency import OnceRoute
 from api.schemas.people import CompanyPatch, CompanySettings
 from core import companies
 
-router = APIRouter(prefix="/company", tags=["people"])
+router = APIRouter(prefix="/company", tags=["people"], route_class=OnceRoute)
 
 
 @router.get("/", summary="Read the own company's settings")

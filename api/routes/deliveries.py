@@ -4,9 +4,11 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Response
 
-from api import pages
+from api import etags, pages
 from api.dependencies import AuthorizedCall, LiveOf, now
-from api.openapi import CONFLICT
+from api.etags import IfMatch
+from api.idempotency import OnceRoute
+from api.openapi import CONFLICT, EDITED
 from api.schemas.deliveries import (
     DeliveryDetail,
     DeliveryEdit,
@@ -20,10 +22,10 @@ from api.schemas.pages import Page, PageQuery
 from api.schemas.places import flat
 from api.schemas.reports import ReportOut
 from api.schemas.tracking import CheckpointOut, LocationIn, LocationOut, StatusIn, StatusOut
-from core import deliveries, delivery_report, history, loads, tracking
+from core import deliveries, delivery_list, delivery_report, history, loads, tracking
 from core.deliveries import StatusRequest
 
-router = APIRouter(prefix="/deliveries", tags=["deliveries"])
+router = APIRouter(prefix="/deliveries", tags=["deliveries"], route_class=OnceRoute)
 
 
 @router.get("/", summary="List deliveries")
@@ -31,15 +33,13 @@ def list_deliveries(
     authorized: AuthorizedCall, query: Annotated[DeliveryQuery, Query()]
 ) -> Page[DeliveryOut]:
     """Newest first: a driver's own, a customer's own, or the whole company's."""
+    filters = query.filters()
+    after = pages.delivery_key(query.cursor, by_time=filters.by_time)
     with authorized() as (session, actor):
-        rows = deliveries.page(
-            session,
-            actor,
-            before_id=pages.number_key(query.cursor),
-            limit=query.limit + 1,
-            **query.model_dump(exclude={"limit", "cursor"}),
+        rows = delivery_list.page(session, actor, filters, after=after, limit=query.limit + 1)
+        shown, following = pages.cut(
+            rows, query.limit, lambda row: pages.delivery_text(delivery_list.key_of(row, filters))
         )
-        shown, following = pages.cut(rows, query.limit, lambda row: row.id)
         return Page(items=[DeliveryOut.of(row) for row in shown], next=following)
 
 
@@ -53,31 +53,45 @@ def create_delivery(authorized: AuthorizedCall, body: DeliveryNew, response: Res
             values["load_order_id"] = loads.add(session, actor, body.reference, items).id
         delivery = deliveries.create(session, actor, values, now())
         response.headers["Location"] = f"/deliveries/{delivery.id}/"
+        etags.tag(response, delivery.version)
         return DeliveryDetail.seen(delivery)
 
 
 @router.get("/{delivery_id}/", summary="Read a delivery")
-def read_delivery(authorized: AuthorizedCall, delivery_id: PathId) -> DeliveryDetail:
-    """With the van's position and the ETA while it is under way."""
+def read_delivery(authorized: AuthorizedCall, delivery_id: PathId, response: Response) -> DeliveryDetail:
+    """With the van's position and the ETA while it is under way. Its `ETag` is for `If-Match`."""
     with authorized() as (session, actor):
         delivery = deliveries.find(session, actor, delivery_id)
+        etags.tag(response, delivery.version)
         return DeliveryDetail.seen(delivery, tracking.whereabouts(session, delivery))
 
 
-@router.put("/{delivery_id}/", summary="Replace a delivery's fields", responses=CONFLICT)
-def replace_delivery(authorized: AuthorizedCall, delivery_id: PathId, body: DeliveryEdit) -> DeliveryDetail:
+@router.put("/{delivery_id}/", summary="Replace a delivery's fields", responses=EDITED)
+def replace_delivery(
+    authorized: AuthorizedCall, delivery_id: PathId, body: DeliveryEdit, if_match: IfMatch, response: Response
+) -> DeliveryDetail:
     """Every field that can be edited; what is left out becomes null."""
     with authorized() as (session, actor):
-        delivery = deliveries.edit(session, actor, delivery_id, flat(body.model_dump()), now())
+        delivery = deliveries.edit(
+            session, actor, delivery_id, flat(body.model_dump()), now(), versions=if_match
+        )
+        etags.tag(response, delivery.version)
         return DeliveryDetail.seen(delivery, tracking.whereabouts(session, delivery))
 
 
-@router.patch("/{delivery_id}/", summary="Change some of a delivery's fields", responses=CONFLICT)
-def edit_delivery(authorized: AuthorizedCall, delivery_id: PathId, body: DeliveryPatch) -> DeliveryDetail:
+@router.patch("/{delivery_id}/", summary="Change some of a delivery's fields", responses=EDITED)
+def edit_delivery(
+    authorized: AuthorizedCall,
+    delivery_id: PathId,
+    body: DeliveryPatch,
+    if_match: IfMatch,
+    response: Response,
+) -> DeliveryDetail:
     """Assigning a driver or a vehicle is an edit too; it leaves a checkpoint."""
     values = flat(body.sent())
     with authorized() as (session, actor):
-        delivery = deliveries.edit(session, actor, delivery_id, values, now())
+        delivery = deliveries.edit(session, actor, delivery_id, values, now(), versions=if_match)
+        etags.tag(response, delivery.version)
         return DeliveryDetail.seen(delivery, tracking.whereabouts(session, delivery))
 
 
@@ -96,23 +110,25 @@ def report_location(
     fix = body.fix(received_at)
     with authorized() as (session, actor):
         reported = tracking.report(session, actor, delivery_id, fix, received_at)
-    # After the commit, never before: nobody may see what a crash could take back.
-    live.publish(reported.facts)
+        authorized.afterwards(lambda: live.publish(reported.facts))
     answer = LocationOut(
         result="stored" if reported.is_fresh else "duplicate", fix_time=fix.fix_time, eta=reported.eta
     )
     return Response(answer.model_dump_json(), status_code=201, media_type="application/json")
 
 
-@router.post("/{delivery_id}/status/", summary="Change a delivery's status", responses=CONFLICT)
-def change_status(authorized: AuthorizedCall, delivery_id: PathId, body: StatusIn) -> StatusOut:
+@router.post("/{delivery_id}/status/", summary="Change a delivery's status", responses=EDITED)
+def change_status(
+    authorized: AuthorizedCall, delivery_id: PathId, body: StatusIn, if_match: IfMatch, response: Response
+) -> StatusOut:
     """By its driver or a manager. The same again by the same person is `unchanged`, by another 409."""
     location = (body.location.latitude, body.location.longitude) if body.location else None
     request = StatusRequest(
         status=body.status, reason=body.reason, occurred_at=body.occurred_at, location=location
     )
     with authorized() as (session, actor):
-        change = deliveries.change_status(session, actor, delivery_id, request, now())
+        change = deliveries.change_status(session, actor, delivery_id, request, now(), versions=if_match)
+        etags.tag(response, change.delivery.version)
         return StatusOut(
             result="changed" if change.written else "unchanged",
             status=change.delivery.status,

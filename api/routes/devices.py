@@ -6,12 +6,13 @@ from fastapi import APIRouter, Query, Response
 
 from api import pages
 from api.dependencies import AuthorizedCall, SettingsOf, now
+from api.idempotency import OnceRoute, forbid_keeping
 from api.schemas.devices import CredentialsOut, DeviceIn, DeviceOut, DevicePatch, DeviceQuery
 from api.schemas.fields import PathDevice
 from api.schemas.pages import Page
 from core import devices
 
-router = APIRouter(prefix="/devices", tags=["fleet"])
+router = APIRouter(prefix="/devices", tags=["fleet"], route_class=OnceRoute)
 
 
 @router.get("/", summary="List devices")
@@ -58,17 +59,21 @@ def edit_device(authorized: AuthorizedCall, device_id: PathDevice, body: DeviceP
 
 @router.post("/{device_id}/credentials/", summary="Show a device's MQTT credentials")
 def show_credentials(
-    authorized: AuthorizedCall, settings: SettingsOf, device_id: PathDevice
+    authorized: AuthorizedCall, settings: SettingsOf, device_id: PathDevice, response: Response
 ) -> CredentialsOut:
     """For managers. A POST, so that no cache or history keeps the secret."""
+    forbid_keeping(response)
     key = settings.mqtt_key.get_secret_value()
     with authorized() as (session, actor):
         return CredentialsOut.of(devices.credentials(session, actor, device_id, key))
 
 
 @router.post("/{device_id}/rotate/", summary="Give a device a new secret")
-def rotate_secret(authorized: AuthorizedCall, settings: SettingsOf, device_id: PathDevice) -> CredentialsOut:
+def rotate_secret(
+    authorized: AuthorizedCall, settings: SettingsOf, device_id: PathDevice, response: Response
+) -> CredentialsOut:
     """The old one is refused within moments."""
+    forbid_keeping(response)
     key = settings.mqtt_key.get_secret_value()
     with authorized() as (session, actor):
         return CredentialsOut.of(devices.rotate(session, actor, device_id, key))

@@ -6,13 +6,14 @@ from fastapi import APIRouter, Query, Response
 
 from api import pages
 from api.dependencies import AuthorizedCall, now
+from api.idempotency import OnceRoute
 from api.openapi import CONFLICT
 from api.schemas.companions import DriverIn, DriverOut, DriverPatch
 from api.schemas.fields import PathId
 from api.schemas.pages import Page, PageQuery
 from core import drivers
 
-router = APIRouter(prefix="/drivers", tags=["fleet"])
+router = APIRouter(prefix="/drivers", tags=["fleet"], route_class=OnceRoute)
 
 
 @router.get("/", summary="List drivers")

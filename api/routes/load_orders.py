@@ -6,13 +6,14 @@ from fastapi import APIRouter, Query, Response
 
 from api import pages
 from api.dependencies import AuthorizedCall
+from api.idempotency import OnceRoute
 from api.openapi import CONFLICT
 from api.schemas.fields import PathId
 from api.schemas.loads import LoadOrderIn, LoadOrderOut, LoadOrderPatch
 from api.schemas.pages import Page, PageQuery
 from core import loads
 
-router = APIRouter(prefix="/load-orders", tags=["loads"])
+router = APIRouter(prefix="/load-orders", tags=["loads"], route_class=OnceRoute)
 
 
 @router.get("/", summary="List load orders")

@@ -1,14 +1,15 @@
 """The person who asks."""
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Response
 
 from api.dependencies import AuthorizedCall, SettingsOf, now
+from api.idempotency import OnceRoute, forbid_keeping
 from api.openapi import CONFLICT, TOO_MANY
 from api.schemas.people import CompanyOut, Me, MqttLoginOut, OwnPasswordIn, UserOut
 from core import isolation, passwords, throttle, users
 from core.errors import InvalidValue, TooManyAttempts
 
-router = APIRouter(prefix="/me", tags=["people"])
+router = APIRouter(prefix="/me", tags=["people"], route_class=OnceRoute)
 
 
 @router.get("/", summary="Who am I?")
@@ -41,16 +42,18 @@ def change_password(authorized: AuthorizedCall, body: OwnPasswordIn) -> None:
 
 
 @router.get("/mqtt/", summary="The own MQTT login")
-def read_mqtt_login(authorized: AuthorizedCall, settings: SettingsOf) -> MqttLoginOut:
+def read_mqtt_login(authorized: AuthorizedCall, settings: SettingsOf, response: Response) -> MqttLoginOut:
     """For managers and operators: read-only access to the company's live facts."""
+    forbid_keeping(response)
     key = settings.mqtt_key.get_secret_value()
     with authorized() as (session, actor):
         return MqttLoginOut.of(users.mqtt_login(session, actor, key))
 
 
 @router.post("/mqtt/rotate/", summary="Give the own MQTT login a new secret")
-def rotate_mqtt_secret(authorized: AuthorizedCall, settings: SettingsOf) -> MqttLoginOut:
+def rotate_mqtt_secret(authorized: AuthorizedCall, settings: SettingsOf, response: Response) -> MqttLoginOut:
     """The old one is refused within moments."""
+    forbid_keeping(response)
     key = settings.mqtt_key.get_secret_value()
     with authorized() as (session, actor):
         return MqttLoginOut.of(users.rotate_mqtt_secret(session, actor, key))

@@ -6,11 +6,12 @@ from fastapi import APIRouter, Query
 
 from api import pages
 from api.dependencies import AuthorizedCall
+from api.idempotency import OnceRoute
 from api.schemas.pages import Page, PageQuery
 from api.schemas.quarantine import QuarantineOut
 from core import quarantine
 
-router = APIRouter(prefix="/quarantine", tags=["fleet"])
+router = APIRouter(prefix="/quarantine", tags=["fleet"], route_class=OnceRoute)
 
 
 @router.get("/", summary="List refused messages")

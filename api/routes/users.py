@@ -6,13 +6,14 @@ from fastapi import APIRouter, Query, Response
 
 from api import pages
 from api.dependencies import AuthorizedCall, now
+from api.idempotency import OnceRoute
 from api.openapi import CONFLICT
 from api.schemas.fields import PathId
 from api.schemas.pages import Page
 from api.schemas.people import LinkOut, PasswordIn, UserIn, UserOut, UserPatch, UserQuery
 from core import invitations, passwords, users
 
-router = APIRouter(prefix="/users", tags=["people"])
+router = APIRouter(prefix="/users", tags=["people"], route_class=OnceRoute)
 
 
 @router.get("/", summary="List users")

@@ -6,13 +6,14 @@ from fastapi import APIRouter, Query, Response
 
 from api import pages
 from api.dependencies import AuthorizedCall, now
+from api.idempotency import OnceRoute
 from api.openapi import CONFLICT
 from api.schemas.companions import VehicleIn, VehicleOut, VehiclePatch
 from api.schemas.fields import PathId
 from api.schemas.pages import Page, PageQuery
 from core import vehicles
 
-router = APIRouter(prefix="/vehicles", tags=["fleet"])
+router = APIRouter(prefix="/vehicles", tags=["fleet"], route_class=OnceRoute)
 
 
 @router.get("/", summary="List vehicles")

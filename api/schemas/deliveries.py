@@ -9,6 +9,8 @@ from api.schemas.fields import Input, Instant, Line, Output, QueryId, RowId
 from api.schemas.loads import Items, LoadOrderOut
 from api.schemas.pages import PageQuery
 from api.schemas.places import Place, PlaceOut
+from core.delivery_list import Filters
+from core.errors import InvalidValue
 from core.models import Delivery, Status
 from core.tracking import NOWHERE, Whereabouts
 
@@ -75,10 +77,42 @@ class DeliveryPatch(Input):
 
 
 class DeliveryQuery(PageQuery):
-    status: Status | None = None
+    """A delivery's time is the start of its window or, without one, when it was created."""
+
+    status: Annotated[
+        list[Status], Field(max_length=len(Status), description="one, or several by repeating it")
+    ] = []
     driver_id: QueryId | None = None
     vehicle_id: QueryId | None = None
     customer_id: QueryId | None = None
+    since: Annotated[
+        Instant | None,
+        Field(alias="from", description="whose time is this or later; lists by time, the newest first"),
+    ] = None
+    until: Annotated[
+        Instant | None, Field(alias="to", description="whose time is before this; lists by time as well")
+    ] = None
+    q: Annotated[
+        Line | None,
+        Field(
+            description="words, each the beginning of one in the reference or an address, in any letter case",
+            examples=["alexander berlin"],
+        ),
+    ] = None
+
+    def filters(self) -> Filters:
+        """Raises `InvalidValue` for a stretch of time that is none."""
+        if self.since is not None and self.until is not None and self.until <= self.since:
+            raise InvalidValue("to", "must be later than from")
+        return Filters(
+            statuses=tuple(dict.fromkeys(self.status)),
+            driver_id=self.driver_id,
+            vehicle_id=self.vehicle_id,
+            customer_id=self.customer_id,
+            since=self.since,
+            until=self.until,
+            text=self.q,
+        )
 
 
 class DeliveryOut(Output):

@@ -1,0 +1,134 @@
+"""Lists of deliveries: filters, free text, pages. Every page is one index scan of `delivery`."""
+
+import re
+from collections.abc import Sequence
+from datetime import datetime
+
+import msgspec
+from sqlalchemy import ColumnElement, Select, cast, func, literal, select, text, tuple_
+from sqlalchemy.dialects.postgresql import TSQUERY
+from sqlalchemy.orm import Session, selectinload
+
+from core import isolation
+from core.actors import Actor, visible_deliveries
+from core.models import SEARCH_CUTS, SEARCH_MARK, Delivery, LoadOrder, Status
+
+_BETWEEN_WORDS = re.compile(r"[\W_]+")  # as in `Delivery.search`
+MAXIMUM_WORDS = 10
+# Only the text index needs bitmaps. Elsewhere they would join two indexes and sort, where one has the order.
+NO_BITMAPS = text("SET LOCAL enable_bitmapscan = off")
+
+
+class Key(msgspec.Struct, frozen=True, array_like=True):
+    """Where a page ended. ``scheduled_at`` stands in it only when that orders the list."""
+
+    delivery_id: int
+    scheduled_at: datetime | None = None
+
+
+class Filters(msgspec.Struct, frozen=True, kw_only=True):
+    """Empty or None: all. ``since <= scheduled_at < until``; every word of ``text`` must begin a word."""
+
+    statuses: Sequence[Status] = ()
+    driver_id: int | None = None
+    vehicle_id: int | None = None
+    customer_id: int | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+    text: str | None = None
+
+    @property
+    def by_time(self) -> bool:
+        """A stretch of time is listed in its own order: one index gives both."""
+        return self.since is not None or self.until is not None
+
+
+def page(
+    session: Session, actor: Actor, filters: Filters, *, after: Key | None = None, limit: int = 50
+) -> Sequence[Delivery]:
+    """Newest first, each with its load: by ``id``, or by ``scheduled_at, id`` within a stretch of time."""
+    query = select_page(actor, filters, after=after, limit=limit)
+    if text_query(actor.company_id, filters.text) is None:
+        session.execute(NO_BITMAPS)
+    else:
+        query = _ordered(_read_again(actor, _search(session, query)), filters)
+    return session.scalars(
+        query.options(selectinload(Delivery.load_order).selectinload(LoadOrder.items))
+    ).all()
+
+
+def _search(session: Session, query: Select[Delivery]) -> Sequence[int]:
+    """Ids only: row-level security keeps `@@` from its index, so it is asked outside."""
+    with isolation.outside(session):
+        return session.scalars(query.with_only_columns(Delivery.id)).all()
+
+
+def _read_again(actor: Actor, ids: Sequence[int]) -> Select[Delivery]:
+    return select(Delivery).where(Delivery.id.in_(ids), visible_deliveries(actor))
+
+
+def key_of(delivery: Delivery, filters: Filters) -> Key:
+    return Key(delivery.id, delivery.scheduled_at if filters.by_time else None)
+
+
+def select_page(
+    actor: Actor, filters: Filters, *, after: Key | None = None, limit: int = 50
+) -> Select[Delivery]:
+    return _after(_ordered(_matching(actor, filters), filters), filters, after).limit(limit)
+
+
+def _matching(actor: Actor, filters: Filters) -> Select[Delivery]:
+    query = select(Delivery).where(visible_deliveries(actor))
+    if filters.statuses:
+        query = query.where(_one_of(filters.statuses))
+    for column in (Delivery.driver_id, Delivery.vehicle_id, Delivery.customer_id):
+        if (value := getattr(filters, column.key)) is not None:
+            query = query.where(column == value)
+    if filters.since is not None:
+        query = query.where(Delivery.scheduled_at >= filters.since)
+    if filters.until is not None:
+        query = query.where(Delivery.scheduled_at < filters.until)
+    if (wanted := text_query(actor.company_id, filters.text)) is not None:
+        query = query.where(_matches(wanted))
+    return query
+
+
+def text_query(company_id: int, text: str | None) -> str | None:
+    """The tsquery that `Delivery.search` must match; None when there is no word in the text."""
+    words = [word[: SEARCH_CUTS[-1]] for word in _BETWEEN_WORDS.split(text or "") if word][:MAXIMUM_WORDS]
+    if not words:
+        return None
+    return " & ".join([f"'{SEARCH_MARK}{company_id}'", *(_begins(word) for word in words)])
+
+
+def _begins(word: str) -> str:
+    """The longest cut that is kept of such words, then the rest: PostgreSQL knows how rare a cut is."""
+    cut = max(length for length in SEARCH_CUTS if length <= len(word))
+    return f"'{word}'" if cut == len(word) else f"'{word[:cut]}' & '{word}':*"
+
+
+def _one_of(statuses: Sequence[Status]) -> ColumnElement[bool]:
+    """A single one is an equality, which keeps the index's order."""
+    return Delivery.status == statuses[0] if len(statuses) == 1 else Delivery.status.in_(statuses)
+
+
+def _matches(text_query: str) -> ColumnElement[bool]:
+    # Lower case by PostgreSQL, which lowered what is searched too.
+    return Delivery.search.op("@@", is_comparison=True)(cast(func.lower(literal(text_query)), TSQUERY))
+
+
+def _ordered(query: Select[Delivery], filters: Filters) -> Select[Delivery]:
+    if filters.by_time:
+        return query.order_by(Delivery.scheduled_at.desc(), Delivery.id.desc())
+    return query.order_by(Delivery.id.desc())
+
+
+def _after(query: Select[Delivery], filters: Filters, after: Key | None) -> Select[Delivery]:
+    if after is None:
+        return query
+    if filters.by_time:
+        return query.where(
+            tuple_(Delivery.scheduled_at, Delivery.id)
+            < tuple_(literal(after.scheduled_at), after.delivery_id)
+        )
+    return query.where(Delivery.id < after.delivery_id)
