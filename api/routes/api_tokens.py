@@ -2,16 +2,18 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Query, Response
 
 from api import pages
 from api.dependencies import AuthorizedCall, now
+from api.idempotency import OnceRoute, forbid_keeping
+from api.openapi import CONFLICT
 from api.schemas.api_tokens import ApiTokenIn, ApiTokenMade, ApiTokenOut
 from api.schemas.fields import PathId
 from api.schemas.pages import Page, PageQuery
 from core import api_tokens
 
-router = APIRouter(prefix="/api-tokens", tags=["integrations"])
+router = APIRouter(prefix="/api-tokens", tags=["integrations"], route_class=OnceRoute)
 
 
 @router.get("/", summary="List API tokens")
@@ -23,9 +25,10 @@ def list_api_tokens(authorized: AuthorizedCall, query: Annotated[PageQuery, Quer
         return Page(items=[ApiTokenOut.model_validate(row) for row in shown], next=following)
 
 
-@router.post("/", summary="Make an API token", status_code=201)
-def add_api_token(authorized: AuthorizedCall, body: ApiTokenIn) -> ApiTokenMade:
+@router.post("/", summary="Make an API token", status_code=201, responses=CONFLICT)
+def add_api_token(authorized: AuthorizedCall, body: ApiTokenIn, response: Response) -> ApiTokenMade:
     """`token` is shown only here. It acts as a manager of the company, as far as its scopes go."""
+    forbid_keeping(response)
     with authorized() as (session, actor):
         row, token = api_tokens.add(
             session, actor, name=body.name, scopes=body.scopes, expires_at=body.expires_at, now=now()

@@ -3,11 +3,12 @@
 from datetime import timedelta
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Query
+from fastapi import APIRouter, Depends, Query, Response
 from fastapi.security import OAuth2PasswordRequestForm
 
 from api import tokens
 from api.dependencies import AuthorizedCall, Peer, Sessions, SettingsOf, now
+from api.idempotency import forbid_keeping
 from api.openapi import TOO_MANY
 from api.schemas.people import LinkPasswordIn, LogOutQuery, RefreshIn, ResetIn, Tokens
 from core import invitations, login_sessions, passwords, throttle, users
@@ -15,7 +16,13 @@ from core.errors import LoginRefused, NotAuthenticated, TooManyAttempts
 from core.login_sessions import Begun
 from core.settings import Settings
 
-router = APIRouter(prefix="/auth", tags=["people"])
+
+async def _uncached(response: Response) -> None:
+    """RFC 6749, 5.1: no cache keeps a token."""
+    forbid_keeping(response)
+
+
+router = APIRouter(prefix="/auth", tags=["people"], dependencies=[Depends(_uncached)])
 REFUSED: dict[int | str, dict[str, Any]] = {401: {"description": "Refused"}}
 
 

@@ -3,12 +3,13 @@
 from fastapi import APIRouter, Response
 
 from api.dependencies import AuthorizedCall, now
+from api.idempotency import OnceRoute, forbid_keeping
 from api.openapi import CONFLICT
 from api.schemas.fields import PathId
 from api.schemas.people import InvitationIn, InvitationOut
 from core import invitations
 
-router = APIRouter(prefix="/invitations", tags=["people"])
+router = APIRouter(prefix="/invitations", tags=["people"], route_class=OnceRoute)
 
 
 @router.post("/", summary="Invite a person", status_code=201, responses=CONFLICT)
@@ -17,6 +18,7 @@ def invite(authorized: AuthorizedCall, body: InvitationIn, response: Response) -
 
     It works once, for 7 days. 409 when the e-mail is in use, or the driver has a user already.
     """
+    forbid_keeping(response)
     with authorized() as (session, actor):
         invitation = invitations.invite(session, actor, **body.model_dump(), now=now())
         response.headers["Location"] = f"/users/{invitation.user.id}/"
@@ -24,8 +26,9 @@ def invite(authorized: AuthorizedCall, body: InvitationIn, response: Response) -
 
 
 @router.post("/{user_id}/renew/", summary="Invite a person again", responses=CONFLICT)
-def renew_invitation(authorized: AuthorizedCall, user_id: PathId) -> InvitationOut:
+def renew_invitation(authorized: AuthorizedCall, user_id: PathId, response: Response) -> InvitationOut:
     """A new token; the old one ends. 409 once the person has a password, or while they are disabled."""
+    forbid_keeping(response)
     with authorized() as (session, actor):
         return InvitationOut.of(invitations.renew(session, actor, user_id, now()))
 

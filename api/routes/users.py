@@ -6,7 +6,7 @@ from fastapi import APIRouter, Query, Response
 
 from api import pages
 from api.dependencies import AuthorizedCall, now
-from api.idempotency import OnceRoute
+from api.idempotency import OnceRoute, forbid_keeping
 from api.openapi import CONFLICT
 from api.schemas.fields import PathId
 from api.schemas.pages import Page
@@ -70,8 +70,9 @@ def set_password(authorized: AuthorizedCall, user_id: PathId, body: PasswordIn) 
 
 
 @router.post("/{user_id}/reset/", summary="Make a link to set a new password", responses=CONFLICT)
-def make_reset_link(authorized: AuthorizedCall, user_id: PathId) -> LinkOut:
+def make_reset_link(authorized: AuthorizedCall, user_id: PathId, response: Response) -> LinkOut:
     """For somebody who forgot it; for 24 hours. 409 for who is disabled or only invited yet."""
+    forbid_keeping(response)
     with authorized() as (session, actor):
         return LinkOut.model_validate(invitations.make_reset_link(session, actor, user_id, now()))
 

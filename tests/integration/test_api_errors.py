@@ -9,7 +9,7 @@ from starlette.testclient import TestClient
 
 from api.app import MAXIMUM_BODY_BYTES
 from api.errors import MEDIA_TYPE
-from core import deliveries
+from core import delivery_list
 from core.database import make_engine, make_sessions
 from core.settings import Settings
 from tests.integration.api_client import House, assert_problem, bearer, furnish, running
@@ -79,7 +79,7 @@ def test_unexpected_error_says_nothing_of_itself(
     def fail(*_: Any, **__: Any) -> None:
         raise RuntimeError("a secret of ours")
 
-    monkeypatch.setattr(deliveries, "page", fail)
+    monkeypatch.setattr(delivery_list, "page", fail)
     answer = client.get("/deliveries/", headers=bearer(settings, house.manager))
     assert_problem(answer, 500, "InternalError")
     assert "secret" not in answer.text
