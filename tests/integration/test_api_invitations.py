@@ -166,9 +166,10 @@ def test_asking_for_a_reset_answers_the_same_for_everybody(
     session.commit()
     answers = [
         client.post("/auth/reset", json={"email": email})
-        for email in (house.driver.email, "nobody@example.com", disabled.email, "no address")
+        for email in (house.driver.email, "nobody@example.com", disabled.email)
     ]
     assert {(answer.status_code, answer.text) for answer in answers} == {(202, answers[0].text)}
+    assert client.post("/auth/reset", json={"email": "no address"}).status_code == 422
     owed = session.execute(text("SELECT user_id, token_hash FROM user_link")).all()
     assert [tuple(row) for row in owed] == [(house.driver.id, None)]
 
