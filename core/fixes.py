@@ -1,6 +1,6 @@
 """One position report as we keep it, whatever the device spoke, and the rules every fix must meet."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import msgspec
@@ -79,7 +79,3 @@ def range_problem(name: str, value: float, low: float, high: float) -> str | Non
     if low <= value <= high:
         return None
     return f"{name} must be a number from {low:g} to {high:g}"
-
-
-def utc(instant: datetime) -> datetime:
-    return instant.astimezone(UTC)

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from datetime import datetime
 
-from sqlalchemy import func, select
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from core.actors import Actor
@@ -105,17 +105,4 @@ def announced_since(
             .order_by(DeliveryCheckpoint.id)
             .limit(limit)
         )
-    )
-
-
-def newest_announced_id(session: Session, delivery_id: int) -> int:
-    """The id of the delivery's last status or assignment checkpoint; 0 before the first."""
-    return (
-        session.scalar(
-            select(func.max(DeliveryCheckpoint.id)).where(
-                DeliveryCheckpoint.delivery_id == delivery_id,
-                DeliveryCheckpoint.kind != CheckpointKind.LOCATION,
-            )
-        )
-        or 0
     )

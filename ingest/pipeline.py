@@ -4,7 +4,6 @@ What goes out for a batch is one write a connection: the newest positions, the a
 in that order, so that an acknowledgement the broker has read proves that it has read the facts too.
 """
 
-import logging
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
@@ -27,8 +26,6 @@ from ingest.storing import Sessions, store
 
 BATCH_ITEMS = 5_000
 MAXIMUM_CORRELATION_BYTES = 256
-
-log = logging.getLogger(__name__)
 
 
 class Decoded(msgspec.Struct, gc=False):

@@ -15,8 +15,8 @@ from core.facts import PositionFact, StatusFact
 from core.lifecycle import UNDER_WAY, served_since
 from core.models import AppUser, CheckpointKind, Company, Delivery, DeliveryCheckpoint, Role, Status, Vehicle
 from core.people_models import ApiToken, LoginSession
+from core.scoping import MAXIMUM_ID
 
-MAXIMUM_ID = 2**31 - 1
 MAXIMUM_MISSED = 500
 MAXIMUM_AGE = timedelta(hours=24)
 

@@ -8,6 +8,8 @@ from collections.abc import Iterator
 
 import mqtt5
 import pytest
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
 from sqlalchemy import text
 from sqlalchemy.orm import Session, sessionmaker
 
@@ -141,9 +143,6 @@ def test_the_newest_position_is_shown_retained_and_never_older(
 
 @pytest.mark.usefixtures("worker")
 def test_replies_go_to_the_devices_own_topic_only(gps: DeviceClient, fleet: Fleet, broker: Broker) -> None:
-    from paho.mqtt.packettypes import PacketTypes  # noqa: PLC0415
-    from paho.mqtt.properties import Properties  # noqa: PLC0415
-
     with connected(broker, "api-0") as watcher:
         watcher.subscribe("fleet/#")
         properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
