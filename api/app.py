@@ -1,6 +1,7 @@
 """The web application: routes, errors, the live part, and what they share."""
 
 from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from importlib.metadata import PackageNotFoundError, version
 
@@ -68,11 +69,13 @@ def create_app(settings: Settings) -> FastAPI:
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         engine = make_engine(settings, process="api", pool_size=POOL_SIZE, overflow=POOL_OVERFLOW)
         current_default_thread_limiter().total_tokens = POOL_SIZE + POOL_OVERFLOW
+        app.state.threads = ThreadPoolExecutor(POOL_SIZE + POOL_OVERFLOW, "work")
         app.state.sessions = make_sessions(engine)
         try:
             async with Live(settings, app.state.sessions, app.state.metrics.registry) as app.state.live:
                 yield
         finally:
+            app.state.threads.shutdown()
             engine.dispose()
 
     # The documentation page's scripts come from us: a browser may reach this machine and no other.

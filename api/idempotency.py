@@ -7,7 +7,7 @@ to its rendered answer: claim the key, do the work, keep the answer, commit. Wit
 import asyncio
 import hashlib
 import inspect
-from collections.abc import Callable, Coroutine, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
 from functools import wraps
@@ -22,6 +22,7 @@ from sqlalchemy.orm import Session
 from starlette.concurrency import run_in_threadpool
 
 from api.dependencies import Authorized, now
+from api.quick import Handler, quick_handler
 from core import idempotency
 from core.actors import Actor
 from core.database import LOCK_TIMEOUT_S
@@ -29,7 +30,6 @@ from core.idempotency import Answer
 
 KEPT_HEADERS = ("content-type", "etag", "location")
 REPLAYED = "Idempotency-Replayed"
-Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 
 
 class Replay(Exception):
@@ -91,7 +91,8 @@ class OnceRoute(APIRoute):
 
     def get_route_handler(self) -> Handler:
         handler = super().get_route_handler()
-        return _once(handler) if self.is_once else handler
+        quick = quick_handler(inspect.unwrap(self.endpoint), self.status_code, handler)
+        return _once(handler, quick) if self.is_once else quick
 
 
 async def _key(
@@ -131,13 +132,13 @@ def _with_key(endpoint: Callable[..., Any]) -> Callable[..., Any]:
     return called
 
 
-def _once(handler: Handler) -> Handler:
+def _once(handler: Handler, without_key: Handler) -> Handler:
     turns: WeakValueDictionary[tuple[str | None, ...], asyncio.Lock] = WeakValueDictionary()
 
     async def handle(request: Request) -> Response:
         key = request.headers.get("idempotency-key")
         if key is None:
-            return await handler(request)
+            return await without_key(request)
         # Twins in this process wait here: in the database they would use up the threads their first needs.
         which = (request.headers.get("authorization"), request.url.path, key)
         turn = turns.setdefault(which, asyncio.Lock())

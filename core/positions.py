@@ -7,7 +7,7 @@ newest position only moves forward in ``fix_time``.
 
 import io
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -21,8 +21,9 @@ from core.eta import smooth_speed
 from core.facts import PositionFact
 from core.fixes import Fix
 from core.geo import distance_m
-from core.location_checkpoints import UnderWay, under_way, write_location_checkpoints
+from core.location_checkpoints import UnderWay, lock_under_way, under_way, write_location_checkpoints
 from core.models import Vehicle
+from core.prepared import Named
 
 STAGE_COLUMNS = (
     "vehicle_id, fix_time, latitude, longitude, received_at, altitude_m, speed_kmh, course_deg,"
@@ -43,6 +44,14 @@ SELECT v.id, c.slug, v.position_time, v.position_latitude, v.position_longitude,
 FROM vehicle v JOIN company c ON c.id = v.company_id
 WHERE v.id = ANY(%s) ORDER BY v.id
 """
+INSERT_ONE = Named(
+    "insert_position",
+    f"INSERT INTO position ({STAGE_COLUMNS})"  # noqa: S608  # our constants
+    f" VALUES ({', '.join(['%s'] * (STAGE_COLUMNS.count(',') + 1))})"
+    " ON CONFLICT DO NOTHING RETURNING vehicle_id, fix_time, latitude, longitude",
+)
+# Up to so many fixes cost less as single rows than COPY and the stage, which every commit empties.
+FEW = 2
 LOCK_VEHICLES = READ_VEHICLES + " FOR NO KEY UPDATE OF v"
 MOVE_VEHICLES = """
 UPDATE vehicle v SET position_time = n.fix_time, position_latitude = n.latitude,
@@ -54,6 +63,9 @@ FROM unnest(%s::int[], %s::timestamptz[], %s::float8[], %s::float8[], %s::float8
      AS n(id, fix_time, latitude, longitude, speed_kmh, course_deg, accuracy_m, smoothed_speed_kmh)
 WHERE v.id = n.id
 """
+
+LOCK_FEW = Named("lock_vehicles", LOCK_VEHICLES)
+MOVE_FEW = Named("move_vehicles", MOVE_VEHICLES)
 
 Key = tuple[int, datetime, float, float]
 
@@ -102,22 +114,24 @@ def store(
     if not sightings:
         return Stored([], [])
     unique = {sighting.key: sighting for sighting in sightings}
+    are_few = len(unique) <= FEW
     with driver_cursor(session.connection()) as cursor:
-        _copy_to_stage(cursor, unique.values(), now)
-        newest = _read_vehicles(cursor, LOCK_VEHICLES, {sighting.vehicle_id for sighting in sightings})
-        fresh_keys = _insert(cursor)
+        if not are_few:
+            _copy_to_stage(cursor, unique.values(), now)
+        newest = _lock_vehicles(cursor, {sighting.vehicle_id for sighting in sightings}, are_few)
+        fresh_keys = _insert_few(cursor, unique, now) if are_few else _insert(cursor)
         by_vehicle = _by_vehicle(unique[key] for key in sorted(fresh_keys))
-        moved = _move_forward(cursor, newest, by_vehicle)
-    deliveries = under_way(session, newest, lock=True)
+        moved = _advance_all(newest, by_vehicle)
+        deliveries = _move_and_lock(cursor, moved, newest, are_few)
 
-    def device_of(vehicle_id: int, fix: Fix) -> str | None:
-        """Asked for the few fixes that become checkpoints, so that the many need not carry it."""
-        return unique[vehicle_id, fix.fix_time, fix.latitude, fix.longitude].device_id
+        def device_of(vehicle_id: int, fix: Fix) -> str | None:
+            """Asked for the few fixes that become checkpoints, so that the many need not carry it."""
+            return unique[vehicle_id, fix.fix_time, fix.latitude, fix.longitude].device_id
 
-    write_location_checkpoints(session, deliveries, by_vehicle, device_of, now, actor)
+        write_location_checkpoints(cursor, deliveries, by_vehicle, device_of, now, actor)
     fresh = _mark_fresh(sightings, fresh_keys)
     repeated = {s.vehicle_id for s, is_fresh in zip(sightings, fresh, strict=True) if not is_fresh}
-    return Stored(fresh, _facts(newest, moved | repeated, deliveries))
+    return Stored(fresh, _facts(newest, {vehicle.vehicle_id for vehicle in moved} | repeated, deliveries))
 
 
 def newest_facts(session: Session, part: int, parts: int) -> list[PositionFact]:
@@ -131,12 +145,20 @@ def newest_facts(session: Session, part: int, parts: int) -> list[PositionFact]:
         )
     ).all()
     with driver_cursor(session.connection()) as cursor:
-        newest = _read_vehicles(cursor, READ_VEHICLES, vehicle_ids)
-    return _facts(newest, set(newest), under_way(session, newest))
+        newest = _read_vehicles(cursor, vehicle_ids)
+        return _facts(newest, set(newest), under_way(cursor, newest))
 
 
-def _read_vehicles(cursor: Any, query: str, vehicle_ids: Iterable[int]) -> dict[int, Newest]:
-    cursor.execute(query, (list(vehicle_ids),))
+def _read_vehicles(cursor: Any, vehicle_ids: Iterable[int]) -> dict[int, Newest]:
+    cursor.execute(READ_VEHICLES, (list(vehicle_ids),))
+    return {row[0]: Newest(*row) for row in cursor.fetchall()}
+
+
+def _lock_vehicles(cursor: Any, vehicle_ids: Iterable[int], are_few: bool) -> dict[int, Newest]:
+    if are_few:
+        LOCK_FEW.execute(cursor, (list(vehicle_ids),))
+    else:
+        cursor.execute(LOCK_VEHICLES, (list(vehicle_ids),))
     return {row[0]: Newest(*row) for row in cursor.fetchall()}
 
 
@@ -170,6 +192,36 @@ def _insert(cursor: Any) -> set[Key]:
     return set(cursor.fetchall())
 
 
+def _insert_few(cursor: Any, sightings: Mapping[Key, Sighting], now: datetime) -> set[Key]:
+    fresh: set[Key] = set()
+    for key in sorted(sightings):
+        INSERT_ONE.execute(cursor, _row(sightings[key], now))
+        fresh.update(cursor.fetchall())
+    return fresh
+
+
+def _row(sighting: Sighting, now: datetime) -> tuple[object, ...]:
+    """In the order of `STAGE_COLUMNS`."""
+    fix = sighting.fix
+    return (
+        sighting.vehicle_id,
+        fix.fix_time,
+        fix.latitude,
+        fix.longitude,
+        now,
+        fix.altitude_m,
+        fix.speed_kmh,
+        fix.course_deg,
+        fix.accuracy_m,
+        fix.battery_percent,
+        fix.ignition,
+        fix.odometer_m,
+        fix.is_suspect,
+        sighting.device_id,
+        msgspec.json.encode(fix.attributes).decode() if fix.attributes else None,
+    )
+
+
 def _by_vehicle(sightings: Iterable[Sighting]) -> dict[int, list[Fix]]:
     """Fresh, believable fixes of each vehicle; given in key order, so each list is in ``fix_time`` order."""
     fixes: dict[int, list[Fix]] = defaultdict(list)
@@ -179,19 +231,26 @@ def _by_vehicle(sightings: Iterable[Sighting]) -> dict[int, list[Fix]]:
     return fixes
 
 
-def _move_forward(cursor: Any, newest: dict[int, Newest], fixes: dict[int, list[Fix]]) -> set[int]:
-    """Advance the vehicles whose last fresh fix is newer; returns their ids."""
+def _advance_all(newest: dict[int, Newest], fixes: dict[int, list[Fix]]) -> list[Newest]:
+    """Advance the vehicles whose last fresh fix is newer; returns those."""
     moved = []
     for vehicle_id, vehicle_fixes in fixes.items():
         vehicle = newest[vehicle_id]
         if vehicle.fix_time is None or vehicle_fixes[-1].fix_time > vehicle.fix_time:
             _advance(vehicle, vehicle_fixes[-1])
             moved.append(vehicle)
-    if moved:
-        rows = [msgspec.structs.astuple(vehicle) for vehicle in moved]
-        ids, _companies, *columns, _archived = (list(column) for column in zip(*rows, strict=True))
-        cursor.execute(MOVE_VEHICLES, (ids, *columns))
-    return {vehicle.vehicle_id for vehicle in moved}
+    return moved
+
+
+def _move_and_lock(cursor: Any, moved: list[Newest], newest: Iterable[int], are_few: bool) -> list[UnderWay]:
+    """Write the newest positions, then lock the deliveries under way on all vehicles: one message."""
+    if not moved:
+        return lock_under_way(cursor, newest, are_few=are_few)
+    rows = [msgspec.structs.astuple(vehicle) for vehicle in moved]
+    ids, _companies, *columns, _archived = (list(column) for column in zip(*rows, strict=True))
+    values = (ids, *columns)
+    move = MOVE_FEW.call(cursor, values) if are_few else cursor.mogrify(MOVE_VEHICLES, values).decode()
+    return lock_under_way(cursor, newest, are_few=are_few, after=f"{move};")
 
 
 def _advance(vehicle: Newest, fix: Fix) -> None:

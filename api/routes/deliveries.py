@@ -22,7 +22,7 @@ from api.schemas.pages import Page, PageQuery
 from api.schemas.places import flat
 from api.schemas.reports import ReportOut
 from api.schemas.tracking import CheckpointOut, LocationIn, LocationOut, StatusIn, StatusOut
-from core import deliveries, delivery_list, delivery_report, history, loads, tracking
+from core import deliveries, delivery_list, delivery_read, delivery_report, history, loads, tracking
 from core.deliveries import StatusRequest
 
 router = APIRouter(prefix="/deliveries", tags=["deliveries"], route_class=OnceRoute)
@@ -61,9 +61,9 @@ def create_delivery(authorized: AuthorizedCall, body: DeliveryNew, response: Res
 def read_delivery(authorized: AuthorizedCall, delivery_id: PathId, response: Response) -> DeliveryDetail:
     """With the van's position and the ETA while it is under way. Its `ETag` is for `If-Match`."""
     with authorized() as (session, actor):
-        delivery = deliveries.find(session, actor, delivery_id)
+        delivery, whereabouts = delivery_read.find(session, actor, delivery_id)
         etags.tag(response, delivery.version)
-        return DeliveryDetail.seen(delivery, tracking.whereabouts(session, delivery))
+        return DeliveryDetail.seen(delivery, whereabouts)
 
 
 @router.put("/{delivery_id}/", summary="Replace a delivery's fields", responses=EDITED)

@@ -10,6 +10,7 @@ from api.schemas.loads import Items, LoadOrderOut
 from api.schemas.pages import PageQuery
 from api.schemas.places import Place, PlaceOut
 from core.delivery_list import Filters
+from core.delivery_read import DeliveryView
 from core.errors import InvalidValue
 from core.models import Delivery, Status
 from core.tracking import NOWHERE, Whereabouts
@@ -134,7 +135,7 @@ class DeliveryOut(Output):
     ended_at: datetime | None
 
     @classmethod
-    def of(cls, delivery: Delivery) -> Self:
+    def of(cls, delivery: Delivery | DeliveryView) -> Self:
         """Its load must have been read with it."""
         return cls(**_fields(delivery))
 
@@ -157,12 +158,12 @@ class DeliveryDetail(DeliveryOut):
     eta: datetime | None
 
     @classmethod
-    def seen(cls, delivery: Delivery, whereabouts: Whereabouts = NOWHERE) -> Self:
+    def seen(cls, delivery: Delivery | DeliveryView, whereabouts: Whereabouts = NOWHERE) -> Self:
         position = PositionOut.model_validate(whereabouts.position) if whereabouts.position else None
         return cls(**_fields(delivery), position=position, eta=whereabouts.eta)
 
 
-def _fields(delivery: Delivery) -> dict[str, Any]:
+def _fields(delivery: Delivery | DeliveryView) -> dict[str, Any]:
     return {
         "id": delivery.id,
         "reference": delivery.reference,

@@ -8,6 +8,7 @@ import pytest
 from sqlalchemy import Connection, Engine, make_url, text
 from sqlalchemy.exc import DBAPIError, OperationalError
 
+from core import database
 from core.database import driver_cursor, make_engine
 from core.deadlines import BoundedConnection
 from tests.fronts import Front, plain_front
@@ -69,7 +70,10 @@ def _copy(connection: Connection) -> None:
         cursor.copy_expert("COPY target FROM STDIN", io.StringIO("1\n"))
 
 
-def test_a_pooled_connection_is_asked_before_its_use_and_that_ends_too(engine: Engine, front: Front) -> None:
+def test_an_idle_connection_is_asked_before_its_use_and_that_ends_too(
+    engine: Engine, front: Front, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(database, "IDLE_S", 0.0)
     with engine.connect() as connection:
         connection.execute(text("SELECT 1"))
     front.freeze()
