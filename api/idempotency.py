@@ -21,7 +21,7 @@ from pydantic import BaseModel
 from sqlalchemy.orm import Session
 from starlette.concurrency import run_in_threadpool
 
-from api.dependencies import Authorized, now
+from api.dependencies import Authorized, now, require_credential
 from api.quick import Handler, quick_handler
 from core import idempotency
 from core.actors import Actor
@@ -92,7 +92,8 @@ class OnceRoute(APIRoute):
     def get_route_handler(self) -> Handler:
         handler = super().get_route_handler()
         quick = quick_handler(inspect.unwrap(self.endpoint), self.status_code, handler)
-        return _once(handler, quick) if self.is_once else quick
+        whole = _once(handler, quick) if self.is_once else quick
+        return _token_first(whole) if _authorizes(self.endpoint) else whole
 
 
 async def _key(
@@ -114,6 +115,14 @@ async def _key(
 
 def _authorizes(endpoint: Callable[..., Any]) -> bool:
     return any(name == "authorized" for name in inspect.signature(endpoint).parameters)
+
+
+def _token_first(handler: Handler) -> Handler:
+    async def handle(request: Request) -> Response:
+        await require_credential(request)
+        return await handler(request)
+
+    return handle
 
 
 def _with_key(endpoint: Callable[..., Any]) -> Callable[..., Any]:

@@ -8,16 +8,64 @@ it unless one of its fields is refused. Nothing has been done by then, and FastA
 import asyncio
 import inspect
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
-from typing import Any, get_args, get_origin
+from functools import partial
+from typing import Any, TypeVar, get_args, get_origin
 
 from fastapi import Request, Response, params
 from pydantic import BaseModel, TypeAdapter, ValidationError
+from starlette.concurrency import run_in_threadpool
 
 from api import dependencies, etags
+from core import cooperative
+from core.cooperative import CooperativeConnection
+from core.database import make_engine, make_sessions
+from core.settings import Settings
 
+CONNECTIONS = 6
+ON_LOOP = "is_on_loop"
 JSON = "application/json"
+Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])
+Value = TypeVar("Value")
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 Reader = Callable[[Request], Awaitable[Any]]
+
+
+def on_loop(endpoint: Endpoint) -> Endpoint:
+    """Marks a route that is asked for often: its work is done on the event loop (see `core.cooperative`).
+
+    Only for what waits for nothing but the database and computes little.
+    """
+    setattr(endpoint, ON_LOOP, True)
+    return endpoint
+
+
+class OnLoop:
+    """The connections of the work done on the loop, which must never wait for a free one of the pool."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._engine = make_engine(
+            settings, process="api", pool_size=CONNECTIONS, overflow=0, connections=CooperativeConnection
+        )
+        self._free = asyncio.Semaphore(CONNECTIONS)
+        self._opening = asyncio.Lock()
+        self._is_open = False
+        self.sessions = make_sessions(self._engine)
+
+    async def run(self, work: Callable[[], Value]) -> Value:
+        if not self._is_open:
+            await self._open()
+        async with self._free:
+            return await cooperative.run(work)
+
+    async def _open(self) -> None:
+        """SQLAlchemy keeps a lock while it makes the acquaintance of its first connection, so in a thread."""
+        async with self._opening:
+            if not self._is_open:
+                await run_in_threadpool(lambda: self._engine.connect().close())
+                self._is_open = True
+
+    def close(self) -> None:
+        self._engine.dispose()
 
 
 class Unusual(Exception):
@@ -27,6 +75,7 @@ class Unusual(Exception):
 def quick_handler(endpoint: Callable[..., Any], status_code: int | None, slow: Handler) -> Handler:
     """A handler that is ``slow`` for what is unusual; ``slow`` itself when the endpoint is."""
     readers = _readers(endpoint)
+    is_on_loop = getattr(endpoint, ON_LOOP, False)
     if readers is None or inspect.iscoroutinefunction(endpoint):
         return slow
 
@@ -35,8 +84,11 @@ def quick_handler(endpoint: Callable[..., Any], status_code: int | None, slow: H
             values = {name: await read(request) for name, read in readers.items()}
         except (Unusual, ValidationError):
             return await slow(request)
-        loop, threads = asyncio.get_running_loop(), request.app.state.threads
-        return await loop.run_in_executor(threads, _call, endpoint, values, status_code)
+        if not is_on_loop:
+            return await run_in_threadpool(_call, endpoint, values, status_code)
+        on_loop: OnLoop = request.app.state.on_loop
+        values["authorized"].sessions = on_loop.sessions
+        return await on_loop.run(partial(_call, endpoint, values, status_code))
 
     return handle
 
@@ -129,7 +181,7 @@ def _query(model: type[BaseModel]) -> Reader:
 
 
 async def _authorized(request: Request) -> Any:
-    return await dependencies._authorized(request, await dependencies.bearer(request))
+    return dependencies.Authorized(request, await dependencies.require_credential(request))
 
 
 async def _if_match(request: Request) -> Any:

@@ -12,6 +12,7 @@ from sqlalchemy.engine import Connection
 from sqlalchemy.exc import DBAPIError, DisconnectionError
 from sqlalchemy.orm import Session, sessionmaker
 
+from core.cooperative import CooperativeConnection
 from core.deadlines import BoundedConnection
 from core.settings import Settings
 
@@ -21,7 +22,14 @@ STATEMENT_TIMEOUT_S = 15
 IDLE_S = 1.0
 
 
-def make_engine(settings: Settings, *, process: str, pool_size: int = 5, overflow: int = 5) -> Engine:
+def make_engine(
+    settings: Settings,
+    *,
+    process: str,
+    pool_size: int = 5,
+    overflow: int = 5,
+    connections: type[BoundedConnection | CooperativeConnection] = BoundedConnection,
+) -> Engine:
     """An engine whose connections carry all time-outs. ``process`` is what ``pg_stat_activity`` shows."""
     engine = create_engine(
         settings.database_url.get_secret_value(),
@@ -30,7 +38,8 @@ def make_engine(settings: Settings, *, process: str, pool_size: int = 5, overflo
         pool_timeout=CONNECT_TIMEOUT_S,
         # What stands in rows (names, hashes) must not reach a log with an error.
         hide_parameters=True,
-        connect_args={**connect_arguments(process), "connection_factory": BoundedConnection},
+        use_native_hstore=False,
+        connect_args={**connect_arguments(process), "connection_factory": connections},
     )
     event.listen(engine, "checkout", _require_alive)
     return engine
@@ -82,6 +91,25 @@ def make_sessions(engine: Engine) -> sessionmaker[Session]:
 def sqlstate(error: DBAPIError) -> str:
     """The five-character code, or ``""`` when the connection died before the server could say one."""
     return getattr(error.orig, "pgcode", None) or ""
+
+
+def send_ahead(connection: Connection, sql: bytes) -> None:
+    """Finished SQL whose result nobody needs: at once, or with the transaction's next message."""
+    driver = connection.connection.driver_connection
+    if isinstance(driver, CooperativeConnection):
+        if not connection.in_transaction():
+            connection.begin()  # or SQLAlchemy would have nothing to commit
+        driver.ahead(sql)
+    else:
+        connection.exec_driver_sql(sql.decode(), execution_options={"no_parameters": True})
+
+
+def execute_ahead(cursor: Any, sql: str) -> None:
+    """The same with the driver's own cursor."""
+    if isinstance(cursor.connection, CooperativeConnection):
+        cursor.connection.ahead(sql.encode())
+    else:
+        cursor.execute(sql)
 
 
 @contextmanager

@@ -10,9 +10,9 @@ from sqlalchemy import ColumnElement, Select, cast, func, literal, select, text,
 from sqlalchemy.dialects.postgresql import TSQUERY
 from sqlalchemy.orm import Session
 
-from core import delivery_read, isolation
+from core import isolation, loads
 from core.actors import Actor, visible_deliveries
-from core.delivery_read import OWN, DeliveryView, delivery_view
+from core.delivery_read import OWN, DeliveryRow, ListedDelivery, row_values
 from core.models import SEARCH_CUTS, SEARCH_MARK, Delivery, Status
 
 _BETWEEN_WORDS = re.compile(r"[\W_]+")  # as in `Delivery.search`
@@ -47,8 +47,8 @@ class Filters(msgspec.Struct, frozen=True, kw_only=True):
 
 def page(
     session: Session, actor: Actor, filters: Filters, *, after: Key | None = None, limit: int = 50
-) -> list[DeliveryView]:
-    """Newest first, each with its load: by ``id``, or by ``scheduled_at, id`` within a stretch of time."""
+) -> list[ListedDelivery]:
+    """Newest first, with loads' totals: by ``id``, or by ``scheduled_at, id`` within a stretch of time."""
     query = select_page(actor, filters, after=after, limit=limit)
     if text_query(actor.company_id, filters.text) is None:
         session.execute(NO_BITMAPS)
@@ -56,8 +56,8 @@ def page(
         query = _ordered(_read_again(actor, _search(session, query)), filters)
     rows = session.execute(query).all()
     load_ids = {row.load_order_id for row in rows if row.load_order_id is not None}
-    loads = delivery_read.loads(session, load_ids) if load_ids else {}
-    return [delivery_view(row, loads.get(row.load_order_id)) for row in rows]
+    totals = loads.totals(session, load_ids)
+    return [ListedDelivery(**row_values(row), load_totals=totals.get(row.load_order_id)) for row in rows]
 
 
 def _search(session: Session, query: Select[Any]) -> Sequence[int]:
@@ -70,7 +70,7 @@ def _read_again(actor: Actor, ids: Sequence[int]) -> Select[Any]:
     return select(*OWN).where(Delivery.id.in_(ids), visible_deliveries(actor))
 
 
-def key_of(delivery: DeliveryView, filters: Filters) -> Key:
+def key_of(delivery: DeliveryRow, filters: Filters) -> Key:
     return Key(delivery.id, delivery.scheduled_at if filters.by_time else None)
 
 

@@ -1,17 +1,18 @@
 """One delivery as a watcher sees it, in one query: itself, its load, and where its van is."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
 import msgspec
-from sqlalchemy import ARRAY, Integer, Select, any_, bindparam, func, select
+from sqlalchemy import Select, bindparam, func, select
 from sqlalchemy.orm import Session
 
 from core.actors import Actor, visible_deliveries
 from core.errors import NotFound
+from core.loads import LoadTotals
 from core.models import Delivery, LoadItem, LoadOrder, Status, Vehicle
-from core.prepared import Prepared, PreparedForActor
+from core.prepared import PreparedForActor
 from core.scoping import MAXIMUM_ID
 from core.tracking import Whereabouts, whereabouts_of
 
@@ -31,8 +32,8 @@ class LoadView(msgspec.Struct, frozen=True):
     items: list[LoadItemView]
 
 
-class DeliveryView(msgspec.Struct, frozen=True):
-    """The columns of `Delivery` that people see, and its load."""
+class DeliveryRow(msgspec.Struct, frozen=True):
+    """The columns of `Delivery` that people see."""
 
     id: int
     reference: str
@@ -55,7 +56,14 @@ class DeliveryView(msgspec.Struct, frozen=True):
     ended_at: datetime | None
     scheduled_at: datetime
     vehicle_since: datetime | None
+
+
+class DeliveryView(DeliveryRow, frozen=True):
     load_order: LoadView | None
+
+
+class ListedDelivery(DeliveryRow, frozen=True):
+    load_totals: LoadTotals | None
 
 
 class VehicleView(msgspec.Struct, frozen=True):
@@ -70,7 +78,7 @@ class VehicleView(msgspec.Struct, frozen=True):
     smoothed_speed_kmh: float | None
 
 
-OWN: list[Any] = [getattr(Delivery, name) for name in DeliveryView.__struct_fields__ if name != "load_order"]
+OWN: list[Any] = [getattr(Delivery, name) for name in DeliveryRow.__struct_fields__]
 VAN = [getattr(Vehicle, name) for name in VehicleView.__struct_fields__]
 ITEM = [getattr(LoadItem, name) for name in LoadItemView.__struct_fields__]
 
@@ -81,7 +89,6 @@ ITEMS = (
     .scalar_subquery()
 )
 LOAD = (LoadOrder.id, LoadOrder.reference, LoadOrder.created_at, ITEMS)
-LOADS = Prepared("loads", select(*LOAD).where(LoadOrder.id == any_(bindparam("ids", type_=ARRAY(Integer)))))
 
 
 def _select(actor: Actor) -> Select[*tuple[Any, ...]]:
@@ -103,22 +110,16 @@ def find(session: Session, actor: Actor, delivery_id: int) -> tuple[DeliveryView
         raise NotFound("delivery")
     own, (*van, load_id, reference, loaded_at, items) = rows[0][: len(OWN)], rows[0][len(OWN) :]
     load = None if load_id is None else load_view(load_id, reference, loaded_at, items)
-    delivery = delivery_view(own, load)
+    delivery = DeliveryView(**row_values(own), load_order=load)
     return delivery, whereabouts_of(delivery, VehicleView(*van))
 
 
-def delivery_view(own: Sequence[Any], load: LoadView | None) -> DeliveryView:
-    """``own``: the values of `OWN`."""
-    values = dict(zip(DeliveryView.__struct_fields__, (*own, load), strict=True))
+def row_values(own: Sequence[Any]) -> dict[str, Any]:
+    """The fields of a `DeliveryRow`, of the values of `OWN`."""
+    values = dict(zip(DeliveryRow.__struct_fields__, own, strict=True))
     values["status"] = Status(values["status"])
-    return DeliveryView(**values)
+    return values
 
 
 def load_view(load_id: int, reference: str, created_at: datetime, items: list[list[Any]] | None) -> LoadView:
     return LoadView(load_id, reference, created_at, [LoadItemView(*item) for item in items or ()])
-
-
-def loads(session: Session, load_ids: Iterable[int]) -> dict[int, LoadView]:
-    """The loads with these ids, which the caller has read from deliveries that may be seen."""
-    rows = LOADS.run(session, ids=list(load_ids))
-    return {row[0]: load_view(*row) for row in rows}

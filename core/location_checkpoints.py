@@ -8,6 +8,7 @@ import msgspec
 
 from core.actors import Actor
 from core.checkpoint_policy import CheckpointPolicy, LastCheckpoint, location_checkpoints
+from core.database import execute_ahead
 from core.fixes import Fix
 from core.lifecycle import UNDER_WAY, served_since
 from core.models import Status, one_of
@@ -123,7 +124,7 @@ def write_location_checkpoints(
             states.append(_state(delivery, chosen[-1]))
     if rows:
         # One message to the server: two round trips would cost more than the work.
-        cursor.execute(";".join(_writes(cursor, _columns(rows, 15), _columns(states, 4))))
+        execute_ahead(cursor, ";".join(_writes(cursor, _columns(rows, 15), _columns(states, 4))))
 
 
 def _writes(cursor: Any, rows: list[list[object]], states: list[list[object]]) -> tuple[str, str]:

@@ -7,7 +7,7 @@ newest position only moves forward in ``fix_time``.
 
 import io
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -44,15 +44,21 @@ SELECT v.id, c.slug, v.position_time, v.position_latitude, v.position_longitude,
 FROM vehicle v JOIN company c ON c.id = v.company_id
 WHERE v.id = ANY(%s) ORDER BY v.id
 """
-INSERT_ONE = Named(
-    "insert_position",
-    f"INSERT INTO position ({STAGE_COLUMNS})"  # noqa: S608  # our constants
-    f" VALUES ({', '.join(['%s'] * (STAGE_COLUMNS.count(',') + 1))})"
-    " ON CONFLICT DO NOTHING RETURNING vehicle_id, fix_time, latitude, longitude",
-)
-# Up to so many fixes cost less as single rows than COPY and the stage, which every commit empties.
-FEW = 2
 LOCK_VEHICLES = READ_VEHICLES + " FOR NO KEY UPDATE OF v"
+# One fix alone: COPY and the stage, which every commit empties, would cost more than all its work. The row
+# is made of the locked vehicle, so the lock comes first here too.
+STORE_ONE = Named(
+    "store_position",
+    f"""
+WITH newest AS MATERIALIZED ({LOCK_VEHICLES}), fresh AS (
+    INSERT INTO position ({STAGE_COLUMNS})
+    SELECT id, %s::timestamptz, %s::float8, %s::float8, %s::timestamptz, %s::float8, %s::float8, %s::float8,
+           %s::float8, %s::float8, %s::boolean, %s::float8, %s::boolean, %s::text, %s::jsonb FROM newest
+    ON CONFLICT DO NOTHING RETURNING 1
+)
+SELECT EXISTS (SELECT FROM fresh), newest.* FROM newest
+""",  # noqa: S608  # our constants
+)
 MOVE_VEHICLES = """
 UPDATE vehicle v SET position_time = n.fix_time, position_latitude = n.latitude,
        position_longitude = n.longitude, position_speed_kmh = n.speed_kmh,
@@ -64,8 +70,7 @@ FROM unnest(%s::int[], %s::timestamptz[], %s::float8[], %s::float8[], %s::float8
 WHERE v.id = n.id
 """
 
-LOCK_FEW = Named("lock_vehicles", LOCK_VEHICLES)
-MOVE_FEW = Named("move_vehicles", MOVE_VEHICLES)
+MOVE_ONE = Named("move_vehicle", MOVE_VEHICLES)
 
 Key = tuple[int, datetime, float, float]
 
@@ -114,15 +119,12 @@ def store(
     if not sightings:
         return Stored([], [])
     unique = {sighting.key: sighting for sighting in sightings}
-    are_few = len(unique) <= FEW
+    is_one = len(unique) == 1
     with driver_cursor(session.connection()) as cursor:
-        if not are_few:
-            _copy_to_stage(cursor, unique.values(), now)
-        newest = _lock_vehicles(cursor, {sighting.vehicle_id for sighting in sightings}, are_few)
-        fresh_keys = _insert_few(cursor, unique, now) if are_few else _insert(cursor)
+        newest, fresh_keys = (_insert_one if is_one else _insert)(cursor, list(unique.values()), now)
         by_vehicle = _by_vehicle(unique[key] for key in sorted(fresh_keys))
         moved = _advance_all(newest, by_vehicle)
-        deliveries = _move_and_lock(cursor, moved, newest, are_few)
+        deliveries = _move_and_lock(cursor, moved, newest, is_one=is_one)
 
         def device_of(vehicle_id: int, fix: Fix) -> str | None:
             """Asked for the few fixes that become checkpoints, so that the many need not carry it."""
@@ -145,20 +147,12 @@ def newest_facts(session: Session, part: int, parts: int) -> list[PositionFact]:
         )
     ).all()
     with driver_cursor(session.connection()) as cursor:
-        newest = _read_vehicles(cursor, vehicle_ids)
+        newest = _read_vehicles(cursor, READ_VEHICLES, vehicle_ids)
         return _facts(newest, set(newest), under_way(cursor, newest))
 
 
-def _read_vehicles(cursor: Any, vehicle_ids: Iterable[int]) -> dict[int, Newest]:
-    cursor.execute(READ_VEHICLES, (list(vehicle_ids),))
-    return {row[0]: Newest(*row) for row in cursor.fetchall()}
-
-
-def _lock_vehicles(cursor: Any, vehicle_ids: Iterable[int], are_few: bool) -> dict[int, Newest]:
-    if are_few:
-        LOCK_FEW.execute(cursor, (list(vehicle_ids),))
-    else:
-        cursor.execute(LOCK_VEHICLES, (list(vehicle_ids),))
+def _read_vehicles(cursor: Any, query: str, vehicle_ids: Iterable[int]) -> dict[int, Newest]:
+    cursor.execute(query, (list(vehicle_ids),))
     return {row[0]: Newest(*row) for row in cursor.fetchall()}
 
 
@@ -187,24 +181,29 @@ def _field(value: object) -> object:
     return "\\N" if value is None else value
 
 
-def _insert(cursor: Any) -> set[Key]:
+def _insert(cursor: Any, sightings: Sequence[Sighting], now: datetime) -> tuple[dict[int, Newest], set[Key]]:
+    """The vehicles, locked, and the keys that were not there before."""
+    _copy_to_stage(cursor, sightings, now)
+    newest = _read_vehicles(cursor, LOCK_VEHICLES, {sighting.vehicle_id for sighting in sightings})
     cursor.execute(INSERT)
-    return set(cursor.fetchall())
+    return newest, set(cursor.fetchall())
 
 
-def _insert_few(cursor: Any, sightings: Mapping[Key, Sighting], now: datetime) -> set[Key]:
-    fresh: set[Key] = set()
-    for key in sorted(sightings):
-        INSERT_ONE.execute(cursor, _row(sightings[key], now))
-        fresh.update(cursor.fetchall())
-    return fresh
+def _insert_one(
+    cursor: Any, sightings: Sequence[Sighting], now: datetime
+) -> tuple[dict[int, Newest], set[Key]]:
+    """`_insert` of a single one, in one statement."""
+    (sighting,) = sightings
+    STORE_ONE.execute(cursor, _row(sighting, now))
+    ((is_fresh, *vehicle),) = cursor.fetchall()
+    return {sighting.vehicle_id: Newest(*vehicle)}, {sighting.key} if is_fresh else set()
 
 
 def _row(sighting: Sighting, now: datetime) -> tuple[object, ...]:
-    """In the order of `STAGE_COLUMNS`."""
+    """The vehicle, then the other `STAGE_COLUMNS`."""
     fix = sighting.fix
     return (
-        sighting.vehicle_id,
+        [sighting.vehicle_id],
         fix.fix_time,
         fix.latitude,
         fix.longitude,
@@ -242,15 +241,17 @@ def _advance_all(newest: dict[int, Newest], fixes: dict[int, list[Fix]]) -> list
     return moved
 
 
-def _move_and_lock(cursor: Any, moved: list[Newest], newest: Iterable[int], are_few: bool) -> list[UnderWay]:
+def _move_and_lock(
+    cursor: Any, moved: list[Newest], newest: Iterable[int], *, is_one: bool
+) -> list[UnderWay]:
     """Write the newest positions, then lock the deliveries under way on all vehicles: one message."""
     if not moved:
-        return lock_under_way(cursor, newest, are_few=are_few)
+        return lock_under_way(cursor, newest, are_few=is_one)
     rows = [msgspec.structs.astuple(vehicle) for vehicle in moved]
     ids, _companies, *columns, _archived = (list(column) for column in zip(*rows, strict=True))
     values = (ids, *columns)
-    move = MOVE_FEW.call(cursor, values) if are_few else cursor.mogrify(MOVE_VEHICLES, values).decode()
-    return lock_under_way(cursor, newest, are_few=are_few, after=f"{move};")
+    move = MOVE_ONE.call(cursor, values) if is_one else cursor.mogrify(MOVE_VEHICLES, values).decode()
+    return lock_under_way(cursor, newest, are_few=is_one, after=f"{move};")
 
 
 def _advance(vehicle: Newest, fix: Fix) -> None:

@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Self
 
-from api.schemas.deliveries import DeliveryOut
+from api.schemas.deliveries import DeliveryWithLoad
 from api.schemas.fields import Output
 from api.schemas.tracking import CheckpointOut
 from core.delivery_report import DeliveryReport
@@ -46,7 +46,7 @@ class DrivenOut(Output):
 class ReportOut(Output):
     """``route`` and ``counts`` are null for customers: they would show other customers' stops."""
 
-    delivery: DeliveryOut
+    delivery: DeliveryWithLoad
     generated_at: datetime
     timeline: list[CheckpointOut]
     phases: list[PhaseOut]
@@ -61,7 +61,7 @@ class ReportOut(Output):
     def of(cls, report: DeliveryReport) -> Self:
         route = None if report.route is None else [CheckpointOut.of(one) for one in report.route]
         return cls(
-            delivery=DeliveryOut.of(report.delivery),
+            delivery=DeliveryWithLoad.of(report.delivery),
             generated_at=report.generated_at,
             timeline=[CheckpointOut.of(one, names_actor=route is not None) for one in report.timeline],
             phases=[PhaseOut.model_validate(phase) for phase in report.phases],

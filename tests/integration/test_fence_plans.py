@@ -68,6 +68,13 @@ def statements() -> Iterator[list[Statement]]:
     def forget(connection: Connection) -> None:
         connection.info["is_inside"] = False
 
+    fence = isolation._fence
+
+    def note_fence(connection: Connection, company_id: int) -> None:
+        """A cooperative connection sends it with the next statement: `note` does not see it."""
+        fence(connection, company_id)
+        connection.info["is_inside"] = True
+
     call = Named.call
 
     def note_prepared(named: Named, cursor: Any, values: Any) -> str:
@@ -85,6 +92,7 @@ def statements() -> Iterator[list[Statement]]:
     try:
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(Named, "call", note_prepared)
+            patch.setattr(isolation, "_fence", note_fence)
             yield seen
     finally:
         for name, listener in listeners.items():
