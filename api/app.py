@@ -43,8 +43,9 @@ MAXIMUM_BODY_BYTES = 1024 * 1024
 # loop has connections of its own (`api.quick`).
 POOL_SIZE, POOL_OVERFLOW = 4, 6
 ROUTERS = (
-    auth.router,
+    # Routes are tried in turn: the busiest first.
     deliveries.router,
+    auth.router,
     tracks.router,
     customers.router,
     drivers.router,

@@ -79,6 +79,8 @@ def connect_arguments(process: str) -> dict[str, Any]:
         "options": (
             f"-c timezone=UTC -c lock_timeout={LOCK_TIMEOUT_S}s -c statement_timeout={STATEMENT_TIMEOUT_S}s"
             " -c idle_in_transaction_session_timeout=60s"
+            # Of the prepared statements (`core.prepared`), all by key: else it may plan each anew for ever.
+            " -c plan_cache_mode=force_generic_plan"
         ),
     }
 

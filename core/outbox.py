@@ -11,9 +11,9 @@ import enum
 from typing import Any
 
 import msgspec
-from sqlalchemy import text
 from sqlalchemy.orm import Session
 
+from core.database import send_ahead
 from core.facts import AlertFact, StatusFact
 from core.models import Outbox
 
@@ -48,4 +48,4 @@ def sync_access(session: Session, kind: Kind, company_id: int, subject: int | st
 def _add(session: Session, kind: Kind, company_id: int, payload: dict[str, Any]) -> None:
     session.add(Outbox(company_id=company_id, kind=kind, payload=payload))
     # Delivered at commit, so the relay never wakes before the row can be seen.
-    session.execute(text(f"NOTIFY {CHANNEL}"))
+    send_ahead(session.connection(), f"NOTIFY {CHANNEL}".encode())
