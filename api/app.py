@@ -13,6 +13,7 @@ from api.bodies import LimitedBody
 from api.live import Live
 from api.methods import Methods
 from api.metrics import Measured, RequestMetrics
+from api.renderings import Renderings
 from api.routes import (
     api_tokens,
     audit,
@@ -20,6 +21,7 @@ from api.routes import (
     company,
     customers,
     deliveries,
+    delivery_reports,
     devices,
     drivers,
     invitations,
@@ -44,6 +46,7 @@ ROUTERS = (
     auth.router,
     deliveries.router,
     tracks.router,
+    delivery_reports.router,
     customers.router,
     drivers.router,
     vehicles.router,
@@ -88,6 +91,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.settings = settings
     app.state.metrics = RequestMetrics()
     app.state.streams = Streams()
+    app.state.renderings = Renderings()
     app.state.methods = Methods(route for router in ROUTERS for route in router.routes)
     app.state.revision = schema.newest_revision()
     for router in ROUTERS:
