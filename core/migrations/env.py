@@ -5,6 +5,7 @@ from typing import Any
 from alembic import context
 from sqlalchemy import create_engine, pool
 
+import core.jobs_models  # noqa: F401  # its tables are in the same metadata
 from core.people_models import LoginSession
 
 

@@ -7,6 +7,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import Engine
 
+import core.jobs_models  # noqa: F401  # its tables are in the same metadata
 from core.people_models import LoginSession
 from core.schema import alembic_config
 
