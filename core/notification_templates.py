@@ -1,7 +1,7 @@
 """A company's own e-mails: kept, checked, shown and written. The caller commits."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -30,6 +30,11 @@ class Stored(msgspec.Struct, frozen=True):
     audience: Audience
     texts: Texts
     updated_at: datetime | None
+
+    @property
+    def facts(self) -> list[str]:
+        """What it may show, as ``delivery.reference``."""
+        return sorted(_paths(SAMPLES[self.event]))
 
 
 def every(session: Session, actor: Actor) -> list[Stored]:
@@ -118,6 +123,14 @@ def write(texts: Texts, facts: Mapping[str, Any], time_zone: str) -> Texts:
         text=_sendable(template_language.render(texts.text, known)),
         html=_sendable(template_language.render(html, known, is_html=True)) if html is not None else None,
     )
+
+
+def _paths(facts: Mapping[str, Any], before: str = "") -> Iterator[str]:
+    for name, value in facts.items():
+        if isinstance(value, Mapping):
+            yield from _paths(value, f"{before}{name}.")
+        else:
+            yield f"{before}{name}"
 
 
 def _sendable(text: str) -> str:

@@ -34,6 +34,7 @@ class Event(enum.StrEnum):
     DEVICE_SILENT = "device_silent"
     WEBHOOK_DISABLED = "webhook_disabled"
     DAILY_REPORT = "daily_report"
+    TEST = "test"  # of one webhook, by its manager
 
 
 class Audience(enum.StrEnum):
@@ -64,6 +65,7 @@ DEFAULTS: Mapping[Event, Choice] = {
     Event.WEBHOOK_DISABLED: Choice(customer=False, managers=True),
     Event.DAILY_REPORT: Choice(customer=False, managers=False),
 }
+CHOSEN = tuple(DEFAULTS)  # what a company chooses of
 OF_A_DELIVERY = frozenset({Event.STATUS_CHANGED, Event.ARRIVING_SOON, Event.LATE})
 
 
@@ -100,13 +102,23 @@ def queue(
         _row(event, company_id, facts, now, who, delivery)
         for who in _addressees(session, event, company_id, delivery)
     ]
-    if not rows:
-        return 0
+    return len(_insert(session, rows, checkpoint_id, once)) if rows else 0
+
+
+def queue_test(session: Session, company_id: int, webhook_id: int, now: datetime) -> int:
+    """For one webhook; gives the notification's id."""
+    who = _Addressee(Audience.WEBHOOK, webhook_id)
+    return _insert(session, [_row(Event.TEST, company_id, {}, now, who, None)], None, None)[0]
+
+
+def _insert(
+    session: Session, rows: list[dict[str, Any]], checkpoint_id: int | None, once: str | None
+) -> list[int]:
     shared = {"checkpoint_id": checkpoint_id, "event_id": uuid.uuid4(), "once": once}
     statement = insert(Notification).values([row | shared for row in rows]).on_conflict_do_nothing()
     # Heard at commit, so the sender never wakes before the rows can be seen.
     queued = session.execute(statement.returning(Notification.id, func.pg_notify(CHANNEL, "")))
-    return len(queued.all())
+    return [row.id for row in queued]
 
 
 def queue_status_change(
