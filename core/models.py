@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import (
+    ARRAY,
     BigInteger,
     CheckConstraint,
     Computed,
@@ -56,6 +57,11 @@ class CheckpointKind(enum.StrEnum):
     STATUS = "status"
     ASSIGNMENT = "assignment"
     LOCATION = "location"
+    PROOF = "proof"
+
+
+# What watchers are told of; a status fact is made of each.
+ANNOUNCED = (CheckpointKind.STATUS, CheckpointKind.ASSIGNMENT)
 
 
 def one_of(column: str, values: type[enum.StrEnum]) -> str:
@@ -90,6 +96,9 @@ class Company(Base):
         CheckConstraint(
             "checkpoint_distance_m >= 0 AND checkpoint_interval_s >= 0", name="checkpoint_policy"
         ),
+        CheckConstraint(
+            "proof_required <@ ARRAY['photo', 'signature', 'recipient_name']", name="proof_required"
+        ),
     )
 
     id: Mapped[int] = mapped_column(Identity(), primary_key=True)
@@ -98,6 +107,9 @@ class Company(Base):
     time_zone: Mapped[str] = mapped_column(server_default="UTC")
     checkpoint_distance_m: Mapped[float] = mapped_column(server_default="250")
     checkpoint_interval_s: Mapped[float] = mapped_column(server_default="60")
+    proof_required: Mapped[list[str]] = mapped_column(
+        ARRAY(Text), server_default="{}", doc="parts of a proof that `delivered` waits for"
+    )
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
 
 
@@ -330,6 +342,8 @@ class DeliveryCheckpoint(Base):
     actor_user_id: Mapped[int | None]
     actor_driver_id: Mapped[int | None] = mapped_column(doc="set for a driver's REST calls and phone alike")
     actor_device_id: Mapped[str | None]
+    proof_id: Mapped[int | None]
+    proof_sha256s: Mapped[list[str] | None] = mapped_column(ARRAY(Text), doc="of the proof's pictures")
 
 
 class Outbox(Base):

@@ -5,6 +5,7 @@ from typing import Any
 from alembic import context
 from sqlalchemy import create_engine, pool
 
+from core import proof_models  # noqa: F401  # for its tables
 from core.people_models import LoginSession
 
 
@@ -16,7 +17,7 @@ def is_ours(_object: Any, name: str | None, kind: str, *_rest: Any) -> bool:
 def run() -> None:
     engine = create_engine(context.config.attributes["database_url"], poolclass=pool.NullPool)
     with engine.connect() as connection:
-        tables = LoginSession.metadata  # of both modules
+        tables = LoginSession.metadata  # of all modules
         context.configure(connection=connection, target_metadata=tables, include_object=is_ours)
         with context.begin_transaction():
             context.run_migrations()

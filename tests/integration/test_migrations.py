@@ -7,6 +7,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import Engine
 
+from core import proof_models  # noqa: F401  # for its tables
 from core.people_models import LoginSession
 from core.schema import alembic_config
 
