@@ -57,7 +57,7 @@ def routes(client: TestClient) -> dict[tuple[str, str], Any]:
 
 def ask(client: TestClient, house: House, route: tuple[str, str], body: Any, token: str) -> Any:
     method, path = route
-    found = {f"{noun}_id": key for noun, key in ids(house).items()}
+    found = {f"{noun}_id": key for noun, key in ids(house).items()} | {"number": 1}
     return client.request(method, path.format(**found), json=body, headers=api(token))
 
 
