@@ -8,7 +8,7 @@ import msgspec
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from core.models import CheckpointKind, DeliveryCheckpoint
+from core.models import ANNOUNCED, DeliveryCheckpoint
 
 
 class Leg(msgspec.Struct, frozen=True):
@@ -57,7 +57,7 @@ def announced(session: Session, delivery_id: int) -> Sequence[DeliveryCheckpoint
         select(DeliveryCheckpoint)
         .where(
             DeliveryCheckpoint.delivery_id == delivery_id,
-            DeliveryCheckpoint.kind != CheckpointKind.LOCATION,
+            DeliveryCheckpoint.kind.in_(ANNOUNCED),
         )
         .order_by(DeliveryCheckpoint.id)
     ).all()
