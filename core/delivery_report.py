@@ -11,13 +11,15 @@ import msgspec
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from core import deliveries, driven, report_names
+from core import deliveries, driven, proofs, report_names, report_proofs
 from core.actors import Actor
 from core.driven import Driven
 from core.legs import announced, legs
 from core.lifecycle import FINAL
 from core.models import CheckpointKind, Company, Customer, Delivery, DeliveryCheckpoint, LoadItem, Status
+from core.proofs import ProofFact
 from core.report_names import Names
+from core.report_proofs import ProofShown
 from core.speeds import SpeedStep
 from core.stops import Stop
 
@@ -54,6 +56,8 @@ class Load(msgspec.Struct, frozen=True):
 class DeliveryReport(msgspec.Struct, frozen=True):
     """What is None for customers would show them other customers' stops, and `names` who works here.
 
+    ``proven`` tells of the proofs, ``proofs`` has their pictures too: for a page, else None.
+
     ``time_zone`` is the company's. ``route`` has at most about `MAXIMUM_ROUTE` location checkpoints, evenly
     thinned; ``counts`` says how many there are.
     """
@@ -70,6 +74,9 @@ class DeliveryReport(msgspec.Struct, frozen=True):
     load: Load
     driven: Driven
     names: Names
+    proven: list[ProofFact]
+    proofs: list[ProofShown] | None
+    proof_checkpoints: list[DeliveryCheckpoint]
     assignments: list[DeliveryCheckpoint] | None
     counts: dict[CheckpointKind, int] | None
     route: list[DeliveryCheckpoint] | None
@@ -83,12 +90,18 @@ class DeliveryReport(msgspec.Struct, frozen=True):
     @property
     def record(self) -> list[DeliveryCheckpoint]:
         """All checkpoints that are shown, in order of when they happened."""
-        shown = [*self.timeline, *(self.assignments or []), *(self.route or [])]
+        shown = [*self.timeline, *self.proof_checkpoints, *(self.assignments or []), *(self.route or [])]
         return sorted(shown, key=lambda checkpoint: (checkpoint.occurred_at, checkpoint.id))
 
 
 def generate(
-    session: Session, actor: Actor, delivery_id: int, now: datetime, *, for_customer: bool = False
+    session: Session,
+    actor: Actor,
+    delivery_id: int,
+    now: datetime,
+    *,
+    for_customer: bool = False,
+    with_pictures: bool = False,
 ) -> DeliveryReport:
     """Read what the report needs, and compute it. Raises `NotFound`.
 
@@ -99,6 +112,8 @@ def generate(
     sees_track = actor.sees_track and not for_customer
     record = announced(session, delivery_id)
     timeline = _of_kind(record, CheckpointKind.STATUS)
+    proven = proofs.of_delivery(session, delivery_id)
+    proof_checkpoints = _proof_checkpoints(session, delivery_id)
     counts = _counts(session, delivery_id)
     route = _route(session, delivery_id, counts[CheckpointKind.LOCATION]) if sees_track else None
     end = delivery.ended_at or now
@@ -121,7 +136,10 @@ def generate(
         active_seconds=active_seconds(delivery, now),
         load=load(delivery.load_order.items if delivery.load_order else ()),
         driven=drive if sees_track else msgspec.structs.replace(drive, drive=None),
-        names=report_names.read(session, [*record, *(route or [])]) if sees_track else Names(),
+        names=Names() if route is None else report_names.read(session, [*record, *proof_checkpoints, *route]),
+        proven=proven,
+        proofs=report_proofs.read(session, delivery_id, proven) if with_pictures else None,
+        proof_checkpoints=proof_checkpoints,
         assignments=_of_kind(record, CheckpointKind.ASSIGNMENT) if sees_track else None,
         counts=counts if sees_track else None,
         route=route,
@@ -178,6 +196,13 @@ def load(items: Iterable[LoadItem]) -> Load:
         weight_kg=sum(row.weight_kg or 0.0 for row in rows),
         volume_m3=sum(row.volume_m3 or 0.0 for row in rows),
     )
+
+
+def _proof_checkpoints(session: Session, delivery_id: int) -> list[DeliveryCheckpoint]:
+    query = select(DeliveryCheckpoint).where(
+        DeliveryCheckpoint.delivery_id == delivery_id, DeliveryCheckpoint.kind == CheckpointKind.PROOF
+    )
+    return list(session.scalars(query.order_by(DeliveryCheckpoint.id)))
 
 
 def _counts(session: Session, delivery_id: int) -> dict[CheckpointKind, int]:

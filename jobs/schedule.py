@@ -18,9 +18,9 @@ from apscheduler.triggers.interval import IntervalTrigger
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session, sessionmaker
 
-from core import audit, job_states, login_sessions, nights, partitions, throttle, user_links
+from core import audit, daily_report, job_states, login_sessions, nights, partitions, throttle, user_links
 from jobs import retained_facts
-from jobs.run import Job, Run, drained, once, run_job
+from jobs.run import Job, Nightly, Run, drained, once, run_job
 from jobs.threads import ThreadARun
 
 log = logging.getLogger(__name__)
@@ -50,6 +50,12 @@ JOBS = (
         "Clears archived vehicles' retained positions once more.",
         MINUTE,
         once(retained_facts.clear_archived),
+    ),
+    Job(
+        "daily_reports",
+        "Makes each company's report of the day before.",
+        15 * MINUTE,
+        Nightly(1, daily_report.make),
     ),
     Job("nightly_runs", "Deletes marks of nights long past.", 24 * HOUR, once(nights.forget)),
 )

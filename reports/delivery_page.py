@@ -7,7 +7,7 @@ from markupsafe import Markup
 from core.delivery_report import DeliveryReport, Phase
 from core.models import Delivery, Status
 from core.stops import Stop
-from reports import drive_section, pages, record_rows, tables, words
+from reports import drive_section, pages, proof_section, record_rows, tables, words
 from reports.charts import svg, time_line
 from reports.charts.time_line import Mark, Stretch
 from reports.clock import Clock, distance, duration
@@ -51,7 +51,7 @@ def _values(report: DeliveryReport) -> dict[str, Any]:
         "time_line": _time_line(report, clock),
         "phase_headings": tables.headings("Phase", "t:From", "t:Until", "n:Time"),
         "phases": [_phase_row(phase, clock) for phase in report.phases],
-        "proof": None,
+        "proofs": proof_section.values(report, clock),
         **drive_section.values(report, clock),
         "item_headings": tables.headings("Item", "n:Quantity", "n:Weight", "n:Volume"),
         "items": [] if report.is_for_customer else _items(delivery),

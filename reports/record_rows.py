@@ -74,6 +74,8 @@ def _what(checkpoint: DeliveryCheckpoint, names: Names) -> str:
         driver = names.drivers.get(checkpoint.driver_id or 0, "no driver")
         vehicle = names.vehicles.get(checkpoint.vehicle_id or 0, "no vehicle")
         return f"Assigned: {driver}, {vehicle}"
+    if checkpoint.kind is CheckpointKind.PROOF:
+        return "Proof of delivery added"
     if checkpoint.kind is CheckpointKind.LOCATION:
         speed = checkpoint.speed_kmh
         return "Location" if speed is None else f"Location, {speed:.0f} km/h"

@@ -20,7 +20,7 @@ COLOURS: Mapping[Status, str] = {
     Status.PICKUP_IN_PROGRESS: "#4d8fac",
     Status.IN_TRANSIT: svg.ACCENT,
     Status.DELIVERED: svg.GOOD,
-    Status.RETURNED: svg.LATE,
+    Status.RETURNED: svg.NEUTRAL,
     Status.FAILED: svg.BAD,
 }
 TONES: Mapping[Status, str] = {

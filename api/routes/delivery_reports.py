@@ -44,7 +44,12 @@ async def report_delivery(
     def write() -> str:
         with authorized() as (session, actor):
             report = delivery_report.generate(
-                session, actor, delivery_id, now(), for_customer=query.is_for_customer
+                session,
+                actor,
+                delivery_id,
+                now(),
+                for_customer=query.is_for_customer,
+                with_pictures=name is not DocumentFormat.JSON,
             )
         # Outside the transaction: drawing needs none.
         if name is DocumentFormat.JSON:

@@ -8,6 +8,7 @@ from pydantic import Field
 from api.documents import DocumentFormat
 from api.schemas.deliveries import DeliveryOut
 from api.schemas.fields import Input, Output
+from api.schemas.proofs import ProofOut
 from api.schemas.tracking import CheckpointOut
 from core.delivery_report import DeliveryReport
 from core.driven import Source
@@ -99,6 +100,7 @@ class ReportOut(Output):
     active_seconds: float | None
     load: LoadTotals
     driven: DrivenOut
+    proofs: list[ProofOut]
     assignments: list[CheckpointOut] | None
     counts: dict[CheckpointKind, int] | None
     route: list[CheckpointOut] | None
@@ -118,4 +120,6 @@ class ReportOut(Output):
                 ("route", report.route),
             )
         }
-        return cls.model_validate(plain | shown | {"delivery": DeliveryOut.of(report.delivery)})
+        proofs = [ProofOut.of(report.delivery.id, one) for one in report.proven]
+        whole = plain | shown | {"delivery": DeliveryOut.of(report.delivery), "proofs": proofs}
+        return cls.model_validate(whole)

@@ -210,10 +210,4 @@ def key(halts: Sequence[Halt], pins: Sequence[Pin], end: str) -> list[tuple[Mark
             "path", d="M7 14C6 11 2 9.5 2 5.5A5 5 0 1 1 12 5.5C12 9.5 8 11 7 14Z", fill=pin.colour
         )
         signs.append((drop, f"{pin.letter}: {pin.title.partition(':')[0].lower()}"))
-    return [(_icon(mark), words) for mark, words in signs]
-
-
-def _icon(mark: Markup) -> Markup:
-    return svg.element(
-        "svg", mark, xmlns="http://www.w3.org/2000/svg", width=14, height=14, viewBox="0 0 14 14"
-    )
+    return [(svg.icon(mark), words) for mark, words in signs]

@@ -50,6 +50,11 @@ def box(x: float, y: float, width: float, height: float, fill: str, **more: obje
     return element("rect", x=x, y=y, width=max(width, 0.0), height=max(height, 0.0), fill=fill, **more)
 
 
+def icon(mark: str) -> Markup:
+    """A sign as high as a line of text, drawn in a square of 14."""
+    return element("svg", mark, xmlns="http://www.w3.org/2000/svg", width=14, height=14, viewBox="0 0 14 14")
+
+
 def path(points: Iterable[tuple[float, float]]) -> str:
     """What ``d`` takes: straight from point to point."""
     return "M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in points)
