@@ -6,6 +6,7 @@ Those that SQLAlchemy sends: what `core.positions` sends through the driver's ow
 import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -101,7 +102,8 @@ def use_everything(client: TestClient, settings: Settings, house: House) -> None
     """Every read, each with each of its filters; a location; a status change."""
     headers = bearer(settings, house.manager)
     document = client.get("/openapi.json").json()
-    ids = walk.find_ids(client, document, headers) | {"delivery_id": house.delivery.id}
+    today = datetime.now(UTC).date().isoformat()
+    ids = walk.find_ids(client, document, headers) | {"delivery_id": house.delivery.id, "day": today}
     for operation in walk.operations(document):
         if operation.method != "get":
             continue
