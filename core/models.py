@@ -398,6 +398,7 @@ class Notification(Base):
         CheckConstraint("state IN ('queued', 'sent', 'failed', 'expired')", name="state"),
         UniqueConstraint("company_id", "event", "once", "addressee"),
         Index("ix_notification_company_id_id", "company_id", "id"),
+        Index("ix_notification_created_at", "created_at", postgresql_using="brin"),
         Index(
             "ix_notification_due_emails",
             "company_id",

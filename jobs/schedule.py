@@ -16,7 +16,7 @@ from apscheduler.triggers.interval import IntervalTrigger
 from prometheus_client import Counter
 from sqlalchemy.orm import Session, sessionmaker
 
-from core import audit, login_sessions, partitions, throttle, user_links
+from core import audit, login_sessions, notification_cleaning, partitions, throttle, user_links
 from jobs import retained_facts
 
 log = logging.getLogger(__name__)
@@ -40,6 +40,8 @@ JOBS = (
     Job("failed_logins_of_strangers", timedelta(hours=6), audit.forget_strangers),
     Job("retained_facts", timedelta(minutes=1), retained_facts.clear_ended),
     Job("archived_vehicles", timedelta(minutes=1), retained_facts.clear_archived),
+    Job("notifications_expired", timedelta(minutes=1), notification_cleaning.expire),
+    Job("notifications_kept", timedelta(hours=6), notification_cleaning.forget),
 )
 
 
