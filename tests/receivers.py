@@ -45,9 +45,9 @@ class Mailbox:
 
 
 @contextmanager
-def smtp_server(**options: Any) -> Iterator[tuple[Mailbox, int]]:
+def smtp_server(port: int | None = None, **options: Any) -> Iterator[tuple[Mailbox, int]]:
     """A mailbox and its port on the loopback address."""
-    mailbox, port = Mailbox(), free_port()
+    mailbox, port = Mailbox(), port or free_port()
     controller = Controller(mailbox, hostname=LOOPBACK, port=port, **options)
     controller.start()
     try:
