@@ -19,7 +19,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session, sessionmaker
 
 from core import audit, job_states, login_sessions, nights, partitions, throttle, user_links
-from jobs import retained_facts
+from jobs import detectors, retained_facts
 from jobs.run import Job, Run, drained, once, run_job
 from jobs.threads import ThreadARun
 
@@ -50,6 +50,19 @@ JOBS = (
         "Clears archived vehicles' retained positions once more.",
         MINUTE,
         once(retained_facts.clear_archived),
+    ),
+    Job("late_deliveries", "Tells of deliveries whose window has ended.", MINUTE, detectors.late),
+    Job(
+        "near_arrivals",
+        "Tells customers whose delivery arrives soon.",
+        MINUTE / 2,
+        detectors.arriving_soon,
+    ),
+    Job(
+        "silent_devices",
+        "Tells of devices not heard of while a delivery is under way.",
+        MINUTE,
+        detectors.silent,
     ),
     Job("nightly_runs", "Deletes marks of nights long past.", 24 * HOUR, once(nights.forget)),
 )
