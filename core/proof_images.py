@@ -76,7 +76,6 @@ def _decoded(data: bytes, field: str, edge: int) -> Image.Image:
             turn = TURNS.get(_orientation(file))
             image = file.convert("RGBA") if file.mode in {"1", "P"} else file
             image.thumbnail((edge, edge))
-            image.load()
             upright = image if turn is None else image.transpose(turn)
             return _on_white(upright)
     except (InvalidValue, MemoryError):

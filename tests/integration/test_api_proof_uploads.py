@@ -118,13 +118,17 @@ def test_nobody_s_body_is_not_read(client: TestClient, house: House, driver: Sen
     assert_problem(answer, 400, "BadRequest")
 
 
-def test_too_many_uploads_at_once_are_told_to_wait(driver: Sender) -> None:
+def test_too_many_uploads_at_once_are_told_to_wait(house: House, driver: Sender, manager: Sender) -> None:
     uploads = driver.client.app.state.uploads  # type: ignore[attr-defined]
     free, uploads.free = uploads.free, 0
     answer = driver.add(PHOTO)
     assert_problem(answer, 503, "UploadsBusy")
     assert answer.headers["retry-after"] == "5"
     uploads.free = free
+    sender = f"user:{house.driver.id}"
+    with uploads.place(sender), uploads.place(sender):
+        assert_problem(driver.add(PHOTO), 503, "UploadsBusy")
+        assert manager.add(SIGNATURE).status_code == 201
     assert driver.add(PHOTO).status_code == 201
     assert uploads.free == free
 
