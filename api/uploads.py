@@ -32,7 +32,7 @@ MAXIMUM_PROOF_BYTES = (MAXIMUM_PHOTOS + 1) * MAXIMUM_BYTES + FORM_BYTES
 LARGER_BODIES: Mapping[re.Pattern[str], int] = {
     re.compile(r"/deliveries/\d+/proofs/?", re.ASCII): MAXIMUM_PROOF_BYTES
 }
-PAINTERS = 2  # at once in a process: each may need 200 MB for a moment
+PAINTERS = 2  # at once in a process: each may need 190 MiB for a moment
 
 
 class UploadsBusy(DomainError):
