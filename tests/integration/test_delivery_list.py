@@ -160,6 +160,7 @@ def _fill(session: Session) -> dict[Role, Actor]:
     drivers = [factories.driver(session, company) for _ in range(100)]
     vehicles = [factories.vehicle(session, company) for _ in range(100)]
     first = {"customer": customers[0].id, "driver": drivers[0].id, "vehicle": vehicles[0].id}
+    session.execute(text("SET LOCAL statement_timeout = 0"))  # however busy the machine is
     session.execute(text(FILL), {"company": company.id, "many": MANY, **first})
     people = {
         Role.MANAGER: factories.user(session, company),
