@@ -28,6 +28,7 @@ from api.routes import (
     notification_templates,
     notifications,
     operations,
+    proofs,
     quarantine,
     tracks,
     users,
@@ -36,6 +37,7 @@ from api.routes import (
 )
 from api.slashes import Slashes, slash_table
 from api.streams import Streams
+from api.uploads import LARGER_BODIES, Uploads
 from core import schema
 from core.database import make_engine, make_sessions
 from core.settings import Settings
@@ -47,6 +49,7 @@ ROUTERS = (
     auth.router,
     deliveries.router,
     tracks.router,
+    proofs.router,
     customers.router,
     drivers.router,
     vehicles.router,
@@ -94,13 +97,14 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.settings = settings
     app.state.metrics = RequestMetrics()
     app.state.streams = Streams()
+    app.state.uploads = Uploads()
     app.state.methods = Methods(route for router in ROUTERS for route in router.routes)
     app.state.revision = schema.newest_revision()
     for router in ROUTERS:
         app.include_router(router)
     errors.install(app)
     openapi.install(app)
-    app.add_middleware(LimitedBody, maximum=MAXIMUM_BODY_BYTES)
+    app.add_middleware(LimitedBody, maximum=MAXIMUM_BODY_BYTES, larger=LARGER_BODIES)
     app.add_middleware(Measured, metrics=app.state.metrics)
     app.add_middleware(Slashes, table=slash_table(_paths()))
     return app
