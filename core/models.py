@@ -217,6 +217,8 @@ class Device(Base):
     secret_version: Mapped[int] = mapped_column(server_default="1")
     disabled_at: Mapped[datetime | None]
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    last_heard_at: Mapped[datetime | None] = mapped_column(doc="to the minute (`core.silence`)")
+    silence_told_at: Mapped[datetime | None] = mapped_column(doc="when its silence was last told")
 
 
 class LoadOrder(Base):
@@ -263,6 +265,15 @@ SEARCH = (
 )
 
 
+# A window that was moved, or another vehicle, may be told again.
+LATE_UNTOLD = (
+    "status IN ('pending', 'pickup_in_progress', 'in_transit') AND late_told_for IS DISTINCT FROM window_end"
+)
+ARRIVAL_UNTOLD = (
+    "status = 'in_transit' AND (arriving_soon_told_at IS NULL OR arriving_soon_told_at < vehicle_since)"
+)
+
+
 class Delivery(Base):
     """``checkpoint_*`` is the last location checkpoint: the whole state that the checkpoint policy needs."""
 
@@ -289,6 +300,9 @@ class Delivery(Base):
         Index("ix_delivery_company_id_ended_at", "company_id", "ended_at"),  # what ended on a day
         Index("ix_delivery_search", "search", postgresql_using="gin"),
         Index("ix_delivery_fact_retained", "ended_at", postgresql_where=text("fact_retained")),
+        # What the detectors still have to watch: only that is in them (`core.lateness`, `core.arrivals`).
+        Index("ix_delivery_late_untold", "window_end", postgresql_where=text(LATE_UNTOLD)),
+        Index("ix_delivery_arrival_untold", "vehicle_id", postgresql_where=text(ARRIVAL_UNTOLD)),
     )
 
     id: Mapped[int] = mapped_column(Identity(), primary_key=True)
@@ -316,6 +330,8 @@ class Delivery(Base):
     checkpoint_latitude: Mapped[float | None]
     checkpoint_longitude: Mapped[float | None]
     fact_retained: Mapped[bool] = mapped_column(server_default="false")
+    late_told_for: Mapped[datetime | None] = mapped_column(doc="the window's end that it was told late for")
+    arriving_soon_told_at: Mapped[datetime | None]
     scheduled_at: Mapped[datetime] = mapped_column(
         Computed("coalesce(window_start, created_at)", persisted=True), doc="by which lists know its time"
     )
@@ -413,6 +429,7 @@ class Notification(Base):
         CheckConstraint("state IN ('queued', 'sent', 'failed', 'expired')", name="state"),
         UniqueConstraint("company_id", "event", "once", "addressee"),
         Index("ix_notification_company_id_id", "company_id", "id"),
+        Index("ix_notification_created_at", "created_at", postgresql_using="brin"),
         Index(
             "ix_notification_due_emails",
             "company_id",

@@ -8,7 +8,8 @@ from sqlalchemy.orm import Session
 KEPT = timedelta(days=90)
 BATCH = 5_000
 _EXPIRE = text(
-    "UPDATE notification SET state = 'expired', finished_at = :now, error = coalesce(error, 'not sent in time')"
+    "UPDATE notification SET state = 'expired', finished_at = :now,"
+    " error = coalesce(error, 'not sent in time')"
     " WHERE id IN (SELECT id FROM notification WHERE state = 'queued' AND expires_at <= :now"
     " ORDER BY expires_at LIMIT :batch FOR NO KEY UPDATE SKIP LOCKED)"
 )

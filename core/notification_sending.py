@@ -28,9 +28,10 @@ CALL_WAITS_S = (5.0, 2 * 3600.0)  # the first, doubled each time, and the longes
 MAIL_WAITS_S = (30.0, 3600.0)
 INTERRUPTED = "interrupted: its sender ended before it knew the answer"
 LONGEST_ERROR = 500
+TRIES = 5
 
 
-class Claimed(msgspec.Struct, frozen=True):
+class Claimed(msgspec.Struct, frozen=True, kw_only=True):
     """One attempt that is to be made now; ``sequence`` orders what is told of one delivery."""
 
     sequence: int
@@ -57,34 +58,37 @@ class Outcome(msgspec.Struct, frozen=True):
     duration_ms: int = 0
 
 
-_COLUMNS = (
-    "n.id, n.attempts, n.company_id, n.event, n.event_id, n.audience, n.recipient, n.webhook_id, n.payload,"
-    " n.created_at"
-)
+_READY = "w.disabled_at IS NULL AND w.deleted_at IS NULL AND (w.retry_at IS NULL OR w.retry_at <= :now)"
 _DUE = "n.state = 'queued' AND n.next_attempt_at <= :now AND n.expires_at > :now"
+_CLAIMED = (
+    "SELECT n.id, n.attempts, n.company_id, n.event, n.event_id, n.audience,"  # noqa: S608  # of constants
+    " n.recipient, n.webhook_id,"
+    f" n.payload, n.created_at FROM notification n WHERE {_DUE}"
+)
 _READY_WEBHOOKS = text(
-    "SELECT w.id FROM webhook w CROSS JOIN LATERAL ("
+    "SELECT w.id FROM webhook w CROSS JOIN LATERAL ("  # noqa: S608  # of constants
     f" SELECT n.next_attempt_at FROM notification n WHERE n.webhook_id = w.id AND {_DUE}"
-    " ORDER BY n.next_attempt_at LIMIT 1) first"
-    " WHERE w.disabled_at IS NULL AND w.deleted_at IS NULL AND (w.retry_at IS NULL OR w.retry_at <= :now)"
+    f" ORDER BY n.next_attempt_at LIMIT 1) first WHERE {_READY}"
     " AND w.id <> ALL(:busy) ORDER BY first.next_attempt_at LIMIT :limit"
 )
 _DUE_CALL = text(
-    f"SELECT {_COLUMNS} FROM notification n JOIN webhook w ON w.id = n.webhook_id"
-    f" WHERE n.webhook_id = :webhook_id AND {_DUE}"
-    " AND w.disabled_at IS NULL AND w.deleted_at IS NULL AND (w.retry_at IS NULL OR w.retry_at <= :now)"
-    " ORDER BY n.next_attempt_at, n.id LIMIT 1 FOR NO KEY UPDATE OF n SKIP LOCKED"
+    f"{_CLAIMED} AND n.webhook_id = ("  # noqa: S608
+    f" SELECT w.id FROM webhook w WHERE w.id = :webhook_id AND {_READY})"
+    " ORDER BY n.next_attempt_at, n.id LIMIT 1 FOR NO KEY UPDATE SKIP LOCKED"
 )
-# In turns: of the next company after the one served last.
+# In turns: the next company after the one served last.
+_COMPANY_WITH_MAIL = text(
+    "SELECT c.id FROM company c WHERE EXISTS ("  # noqa: S608  # of constants
+    f" SELECT FROM notification n WHERE n.company_id = c.id AND n.webhook_id IS NULL AND {_DUE})"
+    " ORDER BY c.id <= :after, c.id LIMIT 1"
+)
 _DUE_MAIL = text(
-    f"SELECT {_COLUMNS} FROM notification n WHERE n.id = ("
-    " SELECT first.id FROM company c CROSS JOIN LATERAL ("
-    f" SELECT n.id FROM notification n WHERE n.company_id = c.id AND n.webhook_id IS NULL AND {_DUE}"
-    " ORDER BY n.next_attempt_at, n.id LIMIT 1 FOR NO KEY UPDATE SKIP LOCKED) first"
-    " ORDER BY c.id <= :after, c.id LIMIT 1)"
+    f"{_CLAIMED} AND n.company_id = :company_id AND n.webhook_id IS NULL"
+    " ORDER BY n.next_attempt_at, n.id LIMIT 1 FOR NO KEY UPDATE SKIP LOCKED"
 )
 _BEGIN = text(
-    "WITH begun AS (UPDATE notification SET attempts = attempts + 1, next_attempt_at = :until WHERE id = :id),"
+    "WITH begun AS ("
+    "  UPDATE notification SET attempts = attempts + 1, next_attempt_at = :until WHERE id = :id),"
     " interrupted AS (UPDATE notification_attempt SET error = :interrupted"
     "  WHERE notification_id = :id AND finished_at IS NULL)"
     " INSERT INTO notification_attempt (company_id, notification_id, number, started_at)"
@@ -104,16 +108,26 @@ def claim_call(session: Session, webhook_id: int, now: datetime) -> Claimed | No
     return _begin(session, row, now)
 
 
+def is_mail_due(session: Session, now: datetime) -> bool:
+    """Whether there is anything to connect to the server for."""
+    return session.scalar(_COMPANY_WITH_MAIL, {"after": 0, "now": now}) is not None
+
+
 def claim_mail(session: Session, now: datetime, *, after_company: int) -> Claimed | None:
     """The oldest e-mail due of the next company that has one."""
-    row = session.execute(_DUE_MAIL, {"after": after_company, "now": now}).one_or_none()
-    return _begin(session, row, now)
+    for _ in range(TRIES):  # another sender may have taken a company's last one meanwhile
+        after_company = session.scalar(_COMPANY_WITH_MAIL, {"after": after_company, "now": now}) or 0
+        row = session.execute(_DUE_MAIL, {"company_id": after_company, "now": now}).one_or_none()
+        if row is not None or after_company == 0:
+            return _begin(session, row, now)
+    return None
 
 
 def _begin(session: Session, row: Row[Any] | None, now: datetime) -> Claimed | None:
     if row is None:
         return None
-    claimed = Claimed(row[0], row[1] + 1, *row[2:])
+    fields = dict(row._mapping)
+    claimed = Claimed(sequence=fields.pop("id"), number=fields.pop("attempts") + 1, **fields)
     values = {"id": row.id, "company_id": row.company_id, "number": claimed.number, "now": now}
     session.execute(_BEGIN, values | {"until": now + LEASE, "interrupted": INTERRUPTED})
     return claimed
@@ -124,8 +138,8 @@ def note_mail(session: Session, claimed: Claimed, outcome: Outcome, now: datetim
     _note_notification(session, claimed, outcome, now, now + wait(claimed.number, MAIL_WAITS_S))
 
 
-def note_call(session: Session, claimed: Claimed, outcome: Outcome, now: datetime) -> None:
-    """What became of it, for the notification and its endpoint: which may be disabled by it."""
+def note_call(session: Session, claimed: Claimed, outcome: Outcome, now: datetime) -> bool:
+    """What became of it, for the notification and its endpoint. True when that was disabled for it."""
     # The endpoint's lock comes first, as in `core.webhooks`.
     webhook = session.get_one(Webhook, claimed.webhook_id, with_for_update={"key_share": True})
     _note_attempt(session, claimed, outcome, now)
@@ -133,12 +147,14 @@ def note_call(session: Session, claimed: Claimed, outcome: Outcome, now: datetim
     if outcome.error is None:
         webhook.failures, webhook.retry_at, webhook.last_error = 0, None, None
         webhook.last_success_at = now
-        return
+        return False
     webhook.failures += 1
     webhook.retry_at = now + wait(webhook.failures, CALL_WAITS_S)
     webhook.last_error = outcome.error
-    if webhook.failures >= FAILURES_ALLOWED and webhook.disabled_at is None and webhook.deleted_at is None:
-        _disable(session, webhook, now)
+    if webhook.failures < FAILURES_ALLOWED or webhook.disabled_at or webhook.deleted_at:
+        return False
+    _disable(session, webhook, now)
+    return True
 
 
 def note_waiting(session: Session, reason: str, now: datetime) -> int:

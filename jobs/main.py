@@ -16,11 +16,11 @@ from broker.relay import Relay
 from core import logs
 from core.database import make_engine, make_sessions
 from core.settings import Settings
-from jobs import leadership, metrics, schedule
+from jobs import leadership, metrics, schedule, sender
 
 log = logging.getLogger(__name__)
 
-WAIT_FOR_JOBS = 0.75  # of the time to stop in: the rest is for what comes after
+WAIT_FOR_JOBS = 0.5  # of the time to stop in: the relay needs some before, and the end some after
 CONNECTIONS = 5 + len(schedule.JOBS)  # opened as needed; no job waits for another's
 
 
@@ -74,7 +74,7 @@ def _serve(
     stop: threading.Event,
 ) -> None:
     """One term of office."""
-    with schedule.running(sessions) as jobs:
+    with schedule.running(sessions) as jobs, sender.running(sessions, settings):
         Relay(connection, sessions, settings, stop).run()
     if stop.is_set() and (left := jobs.wait(settings.shutdown_timeout_s * WAIT_FOR_JOBS)):
         # Their transactions are rolled back, and the next leader runs them at its start.

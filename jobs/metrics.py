@@ -16,6 +16,7 @@ from core import job_states
 from core.jobs_models import JobState
 from core.models import Outbox
 from jobs.schedule import JOBS
+from jobs.sender_metrics import QueueCollector
 
 log = logging.getLogger(__name__)
 
@@ -84,7 +85,7 @@ def served(port: int | None, sessions: sessionmaker[Session]) -> Iterator[None]:
     if port is None:
         yield
         return
-    collectors = (OutboxCollector(sessions), JobsCollector(sessions))
+    collectors = (OutboxCollector(sessions), QueueCollector(sessions), JobsCollector(sessions))
     for collector in collectors:
         REGISTRY.register(collector)
     server, thread = start_http_server(port, addr=LOOPBACK)

@@ -18,8 +18,18 @@ from apscheduler.triggers.interval import IntervalTrigger
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session, sessionmaker
 
-from core import audit, daily_report, job_states, login_sessions, nights, partitions, throttle, user_links
-from jobs import retained_facts
+from core import (
+    audit,
+    daily_report,
+    job_states,
+    login_sessions,
+    nights,
+    notification_cleaning,
+    partitions,
+    throttle,
+    user_links,
+)
+from jobs import detectors, retained_facts
 from jobs.run import Job, Nightly, Run, drained, once, run_job
 from jobs.threads import ThreadARun
 
@@ -51,6 +61,19 @@ JOBS = (
         MINUTE,
         once(retained_facts.clear_archived),
     ),
+    Job("late_deliveries", "Tells of deliveries whose window has ended.", MINUTE, detectors.late),
+    Job(
+        "near_arrivals",
+        "Tells customers whose delivery arrives soon.",
+        MINUTE / 2,
+        detectors.arriving_soon,
+    ),
+    Job(
+        "silent_devices",
+        "Tells of devices not heard of while a delivery is under way.",
+        MINUTE,
+        detectors.silent,
+    ),
     Job(
         "daily_reports",
         "Makes each company's report of the day before.",
@@ -58,6 +81,18 @@ JOBS = (
         Nightly(1, daily_report.make),
     ),
     Job("nightly_runs", "Deletes marks of nights long past.", 24 * HOUR, once(nights.forget)),
+    Job(
+        "notifications_expired",
+        "Gives up notifications a day old.",
+        MINUTE,
+        drained(notification_cleaning.expire),
+    ),
+    Job(
+        "notifications_kept",
+        "Deletes notifications long past.",
+        6 * HOUR,
+        drained(notification_cleaning.forget),
+    ),
 )
 
 

@@ -48,23 +48,27 @@ def headers_of(claimed: Claimed, body: bytes, secrets: Sequence[str], now: datet
 
 
 class Caller:
-    """``resolve`` and ``tls`` are for tests. Calls under way are ended by `cut_all`."""
+    """``total_s`` bounds a call. ``resolve`` and ``tls`` are for tests."""
 
     def __init__(
-        self, allowed: Networks, *, resolve: Resolve = addresses_of, tls: ssl.SSLContext | None = None
+        self,
+        allowed: Networks,
+        *,
+        total_s: float = TOTAL_TIMEOUT_S,
+        resolve: Resolve = addresses_of,
+        tls: ssl.SSLContext | None = None,
     ) -> None:
         self._allowed = allowed
+        self._total_s = total_s
         self._resolve = resolve
         self._tls = tls or ssl.create_default_context()
         self._under_way: set[CheckedNetwork] = set()
 
-    def post(
-        self, url: str, body: bytes, headers: dict[str, str], total_s: float = TOTAL_TIMEOUT_S
-    ) -> Outcome:
+    def post(self, url: str, body: bytes, headers: dict[str, str]) -> Outcome:
         """Never raises for what the receiver does."""
         began = time.monotonic()
         is_plain = urlsplit(url).scheme == "http"
-        network = CheckedNetwork(self._allowed, self._resolve, total_s, is_plain=is_plain)
+        network = CheckedNetwork(self._allowed, self._resolve, self._total_s, is_plain=is_plain)
         self._under_way.add(network)
         try:
             code, error = self._status(network, url, body, headers)
@@ -81,7 +85,7 @@ class Caller:
     ) -> tuple[int | None, str | None]:
         pool = httpcore.ConnectionPool(ssl_context=self._tls, network_backend=network)
         try:
-            with pool, pool.stream("POST", url, headers=headers, content=body) as response:
+            with pool, pool.stream("POST", url, headers=list(headers.items()), content=body) as response:
                 return response.status, _problem(response.status)
         except Refused as refused:
             return None, str(refused)

@@ -1,7 +1,7 @@
-"""Connections for webhooks: a name is looked up once, every address is checked, one of those is connected to.
+"""Connections for webhooks: a name is looked up once, every address checked, one of those connected to.
 
-So neither a private address nor one that the name gets after the check is ever reached, and no answer, however
-slow, holds a thread longer than the call may take.
+So neither a private address nor one that the name gets after the check is ever reached, and no answer,
+however slow, holds a thread longer than the call may take.
 """
 
 import contextlib
@@ -83,7 +83,7 @@ class CheckedNetwork(httpcore.NetworkBackend):
 
 
 class _BoundedStream(httpcore.NetworkStream):
-    """Each wait is as long as the whole call has left; the time-outs httpcore hands over count for nothing."""
+    """Each wait is as long as the whole call has left; the time-outs of httpcore count for nothing."""
 
     def __init__(self, connected: socket.socket, deadline: float) -> None:
         self._socket = connected
@@ -139,7 +139,7 @@ def _left_s(deadline: float) -> float:
 
 
 def _within(call: Callable[[], list[str]], seconds: float) -> list[str]:
-    """The system's resolver has no time-out of its own: it is left behind in a thread when it takes too long."""
+    """The system's resolver has no time-out of its own: when it takes too long it is left in its thread."""
     answer: SimpleQueue[list[str] | OSError] = SimpleQueue()
 
     def ask() -> None:

@@ -16,7 +16,7 @@ from core.notification_settings import THRESHOLDS, Chosen
 from core.notifications import Audience, Choice, Event, State
 
 DAY_MIN = 24 * 60
-Minutes = Annotated[int, Strict(), BeforeValidator(whole), Field(ge=0, le=DAY_MIN)]
+Minutes = Annotated[int, Strict(), Field(ge=0, le=DAY_MIN), BeforeValidator(whole)]
 
 
 class ChoiceIn(Input):
@@ -44,7 +44,9 @@ class NotificationSettingsPatch(Input):
     events: ChoicesIn = Field(default_factory=ChoicesIn)
     arriving_soon_min: Minutes = Field(default_factory=int)
     late_after_min: Minutes = Field(default_factory=int)
-    device_silent_after_min: Annotated[Minutes, Field(ge=1)] = Field(default_factory=int)
+    device_silent_after_min: Annotated[int, Strict(), Field(ge=1, le=DAY_MIN), BeforeValidator(whole)] = (
+        Field(default_factory=int)
+    )
 
     def choices(self) -> dict[Event, Choice]:
         chosen = {Event(name): getattr(self.events, name) for name in ChoicesIn.model_fields}

@@ -126,9 +126,9 @@ def test_delivery_counts_for_the_local_day_on_which_it_ended(session: Session, c
 
 
 def test_counts_of_a_day(session: Session, company: Company, van: Vehicle, dora: Driver) -> None:
-    crew = {"driver_id": dora.id, "vehicle_id": van.id}
+    crew: dict[str, Any] = {"driver_id": dora.id, "vehicle_id": van.id}
     noon = STARTS_AT + timedelta(hours=11)
-    window = {"window_start": noon - timedelta(hours=1), "window_end": noon}
+    window: dict[str, Any] = {"window_start": noon - timedelta(hours=1), "window_end": noon}
     ended(session, company, noon, **crew, **window)
     ended(session, company, noon + timedelta(minutes=10), **crew, **window)
     ended(session, company, noon)

@@ -102,8 +102,11 @@ def use_everything(client: TestClient, settings: Settings, house: House) -> None
     """Every read, each with each of its filters; a location; a status change."""
     headers = bearer(settings, house.manager)
     document = client.get("/openapi.json").json()
-    today = datetime.now(UTC).date().isoformat()
-    ids = walk.find_ids(client, document, headers) | {"delivery_id": house.delivery.id, "day": today}
+    ids = walk.find_ids(client, document, headers) | {
+        "delivery_id": house.delivery.id,
+        "proof_id": house.proof.id,
+        "day": datetime.now(UTC).date().isoformat(),
+    }
     for operation in walk.operations(document):
         if operation.method != "get":
             continue

@@ -27,13 +27,20 @@ def upgrade() -> None:
     _webhooks()
     _queue()
     _attempts()
+    _owed_links()
 
 
 def downgrade() -> None:
+    op.drop_index("ix_user_link_owed", table_name="user_link")
+    # As it was: what has no token is owed.
+    op.execute("UPDATE user_link SET token_hash = NULL WHERE send_at IS NOT NULL AND used_at IS NULL")
+    for column in ("send_at", "send_attempts", "send_error"):
+        op.drop_column("user_link", column)
+    op.create_index("ix_user_link_owed", "user_link", ["id"], postgresql_where=sa.text("token_hash IS NULL"))
     op.drop_table("notification_attempt")
     # What the table of before cannot hold.
     op.execute("DELETE FROM notification WHERE checkpoint_id IS NULL OR recipient IS NULL")
-    for index in ("company_id_id", "due_emails", "due_webhooks", "expiring"):
+    for index in ("company_id_id", "created_at", "due_emails", "due_webhooks", "expiring"):
         op.drop_index(f"ix_notification_{index}", table_name="notification")
     op.drop_constraint(op.f("uq_notification_company_id_event_once_addressee"), "notification")
     op.drop_constraint(op.f("ck_notification_state"), "notification")
@@ -157,6 +164,7 @@ def _queue() -> None:
     )
     op.drop_index("ix_notification_queued", table_name="notification")
     op.create_index("ix_notification_company_id_id", "notification", ["company_id", "id"])
+    op.create_index("ix_notification_created_at", "notification", ["created_at"], postgresql_using="brin")
     queued = "state = 'queued'"
     for name, columns, condition in (
         ("due_emails", ["company_id", "next_attempt_at"], f"{queued} AND webhook_id IS NULL"),
@@ -194,4 +202,18 @@ def _attempts() -> None:
         "notification_attempt",
         ["notification_id", "number"],
         unique=True,
+    )
+
+
+def _owed_links() -> None:
+    op.add_column("user_link", sa.Column("send_at", INSTANT, nullable=True))
+    op.add_column("user_link", sa.Column("send_attempts", sa.Integer(), server_default="0", nullable=False))
+    op.add_column("user_link", sa.Column("send_error", sa.Text(), nullable=True))
+    op.execute(
+        "UPDATE user_link SET send_at = created_at"
+        " WHERE token_hash IS NULL AND revoked_at IS NULL AND expires_at > now()"
+    )
+    op.drop_index("ix_user_link_owed", table_name="user_link")
+    op.create_index(
+        "ix_user_link_owed", "user_link", ["send_at"], postgresql_where=sa.text("send_at IS NOT NULL")
     )
