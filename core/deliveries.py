@@ -291,5 +291,6 @@ def _announce(
         location=location,
     )
     delivery.fact_retained = True
-    outbox.announce(session, delivery.company_id, history.fact_of(actor.company_slug, checkpoint))
+    fact = history.fact_of(actor.company_slug, checkpoint, delivery.customer_id)
+    outbox.announce(session, delivery.company_id, fact)
     return checkpoint

@@ -46,8 +46,8 @@ def write(
     return checkpoint
 
 
-def fact_of(company: str, checkpoint: DeliveryCheckpoint) -> StatusFact:
-    """The announcement of a status or assignment checkpoint."""
+def fact_of(company: str, checkpoint: DeliveryCheckpoint, customer_id: int | None) -> StatusFact:
+    """The announcement of a status or assignment checkpoint; ``customer_id`` is its delivery's."""
     return StatusFact(
         company=company,
         delivery=checkpoint.delivery_id,
@@ -56,6 +56,7 @@ def fact_of(company: str, checkpoint: DeliveryCheckpoint) -> StatusFact:
         status=checkpoint.status.value,
         vehicle=checkpoint.vehicle_id,
         driver=checkpoint.driver_id,
+        customer=customer_id,
         reason=checkpoint.reason,
         occurred_at=checkpoint.occurred_at,
         recorded_at=checkpoint.recorded_at,
