@@ -40,6 +40,7 @@ def write(
         actor_user_id=actor.user_id,
         actor_driver_id=actor.driver_id,
         actor_device_id=actor.device_id,
+        actor_api_token_id=actor.api_token_id,
     )
     session.add(checkpoint)
     session.flush()

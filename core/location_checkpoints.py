@@ -126,6 +126,7 @@ def _row(delivery: UnderWay, fix: Fix, now: datetime) -> dict[str, object]:
 def _reporter(device_id: str | None, actor: Actor | None) -> dict[str, object]:
     return {
         "actor_user_id": actor.user_id if actor else None,
+        "actor_api_token_id": actor.api_token_id if actor else None,
         "actor_driver_id": actor.driver_id if actor else None,
         "actor_device_id": device_id,
     }

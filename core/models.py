@@ -330,6 +330,7 @@ class DeliveryCheckpoint(Base):
     actor_user_id: Mapped[int | None]
     actor_driver_id: Mapped[int | None] = mapped_column(doc="set for a driver's REST calls and phone alike")
     actor_device_id: Mapped[str | None]
+    actor_api_token_id: Mapped[int | None]
 
 
 class Outbox(Base):

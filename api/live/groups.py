@@ -1,9 +1,10 @@
 """Who watches which delivery, and what each fact means to them.
 
 Invariants, per delivery: checkpoint ids only rise; a position is sent only when its fact names the delivery
-as under way, it is of the delivery's vehicle and newer than the last; an event goes only to those who may see
-the delivery both as we know it and as its fact found it; each is encoded once, not once a socket. While a group is behind (we may have missed facts) live status facts wait for the database to tell
-them in order. All of it runs on the event loop's thread and never waits.
+as under way, it is of the delivery's vehicle and newer than the last; an event goes only to those who may
+see the delivery both as we know it and as its fact found it; each is encoded once, not once a socket. While
+a group is behind (we may have missed facts) live status facts wait for the database to tell them in order.
+All of it runs on the event loop's thread and never waits.
 """
 
 import asyncio
