@@ -12,6 +12,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session, sessionmaker
 
 from core.models import Outbox
+from core.settings import port_taken
 
 log = logging.getLogger(__name__)
 
@@ -40,13 +41,16 @@ class OutboxCollector(Collector):
 
 @contextmanager
 def served(port: int | None, sessions: sessionmaker[Session]) -> Iterator[None]:
-    """Answer ``/metrics`` while inside; without a port do nothing. Raises `OSError` on a taken port."""
+    """Answer ``/metrics`` while inside; without a port do nothing. Raises `SettingsError` on a taken port."""
     if port is None:
         yield
         return
+    try:
+        server, thread = start_http_server(port, addr=LOOPBACK)
+    except OSError as error:
+        raise port_taken("jobs_metrics_port", port, error) from None
     collector = OutboxCollector(sessions)
     REGISTRY.register(collector)
-    server, thread = start_http_server(port, addr=LOOPBACK)
     try:
         yield
     finally:
