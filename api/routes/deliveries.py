@@ -121,7 +121,7 @@ def report_location(
 def change_status(
     authorized: AuthorizedCall, delivery_id: PathId, body: StatusIn, if_match: IfMatch, response: Response
 ) -> StatusOut:
-    """By its driver or a manager. `unchanged`: the same again by the same person or integration; by another 409."""
+    """By its driver or a manager. Again by the same person or integration: `unchanged`, by another 409."""
     location = (body.location.latitude, body.location.longitude) if body.location else None
     request = StatusRequest(
         status=body.status, reason=body.reason, occurred_at=body.occurred_at, location=location
