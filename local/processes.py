@@ -150,3 +150,12 @@ def tail(log: Path, lines: int = 15) -> str:
     except FileNotFoundError:
         return ""
     return "\n".join(text.splitlines()[-lines:])
+
+
+def connections_to(pid: int, port: int) -> int:
+    """How many connections a process of ours has to a port; none once it has ended."""
+    try:
+        found = psutil.Process(pid).net_connections("tcp")
+    except psutil.Error:
+        return 0
+    return sum(one.status == psutil.CONN_ESTABLISHED and one.raddr.port == port for one in found)
