@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from cli import broker, company, device, outbox, user
+from cli import broker, company, device, jobs, outbox, user
 from cli.common import admin_settings, database_errors, process_settings
 from core.errors import DomainError
 from core.settings import SettingsError
@@ -23,6 +23,7 @@ app.add_typer(user.app, name="user")
 app.add_typer(device.app, name="device")
 app.add_typer(broker.app, name="broker")
 app.add_typer(outbox.app, name="outbox")
+app.add_typer(jobs.app, name="jobs")
 
 
 def main() -> None:
@@ -76,14 +77,6 @@ def ingest(
     if worker >= workers:
         raise typer.BadParameter(f"--worker must be below --workers ({workers})")
     raise typer.Exit(run(process_settings("ingest"), worker, workers))
-
-
-@app.command()
-def jobs() -> None:
-    """The background process: the outbox relay and scheduled jobs. Several may run: one works."""
-    from jobs.main import run
-
-    raise typer.Exit(run(process_settings("jobs")))
 
 
 @app.command()

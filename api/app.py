@@ -26,14 +26,19 @@ from api.routes import (
     invitations,
     load_orders,
     me,
+    notification_templates,
+    notifications,
     operations,
+    proofs,
     quarantine,
     tracks,
     users,
     vehicles,
+    webhooks,
 )
 from api.slashes import Slashes, slash_table
 from api.streams import Streams
+from api.uploads import LARGER_BODIES, Uploads
 from core import schema
 from core.database import make_engine, make_sessions
 from core.settings import Settings
@@ -45,6 +50,7 @@ ROUTERS = (
     auth.router,
     deliveries.router,
     tracks.router,
+    proofs.router,
     customers.router,
     drivers.router,
     vehicles.router,
@@ -57,6 +63,9 @@ ROUTERS = (
     me.router,
     company.router,
     quarantine.router,
+    notification_templates.router,  # before the paths with an id
+    notifications.router,
+    webhooks.router,
     operations.router,
     live.router,
 )
@@ -90,13 +99,14 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.settings = settings
     app.state.metrics = RequestMetrics()
     app.state.streams = Streams()
+    app.state.uploads = Uploads()
     app.state.methods = Methods(route for router in ROUTERS for route in router.routes)
     app.state.revision = schema.newest_revision()
     for router in ROUTERS:
         app.include_router(router)
     errors.install(app)
     openapi.install(app)
-    app.add_middleware(LimitedBody, maximum=MAXIMUM_BODY_BYTES)
+    app.add_middleware(LimitedBody, maximum=MAXIMUM_BODY_BYTES, larger=LARGER_BODIES)
     app.add_middleware(Measured, metrics=app.state.metrics)
     app.add_middleware(Slashes, table=slash_table(_paths()))
     return app

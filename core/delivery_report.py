@@ -12,7 +12,7 @@ from core import deliveries
 from core.actors import Actor
 from core.geo import distance_m
 from core.lifecycle import FINAL
-from core.models import CheckpointKind, Delivery, DeliveryCheckpoint, LoadItem, Status
+from core.models import ANNOUNCED, CheckpointKind, Delivery, DeliveryCheckpoint, LoadItem, Status
 
 MAXIMUM_FIXES = 100_000  # a day and more at one fix a second
 MAXIMUM_ROUTE = 2_000
@@ -222,7 +222,7 @@ def announced(session: Session, delivery_id: int) -> Sequence[DeliveryCheckpoint
         select(DeliveryCheckpoint)
         .where(
             DeliveryCheckpoint.delivery_id == delivery_id,
-            DeliveryCheckpoint.kind != CheckpointKind.LOCATION,
+            DeliveryCheckpoint.kind.in_(ANNOUNCED),
         )
         .order_by(DeliveryCheckpoint.id)
     ).all()

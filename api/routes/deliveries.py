@@ -121,7 +121,10 @@ def report_location(
 def change_status(
     authorized: AuthorizedCall, delivery_id: PathId, body: StatusIn, if_match: IfMatch, response: Response
 ) -> StatusOut:
-    """By its driver or a manager. Again by the same person or integration: `unchanged`, by another 409."""
+    """By its driver or a manager. Again by the same person or integration: `unchanged`, by another 409.
+
+    409 too where the company asks for a proof of delivery that is missing: `ProofRequired` names its parts.
+    """
     location = (body.location.latitude, body.location.longitude) if body.location else None
     request = StatusRequest(
         status=body.status, reason=body.reason, occurred_at=body.occurred_at, location=location
@@ -129,12 +132,7 @@ def change_status(
     with authorized() as (session, actor):
         change = deliveries.change_status(session, actor, delivery_id, request, now(), versions=if_match)
         etags.tag(response, change.delivery.version)
-        return StatusOut(
-            result="changed" if change.written else "unchanged",
-            status=change.delivery.status,
-            version=change.delivery.version,
-            checkpoint=CheckpointOut.of(change.checkpoint),
-        )
+        return StatusOut.of(change)
 
 
 @router.get("/{delivery_id}/checkpoints/", summary="List a delivery's checkpoints")
@@ -143,7 +141,7 @@ def list_checkpoints(
 ) -> Page[CheckpointOut]:
     """Its record, oldest first, each with its actor; a location names the device its fix came from.
 
-    Customers get its status changes only, and of their actors the kind.
+    Customers get its status changes and proofs only, and of their actors the kind.
     """
     after_id = pages.number_key(query.cursor) or 0
     with authorized() as (session, actor):

@@ -10,6 +10,7 @@ from api.schemas.pages import PageQuery
 from broker import topics
 from core.invitations import Invitation
 from core.models import Role
+from core.proof_models import ProofPart
 from core.users import MqttLogin
 
 
@@ -119,6 +120,7 @@ class CompanySettings(CompanyOut):
 
     checkpoint_distance_m: float
     checkpoint_interval_s: float
+    proof_required: list[ProofPart]
 
 
 class CompanyPatch(Input):
@@ -126,6 +128,10 @@ class CompanyPatch(Input):
     time_zone: Annotated[Line, Field(examples=["Europe/Berlin"])] = Field(default_factory=str)
     checkpoint_distance_m: Positive = Field(default_factory=float)
     checkpoint_interval_s: Positive = Field(default_factory=float)
+    proof_required: Annotated[
+        list[ProofPart],
+        Field(max_length=len(ProofPart), description="what `delivered` waits for; empty: nothing"),
+    ] = Field(default_factory=list)
 
 
 class Me(UserOut):
