@@ -33,7 +33,8 @@ INSERT INTO delivery (company_id, reference, status, customer_id, driver_id, veh
 SELECT c.id, 'R' || i, 'delivered', u.id, d.id, v.first + i % :vehicles, 'Street', 'Road', :start,
        :start + CASE i WHEN 0 THEN interval '86399 s' ELSE i * interval '2 min' END, :start + interval '9 h'
 FROM company c JOIN customer u ON u.company_id = c.id JOIN driver d ON d.company_id = c.id,
-     (SELECT min(id) AS first FROM vehicle WHERE name LIKE 'Report van%') v, generate_series(0, :deliveries - 1) i
+     (SELECT min(id) AS first FROM vehicle WHERE name LIKE 'Report van%') v,
+     generate_series(0, :deliveries - 1) i
 WHERE c.slug = 'reports';
 INSERT INTO delivery_checkpoint (company_id, delivery_id, kind, status, vehicle_id, driver_id, occurred_at,
                                  recorded_at)
