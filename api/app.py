@@ -14,13 +14,16 @@ from api.hashing import Hashing
 from api.live import Live
 from api.methods import Methods
 from api.metrics import Measured, RequestMetrics
+from api.renderings import Renderings
 from api.routes import (
     api_tokens,
     audit,
     auth,
     company,
     customers,
+    daily_reports,
     deliveries,
+    delivery_reports,
     devices,
     drivers,
     invitations,
@@ -50,6 +53,8 @@ ROUTERS = (
     auth.router,
     deliveries.router,
     tracks.router,
+    delivery_reports.router,
+    daily_reports.router,
     proofs.router,
     customers.router,
     drivers.router,
@@ -99,6 +104,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.settings = settings
     app.state.metrics = RequestMetrics()
     app.state.streams = Streams()
+    app.state.renderings = Renderings()
     app.state.uploads = Uploads()
     app.state.methods = Methods(route for router in ROUTERS for route in router.routes)
     app.state.revision = schema.newest_revision()

@@ -118,6 +118,7 @@ NEEDED: Mapping[Route, Scope] = {
     ),
     ("GET", "/company/"): Scope.COMPANY_READ,
     ("GET", "/audit/"): Scope.AUDIT_READ,
+    **_each(Scope.REPORTS_READ, [("GET", "/reports/daily/"), ("GET", "/reports/daily/{day}/")]),
 }
 
 

@@ -10,8 +10,8 @@ from sqlalchemy.orm import Session
 
 from core import deliveries
 from core.actors import Actor
-from core.delivery_report import Leg, announced, legs
 from core.errors import Forbidden
+from core.legs import Leg, announced, legs
 
 MAXIMUM_SPAN = timedelta(days=366)
 BATCH = 1_000  # rows the server-side cursor brings at a time

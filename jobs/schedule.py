@@ -20,6 +20,7 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from core import (
     audit,
+    daily_report,
     job_states,
     login_sessions,
     nights,
@@ -29,7 +30,7 @@ from core import (
     user_links,
 )
 from jobs import detectors, retained_facts
-from jobs.run import Job, Run, drained, once, run_job
+from jobs.run import Job, Nightly, Run, drained, once, run_job
 from jobs.threads import ThreadARun
 
 log = logging.getLogger(__name__)
@@ -72,6 +73,12 @@ JOBS = (
         "Tells of devices not heard of while a delivery is under way.",
         MINUTE,
         detectors.silent,
+    ),
+    Job(
+        "daily_reports",
+        "Makes each company's report of the day before.",
+        15 * MINUTE,
+        Nightly(1, daily_report.make),
     ),
     Job("nightly_runs", "Deletes marks of nights long past.", 24 * HOUR, once(nights.forget)),
     Job(

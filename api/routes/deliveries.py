@@ -20,9 +20,8 @@ from api.schemas.deliveries import (
 from api.schemas.fields import PathId
 from api.schemas.pages import Page, PageQuery
 from api.schemas.places import flat
-from api.schemas.reports import ReportOut
 from api.schemas.tracking import CheckpointOut, LocationIn, LocationOut, StatusIn, StatusOut
-from core import deliveries, delivery_list, delivery_report, history, loads, tracking
+from core import deliveries, delivery_list, history, loads, tracking
 from core.deliveries import StatusRequest
 
 router = APIRouter(prefix="/deliveries", tags=["deliveries"], route_class=OnceRoute)
@@ -150,10 +149,3 @@ def list_checkpoints(
         shown, following = pages.cut(rows, query.limit, lambda row: row.id)
         items = [CheckpointOut.of(row, names_actor=actor.sees_track) for row in shown]
         return Page(items=items, next=following)
-
-
-@router.get("/{delivery_id}/report/", summary="Report on a delivery")
-def report_delivery(authorized: AuthorizedCall, delivery_id: PathId) -> ReportOut:
-    """Times, punctuality, distance driven and load, as of now."""
-    with authorized() as (session, actor):
-        return ReportOut.of(delivery_report.generate(session, actor, delivery_id, now()))
