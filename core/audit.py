@@ -19,7 +19,17 @@ from core.people_models import AuditEntry
 from core.scoping import is_ours, require_manager
 
 KEPT: Mapping[str, frozenset[str]] = {
-    "company": frozenset({"slug", "name", "time_zone", "checkpoint_distance_m", "checkpoint_interval_s"}),
+    "company": frozenset(
+        {
+            "slug",
+            "name",
+            "time_zone",
+            "checkpoint_distance_m",
+            "checkpoint_interval_s",
+            "fixes_kept_days",
+            "deliveries_kept_days",
+        }
+    ),
     "user": frozenset({"role", "driver_id", "customer_id"}),
     "driver": frozenset(),
     "customer": frozenset(),

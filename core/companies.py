@@ -71,7 +71,7 @@ def find(session: Session, actor: Actor) -> Company:
 
 
 def edit(session: Session, actor: Actor, values: Mapping[str, Any]) -> Company:
-    """Set ``name``, ``time_zone``, ``checkpoint_distance_m``, ``checkpoint_interval_s``."""
+    """Set ``name``, ``time_zone``, ``checkpoint_distance_m``, ``checkpoint_interval_s``, ``…_kept_days``."""
     scoping.require_manager(actor)
     if "time_zone" in values:
         require_time_zone(values["time_zone"])

@@ -12,7 +12,7 @@ from core import deliveries
 from core.actors import Actor
 from core.geo import distance_m
 from core.lifecycle import FINAL
-from core.models import CheckpointKind, Delivery, DeliveryCheckpoint, LoadItem, Status
+from core.models import CheckpointKind, Company, Delivery, DeliveryCheckpoint, LoadItem, Status
 
 MAXIMUM_FIXES = 100_000  # a day and more at one fix a second
 MAXIMUM_ROUTE = 2_000
@@ -62,11 +62,15 @@ class Leg(msgspec.Struct, frozen=True):
 
 
 class Driven(msgspec.Struct, frozen=True):
-    """``is_complete`` is False when there were more fixes than are counted (`MAXIMUM_FIXES`)."""
+    """``is_complete`` is False when there were more fixes than are counted (`MAXIMUM_FIXES`).
+
+    Also when fixes before ``removed_before`` are gone and had not been measured yet.
+    """
 
     distance_m: float
     fixes: int
     is_complete: bool
+    removed_before: datetime | None = None
 
 
 class DeliveryReport(msgspec.Struct, frozen=True):
@@ -101,7 +105,7 @@ def generate(session: Session, actor: Actor, delivery_id: int, now: datetime) ->
         punctuality=punctuality(delivery, now),
         active_seconds=active_seconds(delivery, now),
         load=load(delivery.load_order.items if delivery.load_order else ()),
-        driven=_driven(session, legs(record, delivery.started_at, delivery.ended_at or now)),
+        driven=driven(session, delivery, record, now),
         counts=counts if actor.sees_track else None,
         route=_route(session, delivery_id, counts[CheckpointKind.LOCATION]) if actor.sees_track else None,
     )
@@ -198,6 +202,29 @@ def travelled_m(points: Iterable[Point]) -> float:
             total += step
             anchor = point
     return total
+
+
+def driven(
+    session: Session, delivery: Delivery, record: Sequence[DeliveryCheckpoint], now: datetime
+) -> Driven:
+    """As its fixes tell, or as it was written down before they were removed. ``record``: `announced`."""
+    removed_before = fixes_removed_before(session, delivery)
+    if delivery.driven_m is not None:
+        return Driven(delivery.driven_m, delivery.driven_fixes or 0, True, removed_before)
+    told = _driven(session, legs(record, delivery.started_at, delivery.ended_at or now))
+    if removed_before is None:
+        return told
+    return msgspec.structs.replace(told, is_complete=False, removed_before=removed_before)
+
+
+def fixes_removed_before(session: Session, delivery: Delivery) -> datetime | None:
+    """Before when the fixes of its active window are gone; None: all are there."""
+    if delivery.started_at is None:
+        return None
+    if delivery.erased_at is not None:
+        return delivery.erased_at
+    before = session.get_one(Company, delivery.company_id).fixes_removed_before
+    return before if before is not None and before > delivery.started_at else None
 
 
 def _driven(session: Session, parts: Sequence[Leg]) -> Driven:

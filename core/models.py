@@ -90,6 +90,7 @@ class Company(Base):
         CheckConstraint(
             "checkpoint_distance_m >= 0 AND checkpoint_interval_s >= 0", name="checkpoint_policy"
         ),
+        CheckConstraint("fixes_kept_days >= 1 AND deliveries_kept_days >= 1", name="retention"),
     )
 
     id: Mapped[int] = mapped_column(Identity(), primary_key=True)
@@ -98,6 +99,9 @@ class Company(Base):
     time_zone: Mapped[str] = mapped_column(server_default="UTC")
     checkpoint_distance_m: Mapped[float] = mapped_column(server_default="250")
     checkpoint_interval_s: Mapped[float] = mapped_column(server_default="60")
+    fixes_kept_days: Mapped[int | None] = mapped_column(server_default="365", doc="None: for ever")
+    deliveries_kept_days: Mapped[int | None] = mapped_column(doc="after their end; None: for ever")
+    fixes_removed_before: Mapped[datetime | None] = mapped_column(doc="older fixes are gone, or going")
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
 
 
@@ -125,6 +129,7 @@ class Customer(Base):
     phone: Mapped[str | None]
     address: Mapped[str | None]
     archived_at: Mapped[datetime | None]
+    erased_at: Mapped[datetime | None]
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
 
 
@@ -268,6 +273,14 @@ class Delivery(Base):
         Index("ix_delivery_company_id_scheduled_at_id", "company_id", "scheduled_at", "id"),
         Index("ix_delivery_search", "search", postgresql_using="gin"),
         Index("ix_delivery_fact_retained", "ended_at", postgresql_where=text("fact_retained")),
+        Index("ix_delivery_company_id_ended_at", "company_id", "ended_at"),
+        # Those whose distance must be written down before their fixes go (see `core.retention`).
+        Index(
+            "ix_delivery_unmeasured",
+            "company_id",
+            "started_at",
+            postgresql_where=text("driven_m IS NULL AND ended_at IS NOT NULL"),
+        ),
     )
 
     id: Mapped[int] = mapped_column(Identity(), primary_key=True)
@@ -295,6 +308,9 @@ class Delivery(Base):
     checkpoint_latitude: Mapped[float | None]
     checkpoint_longitude: Mapped[float | None]
     fact_retained: Mapped[bool] = mapped_column(server_default="false")
+    driven_m: Mapped[float | None] = mapped_column(doc="measured before the fixes went; None: they tell")
+    driven_fixes: Mapped[int | None]
+    erased_at: Mapped[datetime | None] = mapped_column(doc="when its customer was erased from it")
     scheduled_at: Mapped[datetime] = mapped_column(
         Computed("coalesce(window_start, created_at)", persisted=True), doc="by which lists know its time"
     )
@@ -388,7 +404,7 @@ class Notification(Base):
     id: Mapped[int] = mapped_column(BigInteger, Identity(), primary_key=True)
     company_id: Mapped[int] = mapped_column(ForeignKey("company.id"))
     delivery_id: Mapped[int] = mapped_column(ForeignKey("delivery.id"), index=True)
-    checkpoint_id: Mapped[int] = mapped_column(ForeignKey("delivery_checkpoint.id"))
+    checkpoint_id: Mapped[int] = mapped_column(ForeignKey("delivery_checkpoint.id"), index=True)
     recipient: Mapped[str]
     payload: Mapped[dict[str, Any]]
     state: Mapped[str] = mapped_column(String(16), server_default="queued")

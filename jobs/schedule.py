@@ -16,7 +16,7 @@ from apscheduler.triggers.interval import IntervalTrigger
 from prometheus_client import Counter
 from sqlalchemy.orm import Session, sessionmaker
 
-from core import audit, login_sessions, partitions, throttle, user_links
+from core import audit, idempotency, login_sessions, partitions, throttle, user_links
 from jobs import retained_facts
 
 log = logging.getLogger(__name__)
@@ -38,6 +38,7 @@ JOBS = (
     Job("login_sessions", timedelta(hours=1), login_sessions.clean),
     Job("user_links", timedelta(hours=6), user_links.clean),
     Job("failed_logins_of_strangers", timedelta(hours=6), audit.forget_strangers),
+    Job("idempotency", timedelta(hours=1), idempotency.forget_old),
     Job("retained_facts", timedelta(minutes=1), retained_facts.clear_ended),
     Job("archived_vehicles", timedelta(minutes=1), retained_facts.clear_archived),
 )

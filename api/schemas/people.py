@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, Strict
 
 from api.schemas.fields import Email, Input, Line, Output, Password, Positive, RowId
 from api.schemas.pages import PageQuery
@@ -11,6 +11,8 @@ from broker import topics
 from core.invitations import Invitation
 from core.models import Role
 from core.users import MqttLogin
+
+MAXIMUM_DAYS = 36_500
 
 
 class Tokens(Output):
@@ -115,10 +117,16 @@ class CompanyOut(Output):
 
 
 class CompanySettings(CompanyOut):
-    """A location checkpoint is due after this distance or this time; 0 makes every fix one."""
+    """A location checkpoint is due after this distance or this time; 0 makes every fix one.
+
+    Positions are removed after ``fixes_kept_days``, deliveries with all that belongs to them
+    ``deliveries_kept_days`` after their end; null: never.
+    """
 
     checkpoint_distance_m: float
     checkpoint_interval_s: float
+    fixes_kept_days: int | None
+    deliveries_kept_days: int | None
 
 
 class CompanyPatch(Input):
@@ -126,6 +134,8 @@ class CompanyPatch(Input):
     time_zone: Annotated[Line, Field(examples=["Europe/Berlin"])] = Field(default_factory=str)
     checkpoint_distance_m: Positive = Field(default_factory=float)
     checkpoint_interval_s: Positive = Field(default_factory=float)
+    fixes_kept_days: Annotated[int, Strict(), Field(ge=1, le=MAXIMUM_DAYS)] | None = None
+    deliveries_kept_days: Annotated[int, Strict(), Field(ge=30, le=MAXIMUM_DAYS)] | None = None
 
 
 class Me(UserOut):

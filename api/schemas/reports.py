@@ -36,11 +36,16 @@ class LoadTotals(Output):
 
 
 class DrivenOut(Output):
-    """Along the fixes from start to end; ``is_complete`` is false when there were too many to count."""
+    """Along the fixes from start to end; ``is_complete`` is false when not all could be counted.
+
+    ``removed_before``: the company keeps its vehicles' fixes for a time, and those of this delivery from
+    before that instant are gone; the distance was measured when they went.
+    """
 
     distance_m: float
     fixes: int
     is_complete: bool
+    removed_before: datetime | None
 
 
 class ReportOut(Output):
