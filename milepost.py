@@ -53,10 +53,12 @@ company_app = typer.Typer(help="Companies.", no_args_is_help=True)
 user_app = typer.Typer(help="People who log in.", no_args_is_help=True)
 device_app = typer.Typer(help="GPS units and drivers' phones.", no_args_is_help=True)
 broker_app = typer.Typer(help="Users and roles on the MQTT broker.", no_args_is_help=True)
+customer_app = typer.Typer(help="Customers.", no_args_is_help=True)
 app.add_typer(company_app, name="company")
 app.add_typer(user_app, name="user")
 app.add_typer(device_app, name="device")
 app.add_typer(broker_app, name="broker")
+app.add_typer(customer_app, name="customer")
 
 
 def main() -> None:
@@ -251,6 +253,23 @@ def device_disable(device_id: DeviceArgument, company: CompanyOption) -> None:
     with _session(_admin_settings()) as session:
         devices.disable(session, companies.system_actor(session, company), device_id, datetime.now(UTC))
     typer.echo(f"{device_id} is disabled")
+
+
+@customer_app.command("erase")
+def customer_erase(
+    customer_id: Annotated[int, typer.Argument(min=1, help="The customer's id.")],
+    company: CompanyOption,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+) -> None:
+    """Erase a customer's personal data, for good; its deliveries stay as numbers."""
+    from core import companies, erasure
+
+    if not yes:
+        typer.confirm(f"Erase customer {customer_id} of {company}? There is no way back", abort=True)
+    with _session(_admin_settings()) as session:
+        actor = companies.system_actor(session, company)
+        erasure.erase(session, actor, customer_id, datetime.now(UTC))
+    typer.echo(f"customer {customer_id} is erased; backups made before still hold its data")
 
 
 @broker_app.command("write")

@@ -221,8 +221,6 @@ def fixes_removed_before(session: Session, delivery: Delivery) -> datetime | Non
     """Before when the fixes of its active window are gone; None: all are there."""
     if delivery.started_at is None:
         return None
-    if delivery.erased_at is not None:
-        return delivery.erased_at
     before = session.get_one(Company, delivery.company_id).fixes_removed_before
     return before if before is not None and before > delivery.started_at else None
 

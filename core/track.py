@@ -65,7 +65,7 @@ def find(session: Session, actor: Actor, delivery_id: int, now: datetime) -> Tra
     # The van's fixes outlive an erased customer, but no longer lead to a door.
     is_shown = end is not None and delivery.erased_at is None
     parts = legs(announced(session, delivery_id), start, end) if is_shown and end else []
-    removed_before = fixes_removed_before(session, delivery)
+    removed_before = delivery.erased_at or fixes_removed_before(session, delivery)
     return Track(delivery_id, delivery.reference, start, end, parts, removed_before)
 
 
