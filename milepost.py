@@ -133,6 +133,52 @@ def migrate() -> None:
 
 
 @app.command()
+def backup(
+    path: Annotated[Path, typer.Argument(help="A new file, or a folder for one named by the time.")],
+    broker_state: Annotated[
+        Path | None, typer.Option(help="Mosquitto's mosquitto.db: what devices sent and ingest has not read.")
+    ] = None,
+) -> None:
+    """Write everything into one file, while all goes on. The two keys are not in it: keep them apart."""
+    from core.backups import take
+
+    settings, now = _admin_settings(), datetime.now(UTC)
+    file = path / f"milepost-{now:%Y%m%dT%H%M%SZ}.zip" if path.is_dir() else path
+    url = settings.database_url.get_secret_value()
+    with _database_errors(), _file_errors():
+        manifest = take.take(file, url, _key_marks(settings), broker_state, now)
+    size = sum(member.size for member in manifest.members.values())
+    typer.echo(f"{file} written: {file.stat().st_size} bytes, {size} before compression")
+
+
+@app.command()
+def restore(
+    file: Annotated[Path, typer.Argument(help="What `milepost backup` wrote.")],
+    broker_state: Annotated[
+        Path | None, typer.Option(help="Where the broker, stopped, shall find its mosquitto.db.")
+    ] = None,
+    replace: Annotated[bool, typer.Option("--replace", help="Delete what is there, for good.")] = False,
+    other_keys: Annotated[
+        bool, typer.Option("--other-keys", help="Go on with other keys: every device needs a new password.")
+    ] = False,
+) -> None:
+    """Bring a backup into an empty database; ingest, jobs and API must not run."""
+    from core.backups import restore as restoring
+
+    settings = _process_settings("restore")
+    wanted = restoring.Wanted(
+        keys=_key_marks(settings), broker_state=broker_state, replace=replace, other_keys=other_keys
+    )
+    with _database_errors(), _file_errors():
+        done = restoring.restore(file, settings.database_url.get_secret_value(), wanted, datetime.now(UTC))
+    typer.echo(f"restored as it was at {done.manifest.made_at:%Y-%m-%d %H:%M:%S} UTC")
+    for said, names in (("erased again", done.erased_again), ("STILL TO BE ERASED", done.not_erased)):
+        if names:
+            typer.echo(f"{said}: {', '.join(names)}")
+    typer.echo("next: `milepost broker write` for a new broker, then start everything")
+
+
+@app.command()
 def simulate(
     vehicles: Annotated[int, typer.Option(min=1, help="How many vehicles drive.")] = 10,
     rate: Annotated[float, typer.Option(min=0.01, help="Fixes a second of each vehicle.")] = 1.0,
@@ -377,6 +423,21 @@ def _database_errors() -> "Iterator[None]":
         if sqlstate(error) != UNDEFINED_TABLE:
             raise
         _give_up("The database has not all of our tables: `milepost migrate` makes them.")
+
+
+@contextmanager
+def _file_errors() -> "Iterator[None]":
+    try:
+        yield
+    except OSError as error:
+        _give_up(f"{error.filename or 'The file'} cannot be used: {error.strerror or error}")
+
+
+def _key_marks(settings: Settings) -> dict[str, str]:
+    from core.backups.archive import key_mark
+
+    keys = {"MILEPOST_MQTT_KEY": settings.mqtt_key, "MILEPOST_JWT_KEY": settings.jwt_key}
+    return {name: key_mark(key.get_secret_value()) for name, key in keys.items()}
 
 
 def _mqtt_key(settings: Settings) -> str:

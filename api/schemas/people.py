@@ -3,9 +3,9 @@
 from datetime import datetime
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, Strict
+from pydantic import BeforeValidator, Field, Strict
 
-from api.schemas.fields import Email, Input, Line, Output, Password, Positive, RowId
+from api.schemas.fields import Email, Input, Line, Output, Password, Positive, RowId, whole
 from api.schemas.pages import PageQuery
 from broker import topics
 from core.invitations import Invitation
@@ -13,6 +13,7 @@ from core.models import Role
 from core.users import MqttLogin
 
 MAXIMUM_DAYS = 36_500
+Days = Annotated[int, Strict(), BeforeValidator(whole)]
 
 
 class Tokens(Output):
@@ -134,8 +135,8 @@ class CompanyPatch(Input):
     time_zone: Annotated[Line, Field(examples=["Europe/Berlin"])] = Field(default_factory=str)
     checkpoint_distance_m: Positive = Field(default_factory=float)
     checkpoint_interval_s: Positive = Field(default_factory=float)
-    fixes_kept_days: Annotated[int, Strict(), Field(ge=1, le=MAXIMUM_DAYS)] | None = None
-    deliveries_kept_days: Annotated[int, Strict(), Field(ge=30, le=MAXIMUM_DAYS)] | None = None
+    fixes_kept_days: Annotated[Days, Field(ge=1, le=MAXIMUM_DAYS)] | None = None
+    deliveries_kept_days: Annotated[Days, Field(ge=30, le=MAXIMUM_DAYS)] | None = None
 
 
 class Me(UserOut):
