@@ -4,6 +4,7 @@ The broker's state comes first. What a device has sent by then is in that file o
 what is in both is a duplicate, which ingest knows. The other way round, messages between would be lost.
 """
 
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
@@ -18,6 +19,7 @@ from core.backups.archive import Manifest, Writer
 from core.database import connect_arguments, driver_cursor
 from core.schema import present_revision
 
+SAVED_WITHIN_S = 5.0
 # A long COPY is no stall; another's rows must be missed loudly, never left out by a policy.
 OPTIONS = "-c timezone=UTC -c row_security=off -c lock_timeout=60s"
 
@@ -31,7 +33,7 @@ def take(
     """
     with archive.writing(path) as writer:
         if broker_state is not None:
-            # Mosquitto renames a whole file to this name each second: what we open stays whole.
+            _await_save(broker_state)
             with broker_state.open("rb") as source:
                 writer.copy(archive.BROKER, source)
         with snapshot(database_url) as connection:
@@ -39,6 +41,21 @@ def take(
             manifest = _describe(connection, writer, keys, now)
         writer.finish(manifest)
     return manifest
+
+
+def _await_save(broker_state: Path) -> None:
+    """Until the broker has saved what it knows by now; one that does not run has done so already.
+
+    Each second Mosquitto writes a file and renames it to this name, so what we open is and stays whole. The
+    first new one may have been begun before we came.
+    """
+    deadline = time.monotonic() + SAVED_WITHIN_S
+    for _ in range(2):
+        known = broker_state.stat().st_ino, broker_state.stat().st_mtime_ns
+        while (broker_state.stat().st_ino, broker_state.stat().st_mtime_ns) == known:
+            if time.monotonic() > deadline:
+                return
+            time.sleep(0.05)
 
 
 def _copy_tables(connection: Connection, writer: Writer) -> None:
