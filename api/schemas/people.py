@@ -13,7 +13,8 @@ from core.models import Role
 from core.users import MqttLogin
 
 MAXIMUM_DAYS = 36_500
-Days = Annotated[int, Strict(), BeforeValidator(whole)]
+FixDays = Annotated[int, Strict(), Field(ge=1, le=MAXIMUM_DAYS), BeforeValidator(whole)]
+DeliveryDays = Annotated[int, Strict(), Field(ge=30, le=MAXIMUM_DAYS), BeforeValidator(whole)]
 
 
 class Tokens(Output):
@@ -135,8 +136,8 @@ class CompanyPatch(Input):
     time_zone: Annotated[Line, Field(examples=["Europe/Berlin"])] = Field(default_factory=str)
     checkpoint_distance_m: Positive = Field(default_factory=float)
     checkpoint_interval_s: Positive = Field(default_factory=float)
-    fixes_kept_days: Annotated[Days, Field(ge=1, le=MAXIMUM_DAYS)] | None = None
-    deliveries_kept_days: Annotated[Days, Field(ge=30, le=MAXIMUM_DAYS)] | None = None
+    fixes_kept_days: FixDays | None = None
+    deliveries_kept_days: DeliveryDays | None = None
 
 
 class Me(UserOut):
