@@ -6,7 +6,6 @@ import signal
 import socket
 import sys
 import tempfile
-import time
 import urllib.parse
 import urllib.request
 from collections.abc import Iterator
@@ -205,10 +204,8 @@ def test_ctrl_c_is_heard_although_postgres_does_not_answer(folder: Path, runs: l
     wait_until(record.exists, timeout=60, what="the first child was started")
     postgres = run.children()["postgres"]
     postgres.suspend()
-    started = time.monotonic()
     run.process.send_signal(signal.SIGINT)
-    assert run.process.wait(15) == 0
-    assert time.monotonic() - started < 10
+    assert run.process.wait(30) == 0, "it would wait 60 s for PostgreSQL"
     assert "did not answer" not in run.output()
     assert "Traceback" not in run.output()
     assert not is_alive(postgres)

@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 from core.identities import SHARDS, ingest_user, operator_user, shard_of
 from core.models import AppUser, Device, Role
 from tests import factories
-from tests.mqtt_client import NOT_AUTHORIZED, TOO_LARGE, MqttClient, connected
+from tests.mqtt_client import NOT_AUTHORIZED, MqttClient, connected
 from tests.services.mosquitto import Broker
 from tests.waiting import wait_until
 
@@ -182,9 +182,9 @@ def test_a_second_connection_of_one_user_takes_over_the_first(fleet: Fleet, devi
 def test_a_message_of_1_mb_is_refused_and_a_card_with_a_face_is_not(fleet: Fleet, device: MqttClient) -> None:
     assert device.publish(f"{fleet.up}/owntracks/card", b"x" * 270_000) < 0x80
     device.paho.publish(f"{fleet.up}/location", b"x" * 1_000_000, 1)
+    # Not by the reason 0x95: a connection that is closed with unread bytes may lose what was said last.
     wait_until(lambda: device.disconnected, what="the sender is disconnected")
-    assert device.disconnected is not None
-    assert device.disconnected.value == TOO_LARGE
+    assert f"Client {fleet.device.id} disconnected due to oversize packet" in fleet.broker.log()
 
 
 def test_nothing_reaches_a_subscriber_who_was_refused(fleet: Fleet, operator: MqttClient) -> None:
