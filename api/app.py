@@ -25,11 +25,14 @@ from api.routes import (
     invitations,
     load_orders,
     me,
+    notification_templates,
+    notifications,
     operations,
     quarantine,
     tracks,
     users,
     vehicles,
+    webhooks,
 )
 from api.slashes import Slashes, slash_table
 from api.streams import Streams
@@ -56,6 +59,9 @@ ROUTERS = (
     me.router,
     company.router,
     quarantine.router,
+    notification_templates.router,  # before the paths with an id
+    notifications.router,
+    webhooks.router,
     operations.router,
     live.router,
 )

@@ -31,6 +31,7 @@ def _each(scope: Scope, routes: Iterable[Route]) -> dict[Route, Scope]:
 
 
 DELIVERY = "/deliveries/{delivery_id}/"
+TEMPLATE = "/notifications/templates/{event}/{audience}/"
 NEEDED: Mapping[Route, Scope] = {
     **_each(
         Scope.DELIVERIES_READ,
@@ -83,6 +84,33 @@ NEEDED: Mapping[Route, Scope] = {
             ("GET", "/drivers/{driver_id}/"),
             ("GET", "/users/"),
             ("GET", "/users/{user_id}/"),
+        ],
+    ),
+    **_each(
+        Scope.NOTIFICATIONS_READ,
+        [
+            ("GET", "/notifications/"),
+            ("GET", "/notifications/{notification_id}/"),
+            ("GET", "/notifications/settings/"),
+            ("GET", "/notifications/templates/"),
+            ("GET", TEMPLATE),
+            ("GET", "/webhooks/"),
+            ("GET", "/webhooks/{webhook_id}/"),
+        ],
+    ),
+    **_each(
+        Scope.NOTIFICATIONS_WRITE,
+        [
+            ("POST", "/notifications/{notification_id}/resend/"),
+            ("PATCH", "/notifications/settings/"),
+            ("PUT", TEMPLATE),
+            ("DELETE", TEMPLATE),
+            ("POST", f"{TEMPLATE}preview/"),
+            ("PATCH", "/webhooks/{webhook_id}/"),
+            ("DELETE", "/webhooks/{webhook_id}/"),
+            ("POST", "/webhooks/{webhook_id}/disable/"),
+            ("POST", "/webhooks/{webhook_id}/enable/"),
+            ("POST", "/webhooks/{webhook_id}/test/"),
         ],
     ),
     ("GET", "/company/"): Scope.COMPANY_READ,

@@ -36,6 +36,8 @@ class Scope(enum.StrEnum):
     FLEET_READ = "fleet:read"
     FLEET_WRITE = "fleet:write"
     PEOPLE_READ = "people:read"
+    NOTIFICATIONS_READ = "notifications:read"
+    NOTIFICATIONS_WRITE = "notifications:write"
     COMPANY_READ = "company:read"
     AUDIT_READ = "audit:read"
 

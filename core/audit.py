@@ -28,6 +28,9 @@ KEPT: Mapping[str, frozenset[str]] = {
             "checkpoint_interval_s",
             "fixes_kept_days",
             "deliveries_kept_days",
+            "arriving_soon_min",
+            "late_after_min",
+            "device_silent_after_min",
         }
     ),
     "user": frozenset({"role", "driver_id", "customer_id"}),
@@ -49,6 +52,7 @@ KEPT: Mapping[str, frozenset[str]] = {
         }
     ),
     "api_token": frozenset({"name", "scopes", "expires_at"}),
+    "webhook": frozenset({"description", "events"}),  # a URL may hold somebody's token
 }
 SPOOFED = "spoofed"
 QUIET = timedelta(minutes=1)

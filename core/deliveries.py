@@ -173,7 +173,7 @@ def change_status(
         reason=request.reason,
         location=request.location,
     )
-    notifications.queue_status_change(session, delivery, checkpoint, now)
+    notifications.queue_status_change(session, delivery, checkpoint, before, now)
     return StatusChange(delivery, checkpoint, written=True)
 
 

@@ -29,7 +29,9 @@ STATEMENTS = (
     "DELETE FROM delivery_checkpoint WHERE delivery_id = ANY(:deliveries) AND kind = 'location'",
     "UPDATE delivery_checkpoint SET reason = NULL, latitude = NULL, longitude = NULL, speed_kmh = NULL,"
     " course_deg = NULL, accuracy_m = NULL WHERE delivery_id = ANY(:deliveries)",
-    "DELETE FROM notification WHERE delivery_id = ANY(:deliveries)",
+    # With the attempts to send them.
+    "DELETE FROM notification WHERE company_id = :company_id"
+    " AND (delivery_id = ANY(:deliveries) OR addressee = 'customer:' || :customer_id)",
     "UPDATE load_order SET reference = 'erased-' || id WHERE id = ANY(:loads)",
     "UPDATE load_item SET description = 'erased' WHERE load_order_id = ANY(:loads)",
     # The announcements that have not gone out yet, or never could.

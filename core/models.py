@@ -4,6 +4,7 @@
 """
 
 import enum
+import uuid
 from datetime import datetime
 from typing import Any
 
@@ -91,6 +92,10 @@ class Company(Base):
             "checkpoint_distance_m >= 0 AND checkpoint_interval_s >= 0", name="checkpoint_policy"
         ),
         CheckConstraint("fixes_kept_days >= 1 AND deliveries_kept_days >= 1", name="retention"),
+        CheckConstraint(
+            "arriving_soon_min >= 0 AND late_after_min >= 0 AND device_silent_after_min >= 1",
+            name="notification_thresholds",
+        ),
     )
 
     id: Mapped[int] = mapped_column(Identity(), primary_key=True)
@@ -102,6 +107,9 @@ class Company(Base):
     fixes_kept_days: Mapped[int | None] = mapped_column(server_default="365", doc="None: for ever")
     deliveries_kept_days: Mapped[int | None] = mapped_column(doc="after their end; None: for ever")
     fixes_removed_before: Mapped[datetime | None] = mapped_column(doc="older fixes are gone, or going")
+    arriving_soon_min: Mapped[int] = mapped_column(server_default="15", doc="told when the ETA is nearer")
+    late_after_min: Mapped[int] = mapped_column(server_default="0", doc="minutes of grace after the window")
+    device_silent_after_min: Mapped[int] = mapped_column(server_default="30")
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
 
 
@@ -396,17 +404,50 @@ class Quarantine(Base):
 
 
 class Notification(Base):
-    """A message owed to a person, queued in the transaction of what it tells."""
+    """A message owed to somebody, queued in the transaction of what it tells (`core.notifications`).
+
+    Personal data stand in ``recipient`` and ``payload`` only; both may be emptied.
+    """
 
     __tablename__ = "notification"
-    __table_args__ = (Index("ix_notification_queued", "id", postgresql_where=text("state = 'queued'")),)
+    __table_args__ = (
+        CheckConstraint("state IN ('queued', 'sent', 'failed', 'expired')", name="state"),
+        UniqueConstraint("company_id", "event", "once", "addressee"),
+        Index("ix_notification_company_id_id", "company_id", "id"),
+        Index("ix_notification_created_at", "created_at", postgresql_using="brin"),
+        Index(
+            "ix_notification_due_emails",
+            "company_id",
+            "next_attempt_at",
+            postgresql_where=text("state = 'queued' AND webhook_id IS NULL"),
+        ),
+        Index(
+            "ix_notification_due_webhooks",
+            "webhook_id",
+            "next_attempt_at",
+            postgresql_where=text("state = 'queued' AND webhook_id IS NOT NULL"),
+        ),
+        Index("ix_notification_expiring", "expires_at", postgresql_where=text("state = 'queued'")),
+    )
 
     id: Mapped[int] = mapped_column(BigInteger, Identity(), primary_key=True)
     company_id: Mapped[int] = mapped_column(ForeignKey("company.id"))
-    delivery_id: Mapped[int] = mapped_column(ForeignKey("delivery.id"), index=True)
-    checkpoint_id: Mapped[int] = mapped_column(ForeignKey("delivery_checkpoint.id"), index=True)
-    recipient: Mapped[str]
+    delivery_id: Mapped[int | None] = mapped_column(ForeignKey("delivery.id"), index=True)
+    checkpoint_id: Mapped[int | None] = mapped_column(ForeignKey("delivery_checkpoint.id"), index=True)
+    event: Mapped[str] = mapped_column(String(32))
+    event_id: Mapped[uuid.UUID] = mapped_column(
+        doc="one for all who are told; receivers know repetitions by it"
+    )
+    once: Mapped[str | None] = mapped_column(doc="what must not be told twice")
+    audience: Mapped[str] = mapped_column(String(16))
+    addressee: Mapped[str] = mapped_column(doc="``customer:5``, ``user:5`` or ``webhook:5``")
+    webhook_id: Mapped[int | None] = mapped_column(ForeignKey("webhook.id"))
+    recipient: Mapped[str | None] = mapped_column(doc="an e-mail address; None: a webhook, or erased")
     payload: Mapped[dict[str, Any]]
     state: Mapped[str] = mapped_column(String(16), server_default="queued")
+    attempts: Mapped[int] = mapped_column(server_default="0")
+    next_attempt_at: Mapped[datetime] = mapped_column(doc="while it is being sent: when another may try")
+    finished_at: Mapped[datetime | None]
+    error: Mapped[str | None] = mapped_column(doc="why it is not sent, or not yet")
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
     expires_at: Mapped[datetime]

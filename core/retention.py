@@ -55,7 +55,6 @@ class Age(msgspec.Struct, frozen=True):
 
 AGES = (
     Age("quarantine", "received_at", 90),
-    Age("notification", "created_at", 90),
     Age("audit_entry", "at", 730),
     Age("outbox", "parked_at", 90),
 )

@@ -9,6 +9,8 @@ from urllib.parse import urlsplit
 from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from core.outgoing_settings import OutgoingSettings
+
 MINIMUM_SECRET_LENGTH = 32
 SAMPLE_MARKS = ("change-me", "changeme", "example", "replace")
 ENV_FILE = ".env"
@@ -19,7 +21,7 @@ class SettingsError(Exception):
     """The settings cannot be used; the message lists every problem, one a line."""
 
 
-class Settings(BaseSettings):
+class Settings(OutgoingSettings):
     """One frozen object a process. Secrets are ``SecretStr``, so that printing it shows none."""
 
     model_config = SettingsConfigDict(

@@ -16,7 +16,7 @@ from broker.relay import Relay
 from core import logs
 from core.database import make_engine, make_sessions
 from core.settings import Settings
-from jobs import leadership, metrics, schedule
+from jobs import leadership, metrics, schedule, sender
 
 log = logging.getLogger(__name__)
 
@@ -71,7 +71,7 @@ def _serve(
     stop: threading.Event,
 ) -> None:
     """One term of office."""
-    with schedule.running(sessions):
+    with schedule.running(sessions), sender.running(sessions, settings):
         Relay(connection, sessions, settings, stop).run()
 
 

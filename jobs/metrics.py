@@ -12,6 +12,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session, sessionmaker
 
 from core.models import Outbox
+from jobs.sender_metrics import QueueCollector
 
 log = logging.getLogger(__name__)
 
@@ -44,8 +45,9 @@ def served(port: int | None, sessions: sessionmaker[Session]) -> Iterator[None]:
     if port is None:
         yield
         return
-    collector = OutboxCollector(sessions)
-    REGISTRY.register(collector)
+    collectors = (OutboxCollector(sessions), QueueCollector(sessions))
+    for collector in collectors:
+        REGISTRY.register(collector)
     server, thread = start_http_server(port, addr=LOOPBACK)
     try:
         yield
@@ -53,4 +55,5 @@ def served(port: int | None, sessions: sessionmaker[Session]) -> Iterator[None]:
         server.shutdown()
         server.server_close()
         thread.join()
-        REGISTRY.unregister(collector)
+        for collector in collectors:
+            REGISTRY.unregister(collector)

@@ -16,7 +16,15 @@ from apscheduler.triggers.interval import IntervalTrigger
 from prometheus_client import Counter
 from sqlalchemy.orm import Session, sessionmaker
 
-from core import audit, idempotency, login_sessions, partitions, throttle, user_links
+from core import (
+    audit,
+    idempotency,
+    login_sessions,
+    notification_cleaning,
+    partitions,
+    throttle,
+    user_links,
+)
 from jobs import retained_facts
 
 log = logging.getLogger(__name__)
@@ -41,6 +49,8 @@ JOBS = (
     Job("idempotency", timedelta(hours=1), idempotency.forget_old),
     Job("retained_facts", timedelta(minutes=1), retained_facts.clear_ended),
     Job("archived_vehicles", timedelta(minutes=1), retained_facts.clear_archived),
+    Job("notifications_expired", timedelta(minutes=1), notification_cleaning.expire),
+    Job("notifications_kept", timedelta(hours=6), notification_cleaning.forget),
 )
 
 

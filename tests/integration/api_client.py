@@ -14,7 +14,8 @@ from starlette.testclient import TestClient
 
 from api import tokens
 from api.app import create_app
-from core.models import AppUser, Company, Delivery, Device, LoadOrder, Role, Status, Vehicle
+from core.models import AppUser, Company, Delivery, Device, LoadOrder, Notification, Role, Status, Vehicle
+from core.notification_models import Webhook
 from core.people_models import ApiToken
 from core.settings import Settings
 from tests import factories
@@ -35,6 +36,8 @@ class House:
     load_order: LoadOrder
     delivery: Delivery
     api_token: ApiToken
+    webhook: Webhook
+    notification: Notification
 
 
 def furnish(session: Session, status: Status = Status.PENDING) -> House:
@@ -42,6 +45,9 @@ def furnish(session: Session, status: Status = Status.PENDING) -> House:
     driver = factories.user(session, company, Role.DRIVER)
     customer = factories.user(session, company, Role.CUSTOMER)
     vehicle = factories.vehicle(session, company)
+    # Sent: a test that counts what is queued counts its own.
+    notification = factories.notification(session, company, state="sent", finished_at=datetime.now(UTC))
+    factories.attempt(session, notification, code=250, error=None)
     house = House(
         company=company,
         manager=factories.user(session, company, Role.MANAGER),
@@ -52,6 +58,8 @@ def furnish(session: Session, status: Status = Status.PENDING) -> House:
         device=factories.device(session, company, vehicle_id=vehicle.id),
         load_order=factories.load_order(session, company),
         api_token=factories.api_token(session, company)[0],
+        webhook=factories.webhook(session, company, "test"),
+        notification=notification,
         delivery=factories.delivery(
             session,
             company,

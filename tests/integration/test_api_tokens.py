@@ -31,6 +31,10 @@ BODIES: dict[tuple[str, str], Any] = {
     ("POST", "/invitations/"): NEW_USER,
     ("POST", "/api-tokens/"): {"name": "N", "scopes": ["fleet:read"]},
     ("PATCH", "/company/"): {"name": "N"},
+    ("POST", "/webhooks/"): {"url": "https://hooks.example.com/", "events": ["late"]},
+    ("PATCH", "/notifications/settings/"): {"late_after_min": 5},
+    ("PUT", "/notifications/templates/{event}/{audience}/"): {"subject": "S", "text": "T"},
+    ("POST", "/notifications/templates/{event}/{audience}/preview/"): {},
     ("POST", "/me/password/"): {"current_password": "x", "new_password": "long enough"},
 }
 
@@ -58,6 +62,7 @@ def routes(client: TestClient) -> dict[tuple[str, str], Any]:
 def ask(client: TestClient, house: House, route: tuple[str, str], body: Any, token: str) -> Any:
     method, path = route
     found = {f"{noun}_id": key for noun, key in ids(house).items()}
+    found |= {"event": "late", "audience": "manager"}
     return client.request(method, path.format(**found), json=body, headers=api(token))
 
 

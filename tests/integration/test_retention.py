@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session, sessionmaker
 from starlette.testclient import TestClient
 
 from core import partitions, retention
-from core.models import Company, Delivery, Notification, Outbox, Quarantine, Status, Vehicle
+from core.models import Company, Delivery, Outbox, Quarantine, Status, Vehicle
 from core.people_models import AuditEntry
 from core.settings import Settings
 from jobs import retention as job
@@ -286,17 +286,7 @@ def ended(session: Session, company: Company, at: datetime, **values: Any) -> De
         **values,
     )
     checkpoint = factories.checkpoint(session, delivery)
-    session.add(
-        Notification(
-            company_id=company.id,
-            delivery_id=delivery.id,
-            checkpoint_id=checkpoint.id,
-            recipient="clara@example.com",
-            payload={},
-            expires_at=at,
-        )
-    )
-    session.flush()
+    factories.notification(session, company, delivery_id=delivery.id, checkpoint_id=checkpoint.id)
     return delivery
 
 
