@@ -12,11 +12,11 @@ from datetime import UTC, datetime
 from functools import partial
 
 import msgspec
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, Engine, text
 from sqlalchemy.orm import Session, sessionmaker
 
 from core import partitions, retention
-from core.database import LOCK_TIMEOUT_S
+from core.database import LOCK_TIMEOUT_S, make_sessions
 from core.deadlines import BoundedConnection
 from core.retention import Kept
 
@@ -126,13 +126,16 @@ def enforce(sessions: sessionmaker[Session], stop: threading.Event, now: datetim
     return Retention(sessions, stop, now or datetime.now(UTC)).run()
 
 
+def by_the_clock(session: Session, now: datetime) -> Removed:
+    """As the schedule calls it; the given session has no transaction, and gets none."""
+    return enforce(make_sessions(_engine(session)), threading.Event(), now)
+
+
 @contextmanager
 def patient(sessions: sessionmaker[Session]) -> Iterator[Connection]:
     """A connection of its own that may wait long, and commits each statement by itself."""
     with sessions() as session:
-        engine = session.get_bind()
-        assert not isinstance(engine, Connection)
-        connection = engine.connect().execution_options(isolation_level="AUTOCOMMIT")
+        connection = _engine(session).connect().execution_options(isolation_level="AUTOCOMMIT")
     with closing(connection):
         raw = connection.connection.driver_connection
         connection.detach()  # from the pool: nobody else may wait so long
@@ -141,3 +144,9 @@ def patient(sessions: sessionmaker[Session]) -> Iterator[Connection]:
         connection.execute(text(f"SET statement_timeout = '{DETACHED_WITHIN_S}s'"))
         connection.execute(text(f"SET lock_timeout = '{DETACHED_WITHIN_S}s'"))
         yield connection
+
+
+def _engine(session: Session) -> Engine:
+    engine = session.get_bind()
+    assert isinstance(engine, Engine)
+    return engine

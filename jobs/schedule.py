@@ -25,7 +25,7 @@ from core import (
     throttle,
     user_links,
 )
-from jobs import retained_facts
+from jobs import retained_facts, retention
 
 log = logging.getLogger(__name__)
 
@@ -49,6 +49,7 @@ JOBS = (
     Job("idempotency", timedelta(hours=1), idempotency.forget_old),
     Job("retained_facts", timedelta(minutes=1), retained_facts.clear_ended),
     Job("archived_vehicles", timedelta(minutes=1), retained_facts.clear_archived),
+    Job("retention", timedelta(hours=6), retention.by_the_clock),
     Job("notifications_expired", timedelta(minutes=1), notification_cleaning.expire),
     Job("notifications_kept", timedelta(hours=6), notification_cleaning.forget),
 )

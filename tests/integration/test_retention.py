@@ -19,6 +19,7 @@ from core.people_models import AuditEntry
 from core.settings import Settings
 from jobs import retention as job
 from jobs.retention import Removed, enforce
+from jobs.schedule import JOBS, run_once
 from tests import factories
 from tests.integration.api_client import House, assert_bad_field, bearer
 from tests.services.settings import PROJECT
@@ -381,3 +382,12 @@ def test_managers_set_how_long_and_the_audit_log_shows_it(
         ("deliveries_kept_days", 29),
     ):
         assert_bad_field(client.patch("/company/", json={field: value}, headers=headers), field)
+
+
+def test_the_schedule_runs_it(session: Session, sessions: sessionmaker[Session]) -> None:
+    van(session, None)
+    short = van(session, 30, days_ago(40))
+    session.commit()
+    (found,) = [listed for listed in JOBS if listed.name == "retention"]
+    run_once(found, sessions)
+    assert fixes(session, short) == []
