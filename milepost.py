@@ -59,6 +59,8 @@ app.add_typer(user_app, name="user")
 app.add_typer(device_app, name="device")
 app.add_typer(broker_app, name="broker")
 app.add_typer(customer_app, name="customer")
+jobs_app = typer.Typer(invoke_without_command=True)
+app.add_typer(jobs_app, name="jobs")
 
 
 def main() -> None:
@@ -114,12 +116,36 @@ def ingest(
     raise typer.Exit(run(_process_settings("ingest"), worker, workers))
 
 
-@app.command()
-def jobs() -> None:
+@jobs_app.callback()
+def jobs(context: typer.Context) -> None:
     """The background process: the outbox relay and scheduled jobs. Several may run: one works."""
     from jobs.main import run
 
-    raise typer.Exit(run(_process_settings("jobs")))
+    if context.invoked_subcommand is None:
+        raise typer.Exit(run(_process_settings("jobs")))
+
+
+@jobs_app.command("list")
+def jobs_list(
+    as_json: Annotated[bool, typer.Option("--json", help="For programs: instants instead of spans.")] = False,
+) -> None:
+    """Show each job: how often, its last run and what came of it, its next run."""
+    from jobs import listing
+
+    with _session(_admin_settings()) as session:
+        found = listing.read(session)
+    typer.echo(listing.as_json(found) if as_json else listing.as_text(found, datetime.now(UTC)))
+
+
+@jobs_app.command("run")
+def jobs_run(name: Annotated[str, typer.Argument(help="As `milepost jobs list` shows it.")]) -> None:
+    """Run a job now, beside the leader if there is one. A failure is shown and gives exit code 1."""
+    from jobs import by_hand
+
+    outcome = by_hand.run(_admin_settings(), name)
+    if outcome.error is not None:
+        _give_up(f"{name} failed: {outcome.error}")
+    typer.echo(f"{name} done: {outcome.result or 'nothing to do'}")
 
 
 @app.command()

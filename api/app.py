@@ -13,13 +13,16 @@ from api.bodies import LimitedBody
 from api.live import Live
 from api.methods import Methods
 from api.metrics import Measured, RequestMetrics
+from api.renderings import Renderings
 from api.routes import (
     api_tokens,
     audit,
     auth,
     company,
     customers,
+    daily_reports,
     deliveries,
+    delivery_reports,
     devices,
     drivers,
     invitations,
@@ -28,6 +31,7 @@ from api.routes import (
     notification_templates,
     notifications,
     operations,
+    proofs,
     quarantine,
     tracks,
     users,
@@ -36,6 +40,7 @@ from api.routes import (
 )
 from api.slashes import Slashes, slash_table
 from api.streams import Streams
+from api.uploads import LARGER_BODIES, Uploads
 from core import schema
 from core.database import make_engine, make_sessions
 from core.settings import Settings
@@ -47,6 +52,9 @@ ROUTERS = (
     auth.router,
     deliveries.router,
     tracks.router,
+    delivery_reports.router,
+    daily_reports.router,
+    proofs.router,
     customers.router,
     drivers.router,
     vehicles.router,
@@ -94,13 +102,15 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.settings = settings
     app.state.metrics = RequestMetrics()
     app.state.streams = Streams()
+    app.state.renderings = Renderings()
+    app.state.uploads = Uploads()
     app.state.methods = Methods(route for router in ROUTERS for route in router.routes)
     app.state.revision = schema.newest_revision()
     for router in ROUTERS:
         app.include_router(router)
     errors.install(app)
     openapi.install(app)
-    app.add_middleware(LimitedBody, maximum=MAXIMUM_BODY_BYTES)
+    app.add_middleware(LimitedBody, maximum=MAXIMUM_BODY_BYTES, larger=LARGER_BODIES)
     app.add_middleware(Measured, metrics=app.state.metrics)
     app.add_middleware(Slashes, table=slash_table(_paths()))
     return app

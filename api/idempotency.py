@@ -11,11 +11,11 @@ from collections.abc import Callable, Coroutine, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
 from functools import wraps
-from typing import Annotated, Any
+from typing import Annotated, Any, Protocol, runtime_checkable
 from weakref import WeakValueDictionary
 
 import msgspec
-from fastapi import Depends, Header, Request, Response, UploadFile
+from fastapi import Depends, Header, Request, Response
 from fastapi.routing import APIRoute
 from pydantic import BaseModel
 from sqlalchemy.orm import Session
@@ -29,6 +29,16 @@ from core.idempotency import Answer
 
 KEPT_HEADERS = ("content-type", "etag", "location")
 REPLAYED = "Idempotency-Replayed"
+
+
+@runtime_checkable
+class Fingerprinted(Protocol):
+    """What a dependency made of a form with files: by their hashes, not by their names and types."""
+
+    @property
+    def fingerprint(self) -> str: ...
+
+
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 
 
@@ -205,10 +215,8 @@ def _plain(value: Any) -> Any:
     """What a client sent, as plain data; None for what is no field."""
     if isinstance(value, BaseModel):
         return value.model_dump(mode="json")
-    if isinstance(value, UploadFile):
-        digest = hashlib.file_digest(value.file, "sha256").hexdigest()  # type: ignore[arg-type]
-        value.file.seek(0)
-        return [value.filename, value.content_type, digest]
+    if isinstance(value, Fingerprinted):
+        return value.fingerprint
     if isinstance(value, list | tuple):
         return [_plain(item) for item in value]
     return value if isinstance(value, str | int | float | datetime | frozenset) else None

@@ -33,6 +33,7 @@ TAGS = [
     {"name": "fleet", "description": "Vehicles, drivers and the devices in them."},
     {"name": "customers", "description": "Who deliveries go to."},
     {"name": "loads", "description": "What deliveries carry."},
+    {"name": "reports", "description": "The company's days."},
     {"name": "operations", "description": "For machines that watch this one."},
 ]
 CONFLICT: dict[int | str, dict[str, Any]] = {409: {"description": "Conflicts with the present state"}}

@@ -41,6 +41,9 @@ NEEDED: Mapping[Route, Scope] = {
             ("GET", f"{DELIVERY}checkpoints/"),
             ("GET", f"{DELIVERY}track/"),
             ("GET", f"{DELIVERY}report/"),
+            ("GET", f"{DELIVERY}proofs/"),
+            ("GET", f"{DELIVERY}proofs/{{proof_id}}/"),
+            ("GET", f"{DELIVERY}proofs/{{proof_id}}/images/{{number}}/"),
             WATCH,
         ],
     ),
@@ -51,6 +54,7 @@ NEEDED: Mapping[Route, Scope] = {
             ("PUT", DELIVERY),
             ("PATCH", DELIVERY),
             ("POST", f"{DELIVERY}status/"),
+            ("POST", f"{DELIVERY}proofs/"),
         ],
     ),
     ("POST", f"{DELIVERY}location/"): Scope.LOCATION_WRITE,
@@ -115,6 +119,7 @@ NEEDED: Mapping[Route, Scope] = {
     ),
     ("GET", "/company/"): Scope.COMPANY_READ,
     ("GET", "/audit/"): Scope.AUDIT_READ,
+    **_each(Scope.REPORTS_READ, [("GET", "/reports/daily/"), ("GET", "/reports/daily/{day}/")]),
 }
 
 

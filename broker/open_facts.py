@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 
 from core.facts import StatusFact
 from core.history import fact_of
-from core.models import CheckpointKind, Company, Delivery, DeliveryCheckpoint, Outbox
+from core.models import ANNOUNCED, Company, Delivery, DeliveryCheckpoint, Outbox
 from core.outbox import Kind
 
 KEPT_AFTER_END = timedelta(hours=24)
@@ -30,7 +30,7 @@ def read(session: Session, now: datetime) -> Iterator[StatusFact]:
         .join(Delivery, Delivery.id == DeliveryCheckpoint.delivery_id)
         .join(Company, Company.id == Delivery.company_id)
         .where(
-            DeliveryCheckpoint.kind != CheckpointKind.LOCATION,
+            DeliveryCheckpoint.kind.in_(ANNOUNCED),
             or_(
                 Delivery.ended_at.is_(None),
                 and_(Delivery.fact_retained, Delivery.ended_at > now - KEPT_AFTER_END),

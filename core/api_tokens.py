@@ -40,6 +40,7 @@ class Scope(enum.StrEnum):
     NOTIFICATIONS_WRITE = "notifications:write"
     COMPANY_READ = "company:read"
     AUDIT_READ = "audit:read"
+    REPORTS_READ = "reports:read"
 
 
 class Holder(msgspec.Struct, frozen=True):

@@ -31,6 +31,7 @@ KEPT: Mapping[str, frozenset[str]] = {
             "arriving_soon_min",
             "late_after_min",
             "device_silent_after_min",
+            "proof_required",
         }
     ),
     "user": frozenset({"role", "driver_id", "customer_id"}),
@@ -52,6 +53,7 @@ KEPT: Mapping[str, frozenset[str]] = {
         }
     ),
     "api_token": frozenset({"name", "scopes", "expires_at"}),
+    "delivery_proof": frozenset({"delivery_id", "occurred_at"}),
     "webhook": frozenset({"description", "events"}),  # a URL may hold somebody's token
 }
 SPOOFED = "spoofed"

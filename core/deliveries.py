@@ -8,7 +8,7 @@ import msgspec
 from sqlalchemy import Select, select
 from sqlalchemy.orm import Session, selectinload
 
-from core import audit, history, notifications, outbox
+from core import audit, history, notifications, outbox, proof_rules
 from core.actors import Actor, visible_deliveries
 from core.errors import Conflict, Forbidden, InvalidValue, NotFound, PreconditionFailed
 from core.fixes import FUTURE_LIMIT, position_problem
@@ -143,7 +143,8 @@ def change_status(
 ) -> StatusChange:
     """Apply one transition: status, checkpoint, announcement, notifications, all or nothing.
 
-    Raises `NotFound`, `Forbidden`, `PreconditionFailed`, `InvalidTransition`, `Conflict`, `InvalidValue`.
+    Raises `NotFound`, `Forbidden`, `PreconditionFailed`, `InvalidTransition`, `ProofRequired`, `Conflict`,
+    `InvalidValue`.
     """
     delivery = lock(session, actor, delivery_id)
     if actor.role not in {Role.MANAGER, Role.DRIVER}:
@@ -154,6 +155,8 @@ def change_status(
     # After the repetition: its own first request is what made the version another.
     _require_version(delivery, versions)
     require_transition(delivery.status, request.status)
+    if request.status is Status.DELIVERED:
+        proof_rules.require(session, delivery)
     occurred_at = _occurred_at(request, record, now)
     _check_request(delivery, request)
     before, delivery.status = delivery.status, request.status

@@ -8,16 +8,17 @@ Idempotent: done again, as after restoring an older backup, it erases again and 
 """
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import delete, select, text
 from sqlalchemy.orm import Session
 
-from core import archiving, audit, isolation, outbox, throttle
+from core import archiving, audit, isolation, outbox, retention, throttle
 from core.actors import Actor
 from core.models import AppUser, Customer, Delivery
 from core.people_models import LoginAttempt
+from core.report_models import DailyReport
 
 PURPOSES = ("login", "reset")  # of which attempts are counted by e-mail
 # With :company_id, :customer_id, :deliveries and :loads (arrays of ids), :now. The customer itself goes last.
@@ -32,6 +33,11 @@ STATEMENTS = (
     # With the attempts to send them.
     "DELETE FROM notification WHERE company_id = :company_id"
     " AND (delivery_id = ANY(:deliveries) OR addressee = 'customer:' || :customer_id)",
+    # What was signed for, by whom and where. That there was a proof, and its pictures' sizes, stays.
+    "UPDATE proof_image SET content = NULL WHERE proof_id IN"
+    " (SELECT id FROM delivery_proof WHERE delivery_id = ANY(:deliveries))",
+    "UPDATE delivery_proof SET recipient_name = NULL, note = NULL, latitude = NULL, longitude = NULL,"
+    " fingerprint = NULL WHERE delivery_id = ANY(:deliveries)",
     "UPDATE load_order SET reference = 'erased-' || id WHERE id = ANY(:loads)",
     "UPDATE load_item SET description = 'erased' WHERE load_order_id = ANY(:loads)",
     # The announcements that have not gone out yet, or never could.
@@ -66,9 +72,11 @@ def erase(session: Session, actor: Actor, customer_id: int, now: datetime) -> Cu
     archiving.require_no_open_delivery(session, customer)
     is_new = customer.erased_at is None
     deliveries = _lock_deliveries(session, customer)
+    _write_down_distances(session, deliveries, now)
     _clear_facts(session, actor, deliveries)
     with isolation.outside(session):  # the record and the log can only be added to from inside
         _forget_attempts(session, customer)
+        _scrub_daily_reports(session, deliveries)
         values = _values(session, customer, deliveries, now)
         for statement in STATEMENTS:
             session.execute(text(statement), values)
@@ -96,6 +104,49 @@ def _lock_deliveries(session: Session, customer: Customer) -> Sequence[Delivery]
         .order_by(Delivery.id)
         .with_for_update(key_share=True)
     ).all()
+
+
+def _write_down_distances(session: Session, deliveries: Sequence[Delivery], now: datetime) -> None:
+    """Afterwards a delivery leads no longer to the fixes that tell."""
+    for delivery in deliveries:
+        if delivery.started_at is not None and delivery.driven_m is None:
+            retention.write_down(session, delivery, now)
+    session.flush()
+
+
+def _scrub_daily_reports(session: Session, deliveries: Sequence[Delivery]) -> None:
+    """They are kept as they were made, with references and reasons: those of the days of these deliveries.
+
+    A day of any time zone begins or ends at most 14 hours from UTC's.
+    """
+    ids = {delivery.id for delivery in deliveries}
+    days = {
+        (delivery.ended_at + timedelta(days=shift)).date()
+        for delivery in deliveries
+        if delivery.ended_at is not None
+        for shift in (-1, 0, 1)
+    }
+    if not days:
+        return
+    company_id = deliveries[0].company_id
+    query = select(DailyReport).where(DailyReport.company_id == company_id, DailyReport.day.in_(days))
+    for report in session.scalars(query.with_for_update()):
+        report.figures = _scrubbed(report.figures, ids)
+    session.flush()
+
+
+def _scrubbed(figures: Mapping[str, Any], ids: set[int]) -> dict[str, Any]:
+    reasons = [
+        reason | {"reason": "erased"} if ids & set(reason["delivery_ids"]) else reason
+        for reason in figures["reasons"]
+    ]
+    problems = [
+        problem | {"reference": f"erased-{problem['delivery_id']}", "reason": None}
+        if problem["delivery_id"] in ids
+        else problem
+        for problem in figures["problems"]
+    ]
+    return {**figures, "reasons": reasons, "problems": problems}
 
 
 def _clear_facts(session: Session, actor: Actor, deliveries: Sequence[Delivery]) -> None:

@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 
 from core.actors import Actor
 from core.facts import StatusFact
-from core.models import CheckpointKind, Delivery, DeliveryCheckpoint
+from core.models import ANNOUNCED, CheckpointKind, Delivery, DeliveryCheckpoint
 
 MAXIMUM_PAGE = 200
 
@@ -23,6 +23,8 @@ def write(
     now: datetime,
     reason: str | None = None,
     location: tuple[float, float] | None = None,
+    proof_id: int | None = None,
+    proof_sha256s: list[str] | None = None,
 ) -> DeliveryCheckpoint:
     """Add a checkpoint of the delivery as it stands now. The caller holds its lock."""
     checkpoint = DeliveryCheckpoint(
@@ -40,6 +42,8 @@ def write(
         actor_user_id=actor.user_id,
         actor_driver_id=actor.driver_id,
         actor_device_id=actor.device_id,
+        proof_id=proof_id,
+        proof_sha256s=proof_sha256s,
     )
     session.add(checkpoint)
     session.flush()
@@ -75,7 +79,7 @@ def statuses(session: Session, delivery_id: int) -> Sequence[DeliveryCheckpoint]
 def page(
     session: Session, actor: Actor, delivery_id: int, *, after_id: int = 0, limit: int = 50
 ) -> list[DeliveryCheckpoint]:
-    """Checkpoints in order, after ``after_id``. Customers get the status ones only: no other stops.
+    """Checkpoints in order, after ``after_id``. Customers get statuses and proofs only: no other stops.
 
     The caller has made sure that the actor may see the delivery.
     """
@@ -86,7 +90,7 @@ def page(
         .limit(min(limit, MAXIMUM_PAGE + 1))  # one more tells whether there is a next page
     )
     if not actor.sees_track:
-        query = query.where(DeliveryCheckpoint.kind == CheckpointKind.STATUS)
+        query = query.where(DeliveryCheckpoint.kind.in_((CheckpointKind.STATUS, CheckpointKind.PROOF)))
     return list(session.scalars(query))
 
 
@@ -100,7 +104,7 @@ def announced_since(
             .where(
                 DeliveryCheckpoint.delivery_id == delivery_id,
                 DeliveryCheckpoint.id > after_id,
-                DeliveryCheckpoint.kind != CheckpointKind.LOCATION,
+                DeliveryCheckpoint.kind.in_(ANNOUNCED),
             )
             .order_by(DeliveryCheckpoint.id)
             .limit(limit)

@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import (
+    ARRAY,
     BigInteger,
     CheckConstraint,
     Computed,
@@ -57,6 +58,11 @@ class CheckpointKind(enum.StrEnum):
     STATUS = "status"
     ASSIGNMENT = "assignment"
     LOCATION = "location"
+    PROOF = "proof"
+
+
+# What watchers are told of; a status fact is made of each.
+ANNOUNCED = (CheckpointKind.STATUS, CheckpointKind.ASSIGNMENT)
 
 
 def one_of(column: str, values: type[enum.StrEnum]) -> str:
@@ -96,6 +102,9 @@ class Company(Base):
             "arriving_soon_min >= 0 AND late_after_min >= 0 AND device_silent_after_min >= 1",
             name="notification_thresholds",
         ),
+        CheckConstraint(
+            "proof_required <@ ARRAY['photo', 'signature', 'recipient_name']", name="proof_required"
+        ),
     )
 
     id: Mapped[int] = mapped_column(Identity(), primary_key=True)
@@ -110,6 +119,9 @@ class Company(Base):
     arriving_soon_min: Mapped[int] = mapped_column(server_default="15", doc="told when the ETA is nearer")
     late_after_min: Mapped[int] = mapped_column(server_default="0", doc="minutes of grace after the window")
     device_silent_after_min: Mapped[int] = mapped_column(server_default="30")
+    proof_required: Mapped[list[str]] = mapped_column(
+        ARRAY(Text), server_default="{}", doc="parts of a proof that `delivered` waits for"
+    )
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
 
 
@@ -354,6 +366,8 @@ class DeliveryCheckpoint(Base):
     actor_user_id: Mapped[int | None]
     actor_driver_id: Mapped[int | None] = mapped_column(doc="set for a driver's REST calls and phone alike")
     actor_device_id: Mapped[str | None]
+    proof_id: Mapped[int | None]
+    proof_sha256s: Mapped[list[str] | None] = mapped_column(ARRAY(Text), doc="of the proof's pictures")
 
 
 class Outbox(Base):

@@ -12,6 +12,7 @@ from sqlalchemy import ColumnElement, CursorResult, Select, or_, select, text, u
 from sqlalchemy.orm import Session
 
 from core import delivery_report, partitions
+from core.legs import announced
 from core.lifecycle import FINAL
 from core.models import Company, Delivery, Vehicle
 
@@ -25,9 +26,10 @@ NEXT_FIXES = text(
     " WHERE p.vehicle_id = :vehicle_id AND p.fix_time < :before ORDER BY p.fix_time LIMIT :limit) s"
 )
 DELETE_FIXES = text("DELETE FROM position WHERE vehicle_id = :vehicle_id AND fix_time <= :last")
-# What hangs on a delivery, in the order in which it goes. A table may be missing: branches of old.
+# What hangs on a delivery, in the order in which it goes; attempts and pictures go with theirs.
 HANGING = (
     "DELETE FROM notification WHERE delivery_id = ANY(:ids)",
+    "DELETE FROM delivery_proof WHERE delivery_id = ANY(:ids)",
     "DELETE FROM delivery_checkpoint WHERE delivery_id = ANY(:ids)",
     "DELETE FROM delivery WHERE id = ANY(:ids)",
 )
@@ -96,10 +98,14 @@ def measure(session: Session, company_id: int, before: datetime, now: datetime, 
     """Write down the distance of ended deliveries whose fixes are about to go; gives how many."""
     deliveries = session.scalars(_ended(company_id, limit).where(*_unmeasured(before))).all()
     for delivery in deliveries:
-        record = delivery_report.announced(session, delivery.id)
-        driven = delivery_report.driven(session, delivery, record, now)
-        delivery.driven_m, delivery.driven_fixes = driven.distance_m, driven.fixes
+        write_down(session, delivery, now)
     return len(deliveries)
+
+
+def write_down(session: Session, delivery: Delivery, now: datetime) -> None:
+    """How far it was, while its fixes still tell."""
+    driven = delivery_report.measured(session, delivery, announced(session, delivery.id), now)
+    delivery.driven_m, delivery.driven_fixes = driven.distance_m, driven.fixes
 
 
 def _unmeasured(before: datetime) -> tuple[ColumnElement[bool], ...]:

@@ -15,10 +15,11 @@ from core.errors import Forbidden, NotFound
 from core.models import AppUser, Customer, Device, Driver, LoadOrder, Notification, Quarantine, Vehicle
 from core.notification_models import NotificationSetting, NotificationTemplate, Webhook
 from core.people_models import ApiToken, AuditEntry
+from core.report_models import DailyReport
 
 MAXIMUM_ID = 2**31 - 1
 AnyOwned = Customer | Driver | Vehicle | Device | LoadOrder | AppUser | Quarantine | ApiToken | AuditEntry
-AnyTold = NotificationSetting | NotificationTemplate | Notification | Webhook
+AnyTold = NotificationSetting | NotificationTemplate | Notification | Webhook | DailyReport
 Owned = TypeVar(
     "Owned", Customer, Driver, Vehicle, Device, LoadOrder, AppUser, ApiToken, Notification, Webhook
 )

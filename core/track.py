@@ -10,8 +10,9 @@ from sqlalchemy.orm import Session
 
 from core import deliveries
 from core.actors import Actor
-from core.delivery_report import Leg, announced, fixes_removed_before, legs
+from core.delivery_report import fixes_removed_before
 from core.errors import Forbidden
+from core.legs import Leg, announced, legs
 
 MAXIMUM_SPAN = timedelta(days=366)
 BATCH = 1_000  # rows the server-side cursor brings at a time

@@ -99,5 +99,6 @@ def _refusal(refused: Refused, message_id: str | None) -> Outcome:
         id=message_id,
         current=facts.get("current"),
         allowed=facts.get("allowed"),
+        missing=facts.get("missing"),
     )
     return Outcome(reply, refused.rejection)

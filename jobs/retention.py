@@ -16,9 +16,10 @@ from sqlalchemy import Connection, Engine, text
 from sqlalchemy.orm import Session, sessionmaker
 
 from core import partitions, retention
-from core.database import LOCK_TIMEOUT_S, make_sessions
+from core.database import LOCK_TIMEOUT_S
 from core.deadlines import BoundedConnection
 from core.retention import Kept
+from jobs.run import Run
 
 FIXES = 2_000
 DELIVERIES = 100
@@ -126,9 +127,9 @@ def enforce(sessions: sessionmaker[Session], stop: threading.Event, now: datetim
     return Retention(sessions, stop, now or datetime.now(UTC)).run()
 
 
-def by_the_clock(session: Session, now: datetime) -> Removed:
-    """As the schedule calls it; the given session has no transaction, and gets none."""
-    return enforce(make_sessions(_engine(session)), threading.Event(), now)
+def by_the_clock(run: Run) -> Removed:
+    """As the schedule calls it."""
+    return enforce(run.sessions, run.stop)
 
 
 @contextmanager

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 
 import msgspec
 
-from core.delivery_report import Leg
+from core.legs import Leg
 from core.track import Track, TrackFix
 
 

@@ -3,6 +3,7 @@
 Every function flushes, none commits: ``session.commit()`` when another connection shall see the rows.
 """
 
+import hashlib
 import uuid
 from datetime import UTC, datetime, timedelta
 from functools import cache
@@ -32,6 +33,7 @@ from core.models import (
 )
 from core.notification_models import NotificationAttempt, Webhook
 from core.people_models import ApiToken
+from core.proof_models import DeliveryProof, ImageKind, ProofImage
 
 PASSWORD = "correct horse battery"
 PICKUP = (52.5200, 13.4050)
@@ -146,6 +148,36 @@ def checkpoint(session: Session, delivery: Delivery, **values: Any) -> DeliveryC
         "recorded_at": now,
     }
     return _add(session, DeliveryCheckpoint(**defaults | values))
+
+
+def proof(session: Session, delivery: Delivery, **values: Any) -> DeliveryProof:
+    """With one photo, whose bytes are no picture; without its checkpoint."""
+    now = datetime.now(UTC)
+    defaults = {
+        "company_id": delivery.company_id,
+        "delivery_id": delivery.id,
+        "recipient_name": "Rita Recipient",
+        "occurred_at": now,
+        "recorded_at": now,
+    }
+    row = _add(session, DeliveryProof(**defaults | values))
+    content = b"\xff\xd8\xff"
+    _add(
+        session,
+        ProofImage(
+            company_id=row.company_id,
+            proof_id=row.id,
+            number=1,
+            kind=ImageKind.PHOTO,
+            media_type="image/jpeg",
+            width=4,
+            height=3,
+            size_bytes=len(content),
+            sha256=hashlib.sha256(content).digest(),
+            content=content,
+        ),
+    )
+    return row
 
 
 def actor(company: Company, user: AppUser) -> Actor:

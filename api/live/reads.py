@@ -13,7 +13,17 @@ from core.actors import Actor, visible_deliveries
 from core.errors import NotFound
 from core.facts import PositionFact, StatusFact
 from core.lifecycle import UNDER_WAY, served_since
-from core.models import AppUser, CheckpointKind, Company, Delivery, DeliveryCheckpoint, Role, Status, Vehicle
+from core.models import (
+    ANNOUNCED,
+    AppUser,
+    CheckpointKind,
+    Company,
+    Delivery,
+    DeliveryCheckpoint,
+    Role,
+    Status,
+    Vehicle,
+)
 from core.people_models import ApiToken, LoginSession
 from core.scoping import MAXIMUM_ID
 
@@ -162,7 +172,7 @@ def missed_by(session: Session, last: Mapping[int, int]) -> list[StatusFact]:
         select(DeliveryCheckpoint.delivery_id, func.max(DeliveryCheckpoint.id))
         .where(
             _in(DeliveryCheckpoint.delivery_id, last),
-            DeliveryCheckpoint.kind != CheckpointKind.LOCATION,
+            DeliveryCheckpoint.kind.in_(ANNOUNCED),
         )
         .group_by(DeliveryCheckpoint.delivery_id)
     )
@@ -208,7 +218,7 @@ def _present(session: Session, actor: Actor, delivery_id: int) -> list[StatusFac
     query = (
         select(DeliveryCheckpoint)
         .where(DeliveryCheckpoint.delivery_id == delivery_id)
-        .where(DeliveryCheckpoint.kind != CheckpointKind.LOCATION)
+        .where(DeliveryCheckpoint.kind.in_(ANNOUNCED))
         .order_by(DeliveryCheckpoint.id.desc())
         .limit(1)
     )

@@ -10,6 +10,7 @@ from api.schemas.pages import PageQuery
 from broker import topics
 from core.invitations import Invitation
 from core.models import Role
+from core.proof_models import ProofPart
 from core.users import MqttLogin
 
 MAXIMUM_DAYS = 36_500
@@ -129,6 +130,7 @@ class CompanySettings(CompanyOut):
     checkpoint_interval_s: float
     fixes_kept_days: int | None
     deliveries_kept_days: int | None
+    proof_required: list[ProofPart]
 
 
 class CompanyPatch(Input):
@@ -138,6 +140,10 @@ class CompanyPatch(Input):
     checkpoint_interval_s: Positive = Field(default_factory=float)
     fixes_kept_days: FixDays | None = None
     deliveries_kept_days: DeliveryDays | None = None
+    proof_required: Annotated[
+        list[ProofPart],
+        Field(max_length=len(ProofPart), description="what `delivered` waits for; empty: nothing"),
+    ] = Field(default_factory=list)
 
 
 class Me(UserOut):

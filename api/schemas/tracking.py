@@ -7,6 +7,7 @@ from pydantic import ConfigDict, Field, Strict
 
 from api.schemas.fields import Input, Instant, Latitude, Longitude, Output, Text
 from api.schemas.places import Coordinates
+from core.deliveries import StatusChange
 from core.fixes import RANGES, Fix, coordinate
 from core.models import CheckpointKind, DeliveryCheckpoint, Status
 
@@ -98,6 +99,19 @@ def _kind(
     return None if device_id is None else "device"
 
 
+class ProofMark(Output):
+    """The proof that a checkpoint tells of, and the SHA-256 of its pictures in their order."""
+
+    id: int
+    sha256s: list[str]
+
+    @classmethod
+    def of(cls, checkpoint: DeliveryCheckpoint) -> Self | None:
+        if checkpoint.proof_id is None:
+            return None
+        return cls(id=checkpoint.proof_id, sha256s=checkpoint.proof_sha256s or [])
+
+
 class CheckpointOut(Output):
     """``occurred_at`` by the clock of who reported it, ``recorded_at`` by ours."""
 
@@ -115,6 +129,7 @@ class CheckpointOut(Output):
     occurred_at: datetime
     recorded_at: datetime
     actor: ActorOut
+    proof: ProofMark | None
 
     @classmethod
     def of(cls, checkpoint: DeliveryCheckpoint, *, names_actor: bool = True) -> Self:
@@ -133,6 +148,7 @@ class CheckpointOut(Output):
             occurred_at=checkpoint.occurred_at,
             recorded_at=checkpoint.recorded_at,
             actor=ActorOut.of(checkpoint, is_named=names_actor),
+            proof=ProofMark.of(checkpoint),
         )
 
 
@@ -143,3 +159,12 @@ class StatusOut(Output):
     status: Status
     version: int
     checkpoint: CheckpointOut
+
+    @classmethod
+    def of(cls, change: StatusChange) -> Self:
+        return cls(
+            result="changed" if change.written else "unchanged",
+            status=change.delivery.status,
+            version=change.delivery.version,
+            checkpoint=CheckpointOut.of(change.checkpoint),
+        )

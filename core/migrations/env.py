@@ -5,10 +5,11 @@ from typing import Any
 from alembic import context
 from sqlalchemy import create_engine, pool
 
-from core import notification_models, people_models
+from core import jobs_models, notification_models, people_models, proof_models, report_models
 from core.models import Base
 
-MODULES = (notification_models, people_models)  # loaded, so that `Base` knows their tables
+# Loaded, so that `Base` knows their tables.
+MODULES = (jobs_models, notification_models, people_models, proof_models, report_models)
 
 
 def is_ours(_object: Any, name: str | None, kind: str, *_rest: Any) -> bool:

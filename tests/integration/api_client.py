@@ -17,6 +17,7 @@ from api.app import create_app
 from core.models import AppUser, Company, Delivery, Device, LoadOrder, Notification, Role, Status, Vehicle
 from core.notification_models import Webhook
 from core.people_models import ApiToken
+from core.proof_models import DeliveryProof
 from core.settings import Settings
 from tests import factories
 from tests.services.settings import make_settings
@@ -24,7 +25,10 @@ from tests.services.settings import make_settings
 
 @dataclass(frozen=True)
 class House:
-    """A company with a person of each role; the delivery is that driver's and that customer's."""
+    """A company with a person of each role; the delivery is that driver's and that customer's.
+
+    Its ``proof`` has a photo and, though added while it is furnished, no checkpoint.
+    """
 
     company: Company
     manager: AppUser
@@ -38,6 +42,7 @@ class House:
     api_token: ApiToken
     webhook: Webhook
     notification: Notification
+    proof: DeliveryProof
 
 
 def furnish(session: Session, status: Status = Status.PENDING) -> House:
@@ -48,6 +53,14 @@ def furnish(session: Session, status: Status = Status.PENDING) -> House:
     # Sent: a test that counts what is queued counts its own.
     notification = factories.notification(session, company, state="sent", finished_at=datetime.now(UTC))
     factories.attempt(session, notification, code=250, error=None)
+    delivery = factories.delivery(
+        session,
+        company,
+        status,
+        customer_id=customer.customer_id,
+        driver_id=driver.driver_id,
+        vehicle_id=vehicle.id,
+    )
     house = House(
         company=company,
         manager=factories.user(session, company, Role.MANAGER),
@@ -60,14 +73,8 @@ def furnish(session: Session, status: Status = Status.PENDING) -> House:
         api_token=factories.api_token(session, company)[0],
         webhook=factories.webhook(session, company, "test"),
         notification=notification,
-        delivery=factories.delivery(
-            session,
-            company,
-            status,
-            customer_id=customer.customer_id,
-            driver_id=driver.driver_id,
-            vehicle_id=vehicle.id,
-        ),
+        delivery=delivery,
+        proof=factories.proof(session, delivery),
     )
     session.commit()
     return house

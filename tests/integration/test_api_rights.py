@@ -31,6 +31,10 @@ ROUTES: list[tuple[str, str, Any]] = [
     ("GET", "/deliveries/{delivery}/checkpoints/", None),
     ("GET", "/deliveries/{delivery}/report/", None),
     ("GET", "/deliveries/{delivery}/track/", None),
+    ("POST", "/deliveries/{delivery}/proofs/", None),  # an empty form, which is refused after the rights
+    ("GET", "/deliveries/{delivery}/proofs/", None),
+    ("GET", "/deliveries/{delivery}/proofs/{proof}/", None),
+    ("GET", "/deliveries/{delivery}/proofs/{proof}/images/{number}/", None),
     ("GET", "/customers/{customer}/", None),
     ("PATCH", "/customers/{customer}/", {"name": "N"}),
     ("POST", "/customers/{customer}/archive/", None),
@@ -83,6 +87,7 @@ MISSING = {
     "api_token": 2_000_000_000,
     "notification": 2_000_000_000,
     "webhook": 2_000_000_000,
+    "proof": 2_000_000_000,
 }
 
 
@@ -98,6 +103,7 @@ def ids(house: House) -> dict[str, Any]:
         "api_token": house.api_token.id,
         "notification": house.notification.id,
         "webhook": house.webhook.id,
+        "proof": house.proof.id,
     }
 
 
@@ -105,7 +111,10 @@ def walk(
     client: TestClient, headers: dict[str, str], found: dict[str, Any]
 ) -> list[tuple[str, httpx.Response]]:
     return [
-        (f"{method} {path}", client.request(method, path.format(**found), json=body, headers=headers))
+        (
+            f"{method} {path}",
+            client.request(method, path.format(**found, number=1), json=body, headers=headers),
+        )
         for method, path, body in ROUTES
     ]
 
@@ -124,6 +133,8 @@ def everything(session: Session) -> list[Any]:
         "api_token",
         "notification",
         "webhook",
+        "delivery_proof",
+        "proof_image",
     )
     session.rollback()
     return [session.execute(text(f"SELECT t.* FROM {table} t ORDER BY id")).all() for table in tables]
@@ -258,13 +269,19 @@ def test_own_delivery_matrix(client: TestClient, house: House, settings: Setting
             "checkpoints": client.get(f"{path}checkpoints/", headers=headers).status_code,
             "report": client.get(f"{path}report/", headers=headers).status_code,
             "track": client.get(f"{path}track/", headers=headers).status_code,
+            "proofs": client.get(f"{path}proofs/", headers=headers).status_code,
+            "proof": client.get(f"{path}proofs/{house.proof.id}/", headers=headers).status_code,
+            "photo": client.get(f"{path}proofs/{house.proof.id}/images/1/", headers=headers).status_code,
+            "add": client.post(f"{path}proofs/", data={"note": "N"}, headers=headers).status_code,
         }
 
     reads = {"read": 200, "checkpoints": 200, "report": 200, "track": 200}
-    nothing = {"put": 403, "patch": 403, "location": 403, "status": 403}
+    reads |= {"proofs": 200, "proof": 200, "photo": 200}
+    nothing = {"put": 403, "patch": 403, "location": 403, "status": 403, "add": 403}
     assert ask(house.customer) == reads | nothing | {"track": 403}
     assert ask(house.operator) == reads | nothing
-    assert ask(house.driver) == reads | {"put": 403, "patch": 403, "location": 409, "status": 200}
+    own = {"put": 403, "patch": 403, "location": 409, "status": 200, "add": 201}
+    assert ask(house.driver) == reads | own
 
 
 def test_customer_sees_its_own_deliveries_without_track_and_other_stops(

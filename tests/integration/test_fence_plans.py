@@ -28,6 +28,8 @@ SELECT d.company_id, 'R-' || i, 'delivered', d.customer_id, d.driver_id, d.vehic
 FROM delivery d, generate_series(1, {DELIVERIES}) i;
 INSERT INTO delivery_checkpoint (company_id, delivery_id, kind, status, occurred_at, recorded_at)
 SELECT company_id, id, 'status', status, now(), now() FROM delivery, generate_series(1, {CHECKPOINTS});
+INSERT INTO delivery_proof (company_id, delivery_id, recipient_name, occurred_at, recorded_at)
+SELECT company_id, id, 'R', now(), now() FROM delivery;
 INSERT INTO quarantine (company_id, topic, raw, reason, detail, received_at)
 SELECT company_id, 't', 'r', 'bad_time', '', now() FROM delivery;
 INSERT INTO vehicle (company_id, name) SELECT company_id, 'Van' FROM delivery;

@@ -7,11 +7,11 @@ from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import Engine
 
-from core import notification_models, people_models
+from core import jobs_models, notification_models, people_models, proof_models, report_models
 from core.models import Base
 from core.schema import alembic_config
 
-MODULES = (notification_models, people_models)
+MODULES = (jobs_models, notification_models, people_models, proof_models, report_models)
 
 
 def is_ours(_object: Any, name: str | None, kind: str, *_rest: Any) -> bool:

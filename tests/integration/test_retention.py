@@ -19,7 +19,8 @@ from core.people_models import AuditEntry
 from core.settings import Settings
 from jobs import retention as job
 from jobs.retention import Removed, enforce
-from jobs.schedule import JOBS, run_once
+from jobs.run import Run
+from jobs.schedule import JOBS
 from tests import factories
 from tests.integration.api_client import House, assert_bad_field, bearer
 from tests.services.settings import PROJECT
@@ -389,5 +390,5 @@ def test_the_schedule_runs_it(session: Session, sessions: sessionmaker[Session])
     short = van(session, 30, days_ago(40))
     session.commit()
     (found,) = [listed for listed in JOBS if listed.name == "retention"]
-    run_once(found, sessions)
+    found.body(Run("retention", sessions, threading.Event()))
     assert fixes(session, short) == []

@@ -6,7 +6,7 @@ import sqlalchemy as sa
 from alembic import op
 
 revision: str = "0009"
-down_revision: str | None = "0005"
+down_revision: str | None = "0008"
 branch_labels: str | Sequence[str] | None = None
 depends_on: str | Sequence[str] | None = None
 
@@ -27,7 +27,6 @@ def upgrade() -> None:
     op.add_column("delivery", sa.Column("driven_m", sa.Double(), nullable=True))
     op.add_column("delivery", sa.Column("driven_fixes", sa.Integer(), nullable=True))
     op.add_column("delivery", sa.Column("erased_at", INSTANT, nullable=True))
-    op.create_index("ix_delivery_company_id_ended_at", "delivery", ["company_id", "ended_at"])
     op.create_index(
         "ix_delivery_unmeasured",
         "delivery",
@@ -41,7 +40,6 @@ def upgrade() -> None:
 def downgrade() -> None:
     op.drop_index("ix_notification_checkpoint_id", table_name="notification")
     op.drop_index("ix_delivery_unmeasured", table_name="delivery")
-    op.drop_index("ix_delivery_company_id_ended_at", table_name="delivery")
     for column in ("erased_at", "driven_fixes", "driven_m"):
         op.drop_column("delivery", column)
     op.drop_column("customer", "erased_at")
