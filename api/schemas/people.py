@@ -14,7 +14,8 @@ from core.proof_models import ProofPart
 from core.users import MqttLogin
 
 MAXIMUM_DAYS = 36_500
-FixDays = Annotated[int, Strict(), Field(ge=1, le=MAXIMUM_DAYS), BeforeValidator(whole)]
+# A week at least: the days before are counted again when phones tell late.
+FixDays = Annotated[int, Strict(), Field(ge=7, le=MAXIMUM_DAYS), BeforeValidator(whole)]
 DeliveryDays = Annotated[int, Strict(), Field(ge=30, le=MAXIMUM_DAYS), BeforeValidator(whole)]
 
 

@@ -10,15 +10,18 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 from starlette.testclient import TestClient
 
+from core import daily_report, local_days
 from core.models import Delivery, Quarantine, Role, Status
+from core.nights import Night
 from core.settings import Settings
-from tests import factories
+from tests import factories, pictures
 from tests.integration.api_client import House, assert_bad_field, assert_problem, bearer
 from tests.integration.openapi_walk import Json
 from tests.services.processes import Processes
 
 KEYS = count(1)
 MARK, OTHERS = "Zyx1Zyx", "Wvu2Wvu"
+PHOTO = ("photos", ("a.jpg", pictures.jpeg(), "image/jpeg"))
 TABLES = """
 SELECT relname FROM pg_class
 WHERE relkind IN ('r', 'p') AND NOT relispartition AND relnamespace = 'public'::regnamespace
@@ -70,6 +73,7 @@ class Story:
         self.order = self.post("/load-orders/", items=[{"description": f"{mark} text", "quantity": 2}])["id"]
         self.deliveries = [self.delivery("delivered"), self.delivery("failed")]
         self.refused()
+        self.report_the_day()
 
     def post(
         self, path: str, expected: int | None = None, form: bool = False, template: str = "", **given: Any
@@ -93,10 +97,20 @@ class Story:
         assert self.client.patch(f"/deliveries/{made}/", json=edited, headers=self.manager).is_success
         path, template = f"/deliveries/{made}/status/", "/deliveries/{delivery_id}/status/"
         for status in ("pickup_in_progress", "in_transit", ending):
+            if status == ending:
+                self.prove(made)
             self.post(path, template=template, status=status, occurred_at=None)
             fix = {"latitude": 52.51, "longitude": 13.39}
             self.client.post(f"/deliveries/{made}/location/", json=fix, headers=self.manager)
         return made
+
+    def prove(self, delivery_id: int) -> None:
+        """A name, a note and a picture."""
+        told = {"recipient_name": f"{self.mark} text", "note": f"{self.mark} text"}
+        answer = self.client.post(
+            f"/deliveries/{delivery_id}/proofs/", data=told, files=[PHOTO], headers=self.manager
+        )
+        assert answer.is_success, answer.text
 
     def refused(self) -> None:
         raw = f'{{"delivery" : {self.deliveries[0]}, "status": "failed", "reason": "{self.mark} nicht da"}}'
@@ -111,6 +125,22 @@ class Story:
                 received_at=datetime.now(UTC),
             )
         )
+        self.session.commit()
+
+    def report_the_day(self) -> None:
+        """As at night: what it quotes is stored."""
+        day = local_days.of(datetime.now(UTC), "UTC")
+        start = datetime(day.year, day.month, day.day, tzinfo=UTC)
+        company = self.house.company
+        night = Night(
+            company_id=company.id,
+            company=company.slug,
+            time_zone="UTC",
+            day=day,
+            starts_at=start,
+            ends_at=start + timedelta(days=1),
+        )
+        daily_report.make(self.session, night, datetime.now(UTC))
         self.session.commit()
 
     def erase(self) -> httpx.Response:
@@ -146,6 +176,7 @@ def test_no_mark_is_left_in_any_column_of_any_table(
     before, others = found(session, MARK), found(session, OTHERS)
     reached = {"customer", "app_user", "delivery", "delivery_checkpoint", "load_order", "load_item", "outbox"}
     assert reached | {"quarantine", "audit_entry", "idempotency", "search", "notification"} <= before.keys()
+    assert {"delivery_proof", "daily_report"} <= before.keys()
     assert before.keys() == others.keys()
     answer = story.erase()
     assert answer.status_code == 200, answer.text
@@ -174,8 +205,14 @@ def test_what_counts_stays(client: TestClient, session: Session, story: Story) -
     story.erase()
     assert counted() == before
     report = client.get(f"{path}/report/", headers=story.manager).json()
-    assert report["driven"] == driven
-    assert report["route"] == []
+    assert report["driven"].pop("removed_before") is not None
+    assert report["driven"] == {key: value for key, value in driven.items() if key != "removed_before"}
+    assert report["route"] == report["stops"] == report["speeds"] == []
+    pictures_left = (
+        "SELECT i.content FROM proof_image i JOIN delivery_proof p ON p.id = i.proof_id"
+        " WHERE p.delivery_id = ANY(:ids)"
+    )
+    assert set(session.scalars(text(pictures_left), {"ids": story.deliveries})) == {None}
     track = client.get(f"{path}/track/", headers=story.manager).json()
     assert track["fixes"] == []
     assert track["removed_before"] is not None

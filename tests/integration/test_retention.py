@@ -377,7 +377,7 @@ def test_managers_set_how_long_and_the_audit_log_shows_it(
     ever = client.patch("/company/", json={"fixes_kept_days": None}, headers=headers).json()
     assert ever["fixes_kept_days"] is None
     for field, value in (
-        ("fixes_kept_days", 0),
+        ("fixes_kept_days", 6),
         ("fixes_kept_days", 36_501),
         ("fixes_kept_days", "60"),
         ("deliveries_kept_days", 29),
