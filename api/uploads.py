@@ -6,7 +6,9 @@ of the database wait for it.
 """
 
 import re
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
 import anyio
 from fastapi import Request, Response, UploadFile
@@ -22,6 +24,7 @@ from core.proof_models import ImageKind
 from core.proofs import MAXIMUM_PHOTOS
 
 MAXIMUM_UPLOADS = 8  # under way at once in a process
+MAXIMUM_OF_ONE = 2  # of them by one person or integration, so that nobody takes them all
 UPLOAD_TIMEOUT_S = 300.0  # a phone on a slow line sends 12 MiB in it
 FORM_BYTES = 64 * 1024  # texts, and the parts' own headers
 MAXIMUM_PROOF_BYTES = (MAXIMUM_PHOTOS + 1) * MAXIMUM_BYTES + FORM_BYTES
@@ -29,7 +32,7 @@ MAXIMUM_PROOF_BYTES = (MAXIMUM_PHOTOS + 1) * MAXIMUM_BYTES + FORM_BYTES
 LARGER_BODIES: Mapping[re.Pattern[str], int] = {
     re.compile(r"/deliveries/\d+/proofs/?", re.ASCII): MAXIMUM_PROOF_BYTES
 }
-PAINTERS = 2  # at once in a process: each may need 200 MB for a moment
+PAINTERS = 2  # at once in a process: each may need 190 MiB for a moment
 
 
 class UploadsBusy(DomainError):
@@ -48,6 +51,20 @@ class Uploads:
     def __init__(self, maximum: int = MAXIMUM_UPLOADS, painters: int = PAINTERS) -> None:
         self.free = maximum
         self.painters = anyio.CapacityLimiter(painters)
+        self._senders: Counter[str] = Counter()
+
+    @contextmanager
+    def place(self, sender: str) -> Iterator[None]:
+        """One of the few. Raises `UploadsBusy`."""
+        if self.free <= 0 or self._senders[sender] >= MAXIMUM_OF_ONE:
+            raise UploadsBusy
+        self.free -= 1
+        self._senders[sender] += 1
+        try:
+            yield
+        finally:
+            self.free += 1
+            self._senders -= Counter({sender: 1})  # forgets who has none
 
     async def picture(self, kind: ImageKind, file: UploadFile, field: str) -> Picture:
         """Raises `ImageTooLarge`, `InvalidValue`."""
@@ -69,30 +86,25 @@ class UploadRoute(OnceRoute):
 def _admitted(handler: Handler) -> Handler:
     async def handle(request: Request) -> Response:
         uploads: Uploads = request.app.state.uploads
-        if uploads.free <= 0:
-            raise UploadsBusy
-        uploads.free -= 1
+        sender = await _authenticate(request)
         try:
-            await _authenticate(request)
-            with anyio.fail_after(UPLOAD_TIMEOUT_S):
+            with uploads.place(sender), anyio.fail_after(UPLOAD_TIMEOUT_S):
                 return await handler(request)
         except TimeoutError:
             raise UploadsBusy from None
-        finally:
-            uploads.free += 1
 
     return handle
 
 
-async def _authenticate(request: Request) -> None:
-    """As the route will again, in the transaction of its work: nobody else's 12 MiB are taken."""
+async def _authenticate(request: Request) -> str:
+    """Who sends; the route asks again in the transaction of its work. Nobody else's 12 MiB are taken."""
     scheme, token = get_authorization_scheme_param(request.headers.get("authorization"))
     if scheme.lower() != "bearer" or not token:
         raise NotAuthenticated
     authorized = Authorized(request, credential_of(request.app.state.settings, token))
 
-    def ask() -> None:
-        with authorized():
-            pass
+    def ask() -> str:
+        with authorized() as (_session, actor):
+            return f"{actor.kind}:{actor.identity}"
 
-    await run_in_threadpool(ask)
+    return await run_in_threadpool(ask)

@@ -53,8 +53,8 @@ KEPT: Mapping[str, frozenset[str]] = {
         }
     ),
     "api_token": frozenset({"name", "scopes", "expires_at"}),
-    "delivery_proof": frozenset({"delivery_id", "occurred_at"}),
     "webhook": frozenset({"description", "events"}),  # a URL may hold somebody's token
+    "delivery_proof": frozenset({"delivery_id", "occurred_at"}),
 }
 SPOOFED = "spoofed"
 QUIET = timedelta(minutes=1)

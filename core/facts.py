@@ -39,10 +39,12 @@ class StatusFact(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
 
 
 class AlertFact(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
-    """Something an operator should look at; ``kind`` is one word of the topic."""
+    """Something an operator should look at; ``kind`` is one word of the topic, ``detail`` for people."""
 
     company: str
     kind: str
     vehicle: int
     detail: str
+    delivery: int | None = None
+    device: str | None = None
     occurred_at: Instant

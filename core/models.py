@@ -222,6 +222,8 @@ class Device(Base):
     secret_version: Mapped[int] = mapped_column(server_default="1")
     disabled_at: Mapped[datetime | None]
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    last_heard_at: Mapped[datetime | None] = mapped_column(doc="to the minute (`core.silence`)")
+    silence_told_at: Mapped[datetime | None] = mapped_column(doc="when its silence was last told")
 
 
 class LoadOrder(Base):
@@ -268,6 +270,15 @@ SEARCH = (
 )
 
 
+# A window that was moved, or another vehicle, may be told again.
+LATE_UNTOLD = (
+    "status IN ('pending', 'pickup_in_progress', 'in_transit') AND late_told_for IS DISTINCT FROM window_end"
+)
+ARRIVAL_UNTOLD = (
+    "status = 'in_transit' AND (arriving_soon_told_at IS NULL OR arriving_soon_told_at < vehicle_since)"
+)
+
+
 class Delivery(Base):
     """``checkpoint_*`` is the last location checkpoint: the whole state that the checkpoint policy needs."""
 
@@ -301,6 +312,9 @@ class Delivery(Base):
             "started_at",
             postgresql_where=text("driven_m IS NULL AND ended_at IS NOT NULL"),
         ),
+        # What the detectors still have to watch: only that is in them (`core.lateness`, `core.arrivals`).
+        Index("ix_delivery_late_untold", "window_end", postgresql_where=text(LATE_UNTOLD)),
+        Index("ix_delivery_arrival_untold", "vehicle_id", postgresql_where=text(ARRIVAL_UNTOLD)),
     )
 
     id: Mapped[int] = mapped_column(Identity(), primary_key=True)
@@ -331,6 +345,8 @@ class Delivery(Base):
     driven_m: Mapped[float | None] = mapped_column(doc="measured before the fixes went; None: they tell")
     driven_fixes: Mapped[int | None]
     erased_at: Mapped[datetime | None] = mapped_column(doc="when its customer was erased from it")
+    late_told_for: Mapped[datetime | None] = mapped_column(doc="the window's end that it was told late for")
+    arriving_soon_told_at: Mapped[datetime | None]
     scheduled_at: Mapped[datetime] = mapped_column(
         Computed("coalesce(window_start, created_at)", persisted=True), doc="by which lists know its time"
     )

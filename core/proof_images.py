@@ -1,7 +1,7 @@
 """Pictures of a proof, painted anew from what was sent: nothing but the pixels is kept. Pure.
 
 EXIF, GPS, comments, colour profiles, further frames and whatever hides behind the picture are left behind.
-Slow (up to a second) and hungry (4 bytes a pixel): callers run few at once, and never on an event loop.
+Slow (a second) and hungry (up to 190 MiB): callers run few at once, and never on an event loop.
 """
 
 import hashlib
@@ -14,9 +14,10 @@ from core.errors import DomainError, InvalidValue
 from core.proof_models import ImageKind
 
 MAXIMUM_BYTES = 2 * 1024 * 1024
-MAXIMUM_PIXELS = 25_000_000
+# Cameras send JPEG; of the others all pixels are decoded, some twice.
+MAXIMUM_PIXELS = {"JPEG": 25_000_000, "PNG": 12_000_000, "WEBP": 12_000_000}
 # A progressive JPEG of tiny scans costs all its pixels again for each; cameras make about ten.
-MAXIMUM_SCANS = 100
+MAXIMUM_SCANS = 50
 # The longest edge in pixels and the JPEG quality: the first that fits into `MAXIMUM_BYTES`; the last does.
 PHOTO_STEPS = ((2048, 85), (2048, 70), (1600, 60), (1024, 60))
 # Grey, without compression still less than `MAXIMUM_BYTES`.
@@ -72,11 +73,10 @@ def _decoded(data: bytes, field: str, edge: int) -> Image.Image:
         raise InvalidValue(field, "must be a JPEG, PNG or WebP picture, whatever its name says")
     try:
         with Image.open(BytesIO(data), formats=[name]) as file:
-            _require_usable(file, data, field)
+            _require_usable(file, name, data, field)
             turn = TURNS.get(_orientation(file))
             image = file.convert("RGBA") if file.mode in {"1", "P"} else file
             image.thumbnail((edge, edge))
-            image.load()
             upright = image if turn is None else image.transpose(turn)
             return _on_white(upright)
     except (InvalidValue, MemoryError):
@@ -94,11 +94,11 @@ def _format(data: bytes) -> str | None:
     return "WEBP" if data[:4] == b"RIFF" and data[8:12] == b"WEBP" else None
 
 
-def _require_usable(image: Image.Image, data: bytes, field: str) -> None:
+def _require_usable(image: Image.Image, name: str, data: bytes, field: str) -> None:
     """Before a pixel is decoded."""
     width, height = image.size
-    if width * height > MAXIMUM_PIXELS:
-        raise InvalidValue(field, f"has {width} x {height} pixels; at most {MAXIMUM_PIXELS} are taken")
+    if width * height > (most := MAXIMUM_PIXELS[name]):
+        raise InvalidValue(field, f"has {width} x {height} pixels; of a {name} at most {most} are taken")
     # A JPEG of several pictures (MPO) is a camera's: its first is the photo.
     if image.format != "MPO" and getattr(image, "n_frames", 1) > 1:
         raise InvalidValue(field, "must not be animated")

@@ -1,6 +1,6 @@
 """Where a delivery is: a driver's report over REST, and what its people may see of the van."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import msgspec
 from sqlalchemy import Row, select
@@ -43,6 +43,7 @@ class Reported(msgspec.Struct, frozen=True):
     eta: datetime | None
 
 
+FRESH = timedelta(minutes=5)  # an ETA from an older position is a guess
 Dropoff = tuple[float, float] | None
 NOWHERE = Whereabouts()
 
@@ -110,6 +111,16 @@ def whereabouts(session: Session, delivery: Delivery) -> Whereabouts:
     return Whereabouts(
         position, _eta(vehicle, _dropoff(delivery.dropoff_latitude, delivery.dropoff_longitude))
     )
+
+
+def expected_arrival(session: Session, delivery: Delivery, now: datetime) -> datetime | None:
+    """The ETA at the drop-off, which the van heads for in transit, from a fresh position; never past."""
+    if delivery.status is not Status.IN_TRANSIT:
+        return None
+    seen = whereabouts(session, delivery)
+    if seen.position is None or seen.eta is None or seen.position.fix_time < now - FRESH:
+        return None
+    return max(seen.eta, now.replace(microsecond=0))
 
 
 def _position(vehicle: Vehicle) -> VehiclePosition | None:

@@ -20,7 +20,7 @@ from jobs import leadership, metrics, schedule, sender
 
 log = logging.getLogger(__name__)
 
-WAIT_FOR_JOBS = 0.75  # of the time to stop in: the rest is for what comes after
+WAIT_FOR_JOBS = 0.5  # of the time to stop in: the relay needs some before, and the end some after
 CONNECTIONS = 5 + len(schedule.JOBS)  # opened as needed; no job waits for another's
 
 

@@ -85,7 +85,7 @@ def served(port: int | None, sessions: sessionmaker[Session]) -> Iterator[None]:
     if port is None:
         yield
         return
-    collectors = (OutboxCollector(sessions), JobsCollector(sessions), QueueCollector(sessions))
+    collectors = (OutboxCollector(sessions), QueueCollector(sessions), JobsCollector(sessions))
     for collector in collectors:
         REGISTRY.register(collector)
     server, thread = start_http_server(port, addr=LOOPBACK)

@@ -30,7 +30,7 @@ from core import (
     throttle,
     user_links,
 )
-from jobs import retained_facts, retention
+from jobs import detectors, retained_facts, retention
 from jobs.run import Job, Nightly, Run, drained, once, run_job
 from jobs.threads import ThreadARun
 
@@ -68,7 +68,6 @@ JOBS = (
         15 * MINUTE,
         Nightly(1, daily_report.make),
     ),
-    Job("nightly_runs", "Deletes marks of nights long past.", 24 * HOUR, once(nights.forget)),
     Job("idempotency", "Deletes answers kept for a day.", HOUR, once(idempotency.forget_old)),
     Job(
         "retention",
@@ -76,15 +75,29 @@ JOBS = (
         6 * HOUR,
         retention.by_the_clock,
     ),
+    Job("late_deliveries", "Tells of deliveries whose window has ended.", MINUTE, detectors.late),
+    Job(
+        "near_arrivals",
+        "Tells customers whose delivery arrives soon.",
+        MINUTE / 2,
+        detectors.arriving_soon,
+    ),
+    Job(
+        "silent_devices",
+        "Tells of devices not heard of while a delivery is under way.",
+        MINUTE,
+        detectors.silent,
+    ),
+    Job("nightly_runs", "Deletes marks of nights long past.", 24 * HOUR, once(nights.forget)),
     Job(
         "notifications_expired",
-        "Gives up notifications that were not sent in time.",
+        "Gives up notifications a day old.",
         MINUTE,
         drained(notification_cleaning.expire),
     ),
     Job(
         "notifications_kept",
-        "Deletes notifications that have been kept long enough.",
+        "Deletes notifications long past.",
         6 * HOUR,
         drained(notification_cleaning.forget),
     ),

@@ -140,6 +140,10 @@ def _sent(connection: SmtpSession, letter: Any, what: Any) -> tuple[Outcome, Ser
         return connection.send(letter(what)), None
     except letters.BadAddress as bad:
         return Outcome(error=str(bad), is_final=True), None
+    except (ValueError, TypeError, LookupError) as fault:
+        # Ours, and the same at every attempt: it must be seen, and must not stop the others.
+        log.exception("mail_cannot_be_written")
+        return Outcome(error=f"the e-mail cannot be written: {type(fault).__name__}", is_final=True), None
     except ServerAway as away:
         return Outcome(error=str(away)), away
 

@@ -1,7 +1,7 @@
 """Proofs of delivery as clients send and see them. A form, as pictures come with it."""
 
 from datetime import datetime
-from typing import Annotated, Self
+from typing import Annotated, Any, Self
 
 from fastapi import Path, UploadFile
 from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema, model_validator
@@ -19,16 +19,18 @@ Upload = Annotated[UploadFile, WithJsonSchema(_BINARY)]
 PathNumber = Annotated[QueryId, Path(le=MAXIMUM_PHOTOS + 1, examples=[1])]
 
 
+def _form_schema(schema: dict[str, Any]) -> None:
+    """A form cannot say null: a field is there or it is not."""
+    for field in schema["properties"].values():
+        options = [option for option in field.pop("anyOf", ()) if option.get("type") != "null"]
+        field.update(*options)
+    schema["examples"] = [{"recipient_name": "Rita Recipient", "note": "Left with the neighbour"}]
+
+
 class ProofForm(BaseModel):
     """Something of photos, signature, name and note. `status` changes the delivery's in the same step."""
 
-    model_config = ConfigDict(
-        extra="forbid",
-        frozen=True,
-        json_schema_extra={
-            "examples": [{"recipient_name": "Rita Recipient", "note": "Left with the neighbour"}]
-        },
-    )
+    model_config = ConfigDict(extra="forbid", frozen=True, json_schema_extra=_form_schema)
 
     photos: Annotated[
         list[Upload],

@@ -101,7 +101,10 @@ def use_everything(client: TestClient, settings: Settings, house: House) -> None
     """Every read, each with each of its filters; a location; a status change."""
     headers = bearer(settings, house.manager)
     document = client.get("/openapi.json").json()
-    ids = walk.find_ids(client, document, headers) | {"delivery_id": house.delivery.id}
+    ids = walk.find_ids(client, document, headers) | {
+        "delivery_id": house.delivery.id,
+        "proof_id": house.proof.id,
+    }
     for operation in walk.operations(document):
         if operation.method != "get":
             continue

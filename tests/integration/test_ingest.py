@@ -192,6 +192,26 @@ def test_a_refused_request_says_what_is_allowed_and_is_kept(
 
 
 @pytest.mark.usefixtures("worker")
+def test_a_phone_is_told_which_proof_is_missing_and_may_ask_again(
+    phone: DeviceClient, fleet: Fleet, session: Session
+) -> None:
+    fleet.company.proof_required = ["photo"]
+    fleet.delivery.status = Status.IN_TRANSIT
+    session.commit()
+    request = {"delivery": fleet.delivery.id, "status": "delivered", "occurred_at": fix(0)["fix_time"]}
+    assert phone.ask(request, "status") == {
+        "result": "rejected",
+        "reason": "ProofRequired",
+        "current": "in_transit",
+        "missing": ["photo"],
+    }
+    factories.proof(session, fleet.delivery)
+    session.commit()
+    assert phone.ask(request, "status") == {"result": "stored"}
+    assert phone.ask(request, "status") == {"result": "duplicate"}
+
+
+@pytest.mark.usefixtures("worker")
 def test_a_flood_of_requests_of_one_phone_does_not_stop_the_others(
     phone: DeviceClient, gps: DeviceClient, fleet: Fleet, session: Session
 ) -> None:

@@ -189,6 +189,17 @@ def test_the_table_of_jobs_is_shown(processes: Processes, session: Session) -> N
     assert leader.terminate() == 0
 
 
+def test_a_job_that_waits_is_cut_off_at_the_end(
+    processes: Processes, sessions: sessionmaker[Session], session: Session
+) -> None:
+    with sessions() as holder:
+        holder.execute(text("LOCK login_attempt"))
+        leader = processes.start("jobs", MILEPOST_SHUTDOWN_TIMEOUT_S="4")
+        wait_until(lambda: _waits_for_us(session), what="the job waits for the lock")
+        assert leader.terminate() == 0
+    assert "jobs_cut_off jobs=login_attempts" in leader.output()
+
+
 def test_a_job_is_run_by_hand(processes: Processes, session: Session) -> None:
     session.execute(text("DROP TABLE login_attempt"))
     session.commit()
@@ -222,6 +233,10 @@ def _fresh(session: Session, query: Select[Value]) -> Value | None:
     """What a query finds now."""
     session.rollback()
     return session.scalar(query)
+
+
+def _waits_for_us(session: Session) -> bool | None:
+    return _fresh(session, select(text("true FROM pg_locks WHERE NOT granted AND relation IS NOT NULL")))
 
 
 def _list(processes: Processes) -> list[dict[str, object]]:

@@ -169,6 +169,21 @@ def test_a_refused_recipient_fails_and_a_busy_server_is_tried_again(
     assert mailbox[0].recipients == ["later@example.com"]
 
 
+def test_one_that_cannot_be_written_fails_and_stops_nobody(
+    session: Session,
+    sessions: sessionmaker[Session],
+    settings: Settings,
+    mailbox: tuple[Mailbox, int],
+    company: Company,
+) -> None:
+    factories.notification(session, company, event="of_another_version")
+    factories.notification(session, company)
+    session.commit()
+    with sending(sessions, settings):
+        all_are(session, "failed", "sent")
+    assert rows(session)[0].error == "the e-mail cannot be written: ValueError"
+
+
 def test_without_a_server_emails_wait_say_why_and_expire(
     session: Session, sessions: sessionmaker[Session], plain: Settings, company: Company
 ) -> None:
