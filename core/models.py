@@ -302,6 +302,7 @@ class Delivery(Base):
         Index("ix_delivery_company_id_driver_id_id", "company_id", "driver_id", "id"),
         Index("ix_delivery_company_id_vehicle_id_id", "company_id", "vehicle_id", "id"),
         Index("ix_delivery_company_id_scheduled_at_id", "company_id", "scheduled_at", "id"),
+        Index("ix_delivery_company_id_ended_at", "company_id", "ended_at"),  # what ended on a day
         Index("ix_delivery_search", "search", postgresql_using="gin"),
         Index("ix_delivery_fact_retained", "ended_at", postgresql_where=text("fact_retained")),
         Index("ix_delivery_company_id_ended_at", "company_id", "ended_at"),

@@ -62,12 +62,6 @@ JOBS = (
         MINUTE,
         once(retained_facts.clear_archived),
     ),
-    Job(
-        "daily_reports",
-        "Makes each company's report of the day before.",
-        15 * MINUTE,
-        Nightly(1, daily_report.make),
-    ),
     Job("idempotency", "Deletes answers kept for a day.", HOUR, once(idempotency.forget_old)),
     Job(
         "retention",
@@ -87,6 +81,12 @@ JOBS = (
         "Tells of devices not heard of while a delivery is under way.",
         MINUTE,
         detectors.silent,
+    ),
+    Job(
+        "daily_reports",
+        "Makes each company's report of the day before.",
+        15 * MINUTE,
+        Nightly(1, daily_report.make),
     ),
     Job("nightly_runs", "Deletes marks of nights long past.", 24 * HOUR, once(nights.forget)),
     Job(

@@ -76,6 +76,8 @@ ROUTES: list[tuple[str, str, Any]] = [
     ("POST", "/webhooks/{webhook}/enable/", None),
     ("POST", "/webhooks/{webhook}/test/", None),
 ]
+# With something in its path that is no id.
+OF_NOBODY = {"/reports/daily/{day}/"}
 MISSING = {
     "delivery": 2_000_000_000,
     "customer": 2_000_000_000,

@@ -62,7 +62,12 @@ def routes(client: TestClient) -> dict[tuple[str, str], Any]:
 def ask(client: TestClient, house: House, route: tuple[str, str], body: Any, token: str) -> Any:
     method, path = route
     found = {f"{noun}_id": key for noun, key in ids(house).items()}
-    found |= {"event": "late", "audience": "manager", "number": 1}
+    found |= {
+        "event": "late",
+        "audience": "manager",
+        "number": 1,
+        "day": datetime.now(UTC).date().isoformat(),
+    }
     return client.request(method, path.format(**found), json=body, headers=api(token))
 
 

@@ -1,6 +1,7 @@
 """A company's days: counted, stored at night, kept, told of, in three formats and to whom they belong."""
 
 import io
+import threading
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
@@ -18,6 +19,7 @@ from core.nights import Night
 from core.notification_models import NotificationSetting
 from core.report_models import DailyReport
 from core.settings import Settings
+from jobs.run import Run, run_job
 from jobs.schedule import find as find_job
 from tests import factories
 from tests.integration.api_client import House, assert_bad_field, assert_problem, bearer, furnish
@@ -36,7 +38,7 @@ def company(session: Session) -> Company:
 
 @pytest.fixture
 def van(session: Session, company: Company) -> Vehicle:
-    return factories.vehicle(session, company, name="Sprinter", plate="B-FW 1", created_at=STARTS_AT)
+    return factories.vehicle(session, company, name="Sprinter", plate="B-FW 1")
 
 
 @pytest.fixture
@@ -124,9 +126,9 @@ def test_delivery_counts_for_the_local_day_on_which_it_ended(session: Session, c
 
 
 def test_counts_of_a_day(session: Session, company: Company, van: Vehicle, dora: Driver) -> None:
-    crew = {"driver_id": dora.id, "vehicle_id": van.id}
+    crew: dict[str, Any] = {"driver_id": dora.id, "vehicle_id": van.id}
     noon = STARTS_AT + timedelta(hours=11)
-    window = {"window_start": noon - timedelta(hours=1), "window_end": noon}
+    window: dict[str, Any] = {"window_start": noon - timedelta(hours=1), "window_end": noon}
     ended(session, company, noon, **crew, **window)
     ended(session, company, noon + timedelta(minutes=10), **crew, **window)
     ended(session, company, noon)
@@ -276,10 +278,6 @@ def test_nothing_is_told_of_a_day_without_anything(session: Session, company: Co
 
 def test_job_of_the_night_makes_it(session: Session, sessions: Any) -> None:
     """By the table of jobs, as the jobs process does."""
-    import threading  # noqa: PLC0415
-
-    from jobs.run import Run, run_job  # noqa: PLC0415
-
     company = factories.company(session, created_at=datetime.now(UTC) - timedelta(days=3))
     session.commit()
     job = find_job("daily_reports")

@@ -6,6 +6,7 @@ Those that SQLAlchemy sends: what `core.positions` sends through the driver's ow
 import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -104,6 +105,7 @@ def use_everything(client: TestClient, settings: Settings, house: House) -> None
     ids = walk.find_ids(client, document, headers) | {
         "delivery_id": house.delivery.id,
         "proof_id": house.proof.id,
+        "day": datetime.now(UTC).date().isoformat(),
     }
     for operation in walk.operations(document):
         if operation.method != "get":
