@@ -305,7 +305,6 @@ class Delivery(Base):
         Index("ix_delivery_company_id_ended_at", "company_id", "ended_at"),  # what ended on a day
         Index("ix_delivery_search", "search", postgresql_using="gin"),
         Index("ix_delivery_fact_retained", "ended_at", postgresql_where=text("fact_retained")),
-        Index("ix_delivery_company_id_ended_at", "company_id", "ended_at"),
         # Those whose distance must be written down before their fixes go (see `core.retention`).
         Index(
             "ix_delivery_unmeasured",
