@@ -10,6 +10,7 @@ from fastapi_offline import FastAPIOffline
 
 from api import errors, live, openapi
 from api.bodies import LimitedBody
+from api.hashing import Hashing
 from api.live import Live
 from api.methods import Methods
 from api.metrics import Measured, RequestMetrics
@@ -83,6 +84,7 @@ def create_app(settings: Settings) -> FastAPI:
         engine = make_engine(settings, process="api", pool_size=POOL_SIZE, overflow=POOL_OVERFLOW)
         current_default_thread_limiter().total_tokens = POOL_SIZE + POOL_OVERFLOW
         app.state.sessions = make_sessions(engine)
+        app.state.hashing = Hashing()
         try:
             async with Live(settings, app.state.sessions, app.state.metrics.registry) as app.state.live:
                 yield

@@ -130,15 +130,24 @@ def _with_key(endpoint: Callable[..., Any]) -> Callable[..., Any]:
 
     @wraps(endpoint)
     def called(authorized: Authorized, **values: Any) -> Any:
-        request = authorized.request
-        key = request.state.idempotency_key
-        if key is not None:
-            route = f"{request.method} {request.scope['route'].path}"
-            authorized = OnceAuthorized(authorized, idempotency.Request(route, key, fingerprint(values)))
-            request.state.once = authorized
-        return endpoint(authorized=authorized, **values)
+        return endpoint(authorized=_claiming(authorized, values), **values)
 
-    return called
+    @wraps(endpoint)
+    async def awaited(authorized: Authorized, **values: Any) -> Any:
+        return await endpoint(authorized=_claiming(authorized, values), **values)
+
+    return awaited if inspect.iscoroutinefunction(endpoint) else called
+
+
+def _claiming(authorized: Authorized, values: Mapping[str, Any]) -> Authorized:
+    request = authorized.request
+    key = request.state.idempotency_key
+    if key is None:
+        return authorized
+    route = f"{request.method} {request.scope['route'].path}"
+    once = OnceAuthorized(authorized, idempotency.Request(route, key, fingerprint(values)))
+    request.state.once = once
+    return once
 
 
 def _once(handler: Handler) -> Handler:

@@ -1,19 +1,15 @@
-"""PDFs, made in processes of their own: few at a time, each bounded in time and memory.
-
-A rendering that takes too long is killed with its process, and so is one whose reader has left.
-"""
+"""PDFs for those who ask the API: few at a time, the others wait, and no more than a few of them."""
 
 import logging
 
-import anyio
-from anyio import CapacityLimiter, to_process
+from anyio import CapacityLimiter
 
 from core.errors import DomainError
-from reports import pdf
+from reports import rendering
+from reports.rendering import PdfNotMade
 
 PROCESSES = 2
 MAXIMUM_WAITING = 8
-TIMEOUT_S = 45.0
 log = logging.getLogger(__name__)
 
 
@@ -26,7 +22,7 @@ class RenderingsBusy(DomainError):
 
 
 class CannotRender(DomainError):
-    """Too long for a PDF, or this machine lacks what makes one; the page itself can still be had."""
+    """The page itself can still be had."""
 
     status_code = 503
     title = "The PDF cannot be made"
@@ -46,25 +42,13 @@ class Renderings:
         """Raises `RenderingsBusy`, `CannotRender`."""
         if self._asked >= PROCESSES + MAXIMUM_WAITING:
             raise RenderingsBusy
-        self._asked += 1
-        try:
-            return await self._made(html)
-        finally:
-            self._asked -= 1
-
-    async def _made(self, html: str) -> bytes:
         if self._limiter is None:  # belongs to the event loop that is running
             self._limiter = CapacityLimiter(PROCESSES)
-        async with self._limiter:
-            try:
-                with anyio.fail_after(TIMEOUT_S):
-                    return await to_process.run_sync(pdf.make, html, cancellable=True)
-            except TimeoutError:
-                log.warning("pdf_timed_out characters=%d", len(html))
-                raise CannotRender("It takes too long.") from None
-            except (MemoryError, anyio.BrokenWorkerProcess):
-                log.warning("pdf_out_of_memory characters=%d", len(html))
-                raise CannotRender("It takes too much memory.") from None
-            except pdf.CannotMakePdf as error:
-                log.error("pdf_libraries_missing error=%s", error)
-                raise CannotRender("A library for it is missing on the server.") from None
+        self._asked += 1
+        try:
+            return await rendering.pdf_of(html, self._limiter)
+        except PdfNotMade as error:
+            log.warning("pdf_not_made characters=%d reason=%r", len(html), error.reason)
+            raise CannotRender(error.reason) from None
+        finally:
+            self._asked -= 1

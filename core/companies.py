@@ -60,6 +60,11 @@ def system_actor(session: Session, slug: str) -> Actor:
     return _manager_of(company)
 
 
+def system_actor_of(session: Session, company_id: int) -> Actor:
+    """The same, by the company's id."""
+    return _manager_of(session.get_one(Company, company_id))
+
+
 def _manager_of(company: Company) -> Actor:
     return Actor(company_id=company.id, company_slug=company.slug, role=Role.MANAGER)
 

@@ -56,6 +56,12 @@ def find(session: Session, actor: Actor, day: date, now: datetime) -> Daily:
     return _counted(session, company, day, now)
 
 
+def stored(session: Session, company_id: int, day: date) -> Daily | None:
+    """For the system itself: what the night stored."""
+    row = session.get(DailyReport, (company_id, day))
+    return None if row is None else _stored(session.get_one(Company, company_id), row)
+
+
 def page(session: Session, actor: Actor, *, before: date | None, limit: int) -> Sequence[DailyReport]:
     """Stored days, newest first. For managers and operators."""
     scoping.require_company_reader(actor)

@@ -46,7 +46,7 @@ class StatusRequest(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class StatusChange(msgspec.Struct, frozen=True):
-    """``written`` is False for a repetition by the same person: nothing changed, nothing is announced."""
+    """``written`` is False for a repetition by the same person or integration: nothing is announced."""
 
     delivery: Delivery
     checkpoint: DeliveryCheckpoint
@@ -200,10 +200,13 @@ def _require_version(delivery: Delivery, versions: Container[int] | None) -> Non
 
 
 def _is_same_person(checkpoint: DeliveryCheckpoint, actor: Actor) -> bool:
-    """The same user, or the same driver over REST and phone."""
-    if actor.user_id is not None and checkpoint.actor_user_id == actor.user_id:
-        return True
-    return actor.driver_id is not None and checkpoint.actor_driver_id == actor.driver_id
+    """The same user or integration, or the same driver over REST and phone."""
+    known = (
+        (actor.user_id, checkpoint.actor_user_id),
+        (actor.driver_id, checkpoint.actor_driver_id),
+        (actor.api_token_id, checkpoint.actor_api_token_id),
+    )
+    return any(asking is not None and asking == wrote for asking, wrote in known)
 
 
 def _check_request(delivery: Delivery, request: StatusRequest) -> None:
@@ -294,5 +297,6 @@ def _announce(
         location=location,
     )
     delivery.fact_retained = True
-    outbox.announce(session, delivery.company_id, history.fact_of(actor.company_slug, checkpoint))
+    fact = history.fact_of(actor.company_slug, checkpoint, delivery.customer_id)
+    outbox.announce(session, delivery.company_id, fact)
     return checkpoint

@@ -42,6 +42,7 @@ def write(
         actor_user_id=actor.user_id,
         actor_driver_id=actor.driver_id,
         actor_device_id=actor.device_id,
+        actor_api_token_id=actor.api_token_id,
         proof_id=proof_id,
         proof_sha256s=proof_sha256s,
     )
@@ -50,8 +51,8 @@ def write(
     return checkpoint
 
 
-def fact_of(company: str, checkpoint: DeliveryCheckpoint) -> StatusFact:
-    """The announcement of a status or assignment checkpoint."""
+def fact_of(company: str, checkpoint: DeliveryCheckpoint, customer_id: int | None) -> StatusFact:
+    """The announcement of a status or assignment checkpoint; ``customer_id`` is its delivery's."""
     return StatusFact(
         company=company,
         delivery=checkpoint.delivery_id,
@@ -60,6 +61,7 @@ def fact_of(company: str, checkpoint: DeliveryCheckpoint) -> StatusFact:
         status=checkpoint.status.value,
         vehicle=checkpoint.vehicle_id,
         driver=checkpoint.driver_id,
+        customer=customer_id,
         reason=checkpoint.reason,
         occurred_at=checkpoint.occurred_at,
         recorded_at=checkpoint.recorded_at,

@@ -21,6 +21,7 @@ class UnderWay(msgspec.Struct, frozen=True):
     delivery_id: int
     company_id: int
     vehicle_id: int
+    customer_id: int
     driver_id: int | None
     status: Status
     since: datetime
@@ -35,6 +36,7 @@ def under_way(session: Session, vehicle_ids: Iterable[int], *, lock: bool = Fals
             Delivery.id,
             Delivery.company_id,
             Delivery.vehicle_id,
+            Delivery.customer_id,
             Delivery.driver_id,
             Delivery.status,
             Delivery.started_at,
@@ -63,7 +65,17 @@ def _under_way(row: Any) -> UnderWay:
         last = LastCheckpoint(row.checkpoint_time, row.checkpoint_latitude, row.checkpoint_longitude)
     since = served_since(row.started_at, row.vehicle_since)
     policy = CheckpointPolicy(row.checkpoint_distance_m, row.checkpoint_interval_s)
-    return UnderWay(row.id, row.company_id, row.vehicle_id, row.driver_id, row.status, since, last, policy)
+    return UnderWay(
+        delivery_id=row.id,
+        company_id=row.company_id,
+        vehicle_id=row.vehicle_id,
+        customer_id=row.customer_id,
+        driver_id=row.driver_id,
+        status=row.status,
+        since=since,
+        last=last,
+        policy=policy,
+    )
 
 
 def write_location_checkpoints(
@@ -114,6 +126,7 @@ def _row(delivery: UnderWay, fix: Fix, now: datetime) -> dict[str, object]:
 def _reporter(device_id: str | None, actor: Actor | None) -> dict[str, object]:
     return {
         "actor_user_id": actor.user_id if actor else None,
+        "actor_api_token_id": actor.api_token_id if actor else None,
         "actor_driver_id": actor.driver_id if actor else None,
         "actor_device_id": device_id,
     }

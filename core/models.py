@@ -382,6 +382,7 @@ class DeliveryCheckpoint(Base):
     actor_user_id: Mapped[int | None]
     actor_driver_id: Mapped[int | None] = mapped_column(doc="set for a driver's REST calls and phone alike")
     actor_device_id: Mapped[str | None]
+    actor_api_token_id: Mapped[int | None]
     proof_id: Mapped[int | None]
     proof_sha256s: Mapped[list[str] | None] = mapped_column(ARRAY(Text), doc="of the proof's pictures")
 

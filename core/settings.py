@@ -1,5 +1,6 @@
 """Everything configurable: ``MILEPOST_*`` variables and a ``.env`` file, read once when a process starts."""
 
+import errno
 import ssl
 from collections.abc import Mapping
 from pathlib import Path
@@ -117,6 +118,16 @@ def read(kind: type[_Kind], given: Mapping[str, Any]) -> _Kind:
         raise SettingsError(f"{ENV_FILE} in this folder cannot be used: it is not text in UTF-8") from None
     except OSError as error:
         raise SettingsError(f"{error.filename or ENV_FILE} cannot be read: {error.strerror}") from None
+
+
+def port_taken(field: str, port: int, error: OSError) -> SettingsError:
+    """Nobody can listen on the port that ``field`` names."""
+    name = f"MILEPOST_{field.upper()}"
+    if error.errno != errno.EADDRINUSE:
+        return SettingsError(f"{name}={port} cannot be listened on: {error.strerror}. Choose another port.")
+    return SettingsError(
+        f"{name}={port} is taken by another program. Choose another port, or leave {name} unset."
+    )
 
 
 def all_problems(error: ValidationError) -> str:

@@ -15,6 +15,7 @@ from sqlalchemy.orm import Session, sessionmaker
 from core import job_states
 from core.jobs_models import JobState
 from core.models import Outbox
+from core.settings import port_taken
 from jobs.schedule import JOBS
 from jobs.sender_metrics import QueueCollector
 
@@ -81,14 +82,17 @@ JOB_GAUGES: tuple[tuple[str, str, Callable[[JobState], float | None]], ...] = (
 
 @contextmanager
 def served(port: int | None, sessions: sessionmaker[Session]) -> Iterator[None]:
-    """Answer ``/metrics`` while inside; without a port do nothing. Raises `OSError` on a taken port."""
+    """Answer ``/metrics`` while inside; without a port do nothing. Raises `SettingsError` on a taken port."""
     if port is None:
         yield
         return
+    try:
+        server, thread = start_http_server(port, addr=LOOPBACK)
+    except OSError as error:
+        raise port_taken("jobs_metrics_port", port, error) from None
     collectors = (OutboxCollector(sessions), QueueCollector(sessions), JobsCollector(sessions))
     for collector in collectors:
         REGISTRY.register(collector)
-    server, thread = start_http_server(port, addr=LOOPBACK)
     try:
         yield
     finally:

@@ -90,6 +90,12 @@ JOBS = (
     ),
     Job("nightly_runs", "Deletes marks of nights long past.", 24 * HOUR, once(nights.forget)),
     Job(
+        "notifications",
+        "Watches that the sender sends what is due.",
+        MINUTE,
+        once(notification_cleaning.watch),
+    ),
+    Job(
         "notifications_expired",
         "Gives up notifications a day old.",
         MINUTE,

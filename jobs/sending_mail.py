@@ -18,6 +18,7 @@ from core.notifications import Audience, Event
 from core.settings import Settings
 from core.user_links import OwedLink
 from jobs import letters, sender_metrics
+from jobs.attachments import DailyReports
 from jobs.recording import Recorder
 from jobs.smtp import ServerAway, SmtpSession
 
@@ -46,6 +47,7 @@ class Mailer:
         self._paused_until = 0.0
         self._last_company = 0
         self._open: set[SmtpSession] = set()
+        self._daily_reports = DailyReports(sessions)
 
     @property
     def is_ready(self) -> bool:
@@ -131,7 +133,10 @@ class Mailer:
             texts = notification_templates.own_texts(session, claimed.company_id, event, audience)
         facts = {**claimed.payload, "company_name": company.name}
         written = notification_templates.write(texts, facts, company.time_zone)
-        return letters.of_notification(claimed, written, company.name, self._settings.smtp_from or "")
+        letter = letters.of_notification(claimed, written, company.name, self._settings.smtp_from or "")
+        if event is Event.DAILY_REPORT:
+            self._daily_reports.attach(letter, claimed)
+        return letter
 
 
 def _sent(connection: SmtpSession, letter: Any, what: Any) -> tuple[Outcome, ServerAway | None]:

@@ -120,7 +120,7 @@ def report_location(
 def change_status(
     authorized: AuthorizedCall, delivery_id: PathId, body: StatusIn, if_match: IfMatch, response: Response
 ) -> StatusOut:
-    """By its driver or a manager. The same again by the same person is `unchanged`, by another 409.
+    """By its driver or a manager. Again by the same person or integration: `unchanged`, by another 409.
 
     409 too where the company asks for a proof of delivery that is missing: `ProofRequired` names its parts.
     """

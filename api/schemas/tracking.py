@@ -70,33 +70,43 @@ class StatusIn(Input):
     location: Coordinates | None = None
 
 
+ActorKind = Literal["user", "driver", "device", "token"]
+
+
 class ActorOut(Output):
-    """Who wrote it: a `user`, a `driver` over REST or with the phone, or a `device` on its own.
+    """Who wrote it: a `user`, a `driver` over REST or with the phone, a `device` on its own, or an
+    integration by its API `token`.
 
     Customers are told the kind only. All null: nobody was noted.
     """
 
-    kind: Literal["user", "driver", "device"] | None
+    kind: ActorKind | None
     user_id: int | None
     driver_id: int | None
     device_id: str | None
+    api_token_id: int | None
 
     @classmethod
     def of(cls, checkpoint: DeliveryCheckpoint, *, is_named: bool) -> Self:
-        ids = (checkpoint.actor_user_id, checkpoint.actor_driver_id, checkpoint.actor_device_id)
-        user_id, driver_id, device_id = ids if is_named else (None, None, None)
-        return cls(kind=_kind(*ids), user_id=user_id, driver_id=driver_id, device_id=device_id)
+        named = checkpoint if is_named else None
+        return cls(
+            kind=_kind(checkpoint),
+            user_id=named and named.actor_user_id,
+            driver_id=named and named.actor_driver_id,
+            device_id=named and named.actor_device_id,
+            api_token_id=named and named.actor_api_token_id,
+        )
 
 
-def _kind(
-    user_id: int | None, driver_id: int | None, device_id: str | None
-) -> Literal["user", "driver", "device"] | None:
+def _kind(checkpoint: DeliveryCheckpoint) -> ActorKind | None:
     """A driver counts as one however it wrote."""
-    if driver_id is not None:
+    if checkpoint.actor_driver_id is not None:
         return "driver"
-    if user_id is not None:
+    if checkpoint.actor_user_id is not None:
         return "user"
-    return None if device_id is None else "device"
+    if checkpoint.actor_api_token_id is not None:
+        return "token"
+    return None if checkpoint.actor_device_id is None else "device"
 
 
 class ProofMark(Output):
@@ -153,7 +163,10 @@ class CheckpointOut(Output):
 
 
 class StatusOut(Output):
-    """``unchanged``: the same person said so before; nothing was written, the checkpoint is the first's."""
+    """``unchanged``: the same person or integration said so before; nothing was written.
+
+    The checkpoint is the first's.
+    """
 
     result: Literal["changed", "unchanged"]
     status: Status

@@ -68,6 +68,7 @@ class _Sheet:
 
 def draw(lines: Sequence[Sequence[Point]], halts: Sequence[Halt], pins: Sequence[Pin]) -> Markup | None:
     """None where there is nothing to draw. Each line is one vehicle's."""
+    lines = [line for line in lines if line]
     driven = [point for line in lines for point in line]
     if not driven:
         return None
@@ -77,7 +78,7 @@ def draw(lines: Sequence[Sequence[Point]], halts: Sequence[Halt], pins: Sequence
         svg.box(0.5, 0.5, WIDTH - 1, sheet.height - 1, svg.TINT, rx=6, stroke=svg.LINE),
         *_grid(sheet),
         *(part for line in placed for part in _line(line)),
-        *_halts(sheet, halts, pins),
+        *_halts(sheet, halts, [*(pin.at for pin in pins), lines[0][0], lines[-1][-1]]),
         *(part for pin in pins for part in _pin(sheet.place(pin.at), pin)),
         *_ends(placed),
         *_scale_bar(sheet),
@@ -139,12 +140,12 @@ def _ends(lines: Sequence[Sequence[Place]]) -> Iterator[Markup]:
     yield svg.box(x - 5, y - 5, 10, 10, "#ffffff", stroke=svg.INK, stroke_width=3)
 
 
-def _halts(sheet: _Sheet, halts: Sequence[Halt], pins: Sequence[Pin]) -> Iterator[Markup]:
-    """The longest first, so that no circle hides a smaller one; beside a pin, so that its number is seen."""
-    marked = [sheet.place(pin.at) for pin in pins]
+def _halts(sheet: _Sheet, halts: Sequence[Halt], others: Sequence[Point]) -> Iterator[Markup]:
+    """The longest first, so that none hides a smaller one; beside other marks, so that its number is seen."""
+    marked = [sheet.place(point) for point in others]
     for halt in sorted(halts, key=lambda one: -one.seconds):
         x, y = sheet.place(halt.at)
-        is_hidden = any(hypot(x - pin_x, y - pin_y) < CROWDED for pin_x, pin_y in marked)
+        is_hidden = any(hypot(x - mark_x, y - mark_y) < CROWDED for mark_x, mark_y in marked)
         yield _halt((x + CROWDED, y) if is_hidden else (x, y), halt)
 
 

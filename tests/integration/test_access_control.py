@@ -104,7 +104,9 @@ def test_ingest_reads_its_own_shard_and_writes_facts_and_replies(fleet: Fleet, d
         device.publish(f"{fleet.up}/location", b"fix")
         assert ingest.receive()[:2] == (f"{fleet.up}/location", b"fix")
         assert ingest.publish("fleet/acme/vehicles/1/position") < 0x80
-        assert ingest.publish(f"{fleet.up}/location") == NOT_AUTHORIZED
+        assert ingest.publish(f"{fleet.up}/location", b"", retain=True) < 0x80
+        for other in set(SHARDS) - {shard}:
+            assert ingest.publish(f"up/{other}/{fleet.device.id}/location") == NOT_AUTHORIZED
 
 
 def test_an_operator_sees_its_own_company_whole_and_no_other(fleet: Fleet, operator: MqttClient) -> None:

@@ -1,4 +1,4 @@
-"""Who may do what: roles within a company, and that no company sees another (A10)."""
+"""Who may do what within a company. That no company sees another (A10): `test_isolation`."""
 
 from typing import Any
 
@@ -76,21 +76,6 @@ ROUTES: list[tuple[str, str, Any]] = [
     ("POST", "/webhooks/{webhook}/enable/", None),
     ("POST", "/webhooks/{webhook}/test/", None),
 ]
-# With something in its path that is no id.
-OF_NOBODY = {"/reports/daily/{day}/"}
-MISSING = {
-    "delivery": 2_000_000_000,
-    "customer": 2_000_000_000,
-    "driver": 2_000_000_000,
-    "vehicle": 2_000_000_000,
-    "device": "zzzzzzzzzz",
-    "load_order": 2_000_000_000,
-    "user": 2_000_000_000,
-    "api_token": 2_000_000_000,
-    "notification": 2_000_000_000,
-    "webhook": 2_000_000_000,
-    "proof": 2_000_000_000,
-}
 
 
 def ids(house: House) -> dict[str, Any]:
@@ -154,60 +139,6 @@ def test_every_route_with_an_id_is_walked(client: TestClient) -> None:
     assert {
         (method, path.replace("{", "").replace("_id}", "").replace("}", "")) for method, path in declared
     } == walked
-
-
-@pytest.mark.parametrize("status", [Status.PENDING, Status.IN_TRANSIT])
-def test_another_companys_ids_answer_like_missing_ones(
-    client: TestClient, house: House, session: Session, settings: Settings, status: Status
-) -> None:
-    stranger = furnish(session, status)
-    before = everything(session)
-    headers = bearer(settings, house.manager)
-    foreign, missing = walk(client, headers, ids(stranger)), walk(client, headers, MISSING)
-    for (route, answer), (_, absent) in zip(foreign, missing, strict=True):
-        assert answer.status_code == 404, f"{route}: {answer.text}"
-        assert answer.text == absent.text, route
-    assert everything(session) == before
-
-
-def test_another_companys_ids_in_a_body_answer_like_missing_ones(
-    client: TestClient, house: House, session: Session, settings: Settings
-) -> None:
-    stranger, headers = furnish(session), bearer(settings, house.manager)
-    for field, foreign in {
-        "customer_id": stranger.customer.customer_id,
-        "driver_id": stranger.driver.driver_id,
-        "vehicle_id": stranger.vehicle.id,
-        "load_order_id": stranger.load_order.id,
-    }.items():
-        path = f"/deliveries/{house.delivery.id}/"
-        answer = client.patch(path, json={field: foreign}, headers=headers)
-        absent = client.patch(path, json={field: 2_000_000_000}, headers=headers)
-        assert_problem(answer, 422, "InvalidValue")
-        assert answer.json()["errors"][0]["field"] == field
-        assert answer.text == absent.text
-    for field, path in {"vehicle_id": "/devices/", "driver_id": "/devices/"}.items():
-        body = {"label": "L", field: getattr(stranger, field[:-3]).id}
-        assert_problem(client.post(path, json=body, headers=headers), 422, "InvalidValue")
-
-
-def test_lists_show_only_the_own_company(
-    client: TestClient, house: House, session: Session, settings: Settings
-) -> None:
-    stranger = furnish(session)
-    for noun in ("deliveries", "customers", "drivers", "vehicles", "devices", "load-orders", "users"):
-        answer = client.get(f"/{noun}/", headers=bearer(settings, house.manager)).json()
-        assert answer["items"], noun
-        foreign = set(ids(stranger).values())
-        if noun != "users":
-            assert not {item["id"] for item in answer["items"]} & foreign, noun
-    users = client.get("/users/", headers=bearer(settings, house.manager)).json()["items"]
-    assert {user["id"] for user in users} == {
-        house.manager.id,
-        house.operator.id,
-        house.driver.id,
-        house.customer.id,
-    }
 
 
 def test_operator_reads_everything_and_changes_nothing(

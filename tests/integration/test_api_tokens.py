@@ -116,6 +116,31 @@ def test_every_route_with_its_scope_alone_is_done(client: TestClient, house: Hou
         assert answer.status_code < 500, f"{route}: {answer.text}"
 
 
+def test_integration_repeats_its_own_status_change_and_no_other_does(
+    client: TestClient, house: House, settings: Settings, session: Session
+) -> None:
+    shop, token = factories.api_token(session, house.company, "deliveries:write", "deliveries:read")
+    _, another = factories.api_token(session, house.company, "deliveries:write")
+    session.commit()
+    path = f"/deliveries/{house.delivery.id}"
+
+    def fail(headers: dict[str, str]) -> Any:
+        return client.post(f"{path}/status/", json={"status": "failed", "reason": "lost"}, headers=headers)
+
+    first, again = fail(api(token)), fail(api(token))
+    assert [answer.json()["result"] for answer in (first, again)] == ["changed", "unchanged"]
+    assert first.json()["checkpoint"] == again.json()["checkpoint"]
+    assert first.json()["checkpoint"]["actor"] == {
+        "kind": "token",
+        "user_id": None,
+        "driver_id": None,
+        "device_id": None,
+        "api_token_id": shop.id,
+    }
+    for other in (api(another), bearer(settings, house.manager)):
+        assert_problem(fail(other), 409, "InvalidTransition")
+
+
 def test_the_table_names_no_route_that_shows_secrets_or_changes_people() -> None:
     assert not NEVER & {scope.value for scope in Scope}
     for method, path in scopes.NEEDED:

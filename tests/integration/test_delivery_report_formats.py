@@ -12,16 +12,17 @@ from xml.etree import ElementTree
 import anyio
 import httpx
 import pytest
+from PIL import Image
 from pypdf import PdfReader
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 from starlette.testclient import TestClient
 
 from api.renderings import CannotRender, Renderings
-from core import delivery_report, driven
+from core import delivery_report, driven, report_proofs
 from core.models import AppUser, CheckpointKind, Status
+from core.proof_models import ImageKind, ProofImage
 from core.settings import Settings
-from reports import pdf
 from tests import factories
 from tests.integration.api_client import House, assert_bad_field, assert_problem, bearer, furnish
 
@@ -247,6 +248,70 @@ def test_another_companys_report_is_missing_in_every_format(
         assert_problem(ask(client, settings, house, stranger.manager, format=format_), 404, "NotFound")
 
 
+def painted(colour: str, format_: str) -> bytes:
+    written = io.BytesIO()
+    Image.new("RGB", (2000, 1000), colour).save(written, format_)
+    return written.getvalue()
+
+
+@pytest.fixture
+def proven(house: House, session: Session) -> House:
+    """With a photo and a signature; the house's own proof has a picture that is none."""
+    proof = factories.proof(session, house.delivery, recipient_name=NASTY, note="By the <b>back door</b>")
+    pictures = ((2, ImageKind.PHOTO, "JPEG"), (3, ImageKind.SIGNATURE, "PNG"))
+    for number, kind, format_ in pictures:
+        content = painted("green", format_)
+        session.add(
+            ProofImage(
+                company_id=house.company.id,
+                proof_id=proof.id,
+                number=number,
+                kind=kind,
+                media_type=f"image/{format_.lower()}",
+                width=2000,
+                height=1000,
+                size_bytes=len(content),
+                sha256=b"",
+                content=content,
+            )
+        )
+    factories.checkpoint(session, house.delivery, kind=CheckpointKind.PROOF, occurred_at=at(99))
+    session.commit()
+    return house
+
+
+def test_proof_is_shown_with_its_pictures_to_whoever_sees_the_delivery(
+    client: TestClient, proven: House, settings: Settings
+) -> None:
+    for user in (proven.manager, proven.customer):
+        page = ask(client, settings, proven, user, "text/html").text
+        assert "Received by <b>&lt;script&gt;" in page
+        assert "By the &lt;b&gt;back door" in page
+        assert "Proof of delivery added" in page
+        kinds = re.findall('<img src="data:image/(png|jpeg);base64,([^"]+)" alt="(Photo|Signature)', page)
+        assert [(media, kind) for media, _, kind in kinds] == [("png", "Signature"), ("jpeg", "Photo")]
+        for _, content, _ in kinds:
+            with Image.open(io.BytesIO(base64.b64decode(content))) as picture:
+                assert picture.size == (900, 450)
+    paper = PdfReader(io.BytesIO(ask(client, settings, proven, proven.customer, format="pdf").content))
+    assert len({image.name for page in paper.pages for image in page.images}) == 2
+    data = ask(client, settings, proven, proven.customer).json()
+    assert [proof["recipient_name"] for proof in data["proofs"]] == ["Rita Recipient", NASTY]
+    assert "data:" not in ask(client, settings, proven, proven.customer).text
+
+
+def test_of_many_pictures_a_paper_shows_the_signatures_and_some_photos(
+    session: Session, proven: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(report_proofs, "MAXIMUM_PICTURES", 2)
+    actor = factories.actor(proven.company, proven.manager)
+    report = delivery_report.generate(
+        session, actor, proven.delivery.id, datetime.now(UTC), with_pictures=True
+    )
+    shown = [(image.kind, proof.left_out) for proof in report.proofs or [] for image, _ in proof.pictures]
+    assert shown == [(ImageKind.SIGNATURE, 1), (ImageKind.PHOTO, 1)]
+
+
 def test_drive_is_still_drawn_by_checkpoints_when_the_fixes_are_deleted(
     client: TestClient, house: House, settings: Settings, session: Session
 ) -> None:
@@ -339,7 +404,7 @@ def test_renderer_reads_neither_files_nor_the_network(tmp_path: Any) -> None:
 
 
 def test_rendering_that_takes_too_long_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("api.renderings.TIMEOUT_S", 0.05)
+    monkeypatch.setattr("reports.rendering.TIMEOUT_S", 0.05)
     renderings = Renderings()
 
     async def render() -> None:
@@ -347,7 +412,7 @@ def test_rendering_that_takes_too_long_is_killed(monkeypatch: pytest.MonkeyPatch
             await renderings.pdf("<p>word</p>" * 20_000)
 
     anyio.run(render)
-    monkeypatch.setattr("api.renderings.TIMEOUT_S", 60)
+    monkeypatch.setattr("reports.rendering.TIMEOUT_S", 60)
     assert anyio.run(renderings_of_another_loop).startswith(b"%PDF")
 
 
@@ -361,4 +426,3 @@ def test_too_many_renderings_are_refused(client: TestClient, house: House, setti
     refused = ask(client, settings, house, house.manager, format="pdf")
     assert_problem(refused, 503, "RenderingsBusy")
     assert refused.headers["retry-after"] == "10"
-    assert pdf.MAXIMUM_MEMORY > 0

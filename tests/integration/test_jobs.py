@@ -123,7 +123,7 @@ def test_one_that_hangs_stops_no_other_and_not_the_end(sessions: sessionmaker[Se
         assert hangs.wait(10)
         for _ in range(2 * len(others)):
             assert runs.acquire(timeout=10)
-    assert jobs.wait(0.05) == ["hanging"]
+    wait_until(lambda: jobs.wait(0.05) == ["hanging"], what="the others have ended")
     freed.set()
     assert jobs.wait(10) == []
 

@@ -12,6 +12,7 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session, sessionmaker
 
 from core import notification_cleaning, notifications, user_links, webhooks
+from core.job_states import JobFailed
 from core.models import Company
 from core.notification_models import NotificationTemplate
 from core.notifications import Event
@@ -197,6 +198,17 @@ def test_without_a_server_emails_wait_say_why_and_expire(
     session.commit()
     (row,) = rows(session)
     assert (row.state, row.error, attempts(session)) == ("expired", NO_SERVER, [])
+
+
+def test_what_does_not_leave_is_a_failed_job(session: Session, company: Company) -> None:
+    now = datetime.now(UTC)
+    waiting = factories.webhook(session, company, retry_at=now + timedelta(hours=1))
+    factories.notification(session, company, webhook_id=waiting.id)
+    row = factories.notification(session, company, error=NO_SERVER)
+    session.flush()
+    notification_cleaning.watch(session, row.next_attempt_at + timedelta(minutes=5))
+    with pytest.raises(JobFailed, match=f"^1 notifications are due for 0:05:00; the reason: {NO_SERVER}$"):
+        notification_cleaning.watch(session, row.next_attempt_at + timedelta(minutes=5, seconds=1))
 
 
 def test_a_dead_server_is_waited_for(
