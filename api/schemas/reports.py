@@ -55,11 +55,15 @@ class DrivenOut(Output):
     """Measured from start to end along the fixes, or the location checkpoints once the fixes are deleted.
 
     ``is_complete`` is false when not every fix could be looked at: there were too many, or they are deleted.
+
+    ``removed_before``: the company keeps its vehicles' fixes for a time, and those of this delivery from
+    before that instant are gone; the distance was measured when they went.
     """
 
     distance_m: float
     fixes: int
     is_complete: bool
+    removed_before: datetime | None
     measured_by: Source
 
 
