@@ -14,6 +14,9 @@ RUN /opt/venv/bin/pip install --no-cache-dir --disable-pip-version-check --no-de
 RUN chmod -R a+rX /app
 
 FROM python:3.11-slim-bookworm
+# What lays out reports as PDF, and fonts for it: the image has none.
+RUN apt-get update && apt-get install -y --no-install-recommends libpango-1.0-0 libpangoft2-1.0-0 \
+        libharfbuzz-subset0 fonts-liberation fonts-dejavu-core && rm -rf /var/lib/apt/lists/*
 RUN useradd --uid 10001 --user-group --no-create-home --shell /usr/sbin/nologin milepost
 COPY --from=builder /opt/venv /opt/venv
 COPY --from=builder /app /app

@@ -11,7 +11,7 @@ run: setup ## set everything up and run it, until Ctrl-C (ARGS=--no-demo starts 
 	@exec .venv/bin/milepost up $(ARGS)
 
 test: setup-test lint ## lint, types, import rules and all tests (PYTEST_ARGS="tests/unit -x")
-	.venv/bin/pytest $(PYTEST_ARGS)
+	.venv/bin/pytest -n auto --maxprocesses 4 --dist worksteal $(PYTEST_ARGS)
 
 lint: setup-test ## ruff, mypy and the import rules
 	.venv/bin/ruff check .

@@ -10,30 +10,39 @@ from fastapi_offline import FastAPIOffline
 
 from api import errors, live, openapi
 from api.bodies import LimitedBody
+from api.hashing import Hashing
 from api.live import Live
 from api.methods import Methods
 from api.metrics import Measured, RequestMetrics
 from api.quick import OnLoop
+from api.renderings import Renderings
 from api.routes import (
     api_tokens,
     audit,
     auth,
     company,
     customers,
+    daily_reports,
     deliveries,
+    delivery_reports,
     devices,
     drivers,
     invitations,
     load_orders,
     me,
+    notification_templates,
+    notifications,
     operations,
+    proofs,
     quarantine,
     tracks,
     users,
     vehicles,
+    webhooks,
 )
 from api.slashes import Slashes, slash_table
 from api.streams import Streams
+from api.uploads import LARGER_BODIES, Uploads
 from core import schema
 from core.database import make_engine, make_sessions
 from core.settings import Settings
@@ -47,6 +56,9 @@ ROUTERS = (
     deliveries.router,
     auth.router,
     tracks.router,
+    delivery_reports.router,
+    daily_reports.router,
+    proofs.router,
     customers.router,
     drivers.router,
     vehicles.router,
@@ -59,6 +71,9 @@ ROUTERS = (
     me.router,
     company.router,
     quarantine.router,
+    notification_templates.router,  # before the paths with an id
+    notifications.router,
+    webhooks.router,
     operations.router,
     live.router,
 )
@@ -73,6 +88,7 @@ def create_app(settings: Settings) -> FastAPI:
         current_default_thread_limiter().total_tokens = POOL_SIZE + POOL_OVERFLOW
         app.state.on_loop = OnLoop(settings)
         app.state.sessions = make_sessions(engine)
+        app.state.hashing = Hashing()
         try:
             async with Live(settings, app.state.sessions, app.state.metrics.registry) as app.state.live:
                 yield
@@ -93,13 +109,15 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.settings = settings
     app.state.metrics = RequestMetrics()
     app.state.streams = Streams()
+    app.state.renderings = Renderings()
+    app.state.uploads = Uploads()
     app.state.methods = Methods(route for router in ROUTERS for route in router.routes)
     app.state.revision = schema.newest_revision()
     for router in ROUTERS:
         app.include_router(router)
     errors.install(app)
     openapi.install(app)
-    app.add_middleware(LimitedBody, maximum=MAXIMUM_BODY_BYTES)
+    app.add_middleware(LimitedBody, maximum=MAXIMUM_BODY_BYTES, larger=LARGER_BODIES)
     app.add_middleware(Measured, metrics=app.state.metrics)
     app.add_middleware(Slashes, table=slash_table(_paths()))
     return app

@@ -1,7 +1,7 @@
 """What routes ask for. A route's work is one transaction in one thread, committed before its answer."""
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime
 from typing import Annotated
 
@@ -36,12 +36,21 @@ class Authorized:
         self._route: scopes.Route = (request.method, getattr(request.scope.get("route"), "path", ""))
         self._afterwards: list[Callable[[], object]] = []
 
+    def __call__(self) -> AbstractContextManager[tuple[Session, Actor]]:
+        return self.apart()
+
     @contextmanager
-    def __call__(self) -> Iterator[tuple[Session, Actor]]:
+    def apart(self) -> Iterator[tuple[Session, Actor]]:
+        """A transaction of its own, whatever becomes of the request: also where one is kept for replay."""
         with self.sessions() as session:
             yield session, self.identify(session)
             session.commit()
         self.committed()
+
+    def require_known(self) -> None:
+        """That the token's holder may use this route: asked before anything costly is done for them."""
+        with self.apart():
+            pass
 
     def identify(self, session: Session) -> Actor:
         """Who asks; from here on the transaction is inside the company's fence."""

@@ -11,11 +11,11 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
 from functools import wraps
-from typing import Annotated, Any
+from typing import Annotated, Any, Protocol, runtime_checkable
 from weakref import WeakValueDictionary
 
 import msgspec
-from fastapi import Depends, Header, Request, Response, UploadFile
+from fastapi import Depends, Header, Request, Response
 from fastapi.routing import APIRoute
 from pydantic import BaseModel
 from sqlalchemy.orm import Session
@@ -30,6 +30,14 @@ from core.idempotency import Answer
 
 KEPT_HEADERS = ("content-type", "etag", "location")
 REPLAYED = "Idempotency-Replayed"
+
+
+@runtime_checkable
+class Fingerprinted(Protocol):
+    """What a dependency made of a form with files: by their hashes, not by their names and types."""
+
+    @property
+    def fingerprint(self) -> str: ...
 
 
 class Replay(Exception):
@@ -130,15 +138,24 @@ def _with_key(endpoint: Callable[..., Any]) -> Callable[..., Any]:
 
     @wraps(endpoint)
     def called(authorized: Authorized, **values: Any) -> Any:
-        request = authorized.request
-        key = request.state.idempotency_key
-        if key is not None:
-            route = f"{request.method} {request.scope['route'].path}"
-            authorized = OnceAuthorized(authorized, idempotency.Request(route, key, fingerprint(values)))
-            request.state.once = authorized
-        return endpoint(authorized=authorized, **values)
+        return endpoint(authorized=_claiming(authorized, values), **values)
 
-    return called
+    @wraps(endpoint)
+    async def awaited(authorized: Authorized, **values: Any) -> Any:
+        return await endpoint(authorized=_claiming(authorized, values), **values)
+
+    return awaited if inspect.iscoroutinefunction(endpoint) else called
+
+
+def _claiming(authorized: Authorized, values: Mapping[str, Any]) -> Authorized:
+    request = authorized.request
+    key = request.state.idempotency_key
+    if key is None:
+        return authorized
+    route = f"{request.method} {request.scope['route'].path}"
+    once = OnceAuthorized(authorized, idempotency.Request(route, key, fingerprint(values)))
+    request.state.once = once
+    return once
 
 
 def _once(handler: Handler, without_key: Handler) -> Handler:
@@ -215,10 +232,8 @@ def _plain(value: Any) -> Any:
     """What a client sent, as plain data; None for what is no field."""
     if isinstance(value, BaseModel):
         return value.model_dump(mode="json")
-    if isinstance(value, UploadFile):
-        digest = hashlib.file_digest(value.file, "sha256").hexdigest()  # type: ignore[arg-type]
-        value.file.seek(0)
-        return [value.filename, value.content_type, digest]
+    if isinstance(value, Fingerprinted):
+        return value.fingerprint
     if isinstance(value, list | tuple):
         return [_plain(item) for item in value]
     return value if isinstance(value, str | int | float | datetime | frozenset) else None

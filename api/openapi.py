@@ -26,9 +26,14 @@ TAGS = [
     {"name": "deliveries", "description": "Deliveries, where they are, and what became of them."},
     {"name": "people", "description": "Logging in, users, the own account and company."},
     {"name": "integrations", "description": "API tokens, and the log of who changed what."},
+    {
+        "name": "notifications",
+        "description": "Who is told of what, by e-mail and by webhook, and what became of it.",
+    },
     {"name": "fleet", "description": "Vehicles, drivers and the devices in them."},
     {"name": "customers", "description": "Who deliveries go to."},
     {"name": "loads", "description": "What deliveries carry."},
+    {"name": "reports", "description": "The company's days."},
     {"name": "operations", "description": "For machines that watch this one."},
 ]
 CONFLICT: dict[int | str, dict[str, Any]] = {409: {"description": "Conflicts with the present state"}}

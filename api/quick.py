@@ -13,6 +13,7 @@ from typing import Any, TypeVar, get_args, get_origin
 
 from fastapi import Request, Response, params
 from pydantic import BaseModel, TypeAdapter, ValidationError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.concurrency import run_in_threadpool
 
 from api import dependencies, etags
@@ -22,6 +23,7 @@ from core.database import make_engine, make_sessions
 from core.settings import Settings
 
 CONNECTIONS = 6
+WAIT_S = 5.0
 ON_LOOP = "is_on_loop"
 JSON = "application/json"
 Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])
@@ -54,8 +56,19 @@ class OnLoop:
     async def run(self, work: Callable[[], Value]) -> Value:
         if not self._is_open:
             await self._open()
-        async with self._free:
+        await self._acquire()
+        try:
             return await cooperative.run(work)
+        finally:
+            self._free.release()
+
+    async def _acquire(self) -> None:
+        """As a full pool, it is the database being away: answered 503."""
+        try:
+            async with asyncio.timeout(WAIT_S):
+                await self._free.acquire()
+        except TimeoutError:
+            raise PoolTimeout("all connections of the event loop are in use") from None
 
     async def _open(self) -> None:
         """SQLAlchemy keeps a lock while it makes the acquaintance of its first connection, so in a thread."""

@@ -1,6 +1,7 @@
 """What an API token needs for each route: one table. A route that is not in it takes no API token at all.
 
-Left out on purpose: whatever makes or changes people, their passwords and API tokens, and what shows secrets.
+Left out on purpose: whatever makes or changes people, their passwords and API tokens, what shows secrets, and
+what erases for good.
 """
 
 from collections.abc import Iterable, Mapping
@@ -30,6 +31,7 @@ def _each(scope: Scope, routes: Iterable[Route]) -> dict[Route, Scope]:
 
 
 DELIVERY = "/deliveries/{delivery_id}/"
+TEMPLATE = "/notifications/templates/{event}/{audience}/"
 NEEDED: Mapping[Route, Scope] = {
     **_each(
         Scope.DELIVERIES_READ,
@@ -39,6 +41,9 @@ NEEDED: Mapping[Route, Scope] = {
             ("GET", f"{DELIVERY}checkpoints/"),
             ("GET", f"{DELIVERY}track/"),
             ("GET", f"{DELIVERY}report/"),
+            ("GET", f"{DELIVERY}proofs/"),
+            ("GET", f"{DELIVERY}proofs/{{proof_id}}/"),
+            ("GET", f"{DELIVERY}proofs/{{proof_id}}/images/{{number}}/"),
             WATCH,
         ],
     ),
@@ -49,6 +54,7 @@ NEEDED: Mapping[Route, Scope] = {
             ("PUT", DELIVERY),
             ("PATCH", DELIVERY),
             ("POST", f"{DELIVERY}status/"),
+            ("POST", f"{DELIVERY}proofs/"),
         ],
     ),
     ("POST", f"{DELIVERY}location/"): Scope.LOCATION_WRITE,
@@ -84,8 +90,36 @@ NEEDED: Mapping[Route, Scope] = {
             ("GET", "/users/{user_id}/"),
         ],
     ),
+    **_each(
+        Scope.NOTIFICATIONS_READ,
+        [
+            ("GET", "/notifications/"),
+            ("GET", "/notifications/{notification_id}/"),
+            ("GET", "/notifications/settings/"),
+            ("GET", "/notifications/templates/"),
+            ("GET", TEMPLATE),
+            ("GET", "/webhooks/"),
+            ("GET", "/webhooks/{webhook_id}/"),
+        ],
+    ),
+    **_each(
+        Scope.NOTIFICATIONS_WRITE,
+        [
+            ("POST", "/notifications/{notification_id}/resend/"),
+            ("PATCH", "/notifications/settings/"),
+            ("PUT", TEMPLATE),
+            ("DELETE", TEMPLATE),
+            ("POST", f"{TEMPLATE}preview/"),
+            ("PATCH", "/webhooks/{webhook_id}/"),
+            ("DELETE", "/webhooks/{webhook_id}/"),
+            ("POST", "/webhooks/{webhook_id}/disable/"),
+            ("POST", "/webhooks/{webhook_id}/enable/"),
+            ("POST", "/webhooks/{webhook_id}/test/"),
+        ],
+    ),
     ("GET", "/company/"): Scope.COMPANY_READ,
     ("GET", "/audit/"): Scope.AUDIT_READ,
+    **_each(Scope.REPORTS_READ, [("GET", "/reports/daily/"), ("GET", "/reports/daily/{day}/")]),
 }
 
 

@@ -114,7 +114,8 @@ def _ingest_role(shard: str) -> Role:
         ingest_user(shard),
         Acl(AclType.SUBSCRIBE_EXACTLY, topics.shard_filter(shard)),
         Acl(AclType.RECEIVE, topics.shard_filter(shard)),
-        *_writes(topics.ALL_FACTS, topics.ALL_DOWN),
+        # Its own filter too: to clear what devices publish retained.
+        *_writes(topics.ALL_FACTS, topics.ALL_DOWN, topics.shard_filter(shard)),
     )
 
 

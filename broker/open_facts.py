@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 
 from core.facts import StatusFact
 from core.history import fact_of
-from core.models import CheckpointKind, Company, Delivery, DeliveryCheckpoint, Outbox
+from core.models import ANNOUNCED, Company, Delivery, DeliveryCheckpoint, Outbox
 from core.outbox import Kind
 
 KEPT_AFTER_END = timedelta(hours=24)
@@ -25,12 +25,12 @@ def read(session: Session, now: datetime) -> Iterator[StatusFact]:
         Outbox.kind == Kind.STATUS, Outbox.parked_at.is_(None), Outbox.payload.has_key("delivery")
     )
     newest = (
-        select(DeliveryCheckpoint, Company.slug)
+        select(DeliveryCheckpoint, Company.slug, Delivery.customer_id)
         .ext(distinct_on(DeliveryCheckpoint.delivery_id))
         .join(Delivery, Delivery.id == DeliveryCheckpoint.delivery_id)
         .join(Company, Company.id == Delivery.company_id)
         .where(
-            DeliveryCheckpoint.kind != CheckpointKind.LOCATION,
+            DeliveryCheckpoint.kind.in_(ANNOUNCED),
             or_(
                 Delivery.ended_at.is_(None),
                 and_(Delivery.fact_retained, Delivery.ended_at > now - KEPT_AFTER_END),
@@ -39,5 +39,5 @@ def read(session: Session, now: datetime) -> Iterator[StatusFact]:
         )
         .order_by(DeliveryCheckpoint.delivery_id, DeliveryCheckpoint.id.desc())
     )
-    for checkpoint, slug in session.execute(newest, execution_options={"yield_per": 1000}):
-        yield fact_of(slug, checkpoint)
+    for checkpoint, slug, customer_id in session.execute(newest, execution_options={"yield_per": 1000}):
+        yield fact_of(slug, checkpoint, customer_id)

@@ -31,7 +31,8 @@ class PayloadError(ValueError):
 class Reply(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     """What a device is told about one fix or one request. ``id`` is the one the device gave, echoed.
 
-    ``current`` and ``allowed`` answer a refused status request: the delivery's status and where it may go.
+    ``current`` and ``allowed`` answer a refused status request: the delivery's status and where it may go;
+    ``missing`` what must come first, as the parts of a proof of delivery.
     """
 
     id: str | int | None = None
@@ -39,6 +40,7 @@ class Reply(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     reason: str | None = None
     current: str | None = None
     allowed: tuple[str, ...] | None = None
+    missing: tuple[str, ...] | None = None
 
 
 class Replies(msgspec.Struct, frozen=True):
@@ -95,10 +97,13 @@ def reply(
     id: str | int | None = None,
     current: str | None = None,
     allowed: Iterable[str] | None = None,
+    missing: Iterable[str] | None = None,
 ) -> bytes:
     """The answer to one fix or one request."""
     ways = None if allowed is None else tuple(allowed)
-    return _encode(Reply(id=id, result=result, reason=reason, current=current, allowed=ways))
+    parts = None if missing is None else tuple(missing)
+    answer = Reply(id=id, result=result, reason=reason, current=current, allowed=ways, missing=parts)
+    return _encode(answer)
 
 
 def replies(items: Iterable[Reply]) -> bytes:

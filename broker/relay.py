@@ -207,6 +207,16 @@ def _publish(link: Link, rows: Sequence[OutboxRow]) -> tuple[int, RowError | Non
     return len(sent), error
 
 
+def subject_of(kind: str, payload: dict[str, Any]) -> str:
+    """What a row is about, for people: its topic, or whose access; ``-`` if it is malformed."""
+    if kind in provisioning.KINDS:
+        return f"{kind} {payload.get('id', '-')}"
+    try:
+        return message_of(OutboxRow(0, kind, payload, 0))[0]
+    except RowError:
+        return "-"
+
+
 def message_of(row: OutboxRow) -> tuple[str, bytes, bool]:
     """Topic, payload and retain flag of a row that is published. Raises `RowError`."""
     try:

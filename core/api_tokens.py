@@ -36,8 +36,11 @@ class Scope(enum.StrEnum):
     FLEET_READ = "fleet:read"
     FLEET_WRITE = "fleet:write"
     PEOPLE_READ = "people:read"
+    NOTIFICATIONS_READ = "notifications:read"
+    NOTIFICATIONS_WRITE = "notifications:write"
     COMPANY_READ = "company:read"
     AUDIT_READ = "audit:read"
+    REPORTS_READ = "reports:read"
 
 
 class Holder(msgspec.Struct, frozen=True):

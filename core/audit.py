@@ -19,7 +19,21 @@ from core.people_models import AuditEntry
 from core.scoping import is_ours, require_manager
 
 KEPT: Mapping[str, frozenset[str]] = {
-    "company": frozenset({"slug", "name", "time_zone", "checkpoint_distance_m", "checkpoint_interval_s"}),
+    "company": frozenset(
+        {
+            "slug",
+            "name",
+            "time_zone",
+            "checkpoint_distance_m",
+            "checkpoint_interval_s",
+            "fixes_kept_days",
+            "deliveries_kept_days",
+            "arriving_soon_min",
+            "late_after_min",
+            "device_silent_after_min",
+            "proof_required",
+        }
+    ),
     "user": frozenset({"role", "driver_id", "customer_id"}),
     "driver": frozenset(),
     "customer": frozenset(),
@@ -39,6 +53,8 @@ KEPT: Mapping[str, frozenset[str]] = {
         }
     ),
     "api_token": frozenset({"name", "scopes", "expires_at"}),
+    "webhook": frozenset({"description", "events"}),  # a URL may hold somebody's token
+    "delivery_proof": frozenset({"delivery_id", "occurred_at"}),
 }
 SPOOFED = "spoofed"
 QUIET = timedelta(minutes=1)

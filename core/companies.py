@@ -8,7 +8,7 @@ from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from core import audit, outbox, scoping, users
+from core import audit, outbox, proof_rules, scoping, users
 from core.actors import Actor
 from core.errors import Conflict, InvalidValue, NotFound
 from core.identities import is_slug
@@ -60,6 +60,11 @@ def system_actor(session: Session, slug: str) -> Actor:
     return _manager_of(company)
 
 
+def system_actor_of(session: Session, company_id: int) -> Actor:
+    """The same, by the company's id."""
+    return _manager_of(session.get_one(Company, company_id))
+
+
 def _manager_of(company: Company) -> Actor:
     return Actor(company_id=company.id, company_slug=company.slug, role=Role.MANAGER)
 
@@ -71,10 +76,15 @@ def find(session: Session, actor: Actor) -> Company:
 
 
 def edit(session: Session, actor: Actor, values: Mapping[str, Any]) -> Company:
-    """Set ``name``, ``time_zone``, ``checkpoint_distance_m``, ``checkpoint_interval_s``."""
+    """Set ``name``, ``time_zone``, ``checkpoint_distance_m``, ``checkpoint_interval_s``, ``…_kept_days``.
+
+    And ``proof_required``, names of `core.proof_models.ProofPart`.
+    """
     scoping.require_manager(actor)
     if "time_zone" in values:
         require_time_zone(values["time_zone"])
+    if "proof_required" in values:
+        values = {**values, "proof_required": proof_rules.in_order(values["proof_required"])}
     company = session.get_one(Company, actor.company_id, with_for_update={"key_share": True})
     audit.change(session, actor, company, values)
     return company

@@ -8,7 +8,7 @@ import msgspec
 from sqlalchemy import Select, select
 from sqlalchemy.orm import Session, selectinload
 
-from core import audit, history, notifications, outbox
+from core import audit, history, notifications, outbox, proof_rules
 from core.actors import Actor, visible_deliveries
 from core.errors import Conflict, Forbidden, InvalidValue, NotFound, PreconditionFailed
 from core.fixes import FUTURE_LIMIT, position_problem
@@ -46,7 +46,7 @@ class StatusRequest(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class StatusChange(msgspec.Struct, frozen=True):
-    """``written`` is False for a repetition by the same person: nothing changed, nothing is announced."""
+    """``written`` is False for a repetition by the same person or integration: nothing is announced."""
 
     delivery: Delivery
     checkpoint: DeliveryCheckpoint
@@ -143,7 +143,8 @@ def change_status(
 ) -> StatusChange:
     """Apply one transition: status, checkpoint, announcement, notifications, all or nothing.
 
-    Raises `NotFound`, `Forbidden`, `PreconditionFailed`, `InvalidTransition`, `Conflict`, `InvalidValue`.
+    Raises `NotFound`, `Forbidden`, `PreconditionFailed`, `InvalidTransition`, `ProofRequired`, `Conflict`,
+    `InvalidValue`.
     """
     delivery = lock(session, actor, delivery_id)
     if actor.role not in {Role.MANAGER, Role.DRIVER}:
@@ -154,6 +155,8 @@ def change_status(
     # After the repetition: its own first request is what made the version another.
     _require_version(delivery, versions)
     require_transition(delivery.status, request.status)
+    if request.status is Status.DELIVERED:
+        proof_rules.require(session, delivery)
     occurred_at = _occurred_at(request, record, now)
     _check_request(delivery, request)
     before, delivery.status = delivery.status, request.status
@@ -173,7 +176,7 @@ def change_status(
         reason=request.reason,
         location=request.location,
     )
-    notifications.queue_status_change(session, delivery, checkpoint, now)
+    notifications.queue_status_change(session, delivery, checkpoint, before, now)
     return StatusChange(delivery, checkpoint, written=True)
 
 
@@ -197,10 +200,13 @@ def _require_version(delivery: Delivery, versions: Container[int] | None) -> Non
 
 
 def _is_same_person(checkpoint: DeliveryCheckpoint, actor: Actor) -> bool:
-    """The same user, or the same driver over REST and phone."""
-    if actor.user_id is not None and checkpoint.actor_user_id == actor.user_id:
-        return True
-    return actor.driver_id is not None and checkpoint.actor_driver_id == actor.driver_id
+    """The same user or integration, or the same driver over REST and phone."""
+    known = (
+        (actor.user_id, checkpoint.actor_user_id),
+        (actor.driver_id, checkpoint.actor_driver_id),
+        (actor.api_token_id, checkpoint.actor_api_token_id),
+    )
+    return any(asking is not None and asking == wrote for asking, wrote in known)
 
 
 def _check_request(delivery: Delivery, request: StatusRequest) -> None:
@@ -291,5 +297,6 @@ def _announce(
         location=location,
     )
     delivery.fact_retained = True
-    outbox.announce(session, delivery.company_id, history.fact_of(actor.company_slug, checkpoint))
+    fact = history.fact_of(actor.company_slug, checkpoint, delivery.customer_id)
+    outbox.announce(session, delivery.company_id, fact)
     return checkpoint

@@ -1,29 +1,29 @@
-"""What became of a delivery: times, lateness, distance driven, load. Pure but for `generate`, which reads."""
+"""What became of a delivery: times, lateness, the drive, stops, load, proof, the record.
 
-from collections.abc import Iterable, Sequence
+Pure but for `generate`, which reads.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime, timedelta
 from itertools import pairwise
 
 import msgspec
-from sqlalchemy import func, select, text
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from core import deliveries
+from core import deliveries, driven, proofs, report_names, report_proofs
 from core.actors import Actor
-from core.geo import distance_m
+from core.driven import Driven, Source
+from core.legs import announced, legs
 from core.lifecycle import FINAL
-from core.models import CheckpointKind, Delivery, DeliveryCheckpoint, LoadItem, Status
+from core.models import CheckpointKind, Company, Customer, Delivery, DeliveryCheckpoint, LoadItem, Status
+from core.proofs import ProofFact
+from core.report_names import Names
+from core.report_proofs import ProofShown
+from core.speeds import SpeedStep
+from core.stops import Stop
 
-MAXIMUM_FIXES = 100_000  # a day and more at one fix a second
 MAXIMUM_ROUTE = 2_000
-STEP_M = 10.0  # a parked receiver's jitter is no driving
-Point = tuple[float, float]
-FIXES = text(
-    # Joined to the vehicle, whose row-level security then holds for its positions too.
-    "SELECT p.latitude, p.longitude FROM position p JOIN vehicle v ON v.id = p.vehicle_id"
-    " WHERE p.vehicle_id = :vehicle_id AND p.fix_time >= :start AND p.fix_time <= :end AND NOT p.suspect"
-    " ORDER BY p.fix_time LIMIT :limit"
-)
 
 
 class Phase(msgspec.Struct, frozen=True):
@@ -53,29 +53,19 @@ class Load(msgspec.Struct, frozen=True):
     volume_m3: float
 
 
-class Leg(msgspec.Struct, frozen=True):
-    """One vehicle's part of the active window."""
-
-    vehicle_id: int
-    start: datetime
-    end: datetime
-
-
-class Driven(msgspec.Struct, frozen=True):
-    """``is_complete`` is False when there were more fixes than are counted (`MAXIMUM_FIXES`)."""
-
-    distance_m: float
-    fixes: int
-    is_complete: bool
-
-
 class DeliveryReport(msgspec.Struct, frozen=True):
-    """``counts`` and ``route`` are None for customers: they would show other stops.
+    """What is None for customers would show them other customers' stops, and `names` who works here.
 
-    ``route`` has at most about `MAXIMUM_ROUTE` points, evenly thinned; ``counts`` says how many there are.
+    ``proven`` tells of the proofs, ``proofs`` has their pictures too: for a page, else None.
+
+    ``time_zone`` is the company's. ``route`` has at most about `MAXIMUM_ROUTE` location checkpoints, evenly
+    thinned; ``counts`` says how many there are.
     """
 
     delivery: Delivery
+    company_name: str
+    time_zone: str
+    customer_name: str
     generated_at: datetime
     timeline: list[DeliveryCheckpoint]
     phases: list[Phase]
@@ -83,28 +73,122 @@ class DeliveryReport(msgspec.Struct, frozen=True):
     active_seconds: float | None
     load: Load
     driven: Driven
+    names: Names
+    proven: list[ProofFact]
+    proofs: list[ProofShown] | None
+    proof_checkpoints: list[DeliveryCheckpoint]
+    assignments: list[DeliveryCheckpoint] | None
     counts: dict[CheckpointKind, int] | None
     route: list[DeliveryCheckpoint] | None
+    stops: list[Stop] | None
+    speeds: list[SpeedStep] | None
+
+    @property
+    def is_for_customer(self) -> bool:
+        return self.route is None
+
+    @property
+    def record(self) -> list[DeliveryCheckpoint]:
+        """All checkpoints that are shown, in order of when they happened."""
+        shown = [*self.timeline, *self.proof_checkpoints, *(self.assignments or []), *(self.route or [])]
+        return sorted(shown, key=lambda checkpoint: (checkpoint.occurred_at, checkpoint.id))
 
 
-def generate(session: Session, actor: Actor, delivery_id: int, now: datetime) -> DeliveryReport:
-    """Read what the report needs, and compute it. Raises `NotFound`."""
+def generate(
+    session: Session,
+    actor: Actor,
+    delivery_id: int,
+    now: datetime,
+    *,
+    for_customer: bool = False,
+    with_pictures: bool = False,
+) -> DeliveryReport:
+    """Read what the report needs, and compute it. Raises `NotFound`.
+
+    ``for_customer`` makes the customer's version whoever asks: to be handed on.
+    """
     delivery = deliveries.find(session, actor, delivery_id)
+    company = session.get_one(Company, delivery.company_id)
+    sees_track = actor.sees_track and not for_customer
     record = announced(session, delivery_id)
-    timeline = [checkpoint for checkpoint in record if checkpoint.kind is CheckpointKind.STATUS]
+    timeline = _of_kind(record, CheckpointKind.STATUS)
+    proven = proofs.of_delivery(session, delivery_id)
+    proof_checkpoints = _proof_checkpoints(session, delivery_id)
     counts = _counts(session, delivery_id)
+    route = _route(session, delivery_id, counts[CheckpointKind.LOCATION]) if sees_track else None
+    drive = measured(
+        session,
+        delivery,
+        record,
+        now,
+        lambda: route or _route(session, delivery_id, counts[CheckpointKind.LOCATION]),
+    )
     return DeliveryReport(
         delivery=delivery,
+        company_name=company.name,
+        time_zone=company.time_zone,
+        customer_name=session.get_one(Customer, delivery.customer_id).name,
         generated_at=now,
         timeline=timeline,
         phases=phases(timeline, now),
         punctuality=punctuality(delivery, now),
         active_seconds=active_seconds(delivery, now),
         load=load(delivery.load_order.items if delivery.load_order else ()),
-        driven=_driven(session, legs(record, delivery.started_at, delivery.ended_at or now)),
-        counts=counts if actor.sees_track else None,
-        route=_route(session, delivery_id, counts[CheckpointKind.LOCATION]) if actor.sees_track else None,
+        driven=drive if sees_track else msgspec.structs.replace(drive, drive=None),
+        names=Names() if route is None else report_names.read(session, [*record, *proof_checkpoints, *route]),
+        proven=proven,
+        proofs=report_proofs.read(session, delivery_id, proven) if with_pictures else None,
+        proof_checkpoints=proof_checkpoints,
+        assignments=_of_kind(record, CheckpointKind.ASSIGNMENT) if sees_track else None,
+        counts=counts if sees_track else None,
+        route=route,
+        stops=(drive.drive.stops if drive.drive else []) if sees_track else None,
+        speeds=(drive.drive.speeds if drive.drive else []) if sees_track else None,
     )
+
+
+def measured(
+    session: Session,
+    delivery: Delivery,
+    record: Sequence[DeliveryCheckpoint],
+    now: datetime,
+    checkpoints: Callable[[], Iterable[DeliveryCheckpoint]] = tuple,
+) -> Driven:
+    """As its fixes tell, or as was written down before they were removed. ``record``: `announced`."""
+    if delivery.erased_at is not None:  # what was driven would lead to a door
+        return Driven(
+            delivery.driven_m or 0.0,
+            delivery.driven_fixes or 0,
+            True,
+            Source.FIXES,
+            removed_before=delivery.erased_at,
+        )
+    end = delivery.ended_at or now
+    parts = legs(record, delivery.started_at, end)
+    told = driven.read(session, parts, delivery.started_at, end, checkpoints)
+    removed_before = fixes_removed_before(session, delivery)
+    if removed_before is None:
+        return told
+    if delivery.driven_m is None:
+        return msgspec.structs.replace(told, is_complete=False, removed_before=removed_before)
+    return msgspec.structs.replace(
+        told,
+        distance_m=delivery.driven_m,
+        fixes=delivery.driven_fixes or 0,
+        removed_before=removed_before,
+    )
+
+
+def fixes_removed_before(session: Session, delivery: Delivery) -> datetime | None:
+    """Before when the fixes of its active window are gone; None: all are there."""
+    if delivery.started_at is None:
+        return None
+    before = session.get_one(Company, delivery.company_id).fixes_removed_before
+    return before if before is not None and before > delivery.started_at else None
+
+
+def _of_kind(record: Sequence[DeliveryCheckpoint], kind: CheckpointKind) -> list[DeliveryCheckpoint]:
+    return [checkpoint for checkpoint in record if checkpoint.kind is kind]
 
 
 def phases(timeline: Sequence[DeliveryCheckpoint], now: datetime) -> list[Phase]:
@@ -153,79 +237,11 @@ def load(items: Iterable[LoadItem]) -> Load:
     )
 
 
-def legs(announced: Sequence[DeliveryCheckpoint], start: datetime | None, end: datetime) -> list[Leg]:
-    """Which vehicle drove when, between the start and the end: a re-assignment changes the van."""
-    if start is None:
-        return []
-    found: list[Leg] = []
-    for (vehicle_id, since), (_, until) in pairwise([*_changes_of_vehicle(announced, start), (None, end)]):
-        leg_start, leg_end = max(since, start), min(until, end)
-        if vehicle_id is None or leg_start >= leg_end:
-            continue
-        if found and found[-1].vehicle_id == vehicle_id and found[-1].end == leg_start:
-            leg_start = found.pop().start
-        found.append(Leg(vehicle_id, leg_start, leg_end))
-    return found
-
-
-def _changes_of_vehicle(
-    announced: Sequence[DeliveryCheckpoint], start: datetime
-) -> list[tuple[int | None, datetime]]:
-    """The vehicle after each change and since when; the first counts from the start.
-
-    Statuses between changes do not count: a phone tells them late, and the vehicle they then name may have
-    been assigned after they happened.
-    """
-    changes: list[tuple[int | None, datetime]] = []
-    for checkpoint in announced:
-        if not changes:
-            changes.append((checkpoint.vehicle_id, min(checkpoint.occurred_at, start)))
-        elif changes[-1][0] != checkpoint.vehicle_id:
-            changes.append((checkpoint.vehicle_id, checkpoint.occurred_at))
-    return changes
-
-
-def travelled_m(points: Iterable[Point]) -> float:
-    """The length of a track in metres; moves shorter than `STEP_M` wait until they add up."""
-    total = 0.0
-    anchor: Point | None = None
-    for point in points:
-        if anchor is None:
-            anchor = point
-            continue
-        step = distance_m(*anchor, *point)
-        if step >= STEP_M:
-            total += step
-            anchor = point
-    return total
-
-
-def _driven(session: Session, parts: Sequence[Leg]) -> Driven:
-    total, left = 0.0, MAXIMUM_FIXES
-    for leg in parts:
-        points = _points(session, leg, left)
-        total += travelled_m(points)
-        left -= len(points)
-    return Driven(round(total, 1), MAXIMUM_FIXES - left, left > 0)
-
-
-def _points(session: Session, leg: Leg, limit: int) -> list[Point]:
-    rows = session.execute(
-        FIXES, {"vehicle_id": leg.vehicle_id, "start": leg.start, "end": leg.end, "limit": limit}
+def _proof_checkpoints(session: Session, delivery_id: int) -> list[DeliveryCheckpoint]:
+    query = select(DeliveryCheckpoint).where(
+        DeliveryCheckpoint.delivery_id == delivery_id, DeliveryCheckpoint.kind == CheckpointKind.PROOF
     )
-    return [(row.latitude, row.longitude) for row in rows]
-
-
-def announced(session: Session, delivery_id: int) -> Sequence[DeliveryCheckpoint]:
-    """Every status and assignment checkpoint of the delivery, in order."""
-    return session.scalars(
-        select(DeliveryCheckpoint)
-        .where(
-            DeliveryCheckpoint.delivery_id == delivery_id,
-            DeliveryCheckpoint.kind != CheckpointKind.LOCATION,
-        )
-        .order_by(DeliveryCheckpoint.id)
-    ).all()
+    return list(session.scalars(query.order_by(DeliveryCheckpoint.id)))
 
 
 def _counts(session: Session, delivery_id: int) -> dict[CheckpointKind, int]:

@@ -9,7 +9,10 @@ Instant = Annotated[datetime, msgspec.Meta(tz=True)]
 
 
 class PositionFact(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
-    """The newest validated position of a vehicle and the deliveries under way on it."""
+    """The newest validated position of a vehicle and the deliveries under way on it.
+
+    ``customers`` and ``drivers`` are those of ``deliveries``, in their order, when the position was stored.
+    """
 
     company: str
     vehicle: int
@@ -21,6 +24,8 @@ class PositionFact(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True
     accuracy_m: float | None = None
     smoothed_speed_kmh: float | None = None
     deliveries: tuple[int, ...] = ()
+    customers: tuple[int, ...] = ()
+    drivers: tuple[int | None, ...] = ()
 
 
 class StatusFact(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
@@ -33,16 +38,19 @@ class StatusFact(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     status: str
     vehicle: int | None = None
     driver: int | None = None
+    customer: int | None = None
     reason: str | None = None
     occurred_at: Instant
     recorded_at: Instant
 
 
 class AlertFact(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
-    """Something an operator should look at; ``kind`` is one word of the topic."""
+    """Something an operator should look at; ``kind`` is one word of the topic, ``detail`` for people."""
 
     company: str
     kind: str
     vehicle: int
     detail: str
+    delivery: int | None = None
+    device: str | None = None
     occurred_at: Instant

@@ -23,6 +23,8 @@ GRANTS = {
     "position": frozenset({"SELECT", "INSERT"}),
     "delivery_checkpoint": frozenset({"SELECT", "INSERT"}),
     "audit_entry": frozenset({"SELECT", "INSERT"}),
+    "delivery_proof": frozenset({"SELECT", "INSERT"}),
+    "proof_image": frozenset({"SELECT", "INSERT"}),
 }
 _MADE_MEANWHILE = frozenset({"42710", "23505"})  # by the migration of another database of the cluster
 _NOT_ALLOWED = "42501"

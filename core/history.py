@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 
 from core.actors import Actor
 from core.facts import StatusFact
-from core.models import CheckpointKind, Delivery, DeliveryCheckpoint
+from core.models import ANNOUNCED, CheckpointKind, Delivery, DeliveryCheckpoint
 
 MAXIMUM_PAGE = 200
 
@@ -23,6 +23,8 @@ def write(
     now: datetime,
     reason: str | None = None,
     location: tuple[float, float] | None = None,
+    proof_id: int | None = None,
+    proof_sha256s: list[str] | None = None,
 ) -> DeliveryCheckpoint:
     """Add a checkpoint of the delivery as it stands now. The caller holds its lock."""
     checkpoint = DeliveryCheckpoint(
@@ -40,14 +42,17 @@ def write(
         actor_user_id=actor.user_id,
         actor_driver_id=actor.driver_id,
         actor_device_id=actor.device_id,
+        actor_api_token_id=actor.api_token_id,
+        proof_id=proof_id,
+        proof_sha256s=proof_sha256s,
     )
     session.add(checkpoint)
     session.flush()
     return checkpoint
 
 
-def fact_of(company: str, checkpoint: DeliveryCheckpoint) -> StatusFact:
-    """The announcement of a status or assignment checkpoint."""
+def fact_of(company: str, checkpoint: DeliveryCheckpoint, customer_id: int | None) -> StatusFact:
+    """The announcement of a status or assignment checkpoint; ``customer_id`` is its delivery's."""
     return StatusFact(
         company=company,
         delivery=checkpoint.delivery_id,
@@ -56,6 +61,7 @@ def fact_of(company: str, checkpoint: DeliveryCheckpoint) -> StatusFact:
         status=checkpoint.status.value,
         vehicle=checkpoint.vehicle_id,
         driver=checkpoint.driver_id,
+        customer=customer_id,
         reason=checkpoint.reason,
         occurred_at=checkpoint.occurred_at,
         recorded_at=checkpoint.recorded_at,
@@ -75,7 +81,7 @@ def statuses(session: Session, delivery_id: int) -> Sequence[DeliveryCheckpoint]
 def page(
     session: Session, actor: Actor, delivery_id: int, *, after_id: int = 0, limit: int = 50
 ) -> list[DeliveryCheckpoint]:
-    """Checkpoints in order, after ``after_id``. Customers get the status ones only: no other stops.
+    """Checkpoints in order, after ``after_id``. Customers get statuses and proofs only: no other stops.
 
     The caller has made sure that the actor may see the delivery.
     """
@@ -86,7 +92,7 @@ def page(
         .limit(min(limit, MAXIMUM_PAGE + 1))  # one more tells whether there is a next page
     )
     if not actor.sees_track:
-        query = query.where(DeliveryCheckpoint.kind == CheckpointKind.STATUS)
+        query = query.where(DeliveryCheckpoint.kind.in_((CheckpointKind.STATUS, CheckpointKind.PROOF)))
     return list(session.scalars(query))
 
 
@@ -100,7 +106,7 @@ def announced_since(
             .where(
                 DeliveryCheckpoint.delivery_id == delivery_id,
                 DeliveryCheckpoint.id > after_id,
-                DeliveryCheckpoint.kind != CheckpointKind.LOCATION,
+                DeliveryCheckpoint.kind.in_(ANNOUNCED),
             )
             .order_by(DeliveryCheckpoint.id)
             .limit(limit)

@@ -9,7 +9,7 @@ from sqlalchemy import ARRAY, Text, any_, literal, select
 from sqlalchemy.dialects.postgresql import distinct_on
 from sqlalchemy.orm import Session
 
-from core import quarantine
+from core import quarantine, silence
 from core.actors import Actor
 from core.facts import PositionFact
 from core.fixes import Fix, Rejection
@@ -60,6 +60,7 @@ class KnownDevice(msgspec.Struct, frozen=True):
     vehicle_id: int | None
     driver_id: int | None
     refusal: Rejection | None
+    last_heard_at: datetime | None = None
 
 
 STORED = Answer(Result.STORED)
@@ -76,6 +77,7 @@ NO_VEHICLE = Rejection(
 def take(session: Session, reports: Sequence[Report], now: datetime) -> Taken:
     """Store a batch of reports; the caller commits, then publishes the facts and answers."""
     devices = known_devices(session, {report.device_id for report in reports})
+    silence.heard(session, {device_id: device.last_heard_at for device_id, device in devices.items()}, now)
     answers: list[list[Answer]] = [[STORED] * len(report.items) for report in reports]
     sightings: list[Sighting] = []
     places: list[tuple[int, int]] = []
@@ -154,6 +156,7 @@ def known_devices(session: Session, device_ids: Iterable[str]) -> dict[str, Know
             Device.driver_id,
             Device.disabled_at.is_not(None),
             (Vehicle.archived_at.is_not(None)) | (Driver.archived_at.is_not(None)),
+            Device.last_heard_at,
         )
         .join(Company, Company.id == Device.company_id)
         .outerjoin(Vehicle, Vehicle.id == Device.vehicle_id)
@@ -163,9 +166,9 @@ def known_devices(session: Session, device_ids: Iterable[str]) -> dict[str, Know
     vehicles = vehicles_of_drivers(session, {row.driver_id for row in rows if row.driver_id is not None})
     return {
         device_id: _known(
-            company_id, slug, vehicle_id or vehicles.get(driver_id), driver_id, disabled, archived
+            company_id, slug, vehicle_id or vehicles.get(driver_id), driver_id, disabled, archived, heard_at
         )
-        for device_id, company_id, slug, vehicle_id, driver_id, disabled, archived in rows
+        for device_id, company_id, slug, vehicle_id, driver_id, disabled, archived, heard_at in rows
     }
 
 
@@ -176,6 +179,7 @@ def _known(
     driver_id: int | None,
     disabled: bool,
     archived: bool | None,
+    heard_at: datetime | None,
 ) -> KnownDevice:
     refusal = None
     if disabled:
@@ -184,7 +188,7 @@ def _known(
         refusal = ARCHIVED
     elif vehicle_id is None:
         refusal = NO_VEHICLE
-    return KnownDevice(company_id, company, vehicle_id, driver_id, refusal)
+    return KnownDevice(company_id, company, vehicle_id, driver_id, refusal, heard_at)
 
 
 def vehicles_of_drivers(session: Session, driver_ids: Iterable[int]) -> dict[int | None, int]:

@@ -15,7 +15,7 @@ from core.models import Status, one_of
 from core.prepared import Named
 
 READ = f"""
-SELECT d.id, d.company_id, d.vehicle_id, d.driver_id, d.status, d.started_at, d.vehicle_since,
+SELECT d.id, d.company_id, d.vehicle_id, d.customer_id, d.driver_id, d.status, d.started_at, d.vehicle_since,
        d.checkpoint_time, d.checkpoint_latitude, d.checkpoint_longitude, c.checkpoint_distance_m,
        c.checkpoint_interval_s
 FROM delivery d JOIN company c ON c.id = d.company_id
@@ -28,15 +28,15 @@ LOCK_FEW = Named("lock_deliveries", LOCK)
 WRITE_CHECKPOINTS = """
 INSERT INTO delivery_checkpoint (company_id, delivery_id, kind, status, vehicle_id, driver_id, latitude,
                                  longitude, speed_kmh, course_deg, accuracy_m, occurred_at, recorded_at,
-                                 actor_user_id, actor_driver_id, actor_device_id)
+                                 actor_user_id, actor_api_token_id, actor_driver_id, actor_device_id)
 SELECT company_id, delivery_id, 'location', status, vehicle_id, driver_id, latitude, longitude, speed_kmh,
-       course_deg, accuracy_m, occurred_at, recorded_at, user_id, reporter_id, device_id
+       course_deg, accuracy_m, occurred_at, recorded_at, user_id, api_token_id, reporter_id, device_id
 FROM unnest(%s::int[], %s::int[], %s::text[], %s::int[], %s::int[], %s::float8[], %s::float8[], %s::float8[],
             %s::float8[], %s::float8[], %s::timestamptz[], %s::timestamptz[], %s::int[], %s::int[],
-            %s::text[])
+            %s::int[], %s::text[])
      WITH ORDINALITY AS n(company_id, delivery_id, status, vehicle_id, driver_id, latitude, longitude,
-                          speed_kmh, course_deg, accuracy_m, occurred_at, recorded_at, user_id, reporter_id,
-                          device_id, place)
+                          speed_kmh, course_deg, accuracy_m, occurred_at, recorded_at, user_id, api_token_id,
+                          reporter_id, device_id, place)
 ORDER BY place
 """
 WRITE_STATES = """
@@ -56,6 +56,7 @@ class UnderWay(msgspec.Struct, frozen=True):
     delivery_id: int
     company_id: int
     vehicle_id: int
+    customer_id: int
     driver_id: int | None
     status: Status
     since: datetime
@@ -83,6 +84,7 @@ def _under_way(
     delivery_id: int,
     company_id: int,
     vehicle_id: int,
+    customer_id: int,
     driver_id: int | None,
     status: str,
     started_at: datetime,
@@ -96,7 +98,17 @@ def _under_way(
     last = None if time is None else LastCheckpoint(time, latitude, longitude)
     policy = CheckpointPolicy(distance_m, interval_s)
     since = served_since(started_at, vehicle_since)
-    return UnderWay(delivery_id, company_id, vehicle_id, driver_id, Status(status), since, last, policy)
+    return UnderWay(
+        delivery_id=delivery_id,
+        company_id=company_id,
+        vehicle_id=vehicle_id,
+        customer_id=customer_id,
+        driver_id=driver_id,
+        status=Status(status),
+        since=since,
+        last=last,
+        policy=policy,
+    )
 
 
 def write_location_checkpoints(
@@ -124,7 +136,7 @@ def write_location_checkpoints(
             states.append(_state(delivery, chosen[-1]))
     if rows:
         # One message to the server: two round trips would cost more than the work.
-        execute_ahead(cursor, ";".join(_writes(cursor, _columns(rows, 15), _columns(states, 4))))
+        execute_ahead(cursor, ";".join(_writes(cursor, _columns(rows, 16), _columns(states, 4))))
 
 
 def _writes(cursor: Any, rows: list[list[object]], states: list[list[object]]) -> tuple[str, str]:
@@ -155,7 +167,10 @@ def _row(delivery: UnderWay, fix: Fix, now: datetime) -> tuple[object, ...]:
 
 
 def _reporter(device_id: str | None, actor: Actor | None) -> tuple[object, ...]:
-    return actor.user_id if actor else None, actor.driver_id if actor else None, device_id
+    """User, API token, driver, device."""
+    if actor is None:
+        return None, None, None, device_id
+    return actor.user_id, actor.api_token_id, actor.driver_id, device_id
 
 
 def _state(delivery: UnderWay, fix: Fix) -> tuple[object, ...]:

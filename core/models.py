@@ -4,11 +4,13 @@
 """
 
 import enum
+import uuid
 from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
 from sqlalchemy import (
+    ARRAY,
     BigInteger,
     CheckConstraint,
     Computed,
@@ -57,6 +59,11 @@ class CheckpointKind(enum.StrEnum):
     STATUS = "status"
     ASSIGNMENT = "assignment"
     LOCATION = "location"
+    PROOF = "proof"
+
+
+# What watchers are told of; a status fact is made of each.
+ANNOUNCED = (CheckpointKind.STATUS, CheckpointKind.ASSIGNMENT)
 
 
 def one_of(column: str, values: Iterable[enum.StrEnum]) -> str:
@@ -91,6 +98,14 @@ class Company(Base):
         CheckConstraint(
             "checkpoint_distance_m >= 0 AND checkpoint_interval_s >= 0", name="checkpoint_policy"
         ),
+        CheckConstraint("fixes_kept_days >= 1 AND deliveries_kept_days >= 1", name="retention"),
+        CheckConstraint(
+            "arriving_soon_min >= 0 AND late_after_min >= 0 AND device_silent_after_min >= 1",
+            name="notification_thresholds",
+        ),
+        CheckConstraint(
+            "proof_required <@ ARRAY['photo', 'signature', 'recipient_name']", name="proof_required"
+        ),
     )
 
     id: Mapped[int] = mapped_column(Identity(), primary_key=True)
@@ -99,6 +114,15 @@ class Company(Base):
     time_zone: Mapped[str] = mapped_column(server_default="UTC")
     checkpoint_distance_m: Mapped[float] = mapped_column(server_default="250")
     checkpoint_interval_s: Mapped[float] = mapped_column(server_default="60")
+    fixes_kept_days: Mapped[int | None] = mapped_column(server_default="365", doc="None: for ever")
+    deliveries_kept_days: Mapped[int | None] = mapped_column(doc="after their end; None: for ever")
+    fixes_removed_before: Mapped[datetime | None] = mapped_column(doc="older fixes are gone, or going")
+    arriving_soon_min: Mapped[int] = mapped_column(server_default="15", doc="told when the ETA is nearer")
+    late_after_min: Mapped[int] = mapped_column(server_default="0", doc="minutes of grace after the window")
+    device_silent_after_min: Mapped[int] = mapped_column(server_default="30")
+    proof_required: Mapped[list[str]] = mapped_column(
+        ARRAY(Text), server_default="{}", doc="parts of a proof that `delivered` waits for"
+    )
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
 
 
@@ -126,6 +150,7 @@ class Customer(Base):
     phone: Mapped[str | None]
     address: Mapped[str | None]
     archived_at: Mapped[datetime | None]
+    erased_at: Mapped[datetime | None]
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
 
 
@@ -198,6 +223,8 @@ class Device(Base):
     secret_version: Mapped[int] = mapped_column(server_default="1")
     disabled_at: Mapped[datetime | None]
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    last_heard_at: Mapped[datetime | None] = mapped_column(doc="to the minute (`core.silence`)")
+    silence_told_at: Mapped[datetime | None] = mapped_column(doc="when its silence was last told")
 
 
 class LoadOrder(Base):
@@ -244,6 +271,15 @@ SEARCH = (
 )
 
 
+# A window that was moved, or another vehicle, may be told again.
+LATE_UNTOLD = (
+    "status IN ('pending', 'pickup_in_progress', 'in_transit') AND late_told_for IS DISTINCT FROM window_end"
+)
+ARRIVAL_UNTOLD = (
+    "status = 'in_transit' AND (arriving_soon_told_at IS NULL OR arriving_soon_told_at < vehicle_since)"
+)
+
+
 class Delivery(Base):
     """``checkpoint_*`` is the last location checkpoint: the whole state that the checkpoint policy needs."""
 
@@ -267,8 +303,19 @@ class Delivery(Base):
         Index("ix_delivery_company_id_driver_id_id", "company_id", "driver_id", "id"),
         Index("ix_delivery_company_id_vehicle_id_id", "company_id", "vehicle_id", "id"),
         Index("ix_delivery_company_id_scheduled_at_id", "company_id", "scheduled_at", "id"),
+        Index("ix_delivery_company_id_ended_at", "company_id", "ended_at"),  # what ended on a day
         Index("ix_delivery_search", "search", postgresql_using="gin"),
         Index("ix_delivery_fact_retained", "ended_at", postgresql_where=text("fact_retained")),
+        # Those whose distance must be written down before their fixes go (see `core.retention`).
+        Index(
+            "ix_delivery_unmeasured",
+            "company_id",
+            "started_at",
+            postgresql_where=text("driven_m IS NULL AND ended_at IS NOT NULL"),
+        ),
+        # What the detectors still have to watch: only that is in them (`core.lateness`, `core.arrivals`).
+        Index("ix_delivery_late_untold", "window_end", postgresql_where=text(LATE_UNTOLD)),
+        Index("ix_delivery_arrival_untold", "vehicle_id", postgresql_where=text(ARRIVAL_UNTOLD)),
     )
 
     id: Mapped[int] = mapped_column(Identity(), primary_key=True)
@@ -296,6 +343,11 @@ class Delivery(Base):
     checkpoint_latitude: Mapped[float | None]
     checkpoint_longitude: Mapped[float | None]
     fact_retained: Mapped[bool] = mapped_column(server_default="false")
+    driven_m: Mapped[float | None] = mapped_column(doc="measured before the fixes went; None: they tell")
+    driven_fixes: Mapped[int | None]
+    erased_at: Mapped[datetime | None] = mapped_column(doc="when its customer was erased from it")
+    late_told_for: Mapped[datetime | None] = mapped_column(doc="the window's end that it was told late for")
+    arriving_soon_told_at: Mapped[datetime | None]
     scheduled_at: Mapped[datetime] = mapped_column(
         Computed("coalesce(window_start, created_at)", persisted=True), doc="by which lists know its time"
     )
@@ -331,6 +383,9 @@ class DeliveryCheckpoint(Base):
     actor_user_id: Mapped[int | None]
     actor_driver_id: Mapped[int | None] = mapped_column(doc="set for a driver's REST calls and phone alike")
     actor_device_id: Mapped[str | None]
+    actor_api_token_id: Mapped[int | None]
+    proof_id: Mapped[int | None]
+    proof_sha256s: Mapped[list[str] | None] = mapped_column(ARRAY(Text), doc="of the proof's pictures")
 
 
 class Outbox(Base):
@@ -360,7 +415,7 @@ class Idempotency(Base):
     fingerprint: Mapped[bytes] = mapped_column(doc="SHA-256 of the parsed fields")
     status: Mapped[int | None] = mapped_column(doc="None only inside the transaction that does the work")
     headers: Mapped[dict[str, Any] | None]
-    body: Mapped[bytes | None] = mapped_column(doc="None: it held a secret and was not kept")
+    body: Mapped[bytes | None] = mapped_column(doc="None: it held a secret or erased data")
     created_at: Mapped[datetime] = mapped_column(index=True)
 
 
@@ -381,17 +436,50 @@ class Quarantine(Base):
 
 
 class Notification(Base):
-    """A message owed to a person, queued in the transaction of what it tells."""
+    """A message owed to somebody, queued in the transaction of what it tells (`core.notifications`).
+
+    Personal data stand in ``recipient`` and ``payload`` only; both may be emptied.
+    """
 
     __tablename__ = "notification"
-    __table_args__ = (Index("ix_notification_queued", "id", postgresql_where=text("state = 'queued'")),)
+    __table_args__ = (
+        CheckConstraint("state IN ('queued', 'sent', 'failed', 'expired')", name="state"),
+        UniqueConstraint("company_id", "event", "once", "addressee"),
+        Index("ix_notification_company_id_id", "company_id", "id"),
+        Index("ix_notification_created_at", "created_at", postgresql_using="brin"),
+        Index(
+            "ix_notification_due_emails",
+            "company_id",
+            "next_attempt_at",
+            postgresql_where=text("state = 'queued' AND webhook_id IS NULL"),
+        ),
+        Index(
+            "ix_notification_due_webhooks",
+            "webhook_id",
+            "next_attempt_at",
+            postgresql_where=text("state = 'queued' AND webhook_id IS NOT NULL"),
+        ),
+        Index("ix_notification_expiring", "expires_at", postgresql_where=text("state = 'queued'")),
+    )
 
     id: Mapped[int] = mapped_column(BigInteger, Identity(), primary_key=True)
     company_id: Mapped[int] = mapped_column(ForeignKey("company.id"))
-    delivery_id: Mapped[int] = mapped_column(ForeignKey("delivery.id"), index=True)
-    checkpoint_id: Mapped[int] = mapped_column(ForeignKey("delivery_checkpoint.id"))
-    recipient: Mapped[str]
+    delivery_id: Mapped[int | None] = mapped_column(ForeignKey("delivery.id"), index=True)
+    checkpoint_id: Mapped[int | None] = mapped_column(ForeignKey("delivery_checkpoint.id"), index=True)
+    event: Mapped[str] = mapped_column(String(32))
+    event_id: Mapped[uuid.UUID] = mapped_column(
+        doc="one for all who are told; receivers know repetitions by it"
+    )
+    once: Mapped[str | None] = mapped_column(doc="what must not be told twice")
+    audience: Mapped[str] = mapped_column(String(16))
+    addressee: Mapped[str] = mapped_column(doc="``customer:5``, ``user:5`` or ``webhook:5``")
+    webhook_id: Mapped[int | None] = mapped_column(ForeignKey("webhook.id"))
+    recipient: Mapped[str | None] = mapped_column(doc="an e-mail address; None: a webhook, or erased")
     payload: Mapped[dict[str, Any]]
     state: Mapped[str] = mapped_column(String(16), server_default="queued")
+    attempts: Mapped[int] = mapped_column(server_default="0")
+    next_attempt_at: Mapped[datetime] = mapped_column(doc="while it is being sent: when another may try")
+    finished_at: Mapped[datetime | None]
+    error: Mapped[str | None] = mapped_column(doc="why it is not sent, or not yet")
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
     expires_at: Mapped[datetime]

@@ -47,5 +47,9 @@ def sync_access(session: Session, kind: Kind, company_id: int, subject: int | st
 
 def _add(session: Session, kind: Kind, company_id: int, payload: dict[str, Any]) -> None:
     session.add(Outbox(company_id=company_id, kind=kind, payload=payload))
+    wake_relay(session)
+
+
+def wake_relay(session: Session) -> None:
     # Delivered at commit, so the relay never wakes before the row can be seen.
     send_ahead(session.connection(), f"NOTIFY {CHANNEL}".encode())

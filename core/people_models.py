@@ -50,12 +50,12 @@ class RefreshToken(Base):
 
 
 class UserLink(Base):
-    """A way to set a password once. Without a hash it is owed: whoever sends it makes its token."""
+    """A way to set a password once. One with a ``send_at`` is owed: who sends it makes its token."""
 
     __tablename__ = "user_link"
     __table_args__ = (
         CheckConstraint("kind IN ('invitation', 'reset')", name="kind"),
-        Index("ix_user_link_owed", "id", postgresql_where=text("token_hash IS NULL")),
+        Index("ix_user_link_owed", "send_at", postgresql_where=text("send_at IS NOT NULL")),
     )
 
     id: Mapped[int] = mapped_column(Identity(), primary_key=True)
@@ -63,6 +63,9 @@ class UserLink(Base):
     user_id: Mapped[int] = mapped_column(ForeignKey("app_user.id", ondelete="CASCADE"), index=True)
     kind: Mapped[str] = mapped_column(String(16))
     token_hash: Mapped[bytes | None] = mapped_column(unique=True)
+    send_at: Mapped[datetime | None] = mapped_column(doc="None: nothing is to be sent, or it was")
+    send_attempts: Mapped[int] = mapped_column(server_default="0")
+    send_error: Mapped[str | None]
     expires_at: Mapped[datetime]
     used_at: Mapped[datetime | None]
     revoked_at: Mapped[datetime | None]

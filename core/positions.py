@@ -288,19 +288,19 @@ def _facts(
 
     A vehicle may have been archived since its device was looked up: the lock shows it, and it has no fact.
     """
-    on_vehicle: dict[int, list[int]] = defaultdict(list)
+    on_vehicle: dict[int, list[UnderWay]] = defaultdict(list)
     for delivery in deliveries:
         fix_time = newest[delivery.vehicle_id].fix_time
         if fix_time is not None and fix_time >= delivery.since:
-            on_vehicle[delivery.vehicle_id].append(delivery.delivery_id)
+            on_vehicle[delivery.vehicle_id].append(delivery)
     return [
-        _fact(newest[vehicle_id], tuple(on_vehicle[vehicle_id]))
+        _fact(newest[vehicle_id], on_vehicle[vehicle_id])
         for vehicle_id in sorted(vehicle_ids)
         if newest[vehicle_id].fix_time is not None and not newest[vehicle_id].is_archived
     ]
 
 
-def _fact(vehicle: Newest, deliveries: tuple[int, ...]) -> PositionFact:
+def _fact(vehicle: Newest, deliveries: Sequence[UnderWay]) -> PositionFact:
     if vehicle.fix_time is None or vehicle.latitude is None or vehicle.longitude is None:
         raise ValueError(f"vehicle {vehicle.vehicle_id} has no position")
     return PositionFact(
@@ -313,5 +313,7 @@ def _fact(vehicle: Newest, deliveries: tuple[int, ...]) -> PositionFact:
         course_deg=vehicle.course_deg,
         accuracy_m=vehicle.accuracy_m,
         smoothed_speed_kmh=vehicle.smoothed_speed_kmh,
-        deliveries=deliveries,
+        deliveries=tuple([delivery.delivery_id for delivery in deliveries]),
+        customers=tuple([delivery.customer_id for delivery in deliveries]),
+        drivers=tuple([delivery.driver_id for delivery in deliveries]),
     )

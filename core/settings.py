@@ -1,5 +1,6 @@
 """Everything configurable: ``MILEPOST_*`` variables and a ``.env`` file, read once when a process starts."""
 
+import errno
 import ssl
 from collections.abc import Mapping
 from pathlib import Path
@@ -8,6 +9,8 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from core.outgoing_settings import OutgoingSettings
 
 MINIMUM_SECRET_LENGTH = 32
 SAMPLE_MARKS = ("change-me", "changeme", "example", "replace")
@@ -19,7 +22,7 @@ class SettingsError(Exception):
     """The settings cannot be used; the message lists every problem, one a line."""
 
 
-class Settings(BaseSettings):
+class Settings(OutgoingSettings):
     """One frozen object a process. Secrets are ``SecretStr``, so that printing it shows none."""
 
     model_config = SettingsConfigDict(
@@ -115,6 +118,16 @@ def read(kind: type[_Kind], given: Mapping[str, Any]) -> _Kind:
         raise SettingsError(f"{ENV_FILE} in this folder cannot be used: it is not text in UTF-8") from None
     except OSError as error:
         raise SettingsError(f"{error.filename or ENV_FILE} cannot be read: {error.strerror}") from None
+
+
+def port_taken(field: str, port: int, error: OSError) -> SettingsError:
+    """Nobody can listen on the port that ``field`` names."""
+    name = f"MILEPOST_{field.upper()}"
+    if error.errno != errno.EADDRINUSE:
+        return SettingsError(f"{name}={port} cannot be listened on: {error.strerror}. Choose another port.")
+    return SettingsError(
+        f"{name}={port} is taken by another program. Choose another port, or leave {name} unset."
+    )
 
 
 def all_problems(error: ValidationError) -> str:

@@ -1,6 +1,6 @@
 """Where a delivery is: a driver's report over REST, and what its people may see of the van."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Protocol
 
 import msgspec
@@ -94,6 +94,7 @@ TARGET = PreparedForActor(
         Delivery.vehicle_id, Delivery.status, Delivery.dropoff_latitude, Delivery.dropoff_longitude
     ).where(Delivery.id == bindparam("delivery_id"), visible_deliveries(actor)),
 )
+FRESH = timedelta(minutes=5)  # an ETA from an older position is a guess
 Dropoff = tuple[float, float] | None
 NOWHERE = Whereabouts()
 
@@ -161,6 +162,16 @@ def whereabouts_of(delivery: Tracked, vehicle: Van) -> Whereabouts:
     return Whereabouts(
         position, _eta(vehicle, _dropoff(delivery.dropoff_latitude, delivery.dropoff_longitude))
     )
+
+
+def expected_arrival(session: Session, delivery: Delivery, now: datetime) -> datetime | None:
+    """The ETA at the drop-off, which the van heads for in transit, from a fresh position; never past."""
+    if delivery.status is not Status.IN_TRANSIT:
+        return None
+    seen = whereabouts(session, delivery)
+    if seen.position is None or seen.eta is None or seen.position.fix_time < now - FRESH:
+        return None
+    return max(seen.eta, now.replace(microsecond=0))
 
 
 def _position(vehicle: Van) -> VehiclePosition | None:

@@ -122,6 +122,8 @@ class Connection:
         topic_filter = mqtt5.TopicFilter(
             self._topic_filter,
             max_qos=mqtt5.QoS.AT_LEAST_ONCE,
+            no_local=True,  # what we clear need not come back to us
+            retain_as_published=True,
             retain_handling=mqtt5.RetainHandling.SEND_NEVER,
         )
         self.send(mqtt5.SubscribePacket(1, [topic_filter]).write())

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from prometheus_client import CollectorRegistry, Counter, Gauge, start_http_server
 
 from core.intake import Answer
+from core.settings import port_taken
 
 
 class Metrics:
@@ -30,5 +31,8 @@ class Metrics:
             self.items.labels(result.value).inc(number)
 
     def serve(self, port: int) -> None:
-        """Serve ``/metrics`` on loopback."""
-        start_http_server(port, "127.0.0.1", registry=self.registry)
+        """Serve ``/metrics`` on loopback. Raises `SettingsError` on a taken port."""
+        try:
+            start_http_server(port, "127.0.0.1", registry=self.registry)
+        except OSError as error:
+            raise port_taken("ingest_metrics_port", port, error) from None

@@ -159,9 +159,17 @@ def _outgoing(messages: Sequence[Decoded], facts: dict[int, bytes]) -> Iterator[
             yield mqtt5.PublishPacket(
                 topic, message.reply, correlation_data=message.packet.correlation_data
             ).write()
+    yield from _clearings(messages)
     for message in messages:
         if message.packet.packet_id is not None:
             yield mqtt5.PubAckPacket(message.packet.packet_id).write()
+
+
+def _clearings(messages: Sequence[Decoded]) -> Iterator[bytes]:
+    """What was published retained is stored by now; kept, a device could fill the broker, topic by topic."""
+    retained = [message.packet for message in messages if message.packet.retain and message.packet.payload]
+    for topic in dict.fromkeys(packet.topic for packet in retained):
+        yield fact_packet(topic, payloads.GONE)
 
 
 def _reply_topic(message: Decoded) -> str | None:

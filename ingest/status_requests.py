@@ -11,7 +11,7 @@ import msgspec
 from sqlalchemy.orm import Session
 
 from broker import payloads
-from core import deliveries, intake
+from core import deliveries, intake, silence
 from core.errors import DomainError
 from core.fixes import Rejection
 from core.intake import Report
@@ -85,6 +85,7 @@ def _apply(session: Session, device_id: str, message: StatusMessage, now: dateti
         raise Refused(device.refusal)
     if message.company not in {None, device.company}:
         raise Refused(intake.OTHER_COMPANY)
+    silence.heard(session, {device_id: device.last_heard_at}, now)
     actor = intake.phone_actor(device_id, device)
     if actor is None:
         raise Refused(NOT_A_DRIVER)
@@ -99,5 +100,6 @@ def _refusal(refused: Refused, message_id: str | None) -> Outcome:
         id=message_id,
         current=facts.get("current"),
         allowed=facts.get("allowed"),
+        missing=facts.get("missing"),
     )
     return Outcome(reply, refused.rejection)

@@ -16,15 +16,18 @@ from broker.relay import Relay
 from core import logs
 from core.database import make_engine, make_sessions
 from core.settings import Settings
-from jobs import leadership, metrics, schedule
+from jobs import leadership, metrics, schedule, sender
 
 log = logging.getLogger(__name__)
+
+WAIT_FOR_JOBS = 0.5  # of the time to stop in: the relay needs some before, and the end some after
+CONNECTIONS = 5 + len(schedule.JOBS)  # opened as needed; no job waits for another's
 
 
 def run(settings: Settings) -> int:
     """Until SIGTERM or SIGINT; gives the exit code. What it leaves half done, the next one does again."""
     logs.configure("jobs", settings.log_level, settings.log_format)
-    engine = make_engine(settings, process="jobs")
+    engine = make_engine(settings, process="jobs", overflow=CONNECTIONS)
     sessions = make_sessions(engine)
     with metrics.served(settings.jobs_metrics_port, sessions):
         exit_code = _run_until_told(settings, sessions)
@@ -71,8 +74,11 @@ def _serve(
     stop: threading.Event,
 ) -> None:
     """One term of office."""
-    with schedule.running(sessions):
+    with schedule.running(sessions) as jobs, sender.running(sessions, settings):
         Relay(connection, sessions, settings, stop).run()
+    if stop.is_set() and (left := jobs.wait(settings.shutdown_timeout_s * WAIT_FOR_JOBS)):
+        # Their transactions are rolled back, and the next leader runs them at its start.
+        log.warning("jobs_cut_off jobs=%s", ",".join(left))
 
 
 @contextmanager

@@ -1,8 +1,9 @@
 """Prometheus metrics of the jobs process, on the loopback address only."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import datetime
 
 from prometheus_client import REGISTRY, start_http_server
 from prometheus_client.core import GaugeMetricFamily
@@ -11,7 +12,12 @@ from sqlalchemy import func, select
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session, sessionmaker
 
+from core import job_states
+from core.jobs_models import JobState
 from core.models import Outbox
+from core.settings import port_taken
+from jobs.schedule import JOBS
+from jobs.sender_metrics import QueueCollector
 
 log = logging.getLogger(__name__)
 
@@ -38,19 +44,60 @@ class OutboxCollector(Collector):
         )
 
 
+class JobsCollector(Collector):
+    """How each job fares, from the table, so that a new leader goes on where the last one was."""
+
+    def __init__(self, sessions: sessionmaker[Session]) -> None:
+        self._sessions = sessions
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        try:
+            with self._sessions() as session:
+                states = job_states.read(session)
+        except SQLAlchemyError as error:
+            log.warning("jobs_not_read reason=%r", job_states.describe(error))
+            return
+        for name, text, value in JOB_GAUGES:
+            family = GaugeMetricFamily(f"milepost_job_{name}", text, labels=["job"])
+            for job in JOBS:
+                state = states.get(job.name)
+                if state is not None and (number := value(state)) is not None:
+                    family.add_metric([job.name], number)
+            yield family
+
+
+def _seconds(instant: datetime | None) -> float | None:
+    return None if instant is None else instant.timestamp()
+
+
+JOB_GAUGES: tuple[tuple[str, str, Callable[[JobState], float | None]], ...] = (
+    ("last_start_timestamp_seconds", "When it last began", lambda job: _seconds(job.last_started_at)),
+    ("last_end_timestamp_seconds", "When a run last ended", lambda job: _seconds(job.last_ended_at)),
+    ("last_success_timestamp_seconds", "When it last succeeded", lambda job: _seconds(job.last_succeeded_at)),
+    ("next_run_timestamp_seconds", "When it will run next", lambda job: _seconds(job.next_run_at)),
+    ("last_duration_seconds", "How long its last run took", lambda job: job.last_duration_s),
+    ("consecutive_failures", "Runs in a row that failed", lambda job: job.consecutive_failures),
+)
+
+
 @contextmanager
 def served(port: int | None, sessions: sessionmaker[Session]) -> Iterator[None]:
-    """Answer ``/metrics`` while inside; without a port do nothing. Raises `OSError` on a taken port."""
+    """Answer ``/metrics`` while inside; without a port do nothing. Raises `SettingsError` on a taken port."""
     if port is None:
         yield
         return
-    collector = OutboxCollector(sessions)
-    REGISTRY.register(collector)
-    server, thread = start_http_server(port, addr=LOOPBACK)
+    try:
+        server, thread = start_http_server(port, addr=LOOPBACK)
+    except OSError as error:
+        raise port_taken("jobs_metrics_port", port, error) from None
+    collectors = (OutboxCollector(sessions), QueueCollector(sessions), JobsCollector(sessions))
+    for collector in collectors:
+        REGISTRY.register(collector)
     try:
         yield
     finally:
         server.shutdown()
         server.server_close()
         thread.join()
-        REGISTRY.unregister(collector)
+        for collector in collectors:
+            REGISTRY.unregister(collector)

@@ -15,6 +15,7 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from broker import plugin_file
 from core.database import connect_arguments, make_sessions, sqlstate
+from core.identities import SHARDS
 from core.models import Company
 from core.schema import migrate
 from core.settings import Settings, SettingsError
@@ -23,7 +24,7 @@ from local.account import make_private, service_account, service_home
 from local.kept_files import write_private
 from local.mosquitto import Mosquitto
 from local.postgres import STOP_SIGNALS, USER, Postgres
-from local.processes import AskedToStop, ServiceFailed, spawn
+from local.processes import AskedToStop, ServiceFailed, connections_to, spawn
 from local.settings import RUN_ENV, LocalSettings, kept_secrets, settings_of_children
 from local.supervisor import Child, Supervisor
 
@@ -68,12 +69,14 @@ class Machine:
         self._mosquitto = Mosquitto(
             home, port=settings.mqtt_port, account=account, log=self._log("mosquitto")
         )
+        self._processes: dict[str, Child] = {}
         self._check_metrics_ports(settings_of_children(self._variables()))
 
     @property
     def steps(self) -> list[Callable[[], None]]:
         steps = [self._start_postgres, self._fill_database, self._start_mosquitto, self._start_processes]
-        return [*steps, self._wait_ready, self._show_banner]
+        steps += [self._wait_for_ingest, self._wait_ready]
+        return [*steps, *([self._start_demo] if self._with_demo else []), self._show_banner]
 
     def start(self) -> None:
         """Step by step, until somebody asks us to stop."""
@@ -162,15 +165,34 @@ class Machine:
         variables = self._variables()
         text = "".join(f"{name}={value}\n" for name, value in variables.items())
         write_private(self._data_dir / RUN_ENV, text)
-        env = {**os.environ, **variables, "MILEPOST_DEMO_PASSWORD": self._demo_password}
-        for verb in ("ingest", "jobs", "api", *(["demo"] if self._with_demo else [])):
-            self._supervisor.start(self._process(verb, env))
-            self._say(f"{verb} started")
+        for verb in ("ingest", "jobs", "api"):
+            self._start_process(verb)
+
+    def _start_demo(self) -> None:
+        self._start_process("demo")
+
+    def _start_process(self, verb: str) -> None:
+        env = {**os.environ, **self._variables(), "MILEPOST_DEMO_PASSWORD": self._demo_password}
+        self._processes[verb] = self._process(verb, env)
+        self._supervisor.start(self._processes[verb])
+        self._say(f"{verb} started")
 
     def _process(self, verb: str, env: dict[str, str]) -> Child:
         log = self._log(verb)
         command = [sys.executable, "-m", "milepost", verb]
         return Child(verb, lambda: spawn(command, log=log, cwd=Path.cwd(), env=env), log)
+
+    def _wait_for_ingest(self) -> None:
+        """Before its first subscription ever the broker drops what is published: no demo, no banner yet."""
+        ready = self._supervisor.run(self._is_ingest_on_the_broker, READY_WITHIN_S)
+        if not ready and not self._supervisor.stopping:
+            raise ServiceFailed(
+                "Ingest", f"was not on the broker within {READY_WITHIN_S:.0f} s", self._log("ingest")
+            )
+
+    def _is_ingest_on_the_broker(self) -> bool:
+        process = self._processes["ingest"].process
+        return process is not None and connections_to(process.pid, self._settings.mqtt_port) == len(SHARDS)
 
     def _wait_ready(self) -> None:
         ready = self._supervisor.run(self._is_ready, READY_WITHIN_S)

@@ -9,7 +9,7 @@ from pathlib import Path
 from local import ports
 from local.account import Account, give, make_passable, make_private
 from local.kept_files import Damaged
-from local.processes import GiveUp, ServiceFailed, end, never, spawn, tail, wait_until
+from local.processes import GiveUp, ServiceFailed, end, never, spawn, tail, wait_answering
 
 PROJECT = Path(__file__).parent.parent
 CONF = PROJECT / "mosquitto.conf"
@@ -86,12 +86,7 @@ class Mosquitto:
         self, process: subprocess.Popen[bytes], within_s: float = 15.0, give_up: GiveUp = never
     ) -> None:
         """Until its port answers. Raises `ServiceFailed` or `Damaged` if not; `AskedToStop`."""
-
-        def is_over() -> bool:
-            return ports.answers(self.port) or process.poll() is not None
-
-        if not wait_until(is_over, within_s, give_up):
-            raise ServiceFailed("Mosquitto", f"did not answer within {within_s:.0f} s", self.log)
+        wait_answering("Mosquitto", process, lambda: ports.answers(self.port), self.log, within_s, give_up)
         if process.poll() is not None:
             if "Couldn't open database" in tail(self.log, lines=3):
                 raise Damaged(

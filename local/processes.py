@@ -150,3 +150,25 @@ def tail(log: Path, lines: int = 15) -> str:
     except FileNotFoundError:
         return ""
     return "\n".join(text.splitlines()[-lines:])
+
+
+def connections_to(pid: int, port: int) -> int:
+    """How many connections a process of ours has to a port; none once it has ended."""
+    try:
+        found = psutil.Process(pid).net_connections("tcp")
+    except psutil.Error:
+        return 0
+    return sum(one.status == psutil.CONN_ESTABLISHED and one.raddr.port == port for one in found)
+
+
+def wait_answering(
+    service: str,
+    process: subprocess.Popen[bytes],
+    answers: Callable[[], bool],
+    log: Path,
+    within_s: float,
+    give_up: GiveUp,
+) -> None:
+    """Until it answers or has ended. Raises `ServiceFailed` if neither in time; `AskedToStop`."""
+    if not wait_until(lambda: answers() or process.poll() is not None, within_s, give_up):
+        raise ServiceFailed(service, f"did not answer within {within_s:.0f} s", log)

@@ -5,7 +5,7 @@ from datetime import datetime
 
 import msgspec
 
-from core.delivery_report import Leg
+from core.legs import Leg
 from core.track import Track, TrackFix
 from reports.values import decimal, iso
 

@@ -12,7 +12,7 @@ from typing import IO
 
 import msgspec
 
-from core.delivery_report import Leg
+from core.legs import Leg
 from core.track import Track, TrackFix
 from reports.values import decimal, iso
 

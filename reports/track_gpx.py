@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Iterator
 from xml.sax.saxutils import escape
 
-from core.delivery_report import Leg
+from core.legs import Leg
 from core.track import Track, TrackFix
 from reports.values import decimal, iso
 

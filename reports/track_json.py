@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 
 import msgspec
 
-from core.delivery_report import Leg
+from core.legs import Leg
 from core.track import Track, TrackFix
 
 
@@ -13,6 +13,7 @@ def write(track: Track, legs: Iterable[tuple[Leg, Iterable[TrackFix]]]) -> Itera
         "delivery_id": track.delivery_id,
         "start": track.start,
         "end": track.end,
+        "removed_before": track.removed_before,
         "legs": track.legs,
     }
     yield _json(head).removesuffix("}") + ',"fixes":['

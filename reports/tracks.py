@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 
 import msgspec
 
-from core.delivery_report import Leg
+from core.legs import Leg
 from core.track import Track, TrackFix
 from reports import track_csv, track_geojson, track_gpx, track_json
 

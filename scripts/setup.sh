@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Makes everything ready for `make run` (argument: run) or `make test` (argument: test): a virtual environment in
-# .venv and a Mosquitto. Done again only where something changed, so that the second time takes no time.
+# .venv, a Mosquitto, and what lays out PDFs. Done again only where something changed: the second time takes no time.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -138,10 +138,34 @@ install_mosquitto() {
 and do this again."
 }
 
+# --- What lays out PDFs ----------------------------------------------------------------------------------------------
+
+pdf_packages=(libpango-1.0-0 libpangoft2-1.0-0 libharfbuzz-subset0 fonts-liberation fonts-dejavu-core)
+
+# Debian's machines may have no font at all: Liberation is what reports are set in, DejaVu has other alphabets.
+has_pdf_libraries() {
+    if can_apt; then dpkg -s "${pdf_packages[@]}" >/dev/null 2>&1; else .venv/bin/python -c 'import weasyprint' 2>/dev/null; fi
+}
+
+install_pdf_libraries() {
+    if has_pdf_libraries; then return; fi
+    if can_apt; then
+        say "installing Pango and fonts …"
+        quietly apt_install "${pdf_packages[@]}"
+    fi
+    if .venv/bin/python -c 'import weasyprint' 2>/dev/null; then return; fi
+    say "reports cannot be made as PDF (all else works): Pango is missing, and it cannot be installed from here.
+  apt-get install ${pdf_packages[*]}     (Debian, Ubuntu)
+  dnf install pango liberation-sans-fonts dejavu-sans-fonts     (Fedora)
+  brew install pango font-liberation     (macOS)"
+    if [ "$purpose" = test ]; then fail "the tests need it"; fi
+}
+
 case "$purpose" in
 run | test) ;;
 *) fail "usage: scripts/setup.sh run|test" ;;
 esac
 install_mosquitto
 install_python_packages
+install_pdf_libraries
 rm -f "$log"

@@ -3,7 +3,9 @@
 Every function flushes, none commits: ``session.commit()`` when another connection shall see the rows.
 """
 
-from datetime import UTC, datetime
+import hashlib
+import uuid
+from datetime import UTC, datetime, timedelta
 from functools import cache
 from itertools import count
 from typing import Any, TypeVar
@@ -24,11 +26,14 @@ from core.models import (
     Driver,
     LoadItem,
     LoadOrder,
+    Notification,
     Role,
     Status,
     Vehicle,
 )
+from core.notification_models import NotificationAttempt, Webhook
 from core.people_models import ApiToken
+from core.proof_models import DeliveryProof, ImageKind, ProofImage
 
 PASSWORD = "correct horse battery"
 PICKUP = (52.5200, 13.4050)
@@ -145,6 +150,36 @@ def checkpoint(session: Session, delivery: Delivery, **values: Any) -> DeliveryC
     return _add(session, DeliveryCheckpoint(**defaults | values))
 
 
+def proof(session: Session, delivery: Delivery, **values: Any) -> DeliveryProof:
+    """With one photo, whose bytes are no picture; without its checkpoint."""
+    now = datetime.now(UTC)
+    defaults = {
+        "company_id": delivery.company_id,
+        "delivery_id": delivery.id,
+        "recipient_name": "Rita Recipient",
+        "occurred_at": now,
+        "recorded_at": now,
+    }
+    row = _add(session, DeliveryProof(**defaults | values))
+    content = b"\xff\xd8\xff"
+    _add(
+        session,
+        ProofImage(
+            company_id=row.company_id,
+            proof_id=row.id,
+            number=1,
+            kind=ImageKind.PHOTO,
+            media_type="image/jpeg",
+            width=4,
+            height=3,
+            size_bytes=len(content),
+            sha256=hashlib.sha256(content).digest(),
+            content=content,
+        ),
+    )
+    return row
+
+
 def actor(company: Company, user: AppUser) -> Actor:
     """What a token of this user stands for."""
     return Actor(
@@ -155,6 +190,55 @@ def actor(company: Company, user: AppUser) -> Actor:
         driver_id=user.driver_id,
         customer_id=user.customer_id,
     )
+
+
+def webhook(session: Session, company: Company, *events: str, **values: Any) -> Webhook:
+    """Of status changes, unless ``events`` are given."""
+    defaults: dict[str, Any] = {
+        "company_id": company.id,
+        "url": f"https://hooks.example.com/{next(_numbers)}",
+        "events": list(events) or ["status_changed"],
+        "secret_version": 1,
+        "failures": 0,
+    }
+    return _add(session, Webhook(**defaults | values))
+
+
+def notification(session: Session, company: Company, **values: Any) -> Notification:
+    """A queued e-mail to a customer, or a call when a ``webhook_id`` is given."""
+    now, number = datetime.now(UTC), next(_numbers)
+    is_call = "webhook_id" in values
+    defaults: dict[str, Any] = {
+        "company_id": company.id,
+        "event": "status_changed",
+        "event_id": uuid.uuid4(),
+        "audience": "webhook" if is_call else "customer",
+        "addressee": f"webhook:{values['webhook_id']}" if is_call else f"customer:{number}",
+        "recipient": None if is_call else f"customer{number}@example.com",
+        "payload": {"occurred_at": now.isoformat(), "status": "delivered"},
+        "state": "queued",
+        "attempts": 0,
+        "next_attempt_at": now,
+        "created_at": now,
+        "expires_at": now + timedelta(days=1),
+    }
+    return _add(session, Notification(**defaults | values))
+
+
+def attempt(session: Session, notification: Notification, **values: Any) -> NotificationAttempt:
+    """The notification's first, failed."""
+    now = datetime.now(UTC)
+    defaults: dict[str, Any] = {
+        "company_id": notification.company_id,
+        "notification_id": notification.id,
+        "number": 1,
+        "started_at": now,
+        "finished_at": now,
+        "duration_ms": 12,
+        "code": 500,
+        "error": "HTTP status 500",
+    }
+    return _add(session, NotificationAttempt(**defaults | values))
 
 
 def _add(session: Session, row: Row) -> Row:

@@ -15,7 +15,6 @@ from tests.services.mosquitto import Broker
 from tests.waiting import wait_until
 
 NOT_AUTHORIZED = 0x87
-TOO_LARGE = 0x95
 ADMINISTRATIVE = 0x98
 
 

@@ -1,12 +1,15 @@
 """Who watches which delivery, and what each fact means to them.
 
 Invariants, per delivery: checkpoint ids only rise; a position is sent only when its fact names the delivery
-as under way, it is of the delivery's vehicle and newer than the last; each event is encoded once, not once a
-socket. While a group is behind (we may have missed facts) live status facts wait for the database to tell
-them in order. All of it runs on the event loop's thread and never waits.
+as under way, it is of the delivery's vehicle and newer than the last; an event goes only to those who may
+see the delivery both as we know it and as its fact found it; each is encoded once, not once a socket. While
+a group is behind (we may have missed facts) live status facts wait for the database to tell them in order.
+All of it runs on the event loop's thread and never waits.
 """
 
 import asyncio
+from collections.abc import Iterable
+from itertools import islice, zip_longest
 
 import msgspec
 
@@ -147,12 +150,12 @@ class Groups:
         # Moved at once, without waiting for the database; `refresh` follows.
         self._retarget(group, _after(group.target, fact))
         event = status_event(fact)
-        for member in group.members:
+        for member in self._entitled(group, fact.customer):
             member.mailbox.offer_status(event)
         return True
 
     def on_position(self, fact: PositionFact) -> None:
-        for delivery in fact.deliveries:
+        for delivery, customer, driver in _named(fact):
             group = self._groups.get(delivery)
             if group is None or (group.target.company, group.target.vehicle) != (fact.company, fact.vehicle):
                 continue
@@ -161,8 +164,21 @@ class Groups:
                 continue
             group.last_seen = seen
             event = location_event(fact, delivery, group.target.dropoff)
-            for member in group.members:
+            for member in self._entitled(group, customer, driver):
                 member.mailbox.offer_location(event)
+
+    def _entitled(self, group: Group, customer: int | None = None, driver: int | None = None) -> list[Member]:
+        """Who is told of a fact that found the delivery to be theirs (None: it does not say, or as we know).
+
+        If the fact and we disagree on whose it is, the database soon tells who is right.
+        """
+        known = group.target
+        found = msgspec.structs.replace(
+            known, customer_id=customer or known.customer_id, driver_id=driver or known.driver_id
+        )
+        if (found.customer_id, found.driver_id) != (known.customer_id, known.driver_id):
+            self.mark_outdated(group)
+        return [member for member in group.members if sees(member.actor, known) and sees(member.actor, found)]
 
     def set_baseline(self, group: Group, checkpoint: int) -> None:
         """The first snapshot of a group says from where on its events are new."""
@@ -202,6 +218,11 @@ class Groups:
     def close_all(self, code: int) -> None:
         for member, _delivery in self.watching():
             member.mailbox.close(code)
+
+
+def _named(fact: PositionFact) -> Iterable[tuple[int, int | None, int | None]]:
+    """Delivery, customer and driver of each that the fact names; None where it does not say whose it is."""
+    return islice(zip_longest(fact.deliveries, fact.customers, fact.drivers), len(fact.deliveries))
 
 
 def _after(target: Target, fact: StatusFact) -> Target:

@@ -13,7 +13,17 @@ from core.actors import Actor, visible_deliveries
 from core.errors import NotFound
 from core.facts import PositionFact, StatusFact
 from core.lifecycle import UNDER_WAY, served_since
-from core.models import AppUser, CheckpointKind, Company, Delivery, DeliveryCheckpoint, Role, Status, Vehicle
+from core.models import (
+    ANNOUNCED,
+    AppUser,
+    CheckpointKind,
+    Company,
+    Delivery,
+    DeliveryCheckpoint,
+    Role,
+    Status,
+    Vehicle,
+)
 from core.people_models import ApiToken, LoginSession
 from core.scoping import MAXIMUM_ID
 
@@ -162,7 +172,7 @@ def missed_by(session: Session, last: Mapping[int, int]) -> list[StatusFact]:
         select(DeliveryCheckpoint.delivery_id, func.max(DeliveryCheckpoint.id))
         .where(
             _in(DeliveryCheckpoint.delivery_id, last),
-            DeliveryCheckpoint.kind != CheckpointKind.LOCATION,
+            DeliveryCheckpoint.kind.in_(ANNOUNCED),
         )
         .group_by(DeliveryCheckpoint.delivery_id)
     )
@@ -195,12 +205,12 @@ def _is_old(session: Session, checkpoint_id: int) -> bool:
 
 def _announced(session: Session, delivery_id: int, after_id: int) -> list[StatusFact]:
     checkpoints = history.announced_since(session, delivery_id, after_id, MAXIMUM_MISSED + 1)
-    slug = session.scalar(
-        select(Company.slug)
+    slug, customer_id = session.execute(
+        select(Company.slug, Delivery.customer_id)
         .join(Delivery, Delivery.company_id == Company.id)
         .where(Delivery.id == delivery_id)
-    )
-    return [history.fact_of(slug or "", checkpoint) for checkpoint in checkpoints]
+    ).one_or_none() or ("", None)
+    return [history.fact_of(slug, checkpoint, customer_id) for checkpoint in checkpoints]
 
 
 def _present(session: Session, actor: Actor, delivery_id: int) -> list[StatusFact]:
@@ -208,13 +218,14 @@ def _present(session: Session, actor: Actor, delivery_id: int) -> list[StatusFac
     query = (
         select(DeliveryCheckpoint)
         .where(DeliveryCheckpoint.delivery_id == delivery_id)
-        .where(DeliveryCheckpoint.kind != CheckpointKind.LOCATION)
+        .where(DeliveryCheckpoint.kind.in_(ANNOUNCED))
         .order_by(DeliveryCheckpoint.id.desc())
         .limit(1)
     )
     if actor.role is Role.CUSTOMER:
         query = query.where(DeliveryCheckpoint.kind == CheckpointKind.STATUS)
-    return [history.fact_of(actor.company_slug, checkpoint) for checkpoint in session.scalars(query)]
+    # Told to this actor alone, whose right `snapshot` asks for.
+    return [history.fact_of(actor.company_slug, checkpoint, None) for checkpoint in session.scalars(query)]
 
 
 def _targets(session: Session, *conditions: ColumnElement[bool]) -> list[Target]:
@@ -280,6 +291,8 @@ def _position(row: Any) -> PositionFact | None:
         accuracy_m=row.position_accuracy_m,
         smoothed_speed_kmh=row.smoothed_speed_kmh,
         deliveries=(row.delivery,),
+        customers=(row.customer_id,),
+        drivers=(row.driver_id,),
     )
 
 

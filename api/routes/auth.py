@@ -5,9 +5,12 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query, Response
 from fastapi.security import OAuth2PasswordRequestForm
+from sqlalchemy.orm import Session, sessionmaker
+from starlette.concurrency import run_in_threadpool
 
 from api import tokens
 from api.dependencies import AuthorizedCall, Peer, Sessions, SettingsOf, now
+from api.hashing import HashingOf
 from api.idempotency import forbid_keeping
 from api.openapi import TOO_MANY
 from api.schemas.people import LinkPasswordIn, LogOutQuery, RefreshIn, ResetIn, Tokens
@@ -27,9 +30,10 @@ REFUSED: dict[int | str, dict[str, Any]] = {401: {"description": "Refused"}}
 
 
 @router.post("/token", summary="Log in", responses=REFUSED | TOO_MANY)
-def log_in(
+async def log_in(
     sessions: Sessions,
     settings: SettingsOf,
+    hashing: HashingOf,
     peer: Peer,
     form: Annotated[OAuth2PasswordRequestForm, Depends()],
 ) -> Tokens:
@@ -38,19 +42,45 @@ def log_in(
     After 10 failures in 15 minutes: 429, whether or not the e-mail is anybody's.
     """
     email, others = throttle.email_limit(form.username), _address_limits(settings, peer)
+    with hashing.place():
+        login = await run_in_threadpool(_count_attempt, sessions, form.username, [email, *others])
+        old_hash = login.password_hash if login is not None else None
+        is_right = await hashing.run(passwords.is_right, old_hash, form.password)
+        proven = login if is_right else None
+        begun = await run_in_threadpool(_begin, sessions, settings, login, proven, email, others)
+        if proven is not None and old_hash is not None and passwords.needs_rehash(old_hash):
+            new_hash = await hashing.run(passwords.hash_password, form.password)
+            await run_in_threadpool(_replace_hash, sessions, proven.user_id, old_hash, new_hash)
+    return _tokens(settings, begun)
+
+
+def _count_attempt(
+    sessions: sessionmaker[Session], username: str, limits: list[throttle.Limit]
+) -> users.Login | None:
+    """Whose e-mail it is, None for nobody's; no connection is held while the password is checked."""
     with sessions() as session:
-        wait_s = throttle.take(session, [email, *others], now())
-        login = users.login_of(session, form.username)
+        wait_s = throttle.take(session, limits, now())
+        login = users.login_of(session, username)
         session.commit()
     if wait_s:
         raise TooManyAttempts(wait_s)
-    # Hashing takes tens of milliseconds: no connection is held meanwhile.
-    is_right = passwords.is_right(login.password_hash if login else None, form.password)
+    return login
+
+
+def _begin(
+    sessions: sessionmaker[Session],
+    settings: Settings,
+    login: users.Login | None,
+    proven: users.Login | None,
+    email: throttle.Limit,
+    others: list[throttle.Limit],
+) -> Begun:
+    """The log-in of a person whose password was right. Raises `LoginRefused`."""
     begun = None
     with sessions() as session:
-        if is_right and login is not None and not login.is_disabled:
+        if proven is not None and not proven.is_disabled:
             begun = login_sessions.begin(
-                session, login.user_id, login.token_epoch, _lifetime(settings), now()
+                session, proven.user_id, proven.token_epoch, _lifetime(settings), now()
             )
         if begun is not None:
             throttle.forgive(session, email, others)
@@ -58,14 +88,15 @@ def log_in(
             # For e-mails that are nobody's too, or the answer would come sooner.
             users.note_failed_login(session, login)
         session.commit()
-    if begun is None or login is None or login.password_hash is None:
+    if begun is None:
         raise LoginRefused
-    if passwords.needs_rehash(login.password_hash):
-        new_hash = passwords.hash_password(form.password)
-        with sessions() as session:
-            users.replace_hash(session, login.user_id, login.password_hash, new_hash)
-            session.commit()
-    return _tokens(settings, begun)
+    return begun
+
+
+def _replace_hash(sessions: sessionmaker[Session], user_id: int, old_hash: str, new_hash: str) -> None:
+    with sessions() as session:
+        users.replace_hash(session, user_id, old_hash, new_hash)
+        session.commit()
 
 
 @router.post("/refresh", summary="Get new tokens", responses=REFUSED)
@@ -106,13 +137,22 @@ def request_reset(sessions: Sessions, settings: SettingsOf, peer: Peer, body: Re
 
 
 @router.post("/set-password", summary="Set a password with a link's token", status_code=204)
-def use_password_link(sessions: Sessions, body: LinkPasswordIn) -> None:
+async def use_password_link(sessions: Sessions, hashing: HashingOf, body: LinkPasswordIn) -> None:
     """Of an invitation or a reset; it works once. All of the person's tokens end: log in next."""
+    with hashing.place():
+        await run_in_threadpool(_require_open, sessions, body.token)
+        password_hash = await hashing.run(passwords.hash_password, body.password)
+    await run_in_threadpool(_set_password, sessions, body.token, password_hash)
+
+
+def _require_open(sessions: sessionmaker[Session], token: str) -> None:
     with sessions() as session:
-        invitations.require_open(session, body.token, now())
-    password_hash = passwords.hash_password(body.password)
+        invitations.require_open(session, token, now())
+
+
+def _set_password(sessions: sessionmaker[Session], token: str, password_hash: str) -> None:
     with sessions() as session:
-        invitations.set_password(session, body.token, password_hash, now())
+        invitations.set_password(session, token, password_hash, now())
         session.commit()
 
 

@@ -21,9 +21,8 @@ from api.schemas.deliveries import (
 from api.schemas.fields import PathId
 from api.schemas.pages import Page, PageQuery
 from api.schemas.places import flat
-from api.schemas.reports import ReportOut
 from api.schemas.tracking import CheckpointOut, LocationIn, LocationOut, StatusIn, StatusOut
-from core import deliveries, delivery_list, delivery_read, delivery_report, history, loads, tracking
+from core import deliveries, delivery_list, delivery_read, history, loads, tracking
 from core.deliveries import StatusRequest
 
 router = APIRouter(prefix="/deliveries", tags=["deliveries"], route_class=OnceRoute)
@@ -126,7 +125,10 @@ def report_location(
 def change_status(
     authorized: AuthorizedCall, delivery_id: PathId, body: StatusIn, if_match: IfMatch, response: Response
 ) -> StatusOut:
-    """By its driver or a manager. The same again by the same person is `unchanged`, by another 409."""
+    """By its driver or a manager. Again by the same person or integration: `unchanged`, by another 409.
+
+    409 too where the company asks for a proof of delivery that is missing: `ProofRequired` names its parts.
+    """
     location = (body.location.latitude, body.location.longitude) if body.location else None
     request = StatusRequest(
         status=body.status, reason=body.reason, occurred_at=body.occurred_at, location=location
@@ -134,12 +136,7 @@ def change_status(
     with authorized() as (session, actor):
         change = deliveries.change_status(session, actor, delivery_id, request, now(), versions=if_match)
         etags.tag(response, change.delivery.version)
-        return StatusOut(
-            result="changed" if change.written else "unchanged",
-            status=change.delivery.status,
-            version=change.delivery.version,
-            checkpoint=CheckpointOut.of(change.checkpoint),
-        )
+        return StatusOut.of(change)
 
 
 @router.get("/{delivery_id}/checkpoints/", summary="List a delivery's checkpoints")
@@ -148,7 +145,7 @@ def list_checkpoints(
 ) -> Page[CheckpointOut]:
     """Its record, oldest first, each with its actor; a location names the device its fix came from.
 
-    Customers get its status changes only, and of their actors the kind.
+    Customers get its status changes and proofs only, and of their actors the kind.
     """
     after_id = pages.number_key(query.cursor) or 0
     with authorized() as (session, actor):
@@ -157,10 +154,3 @@ def list_checkpoints(
         shown, following = pages.cut(rows, query.limit, lambda row: row.id)
         items = [CheckpointOut.of(row, names_actor=actor.sees_track) for row in shown]
         return Page(items=items, next=following)
-
-
-@router.get("/{delivery_id}/report/", summary="Report on a delivery")
-def report_delivery(authorized: AuthorizedCall, delivery_id: PathId) -> ReportOut:
-    """Times, punctuality, distance driven and load, as of now."""
-    with authorized() as (session, actor):
-        return ReportOut.of(delivery_report.generate(session, actor, delivery_id, now()))

@@ -1,16 +1,20 @@
 """GPS units and drivers' phones over REST."""
 
+from collections.abc import Callable
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Response
+from sqlalchemy.orm import Session
 
 from api import pages
-from api.dependencies import AuthorizedCall, SettingsOf, now
+from api.dependencies import Authorized, AuthorizedCall, SettingsOf, now
 from api.idempotency import OnceRoute, forbid_keeping
 from api.schemas.devices import CredentialsOut, DeviceIn, DeviceOut, DevicePatch, DeviceQuery
 from api.schemas.fields import PathDevice
 from api.schemas.pages import Page
 from core import devices
+from core.actors import Actor
+from core.settings import Settings
 
 router = APIRouter(prefix="/devices", tags=["fleet"], route_class=OnceRoute)
 
@@ -62,10 +66,7 @@ def show_credentials(
     authorized: AuthorizedCall, settings: SettingsOf, device_id: PathDevice, response: Response
 ) -> CredentialsOut:
     """For managers. A POST, so that no cache or history keeps the secret."""
-    forbid_keeping(response)
-    key = settings.mqtt_key.get_secret_value()
-    with authorized() as (session, actor):
-        return CredentialsOut.of(devices.credentials(session, actor, device_id, key))
+    return _credentials(devices.credentials, authorized, settings, device_id, response)
 
 
 @router.post("/{device_id}/rotate/", summary="Give a device a new secret")
@@ -73,10 +74,20 @@ def rotate_secret(
     authorized: AuthorizedCall, settings: SettingsOf, device_id: PathDevice, response: Response
 ) -> CredentialsOut:
     """The old one is refused within moments."""
+    return _credentials(devices.rotate, authorized, settings, device_id, response)
+
+
+def _credentials(
+    find: Callable[[Session, Actor, str, str], devices.Credentials],
+    authorized: Authorized,
+    settings: Settings,
+    device_id: str,
+    response: Response,
+) -> CredentialsOut:
     forbid_keeping(response)
     key = settings.mqtt_key.get_secret_value()
     with authorized() as (session, actor):
-        return CredentialsOut.of(devices.rotate(session, actor, device_id, key))
+        return CredentialsOut.of(find(session, actor, device_id, key))
 
 
 @router.post("/{device_id}/disable/", summary="Disable a device")

@@ -1,8 +1,10 @@
 """The person who asks."""
 
 from fastapi import APIRouter, Response
+from starlette.concurrency import run_in_threadpool
 
-from api.dependencies import AuthorizedCall, SettingsOf, now
+from api.dependencies import Authorized, AuthorizedCall, SettingsOf, now
+from api.hashing import HashingOf
 from api.idempotency import OnceRoute, forbid_keeping
 from api.openapi import CONFLICT, TOO_MANY
 from api.schemas.people import CompanyOut, Me, MqttLoginOut, OwnPasswordIn, UserOut
@@ -21,20 +23,32 @@ def read_me(authorized: AuthorizedCall) -> Me:
 
 
 @router.post("/password/", summary="Change the own password", status_code=204, responses=CONFLICT | TOO_MANY)
-def change_password(authorized: AuthorizedCall, body: OwnPasswordIn) -> None:
+async def change_password(authorized: AuthorizedCall, hashing: HashingOf, body: OwnPasswordIn) -> None:
     """All own tokens end, this one too: log in again. Wrong guesses count as failed log-ins."""
-    with authorized() as (session, actor):
+    with hashing.place():
+        limit, old_hash = await run_in_threadpool(_count_guess, authorized)
+        # Between two transactions: hashing takes tens of milliseconds.
+        if not await hashing.run(passwords.is_right, old_hash, body.current_password):
+            raise InvalidValue("current_password", "is wrong")
+        new_hash = await hashing.run(passwords.hash_password, body.new_password)
+    await run_in_threadpool(_replace_password, authorized, limit, old_hash, new_hash)
+
+
+def _count_guess(authorized: Authorized) -> tuple[throttle.Limit, str | None]:
+    """Apart, for it counts although the request fails, with an Idempotency-Key too."""
+    with authorized.apart() as (session, actor):
         user, _ = users.me(session, actor)
-        limit = throttle.email_limit(user.email)
+        limit, old_hash = throttle.email_limit(user.email), user.password_hash
         with isolation.outside(session):
             wait_s = throttle.take(session, [limit], now())
     if wait_s:
         raise TooManyAttempts(wait_s)
-    old_hash = user.password_hash
-    # Between two transactions: hashing takes tens of milliseconds.
-    if not passwords.is_right(old_hash, body.current_password):
-        raise InvalidValue("current_password", "is wrong")
-    new_hash = passwords.hash_password(body.new_password)
+    return limit, old_hash
+
+
+def _replace_password(
+    authorized: Authorized, limit: throttle.Limit, old_hash: str | None, new_hash: str
+) -> None:
     with authorized() as (session, actor):
         users.change_own_password(session, actor, old_hash, new_hash, now())
         with isolation.outside(session):

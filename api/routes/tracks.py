@@ -14,7 +14,7 @@ from api.schemas.fields import PathId
 from api.schemas.tracks import TrackOut, TrackQuery
 from api.streams import DatabaseStream
 from core import track
-from core.delivery_report import Leg
+from core.legs import Leg
 from core.simplification import simplified
 from core.track import Track, TrackFix
 from reports.tracks import WRITERS, TrackFormat, Writer, chunks

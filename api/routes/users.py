@@ -3,15 +3,17 @@
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Response
+from starlette.concurrency import run_in_threadpool
 
 from api import pages
-from api.dependencies import AuthorizedCall, now
+from api.dependencies import Authorized, AuthorizedCall, now
+from api.hashing import HashingOf, new_hash
 from api.idempotency import OnceRoute, forbid_keeping
 from api.openapi import CONFLICT
 from api.schemas.fields import PathId
 from api.schemas.pages import Page
 from api.schemas.people import LinkOut, PasswordIn, UserIn, UserOut, UserPatch, UserQuery
-from core import invitations, passwords, users
+from core import invitations, users
 
 router = APIRouter(prefix="/users", tags=["people"], route_class=OnceRoute)
 
@@ -28,9 +30,15 @@ def list_users(authorized: AuthorizedCall, query: Annotated[UserQuery, Query()])
 
 
 @router.post("/", summary="Add a user", status_code=201, responses=CONFLICT)
-def add_user(authorized: AuthorizedCall, body: UserIn, response: Response) -> UserOut:
+async def add_user(
+    authorized: AuthorizedCall, hashing: HashingOf, body: UserIn, response: Response
+) -> UserOut:
     """409 when the e-mail is in use, or the driver has a user already."""
-    password_hash = passwords.hash_password(body.password)
+    password_hash = await new_hash(authorized, hashing, body.password)
+    return await run_in_threadpool(_add_user, authorized, body, password_hash, response)
+
+
+def _add_user(authorized: Authorized, body: UserIn, password_hash: str, response: Response) -> UserOut:
     with authorized() as (session, actor):
         user = users.add(
             session,
@@ -62,9 +70,15 @@ def edit_user(authorized: AuthorizedCall, user_id: PathId, body: UserPatch) -> U
 
 
 @router.post("/{user_id}/password/", summary="Set a user's password", status_code=204)
-def set_password(authorized: AuthorizedCall, user_id: PathId, body: PasswordIn) -> None:
+async def set_password(
+    authorized: AuthorizedCall, hashing: HashingOf, user_id: PathId, body: PasswordIn
+) -> None:
     """All of that person's tokens end."""
-    password_hash = passwords.hash_password(body.password)
+    password_hash = await new_hash(authorized, hashing, body.password)
+    await run_in_threadpool(_set_password, authorized, user_id, password_hash)
+
+
+def _set_password(authorized: Authorized, user_id: int, password_hash: str) -> None:
     with authorized() as (session, actor):
         users.set_password(session, actor, user_id, password_hash, now())
 

@@ -20,7 +20,7 @@ from core.passwords import MAXIMUM_LENGTH, MINIMUM_LENGTH
 from core.scoping import MAXIMUM_ID
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
-# For the OpenAPI document, what `_one_line`, `_no_nul` and stripping ask; their own errors say it better.
+# For the OpenAPI document, what `_one_line`, `no_nul` and stripping ask; their own errors say it better.
 _LINE_PATTERN = r"^[^\x00-\x1f\x7f]*[^\s\x00-\x1f\x7f\x85][^\x00-\x1f\x7f]*$"
 _TEXT_PATTERN = r"^[^\x00]*[^\s\x00\x85][^\x00]*$"
 _EMAIL = re.compile(r"[^@\s\x00-\x1f\x7f]+@[^@\s\x00-\x1f\x7f]+")
@@ -54,7 +54,7 @@ def _email(text: str) -> str:
     return text
 
 
-def _no_nul(text: str) -> str:
+def no_nul(text: str) -> str:
     if "\0" in text:
         raise ValueError("must not contain NUL")
     return text
@@ -93,7 +93,7 @@ Line = Annotated[
 Text = Annotated[
     str,
     StringConstraints(strip_whitespace=True, min_length=1, max_length=1000),
-    AfterValidator(_no_nul),
+    AfterValidator(no_nul),
     Field(json_schema_extra={"pattern": _TEXT_PATTERN}),
 ]
 Email = Annotated[

@@ -1,13 +1,29 @@
 """A delivery's report."""
 
 from datetime import datetime
-from typing import Self
+from typing import Annotated, Literal, Self
 
+from pydantic import Field
+
+from api.documents import DocumentFormat
 from api.schemas.deliveries import DeliveryWithLoad
-from api.schemas.fields import Output
+from api.schemas.fields import Input, Output
+from api.schemas.proofs import ProofOut
 from api.schemas.tracking import CheckpointOut
 from core.delivery_report import DeliveryReport
+from core.driven import Source
 from core.models import CheckpointKind, Status
+
+
+class DeliveryReportQuery(Input):
+    format: Annotated[DocumentFormat | None, Field(description="instead of the `Accept` header")] = None
+    audience: Annotated[
+        Literal["customer"] | None, Field(description="the version a customer may have, whoever asks")
+    ] = None
+
+    @property
+    def is_for_customer(self) -> bool:
+        return self.audience == "customer"
 
 
 class PhaseOut(Output):
@@ -36,17 +52,51 @@ class LoadTotals(Output):
 
 
 class DrivenOut(Output):
-    """Along the fixes from start to end; ``is_complete`` is false when there were too many to count."""
+    """Measured from start to end along the fixes, or the location checkpoints once the fixes are deleted.
+
+    ``is_complete`` is false when not every fix could be looked at: there were too many, or they are deleted.
+
+    ``removed_before``: the company keeps its vehicles' fixes for a time, and those of this delivery from
+    before that instant are gone; the distance was measured when they went.
+    """
 
     distance_m: float
     fixes: int
     is_complete: bool
+    removed_before: datetime | None
+    measured_by: Source
+
+
+class StopOut(Output):
+    """Where a vehicle stood for 3 minutes or longer."""
+
+    start: datetime
+    end: datetime
+    seconds: float
+    latitude: float
+    longitude: float
+
+
+class SpeedOut(Output):
+    """Of the fixes from ``start`` on for ``seconds``."""
+
+    start: datetime
+    seconds: float
+    average_kmh: float
+    maximum_kmh: float
 
 
 class ReportOut(Output):
-    """``route`` and ``counts`` are null for customers: they would show other customers' stops."""
+    """For customers ``assignments``, ``counts``, ``route``, ``stops`` and ``speeds`` are null.
+
+    They would show other customers' stops. ``timeline`` are the status checkpoints, ``route`` the location
+    checkpoints, of more than 2,000 evenly every n-th; ``counts`` says how many there are.
+    """
 
     delivery: DeliveryWithLoad
+    company_name: str
+    customer_name: str
+    time_zone: str
     generated_at: datetime
     timeline: list[CheckpointOut]
     phases: list[PhaseOut]
@@ -54,21 +104,26 @@ class ReportOut(Output):
     active_seconds: float | None
     load: LoadTotals
     driven: DrivenOut
+    proofs: list[ProofOut]
+    assignments: list[CheckpointOut] | None
     counts: dict[CheckpointKind, int] | None
     route: list[CheckpointOut] | None
+    stops: list[StopOut] | None
+    speeds: list[SpeedOut] | None
 
     @classmethod
     def of(cls, report: DeliveryReport) -> Self:
-        route = None if report.route is None else [CheckpointOut.of(one) for one in report.route]
-        return cls(
-            delivery=DeliveryWithLoad.of(report.delivery),
-            generated_at=report.generated_at,
-            timeline=[CheckpointOut.of(one, names_actor=route is not None) for one in report.timeline],
-            phases=[PhaseOut.model_validate(phase) for phase in report.phases],
-            punctuality=PunctualityOut.model_validate(report.punctuality),
-            active_seconds=report.active_seconds,
-            load=LoadTotals.model_validate(report.load),
-            driven=DrivenOut.model_validate(report.driven),
-            counts=report.counts,
-            route=route,
-        )
+        """Everything but the checkpoints has the report's own names."""
+        plain = {name: getattr(report, name) for name in cls.model_fields}
+        is_named = not report.is_for_customer
+        shown = {
+            name: None if found is None else [CheckpointOut.of(one, names_actor=is_named) for one in found]
+            for name, found in (
+                ("timeline", report.timeline),
+                ("assignments", report.assignments),
+                ("route", report.route),
+            )
+        }
+        proofs = [ProofOut.of(report.delivery.id, one) for one in report.proven]
+        whole = plain | shown | {"delivery": DeliveryWithLoad.of(report.delivery), "proofs": proofs}
+        return cls.model_validate(whole)

@@ -7,6 +7,7 @@ from pydantic import ConfigDict, Field, Strict
 
 from api.schemas.fields import Input, Instant, Latitude, Longitude, Output, Text
 from api.schemas.places import Coordinates
+from core.deliveries import StatusChange
 from core.fixes import RANGES, Fix, coordinate
 from core.models import CheckpointKind, DeliveryCheckpoint, Status
 
@@ -69,33 +70,56 @@ class StatusIn(Input):
     location: Coordinates | None = None
 
 
+ActorKind = Literal["user", "driver", "device", "token"]
+
+
 class ActorOut(Output):
-    """Who wrote it: a `user`, a `driver` over REST or with the phone, or a `device` on its own.
+    """Who wrote it: a `user`, a `driver` over REST or with the phone, a `device` on its own, or an
+    integration by its API `token`.
 
     Customers are told the kind only. All null: nobody was noted.
     """
 
-    kind: Literal["user", "driver", "device"] | None
+    kind: ActorKind | None
     user_id: int | None
     driver_id: int | None
     device_id: str | None
+    api_token_id: int | None
 
     @classmethod
     def of(cls, checkpoint: DeliveryCheckpoint, *, is_named: bool) -> Self:
-        ids = (checkpoint.actor_user_id, checkpoint.actor_driver_id, checkpoint.actor_device_id)
-        user_id, driver_id, device_id = ids if is_named else (None, None, None)
-        return cls(kind=_kind(*ids), user_id=user_id, driver_id=driver_id, device_id=device_id)
+        named = checkpoint if is_named else None
+        return cls(
+            kind=_kind(checkpoint),
+            user_id=named and named.actor_user_id,
+            driver_id=named and named.actor_driver_id,
+            device_id=named and named.actor_device_id,
+            api_token_id=named and named.actor_api_token_id,
+        )
 
 
-def _kind(
-    user_id: int | None, driver_id: int | None, device_id: str | None
-) -> Literal["user", "driver", "device"] | None:
+def _kind(checkpoint: DeliveryCheckpoint) -> ActorKind | None:
     """A driver counts as one however it wrote."""
-    if driver_id is not None:
+    if checkpoint.actor_driver_id is not None:
         return "driver"
-    if user_id is not None:
+    if checkpoint.actor_user_id is not None:
         return "user"
-    return None if device_id is None else "device"
+    if checkpoint.actor_api_token_id is not None:
+        return "token"
+    return None if checkpoint.actor_device_id is None else "device"
+
+
+class ProofMark(Output):
+    """The proof that a checkpoint tells of, and the SHA-256 of its pictures in their order."""
+
+    id: int
+    sha256s: list[str]
+
+    @classmethod
+    def of(cls, checkpoint: DeliveryCheckpoint) -> Self | None:
+        if checkpoint.proof_id is None:
+            return None
+        return cls(id=checkpoint.proof_id, sha256s=checkpoint.proof_sha256s or [])
 
 
 class CheckpointOut(Output):
@@ -115,6 +139,7 @@ class CheckpointOut(Output):
     occurred_at: datetime
     recorded_at: datetime
     actor: ActorOut
+    proof: ProofMark | None
 
     @classmethod
     def of(cls, checkpoint: DeliveryCheckpoint, *, names_actor: bool = True) -> Self:
@@ -133,13 +158,26 @@ class CheckpointOut(Output):
             occurred_at=checkpoint.occurred_at,
             recorded_at=checkpoint.recorded_at,
             actor=ActorOut.of(checkpoint, is_named=names_actor),
+            proof=ProofMark.of(checkpoint),
         )
 
 
 class StatusOut(Output):
-    """``unchanged``: the same person said so before; nothing was written, the checkpoint is the first's."""
+    """``unchanged``: the same person or integration said so before; nothing was written.
+
+    The checkpoint is the first's.
+    """
 
     result: Literal["changed", "unchanged"]
     status: Status
     version: int
     checkpoint: CheckpointOut
+
+    @classmethod
+    def of(cls, change: StatusChange) -> Self:
+        return cls(
+            result="changed" if change.written else "unchanged",
+            status=change.delivery.status,
+            version=change.delivery.version,
+            checkpoint=CheckpointOut.of(change.checkpoint),
+        )

@@ -5,7 +5,11 @@ from typing import Any
 from alembic import context
 from sqlalchemy import create_engine, pool
 
-from core.people_models import LoginSession
+from core import jobs_models, notification_models, people_models, proof_models, report_models
+from core.models import Base
+
+# Loaded, so that `Base` knows their tables.
+MODULES = (jobs_models, notification_models, people_models, proof_models, report_models)
 
 
 def is_ours(_object: Any, name: str | None, kind: str, *_rest: Any) -> bool:
@@ -16,8 +20,7 @@ def is_ours(_object: Any, name: str | None, kind: str, *_rest: Any) -> bool:
 def run() -> None:
     engine = create_engine(context.config.attributes["database_url"], poolclass=pool.NullPool)
     with engine.connect() as connection:
-        tables = LoginSession.metadata  # of both modules
-        context.configure(connection=connection, target_metadata=tables, include_object=is_ours)
+        context.configure(connection=connection, target_metadata=Base.metadata, include_object=is_ours)
         with context.begin_transaction():
             context.run_migrations()
 

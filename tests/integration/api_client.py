@@ -14,8 +14,10 @@ from starlette.testclient import TestClient
 
 from api import tokens
 from api.app import create_app
-from core.models import AppUser, Company, Delivery, Device, LoadOrder, Role, Status, Vehicle
+from core.models import AppUser, Company, Delivery, Device, LoadOrder, Notification, Role, Status, Vehicle
+from core.notification_models import Webhook
 from core.people_models import ApiToken
+from core.proof_models import DeliveryProof
 from core.settings import Settings
 from tests import factories
 from tests.services.settings import make_settings
@@ -23,7 +25,10 @@ from tests.services.settings import make_settings
 
 @dataclass(frozen=True)
 class House:
-    """A company with a person of each role; the delivery is that driver's and that customer's."""
+    """A company with a person of each role; the delivery is that driver's and that customer's.
+
+    Its ``proof`` has a photo and, though added while it is furnished, no checkpoint.
+    """
 
     company: Company
     manager: AppUser
@@ -35,6 +40,9 @@ class House:
     load_order: LoadOrder
     delivery: Delivery
     api_token: ApiToken
+    webhook: Webhook
+    notification: Notification
+    proof: DeliveryProof
 
 
 def furnish(session: Session, status: Status = Status.PENDING) -> House:
@@ -42,6 +50,17 @@ def furnish(session: Session, status: Status = Status.PENDING) -> House:
     driver = factories.user(session, company, Role.DRIVER)
     customer = factories.user(session, company, Role.CUSTOMER)
     vehicle = factories.vehicle(session, company)
+    # Sent: a test that counts what is queued counts its own.
+    notification = factories.notification(session, company, state="sent", finished_at=datetime.now(UTC))
+    factories.attempt(session, notification, code=250, error=None)
+    delivery = factories.delivery(
+        session,
+        company,
+        status,
+        customer_id=customer.customer_id,
+        driver_id=driver.driver_id,
+        vehicle_id=vehicle.id,
+    )
     house = House(
         company=company,
         manager=factories.user(session, company, Role.MANAGER),
@@ -52,14 +71,10 @@ def furnish(session: Session, status: Status = Status.PENDING) -> House:
         device=factories.device(session, company, vehicle_id=vehicle.id),
         load_order=factories.load_order(session, company),
         api_token=factories.api_token(session, company)[0],
-        delivery=factories.delivery(
-            session,
-            company,
-            status,
-            customer_id=customer.customer_id,
-            driver_id=driver.driver_id,
-            vehicle_id=vehicle.id,
-        ),
+        webhook=factories.webhook(session, company, "test"),
+        notification=notification,
+        delivery=delivery,
+        proof=factories.proof(session, delivery),
     )
     session.commit()
     return house

@@ -45,14 +45,14 @@ class House:
         actor = factories.actor(self.company, self.manager)
         change = deliveries.change_status(self.session, actor, self.delivery.id, request, datetime.now(UTC))
         self.session.commit()
-        return history.fact_of(self.company.slug, change.checkpoint)
+        return history.fact_of(self.company.slug, change.checkpoint, self.delivery.customer_id)
 
     def assign(self, **values: object) -> StatusFact:
         actor = factories.actor(self.company, self.manager)
         deliveries.edit(self.session, actor, self.delivery.id, values, datetime.now(UTC))
         self.session.commit()
         newest = history.announced_since(self.session, self.delivery.id, 0, 100)[-1]
-        return history.fact_of(self.company.slug, newest)
+        return history.fact_of(self.company.slug, newest, self.delivery.customer_id)
 
     def position(self, second: int, *named: int, vehicle: int | None = None) -> PositionFact:
         """The van at ``second`` past noon, a little further north each second."""

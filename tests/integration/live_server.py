@@ -144,11 +144,16 @@ class Watcher:
 
     def close_code(self, timeout: float = 6.0) -> int | None:
         """Read on until the server closes."""
+        self.heard_until_close(timeout)
+        return self.client.close_code
+
+    def heard_until_close(self, timeout: float = 6.0) -> list[Event]:
+        events: list[Event] = []
         try:
             while True:
-                self.client.recv(timeout)
+                events.append(self.next(timeout))
         except ConnectionClosed:
-            return self.client.close_code
+            return events
 
 
 class Publisher:

@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 from core.identities import SHARDS, ingest_user, operator_user, shard_of
 from core.models import AppUser, Device, Role
 from tests import factories
-from tests.mqtt_client import NOT_AUTHORIZED, TOO_LARGE, MqttClient, connected
+from tests.mqtt_client import NOT_AUTHORIZED, MqttClient, connected
 from tests.services.mosquitto import Broker
 from tests.waiting import wait_until
 
@@ -104,7 +104,9 @@ def test_ingest_reads_its_own_shard_and_writes_facts_and_replies(fleet: Fleet, d
         device.publish(f"{fleet.up}/location", b"fix")
         assert ingest.receive()[:2] == (f"{fleet.up}/location", b"fix")
         assert ingest.publish("fleet/acme/vehicles/1/position") < 0x80
-        assert ingest.publish(f"{fleet.up}/location") == NOT_AUTHORIZED
+        assert ingest.publish(f"{fleet.up}/location", b"", retain=True) < 0x80
+        for other in set(SHARDS) - {shard}:
+            assert ingest.publish(f"up/{other}/{fleet.device.id}/location") == NOT_AUTHORIZED
 
 
 def test_an_operator_sees_its_own_company_whole_and_no_other(fleet: Fleet, operator: MqttClient) -> None:
@@ -182,9 +184,9 @@ def test_a_second_connection_of_one_user_takes_over_the_first(fleet: Fleet, devi
 def test_a_message_of_1_mb_is_refused_and_a_card_with_a_face_is_not(fleet: Fleet, device: MqttClient) -> None:
     assert device.publish(f"{fleet.up}/owntracks/card", b"x" * 270_000) < 0x80
     device.paho.publish(f"{fleet.up}/location", b"x" * 1_000_000, 1)
+    # Not by the reason 0x95: a connection that is closed with unread bytes may lose what was said last.
     wait_until(lambda: device.disconnected, what="the sender is disconnected")
-    assert device.disconnected is not None
-    assert device.disconnected.value == TOO_LARGE
+    assert f"Client {fleet.device.id} disconnected due to oversize packet" in fleet.broker.log()
 
 
 def test_nothing_reaches_a_subscriber_who_was_refused(fleet: Fleet, operator: MqttClient) -> None:

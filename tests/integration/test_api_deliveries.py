@@ -179,6 +179,7 @@ def test_assignment_leaves_a_checkpoint(client: TestClient, house: House, settin
         "user_id": house.manager.id,
         "driver_id": None,
         "device_id": None,
+        "api_token_id": None,
     }
 
 
@@ -213,7 +214,7 @@ def test_life_of_a_delivery_and_its_report(client: TestClient, house: House, set
     assert all(phase["ended_at"] for phase in report["phases"])
     assert report["driven"]["fixes"] == 2
     assert report["driven"]["distance_m"] == pytest.approx(11_119.5, rel=1e-3)
-    assert report["counts"] == {"status": 4, "assignment": 0, "location": 2}
+    assert report["counts"] == {"status": 4, "assignment": 0, "location": 2, "proof": 0}
     assert len(report["route"]) == 2
     detail = client.get(path, headers=headers).json()
     assert (detail["position"], detail["eta"]) == (None, None)

@@ -28,6 +28,7 @@ from tests.waiting import wait_until
 
 START = datetime.now(UTC).replace(microsecond=0) - timedelta(hours=6)
 MEGABYTE = 1024 * 1024
+NOBODY = {"user_id": None, "driver_id": None, "device_id": None, "api_token_id": None}
 
 
 def at(minutes: float) -> datetime:
@@ -98,17 +99,18 @@ def test_location_checkpoint_names_the_device_its_fix_came_from(
     client.post(f"{path}/location/", json={"latitude": 52.4, "longitude": 13.4}, headers=headers)
     items = client.get(f"{path}/checkpoints/", headers=headers).json()["items"]
     found = {item["latitude"]: item["actor"] for item in items if item["kind"] == "location"}
-    unit = {"kind": "device", "user_id": None, "driver_id": None, "device_id": house.device.id}
+    unit = {
+        "kind": "device",
+        "user_id": None,
+        "driver_id": None,
+        "device_id": house.device.id,
+        "api_token_id": None,
+    }
     assert found == {
         52.1: unit,
         52.2: unit | {"device_id": phone.id},
         52.3: unit,
-        52.4: {
-            "kind": "driver",
-            "user_id": house.driver.id,
-            "driver_id": house.driver.driver_id,
-            "device_id": None,
-        },
+        52.4: NOBODY | {"kind": "driver", "user_id": house.driver.id, "driver_id": house.driver.driver_id},
     }
 
 
@@ -121,9 +123,8 @@ def test_customer_is_told_what_kind_of_actor_and_no_more(
         client.post(f"{path}/status/", json=body, headers=bearer(settings, house.driver)).status_code == 200
     )
     headers = bearer(settings, house.customer)
-    nobody = {"user_id": None, "driver_id": None, "device_id": None}
     checkpoints = client.get(f"{path}/checkpoints/", headers=headers).json()["items"]
-    assert checkpoints[-1]["actor"] == nobody | {"kind": "driver"}
+    assert checkpoints[-1]["actor"] == NOBODY | {"kind": "driver"}
     assert client.get(f"{path}/report/", headers=headers).json()["timeline"][-1] == checkpoints[-1]
 
 
@@ -169,6 +170,7 @@ def test_track_before_the_pickup_is_empty(client: TestClient, settings: Settings
         "delivery_id": house.delivery.id,
         "start": None,
         "end": None,
+        "removed_before": None,
         "legs": [],
         "fixes": [],
     }

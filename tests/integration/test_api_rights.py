@@ -1,4 +1,4 @@
-"""Who may do what: roles within a company, and that no company sees another (A10)."""
+"""Who may do what within a company. That no company sees another (A10): `test_isolation`."""
 
 from typing import Any
 
@@ -31,10 +31,15 @@ ROUTES: list[tuple[str, str, Any]] = [
     ("GET", "/deliveries/{delivery}/checkpoints/", None),
     ("GET", "/deliveries/{delivery}/report/", None),
     ("GET", "/deliveries/{delivery}/track/", None),
+    ("POST", "/deliveries/{delivery}/proofs/", None),  # an empty form, which is refused after the rights
+    ("GET", "/deliveries/{delivery}/proofs/", None),
+    ("GET", "/deliveries/{delivery}/proofs/{proof}/", None),
+    ("GET", "/deliveries/{delivery}/proofs/{proof}/images/{number}/", None),
     ("GET", "/customers/{customer}/", None),
     ("PATCH", "/customers/{customer}/", {"name": "N"}),
     ("POST", "/customers/{customer}/archive/", None),
     ("POST", "/customers/{customer}/restore/", None),
+    ("POST", "/customers/{customer}/erase/", {"confirm": True}),
     ("GET", "/drivers/{driver}/", None),
     ("PATCH", "/drivers/{driver}/", {"name": "N"}),
     ("POST", "/drivers/{driver}/archive/", None),
@@ -61,17 +66,16 @@ ROUTES: list[tuple[str, str, Any]] = [
     ("POST", "/invitations/{user}/renew/", None),
     ("DELETE", "/invitations/{user}/", None),
     ("DELETE", "/api-tokens/{api_token}/", None),
+    ("GET", "/notifications/{notification}/", None),
+    ("POST", "/notifications/{notification}/resend/", None),
+    ("GET", "/webhooks/{webhook}/", None),
+    ("PATCH", "/webhooks/{webhook}/", {"description": "D"}),
+    ("DELETE", "/webhooks/{webhook}/", None),
+    ("POST", "/webhooks/{webhook}/rotate/", None),
+    ("POST", "/webhooks/{webhook}/disable/", None),
+    ("POST", "/webhooks/{webhook}/enable/", None),
+    ("POST", "/webhooks/{webhook}/test/", None),
 ]
-MISSING = {
-    "delivery": 2_000_000_000,
-    "customer": 2_000_000_000,
-    "driver": 2_000_000_000,
-    "vehicle": 2_000_000_000,
-    "device": "zzzzzzzzzz",
-    "load_order": 2_000_000_000,
-    "user": 2_000_000_000,
-    "api_token": 2_000_000_000,
-}
 
 
 def ids(house: House) -> dict[str, Any]:
@@ -84,6 +88,9 @@ def ids(house: House) -> dict[str, Any]:
         "load_order": house.load_order.id,
         "user": house.manager.id,
         "api_token": house.api_token.id,
+        "notification": house.notification.id,
+        "webhook": house.webhook.id,
+        "proof": house.proof.id,
     }
 
 
@@ -91,7 +98,10 @@ def walk(
     client: TestClient, headers: dict[str, str], found: dict[str, Any]
 ) -> list[tuple[str, httpx.Response]]:
     return [
-        (f"{method} {path}", client.request(method, path.format(**found), json=body, headers=headers))
+        (
+            f"{method} {path}",
+            client.request(method, path.format(**found, number=1), json=body, headers=headers),
+        )
         for method, path, body in ROUTES
     ]
 
@@ -108,6 +118,10 @@ def everything(session: Session) -> list[Any]:
         "load_order",
         "app_user",
         "api_token",
+        "notification",
+        "webhook",
+        "delivery_proof",
+        "proof_image",
     )
     session.rollback()
     return [session.execute(text(f"SELECT t.* FROM {table} t ORDER BY id")).all() for table in tables]
@@ -119,66 +133,12 @@ def test_every_route_with_an_id_is_walked(client: TestClient) -> None:
         (method.upper(), path)
         for path, operations in document["paths"].items()
         for method in operations
-        if "{" in path
+        if "_id}" in path
     }
     walked = {(method, path.replace("{", "").replace("}", "")) for method, path, _ in ROUTES}
     assert {
         (method, path.replace("{", "").replace("_id}", "").replace("}", "")) for method, path in declared
     } == walked
-
-
-@pytest.mark.parametrize("status", [Status.PENDING, Status.IN_TRANSIT])
-def test_another_companys_ids_answer_like_missing_ones(
-    client: TestClient, house: House, session: Session, settings: Settings, status: Status
-) -> None:
-    stranger = furnish(session, status)
-    before = everything(session)
-    headers = bearer(settings, house.manager)
-    foreign, missing = walk(client, headers, ids(stranger)), walk(client, headers, MISSING)
-    for (route, answer), (_, absent) in zip(foreign, missing, strict=True):
-        assert answer.status_code == 404, f"{route}: {answer.text}"
-        assert answer.text == absent.text, route
-    assert everything(session) == before
-
-
-def test_another_companys_ids_in_a_body_answer_like_missing_ones(
-    client: TestClient, house: House, session: Session, settings: Settings
-) -> None:
-    stranger, headers = furnish(session), bearer(settings, house.manager)
-    for field, foreign in {
-        "customer_id": stranger.customer.customer_id,
-        "driver_id": stranger.driver.driver_id,
-        "vehicle_id": stranger.vehicle.id,
-        "load_order_id": stranger.load_order.id,
-    }.items():
-        path = f"/deliveries/{house.delivery.id}/"
-        answer = client.patch(path, json={field: foreign}, headers=headers)
-        absent = client.patch(path, json={field: 2_000_000_000}, headers=headers)
-        assert_problem(answer, 422, "InvalidValue")
-        assert answer.json()["errors"][0]["field"] == field
-        assert answer.text == absent.text
-    for field, path in {"vehicle_id": "/devices/", "driver_id": "/devices/"}.items():
-        body = {"label": "L", field: getattr(stranger, field[:-3]).id}
-        assert_problem(client.post(path, json=body, headers=headers), 422, "InvalidValue")
-
-
-def test_lists_show_only_the_own_company(
-    client: TestClient, house: House, session: Session, settings: Settings
-) -> None:
-    stranger = furnish(session)
-    for noun in ("deliveries", "customers", "drivers", "vehicles", "devices", "load-orders", "users"):
-        answer = client.get(f"/{noun}/", headers=bearer(settings, house.manager)).json()
-        assert answer["items"], noun
-        foreign = set(ids(stranger).values())
-        if noun != "users":
-            assert not {item["id"] for item in answer["items"]} & foreign, noun
-    users = client.get("/users/", headers=bearer(settings, house.manager)).json()["items"]
-    assert {user["id"] for user in users} == {
-        house.manager.id,
-        house.operator.id,
-        house.driver.id,
-        house.customer.id,
-    }
 
 
 def test_operator_reads_everything_and_changes_nothing(
@@ -242,13 +202,19 @@ def test_own_delivery_matrix(client: TestClient, house: House, settings: Setting
             "checkpoints": client.get(f"{path}checkpoints/", headers=headers).status_code,
             "report": client.get(f"{path}report/", headers=headers).status_code,
             "track": client.get(f"{path}track/", headers=headers).status_code,
+            "proofs": client.get(f"{path}proofs/", headers=headers).status_code,
+            "proof": client.get(f"{path}proofs/{house.proof.id}/", headers=headers).status_code,
+            "photo": client.get(f"{path}proofs/{house.proof.id}/images/1/", headers=headers).status_code,
+            "add": client.post(f"{path}proofs/", data={"note": "N"}, headers=headers).status_code,
         }
 
     reads = {"read": 200, "checkpoints": 200, "report": 200, "track": 200}
-    nothing = {"put": 403, "patch": 403, "location": 403, "status": 403}
+    reads |= {"proofs": 200, "proof": 200, "photo": 200}
+    nothing = {"put": 403, "patch": 403, "location": 403, "status": 403, "add": 403}
     assert ask(house.customer) == reads | nothing | {"track": 403}
     assert ask(house.operator) == reads | nothing
-    assert ask(house.driver) == reads | {"put": 403, "patch": 403, "location": 409, "status": 200}
+    own = {"put": 403, "patch": 403, "location": 409, "status": 200, "add": 201}
+    assert ask(house.driver) == reads | own
 
 
 def test_customer_sees_its_own_deliveries_without_track_and_other_stops(

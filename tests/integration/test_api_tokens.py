@@ -31,6 +31,10 @@ BODIES: dict[tuple[str, str], Any] = {
     ("POST", "/invitations/"): NEW_USER,
     ("POST", "/api-tokens/"): {"name": "N", "scopes": ["fleet:read"]},
     ("PATCH", "/company/"): {"name": "N"},
+    ("POST", "/webhooks/"): {"url": "https://hooks.example.com/", "events": ["late"]},
+    ("PATCH", "/notifications/settings/"): {"late_after_min": 5},
+    ("PUT", "/notifications/templates/{event}/{audience}/"): {"subject": "S", "text": "T"},
+    ("POST", "/notifications/templates/{event}/{audience}/preview/"): {},
     ("POST", "/me/password/"): {"current_password": "x", "new_password": "long enough"},
 }
 
@@ -58,6 +62,12 @@ def routes(client: TestClient) -> dict[tuple[str, str], Any]:
 def ask(client: TestClient, house: House, route: tuple[str, str], body: Any, token: str) -> Any:
     method, path = route
     found = {f"{noun}_id": key for noun, key in ids(house).items()}
+    found |= {
+        "event": "late",
+        "audience": "manager",
+        "number": 1,
+        "day": datetime.now(UTC).date().isoformat(),
+    }
     return client.request(method, path.format(**found), json=body, headers=api(token))
 
 
@@ -104,6 +114,31 @@ def test_every_route_with_its_scope_alone_is_done(client: TestClient, house: Hou
         answer = ask(client, other, route, body, token)
         assert answer.status_code not in {401, 403, 404}, f"{route}: {answer.text}"
         assert answer.status_code < 500, f"{route}: {answer.text}"
+
+
+def test_integration_repeats_its_own_status_change_and_no_other_does(
+    client: TestClient, house: House, settings: Settings, session: Session
+) -> None:
+    shop, token = factories.api_token(session, house.company, "deliveries:write", "deliveries:read")
+    _, another = factories.api_token(session, house.company, "deliveries:write")
+    session.commit()
+    path = f"/deliveries/{house.delivery.id}"
+
+    def fail(headers: dict[str, str]) -> Any:
+        return client.post(f"{path}/status/", json={"status": "failed", "reason": "lost"}, headers=headers)
+
+    first, again = fail(api(token)), fail(api(token))
+    assert [answer.json()["result"] for answer in (first, again)] == ["changed", "unchanged"]
+    assert first.json()["checkpoint"] == again.json()["checkpoint"]
+    assert first.json()["checkpoint"]["actor"] == {
+        "kind": "token",
+        "user_id": None,
+        "driver_id": None,
+        "device_id": None,
+        "api_token_id": shop.id,
+    }
+    for other in (api(another), bearer(settings, house.manager)):
+        assert_problem(fail(other), 409, "InvalidTransition")
 
 
 def test_the_table_names_no_route_that_shows_secrets_or_changes_people() -> None:

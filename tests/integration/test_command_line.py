@@ -1,6 +1,7 @@
 """The command line as an administrator meets it."""
 
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -109,6 +110,20 @@ def test_a_database_without_tables_is_told_with_the_remedy(
     assert refused.wait() == 1
     (line,) = refused.output().splitlines()
     assert "milepost migrate" in line
+
+
+@pytest.mark.parametrize("verb", ["ingest", "jobs"])
+def test_a_metrics_port_that_is_taken_is_one_line_with_the_remedy(
+    processes: Processes, settings: Settings, verb: str
+) -> None:
+    name = f"MILEPOST_{verb.upper()}_METRICS_PORT"
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        refused = processes.start(verb, settings=None, **{name: str(port)})
+        assert refused.wait() == 2
+    *_, line = refused.output().splitlines()
+    assert line.startswith(f"{name}={port} is taken")
+    assert "Traceback" not in refused.output()
 
 
 @pytest.mark.parametrize("label", ["", "   ", "x" * 201, "a\tb", "a\x1bb", "a\u2028b"])

@@ -6,6 +6,7 @@ Those that SQLAlchemy sends, and the prepared ones: what else `core.positions` s
 import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -29,6 +30,8 @@ SELECT d.company_id, 'R-' || i, 'delivered', d.customer_id, d.driver_id, d.vehic
 FROM delivery d, generate_series(1, {DELIVERIES}) i;
 INSERT INTO delivery_checkpoint (company_id, delivery_id, kind, status, occurred_at, recorded_at)
 SELECT company_id, id, 'status', status, now(), now() FROM delivery, generate_series(1, {CHECKPOINTS});
+INSERT INTO delivery_proof (company_id, delivery_id, recipient_name, occurred_at, recorded_at)
+SELECT company_id, id, 'R', now(), now() FROM delivery;
 INSERT INTO quarantine (company_id, topic, raw, reason, detail, received_at)
 SELECT company_id, 't', 'r', 'bad_time', '', now() FROM delivery;
 INSERT INTO vehicle (company_id, name) SELECT company_id, 'Van' FROM delivery;
@@ -117,7 +120,11 @@ def use_everything(client: TestClient, settings: Settings, house: House) -> None
     """Every read, each with each of its filters; a location; a status change."""
     headers = bearer(settings, house.manager)
     document = client.get("/openapi.json").json()
-    ids = walk.find_ids(client, document, headers) | {"delivery_id": house.delivery.id}
+    ids = walk.find_ids(client, document, headers) | {
+        "delivery_id": house.delivery.id,
+        "proof_id": house.proof.id,
+        "day": datetime.now(UTC).date().isoformat(),
+    }
     for operation in walk.operations(document):
         if operation.method != "get":
             continue

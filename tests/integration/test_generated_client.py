@@ -24,7 +24,8 @@ def story(tmp_path: Path) -> Iterator[Any]:
     """`client_story` with the client that it needs, generated without a network and checked by mypy."""
     document, config, client = (tmp_path / name for name in ("api.json", "config.json", "milepost_client"))
     document.write_text(json.dumps(api_client.document()))
-    config.write_text(json.dumps({"post_hooks": []}))
+    pictures = dict.fromkeys(("image/jpeg", "image/png"), "application/octet-stream")
+    config.write_text(json.dumps({"post_hooks": [], "content_type_overrides": pictures}))
     (tmp_path / STORY.name).write_text(STORY.read_text())
     generate = ("generate", "--path", document, "--config", config, "--meta", "none", "--output-path", client)
     said = run(tmp_path, "openapi_python_client", *generate, "--fail-on-warning")

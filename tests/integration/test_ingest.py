@@ -125,6 +125,21 @@ def test_an_empty_message_says_nothing(gps: DeviceClient, session: Session) -> N
     assert count(session, "quarantine") == 0
 
 
+def test_what_is_published_retained_is_stored_and_the_broker_keeps_it_no_longer(
+    worker: Worker, gps: DeviceClient, broker: Broker, session: Session
+) -> None:
+    shard, strange = shard_of(gps.id), f"{gps.topic()}/1"
+    for topic in (gps.topic(), strange):
+        assert gps.client.publish(topic, json.dumps(fix(1)).encode(), retain=True) < 0x80
+    assert gps.ask(fix(2))["result"] == "stored"
+    assert session.scalar(text("SELECT count(*) FROM position")) == 2
+    worker.stop()
+    wait_until(lambda: worker.connected == 0)
+    with connected(broker, ingest_user(shard)) as reader:
+        reader.subscribe(topics.shard_filter(shard))  # its SUBACK comes after all retained messages
+        assert reader.received() == []
+
+
 @pytest.mark.usefixtures("worker")
 def test_the_newest_position_is_shown_retained_and_never_older(
     gps: DeviceClient, fleet: Fleet, broker: Broker
@@ -189,6 +204,26 @@ def test_a_refused_request_says_what_is_allowed_and_is_kept(
     assert gps.ask(wrong, "status")["reason"] == "not_a_driver"
     assert count(session, "quarantine") == 6
     assert count(session, "outbox") == 0
+
+
+@pytest.mark.usefixtures("worker")
+def test_a_phone_is_told_which_proof_is_missing_and_may_ask_again(
+    phone: DeviceClient, fleet: Fleet, session: Session
+) -> None:
+    fleet.company.proof_required = ["photo"]
+    fleet.delivery.status = Status.IN_TRANSIT
+    session.commit()
+    request = {"delivery": fleet.delivery.id, "status": "delivered", "occurred_at": fix(0)["fix_time"]}
+    assert phone.ask(request, "status") == {
+        "result": "rejected",
+        "reason": "ProofRequired",
+        "current": "in_transit",
+        "missing": ["photo"],
+    }
+    factories.proof(session, fleet.delivery)
+    session.commit()
+    assert phone.ask(request, "status") == {"result": "stored"}
+    assert phone.ask(request, "status") == {"result": "duplicate"}
 
 
 @pytest.mark.usefixtures("worker")

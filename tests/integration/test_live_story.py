@@ -1,10 +1,12 @@
 """Facts from a real broker on a real WebSocket: who gets what, in which order, once."""
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 from broker import payloads, topics
-from core import history
+from core import history, positions
+from core.fixes import Fix
 from core.models import Status
+from core.positions import Sighting
 from core.settings import Settings
 from tests import factories
 from tests.integration.live_house import NOON, House, house, publisher, server
@@ -150,6 +152,21 @@ def test_reassignment_moves_to_the_other_vehicle(
         publisher.position(house.position(9, house.delivery.id, vehicle=first))
         publisher.position(house.position(3, house.delivery.id, vehicle=second))
         assert watcher.next()["vehicle"] == second
+
+
+def test_customer_taken_off_hears_nothing_of_what_is_committed_after(
+    server: LiveServer, publisher: Publisher, house: House
+) -> None:
+    with server.watch(house.customer, house.delivery.id) as watcher:
+        watcher.next()
+        house.assign(customer_id=factories.customer(house.session, house.company).id)
+        here = Sighting(house.vehicle.id, Fix(fix_time=datetime.now(UTC), latitude=52.5, longitude=13.4))
+        [fact] = positions.store(house.session, [here], datetime.now(UTC)).facts
+        house.session.commit()
+        publisher.position(fact)
+        publisher.status(house.change(Status.DELIVERED))
+        assert watcher.heard_until_close() == []
+        assert watcher.client.close_code == 4404
 
 
 def test_nothing_is_shown_after_the_end(server: LiveServer, publisher: Publisher, house: House) -> None:

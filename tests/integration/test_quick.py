@@ -1,11 +1,13 @@
 """The short way answers as FastAPI does, to the letter, whatever is asked."""
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx
 import pytest
+from sqlalchemy import text
 from sqlalchemy.orm import Session
 from starlette.testclient import TestClient
 
@@ -14,7 +16,11 @@ from core.models import Status
 from core.settings import Settings
 from tests import factories
 from tests.integration.api_client import House, bearer, furnish, running
+from tests.waiting import wait_until
 
+WAITING = text(
+    "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+)
 FIX_TIME = (datetime.now(UTC) - timedelta(minutes=1)).isoformat()
 FIX = {"latitude": 52.5, "longitude": 13, "fix_time": FIX_TIME, "speed_kmh": 0.1}
 DELIVERY = "/deliveries/{id}/"
@@ -163,3 +169,27 @@ def test_a_stranger_is_not_told_what_is_wrong_with_a_body(client: TestClient, ho
                 headers={"Content-Type": "application/json", **headers},
             )
             assert answer.status_code == 401
+
+
+def _waiting(session: Session) -> int:
+    session.execute(text("SELECT pg_stat_clear_snapshot()"))
+    return int(session.execute(WAITING).scalar_one())
+
+
+def test_who_finds_all_connections_of_the_loop_in_use_is_told_to_come_again(
+    client: TestClient, house: House, settings: Settings, session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(quick, "WAIT_S", 0.2)
+    path, headers = f"/deliveries/{house.delivery.id}/", bearer(settings, house.manager)
+    session.execute(text("SELECT FROM vehicle FOR UPDATE"))
+    with ThreadPoolExecutor(quick.CONNECTIONS) as threads:
+        posts = [
+            threads.submit(client.post, f"{path}location/", json=FIX, headers=headers)
+            for _ in range(quick.CONNECTIONS)
+        ]
+        wait_until(lambda: _waiting(session) == quick.CONNECTIONS)
+        answer = client.get(path, headers=headers)
+        session.rollback()
+        assert [post.result().status_code for post in posts] == [201] * quick.CONNECTIONS
+    assert (answer.status_code, answer.headers["retry-after"]) == (503, "5")
+    assert client.get(path, headers=headers).status_code == 200

@@ -8,7 +8,6 @@ from datetime import UTC, datetime, timedelta
 
 import psycopg2
 import pytest
-from prometheus_client import REGISTRY
 from sqlalchemy import func, select, text
 from sqlalchemy.orm import Session, sessionmaker
 
@@ -24,7 +23,7 @@ from core.identities import PROVISIONER_USER
 from core.models import Company, Delivery, Device, Outbox, Status
 from core.outbox import Kind
 from core.settings import Settings
-from jobs import leadership, retained_facts, schedule
+from jobs import leadership, retained_facts
 from tests import factories
 from tests.mqtt_client import MqttClient, connected
 from tests.services.mosquitto import Broker
@@ -352,17 +351,3 @@ def test_a_day_after_its_end_a_deliverys_fact_is_cleared(
         late.subscribe("fleet/acme/#")
         assert late.receive()[0] == f"fleet/acme/deliveries/{new.id}/status"
         assert late.received() == []
-
-
-def test_a_job_that_fails_is_counted_and_runs_again(sessions: sessionmaker[Session]) -> None:
-    runs = threading.Semaphore(0)
-
-    def fail(session: Session, _now: datetime) -> None:
-        runs.release()
-        session.execute(text("SELECT 1/0"))
-
-    job = schedule.Job("failing", timedelta(seconds=1), fail)
-    with schedule.running(sessions, (job,)):
-        for _ in range(2):
-            assert runs.acquire(timeout=10)
-    assert (REGISTRY.get_sample_value("milepost_job_failed_total", {"job": "failing"}) or 0) >= 1

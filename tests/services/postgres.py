@@ -59,7 +59,8 @@ class Databases:
 
 
 def create_database(server: PostgresServer, name: str, template: str = "template1") -> None:
-    statement = sql.SQL("CREATE DATABASE {} TEMPLATE {}")
+    # Copies files, a tenth of the time of writing them all to the log, where nobody waits for a disk.
+    statement = sql.SQL("CREATE DATABASE {} TEMPLATE {} STRATEGY FILE_COPY")
     _execute(server, statement.format(sql.Identifier(name), sql.Identifier(template)))
 
 

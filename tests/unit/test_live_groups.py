@@ -41,7 +41,9 @@ def member(role: Role = Role.CUSTOMER, **values: int) -> Member:
     return Member(actor, PERSON, Mailbox(Metrics(), is_customer=role is Role.CUSTOMER))
 
 
-def position(second: int = 0, *, vehicle: int = 7, company: str = "acme", named: int = 42) -> PositionFact:
+def position(
+    second: int = 0, *, vehicle: int = 7, company: str = "acme", named: int = 42, **whose: tuple[int]
+) -> PositionFact:
     return PositionFact(
         company=company,
         vehicle=vehicle,
@@ -49,10 +51,13 @@ def position(second: int = 0, *, vehicle: int = 7, company: str = "acme", named:
         latitude=52.5,
         longitude=13.4,
         deliveries=(named,),
+        **whose,  # type: ignore[arg-type]
     )
 
 
-def status(checkpoint: int, status: str = "in_transit", *, vehicle: int = 7, driver: int = 3) -> StatusFact:
+def status(
+    checkpoint: int, status: str = "in_transit", *, vehicle: int = 7, driver: int = 3, customer: int = 5
+) -> StatusFact:
     return StatusFact(
         company="acme",
         delivery=42,
@@ -61,6 +66,7 @@ def status(checkpoint: int, status: str = "in_transit", *, vehicle: int = 7, dri
         status=status,
         vehicle=vehicle,
         driver=driver,
+        customer=customer,
         occurred_at=NOON,
         recorded_at=NOON,
     )
@@ -202,6 +208,33 @@ def test_driver_who_lost_the_delivery_is_closed_by_what_the_database_says() -> N
     watched.groups.refresh(target(driver_id=4))
     assert driver.mailbox.close_code == codes.NOT_FOUND
     assert not watched.member.mailbox.closed.is_set()
+
+
+def test_fact_that_found_the_delivery_anothers_is_told_to_neither_and_the_database_asked() -> None:
+    watched = Watched()
+    watched.changes()
+    manager = member(Role.MANAGER)
+    watched.groups.join(target(), manager)
+    watched.groups.on_position(position(1, customers=(6,), drivers=(3,)))
+    assert watched.got == []
+    assert manager.mailbox._location is not None
+    assert watched.groups.take_outdated() == [watched.group]
+    watched.groups.on_status(status(5, customer=6))
+    assert watched.got == []
+    assert len(manager.mailbox._statuses) == 1
+    watched.groups.on_position(position(2, customers=(5,), drivers=(3,)))
+    assert watched.got == ["02"], "a fact from before may have been late: nobody was closed for it"
+
+
+def test_driver_who_lost_the_delivery_hears_neither_that_nor_the_vans_positions() -> None:
+    watched = Watched()
+    driver = member(Role.DRIVER)
+    watched.groups.join(target(), driver)
+    watched.groups.on_position(position(1, customers=(5,), drivers=(4,)))
+    watched.groups.on_status(status(5, driver=4))
+    watched.groups.on_position(position(2, customers=(5,), drivers=(4,)))
+    assert (driver.mailbox._location, list(driver.mailbox._statuses)) == (None, [])
+    assert watched.got == ["5", "02"]
 
 
 @pytest.mark.parametrize(

@@ -89,3 +89,41 @@ def test_an_env_file_that_is_not_text_is_told(tmp_path: Path) -> None:
     (tmp_path / ".env").write_bytes(b"MILEPOST_LOG_LEVEL=\xff\xfe\n")
     with pytest.raises(SettingsError, match=r"\.env .* is not text"):
         load()
+
+
+@pytest.mark.parametrize(
+    ("variables", "problem"),
+    [
+        ({"SMTP_HOST": "smtp.example.com"}, "MILEPOST_SMTP_FROM is not set"),
+        ({"SMTP_USER": "u"}, "go together"),
+        ({"SMTP_USER": "u", "SMTP_PASSWORD": "p", "SMTP_TLS": "none"}, "in the clear"),
+        ({"SMTP_FROM": "a@example.com\nBcc: b@example.com"}, "MILEPOST_SMTP_FROM"),
+        ({"SMTP_FROM": "nobody"}, "MILEPOST_SMTP_FROM"),
+        ({"SMTP_TLS": "ssl"}, "MILEPOST_SMTP_TLS"),
+        ({"PUBLIC_URL": "track.example.com"}, "MILEPOST_PUBLIC_URL"),
+        ({"WEBHOOK_ALLOWED_NETWORKS": "10.0.0.1/8"}, "MILEPOST_WEBHOOK_ALLOWED_NETWORKS"),
+        ({"WEBHOOK_ALLOWED_NETWORKS": "true"}, "MILEPOST_WEBHOOK_ALLOWED_NETWORKS"),
+    ],
+)
+def test_what_cannot_be_sent_with_is_refused(
+    variables: dict[str, str], problem: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in variables.items():
+        monkeypatch.setenv(f"MILEPOST_{name}", value)
+    with pytest.raises(SettingsError, match=problem):
+        load()
+
+
+def test_a_complete_way_out_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {
+        "SMTP_HOST": "smtp.example.com",
+        "SMTP_FROM": "Acme <noreply@example.com>",
+        "SMTP_TLS": "tls",
+        "PUBLIC_URL": "https://track.example.com/",
+        "WEBHOOK_ALLOWED_NETWORKS": "10.0.0.0/8, fd00::/8",
+    }.items():
+        monkeypatch.setenv(f"MILEPOST_{name}", value)
+    settings = load()
+    assert settings.smtp_port_used == 465
+    assert settings.public_url == "https://track.example.com"
+    assert [str(network) for network in settings.webhook_networks] == ["10.0.0.0/8", "fd00::/8"]

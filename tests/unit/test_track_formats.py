@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.delivery_report import Leg
+from core.legs import Leg
 from core.track import Track, TrackFix
 from reports import track_csv
 from reports.tracks import CHUNK_CHARACTERS, WRITERS, TrackFormat, chunks

@@ -1,0 +1,68 @@
+"""The company's daily reports over REST."""
+
+from datetime import date
+from typing import Annotated
+
+from fastapi import APIRouter, Header, Query, Request, Response
+
+from api import documents, pages
+from api.dependencies import AuthorizedCall, now
+from api.documents import DocumentFormat
+from api.schemas.daily_reports import DailyReportOut, DailyReportQuery, DayOut, PathDay
+from api.schemas.pages import Page, PageQuery
+from core import daily_report
+from core.errors import InvalidValue
+from reports import daily_page
+
+router = APIRouter(prefix="/reports/daily", tags=["reports"])
+
+
+@router.get("/", summary="List the days")
+def list_daily_reports(authorized: AuthorizedCall, query: Annotated[PageQuery, Query()]) -> Page[DayOut]:
+    """The days that are over and stored, newest first. For managers and operators."""
+    before = _day_key(query.cursor)
+    with authorized() as (session, actor):
+        rows = daily_report.page(session, actor, before=before, limit=query.limit + 1)
+        shown, following = pages.cut(rows, query.limit, lambda row: row.day.toordinal())
+        return Page(items=[DayOut.of(row) for row in shown], next=following)
+
+
+@router.get(
+    "/{day}/",
+    summary="Report on a day",
+    status_code=200,
+    response_model=None,
+    responses=documents.answers(DailyReportOut),
+)
+async def report_day(
+    request: Request,
+    authorized: AuthorizedCall,
+    day: PathDay,
+    query: Annotated[DailyReportQuery, Query()],
+    accept: Annotated[str | None, Header(include_in_schema=False)] = None,
+) -> Response:
+    """Counts, on-time rate, reasons of failure, drivers, vehicles, distance. For managers and operators.
+
+    A day is the company's local one, of 23 to 25 hours; a delivery counts for the day on which it ended. Days
+    that are over are made at night and stay as they were; today is counted so far, and so is a day of which
+    nothing was stored. A day to come, or before the company began, is 404.
+    """
+    name = documents.asked(accept, query.format)
+
+    def write() -> str:
+        with authorized() as (session, actor):
+            daily = daily_report.find(session, actor, day, now())
+        if name is DocumentFormat.JSON:
+            return DailyReportOut.of(daily).model_dump_json()
+        return daily_page.html(daily)
+
+    return await documents.answer(request, name, write, f"daily-report-{day.isoformat()}")
+
+
+def _day_key(cursor: str | None) -> date | None:
+    number = pages.number_key(cursor)
+    if number is None:
+        return None
+    if not 1 <= number <= date.max.toordinal():
+        raise InvalidValue("cursor", "is not a cursor of this list; leave it out to begin at the start")
+    return date.fromordinal(number)

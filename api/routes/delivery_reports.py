@@ -1,0 +1,59 @@
+"""A delivery's report over REST."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Header, Query, Request, Response
+
+from api import documents
+from api.dependencies import AuthorizedCall, now
+from api.documents import DocumentFormat
+from api.schemas.fields import PathId
+from api.schemas.reports import DeliveryReportQuery, ReportOut
+from core import delivery_report
+from reports import delivery_page
+
+router = APIRouter(prefix="/deliveries", tags=["deliveries"])
+
+
+@router.get(
+    "/{delivery_id}/report/",
+    summary="Report on a delivery",
+    status_code=200,
+    response_model=None,
+    responses=documents.answers(ReportOut),
+)
+async def report_delivery(
+    request: Request,
+    authorized: AuthorizedCall,
+    delivery_id: PathId,
+    query: Annotated[DeliveryReportQuery, Query()],
+    accept: Annotated[str | None, Header(include_in_schema=False)] = None,
+) -> Response:
+    """Times, punctuality, the drive, stops, load, proof and record, as of now.
+
+    * `json`: all of it as data; instants in UTC.
+    * `html`: a page that stands alone (no network, no scripts), for screen and paper, with the route and the
+      speed drawn; times in the company's time zone.
+    * `pdf`: the same page.
+
+    Customers get their version: without route, stops, speeds and location checkpoints, which would show other
+    customers' stops. With `audience=customer` staff get that one too, to hand it on.
+    """
+    name = documents.asked(accept, query.format)
+
+    def write() -> str:
+        with authorized() as (session, actor):
+            report = delivery_report.generate(
+                session,
+                actor,
+                delivery_id,
+                now(),
+                for_customer=query.is_for_customer,
+                with_pictures=name is not DocumentFormat.JSON,
+            )
+        # Outside the transaction: drawing needs none.
+        if name is DocumentFormat.JSON:
+            return ReportOut.of(report).model_dump_json()
+        return delivery_page.html(report)
+
+    return await documents.answer(request, name, write, f"delivery-{delivery_id}-report")

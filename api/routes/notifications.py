@@ -1,0 +1,75 @@
+"""What was sent to whom, and who is told of what, over REST."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+
+from api import pages
+from api.dependencies import AuthorizedCall, now
+from api.idempotency import OnceRoute
+from api.openapi import CONFLICT
+from api.schemas.fields import PathId
+from api.schemas.notifications import (
+    NotificationDetail,
+    NotificationOut,
+    NotificationQuery,
+    NotificationSettingsOut,
+    NotificationSettingsPatch,
+)
+from api.schemas.pages import Page
+from core import notification_log, notification_settings
+
+router = APIRouter(prefix="/notifications", tags=["notifications"], route_class=OnceRoute)
+
+
+@router.get("/settings/", summary="Who is told of what")
+def read_notification_settings(authorized: AuthorizedCall) -> NotificationSettingsOut:
+    """For managers and operators."""
+    with authorized() as (session, actor):
+        return NotificationSettingsOut.of(notification_settings.read(session, actor))
+
+
+@router.patch("/settings/", summary="Choose who is told of what")
+def edit_notification_settings(
+    authorized: AuthorizedCall, body: NotificationSettingsPatch
+) -> NotificationSettingsOut:
+    """By a manager. It holds for what happens from now on."""
+    with authorized() as (session, actor):
+        chosen = notification_settings.edit(session, actor, body.choices(), body.thresholds())
+        return NotificationSettingsOut.of(chosen)
+
+
+@router.get("/", summary="List notifications")
+def list_notifications(
+    authorized: AuthorizedCall, query: Annotated[NotificationQuery, Query()]
+) -> Page[NotificationOut]:
+    """Newest first, for managers and operators; kept for 90 days."""
+    with authorized() as (session, actor):
+        rows = notification_log.page(
+            session,
+            actor,
+            query.selection(),
+            before_id=pages.number_key(query.cursor),
+            limit=query.limit + 1,
+        )
+        shown, following = pages.cut(rows, query.limit, lambda row: row.id)
+        return Page(items=[NotificationOut.of(row, actor) for row in shown], next=following)
+
+
+@router.get("/{notification_id}/", summary="Read a notification and its attempts")
+def read_notification(authorized: AuthorizedCall, notification_id: PathId) -> NotificationDetail:
+    """For managers and operators."""
+    with authorized() as (session, actor):
+        row = notification_log.find(session, actor, notification_id)
+        made = list(notification_log.attempts(session, row))
+        return NotificationDetail.with_attempts(row, made, actor)
+
+
+@router.post("/{notification_id}/resend/", summary="Send a notification again", responses=CONFLICT)
+def resend_notification(authorized: AuthorizedCall, notification_id: PathId) -> NotificationOut:
+    """By a manager: at once, and then for a day, with the same event id and Message-ID.
+
+    409 when its webhook was removed or its recipient's data were erased.
+    """
+    with authorized() as (session, actor):
+        return NotificationOut.of(notification_log.resend(session, actor, notification_id, now()), actor)

@@ -1,0 +1,156 @@
+"""Proofs of delivery over REST: pictures in, painted anew; pictures out, to whoever sees the delivery."""
+
+from typing import Annotated, Any
+
+import msgspec
+from fastapi import APIRouter, Depends, Form, Header, Request, Response
+from starlette.concurrency import run_in_threadpool
+
+from api.dependencies import Authorized, AuthorizedCall, now
+from api.openapi import CONFLICT
+from api.schemas.fields import PathId
+from api.schemas.pages import Page
+from api.schemas.proofs import PathNumber, ProofAddedOut, ProofForm, ProofOut, place_of
+from api.schemas.tracking import StatusOut
+from api.uploads import UploadRoute, Uploads
+from core import deliveries, proofs
+from core.deliveries import StatusRequest
+from core.proof_images import Picture
+from core.proof_models import ImageKind
+from core.proofs import ProofNew
+
+router = APIRouter(prefix="/deliveries", tags=["deliveries"], route_class=UploadRoute)
+_PICTURE = {"schema": {"type": "string", "format": "binary"}, "example": "the picture's bytes"}
+PICTURE: dict[int | str, dict[str, Any]] = {
+    200: {"description": "The picture", "content": {"image/jpeg": _PICTURE, "image/png": _PICTURE}},
+    304: {"description": "Not changed since the `ETag` of If-None-Match"},
+}
+
+
+class Upload(msgspec.Struct, frozen=True):
+    """A proof whose pictures are painted, and the status request that came with it."""
+
+    proof: ProofNew
+    status: StatusRequest | None
+
+    @property
+    def fingerprint(self) -> str:
+        """By which a repeated request is told from another, see `api.idempotency`."""
+        return proofs.fingerprint(self.proof).hex() + repr(self.status)
+
+
+async def _upload(
+    request: Request,
+    authorized: AuthorizedCall,
+    delivery_id: PathId,
+    form: Annotated[ProofForm, Form(media_type="multipart/form-data")],
+) -> Upload:
+    """No picture is looked at for who may not add it."""
+    await run_in_threadpool(_require_may_add, authorized, delivery_id)
+    proof = ProofNew(
+        recipient_name=form.recipient_name,
+        note=form.note,
+        occurred_at=form.occurred_at,
+        location=form.location,
+        pictures=await _pictures(request.app.state.uploads, form),
+    )
+    if form.status is None:
+        return Upload(proof, None)
+    status = StatusRequest(
+        status=form.status, reason=form.reason, occurred_at=form.occurred_at, location=form.location
+    )
+    return Upload(proof, status)
+
+
+def _require_may_add(authorized: Authorized, delivery_id: int) -> None:
+    with authorized() as (session, actor):
+        proofs.require_may_add(session, actor, delivery_id)
+
+
+async def _pictures(uploads: Uploads, form: ProofForm) -> tuple[Picture, ...]:
+    found = [
+        await uploads.picture(ImageKind.PHOTO, photo, f"photos.{index}")
+        for index, photo in enumerate(form.photos)
+    ]
+    if form.signature is not None:
+        found.append(await uploads.picture(ImageKind.SIGNATURE, form.signature, "signature"))
+    return tuple(found)
+
+
+@router.post("/{delivery_id}/proofs/", summary="Add a proof of delivery", status_code=201, responses=CONFLICT)
+def add_proof(
+    authorized: AuthorizedCall,
+    delivery_id: PathId,
+    upload: Annotated[Upload, Depends(_upload)],
+    response: Response,
+) -> ProofAddedOut:
+    """By its driver or a manager, at any time: a phone may be offline for days. It is never changed.
+
+    Pictures are told by their content and made anew (photos as JPEG of at most 2048 pixels an edge,
+    signatures as grey PNG), so that places, comments and whatever else a file carries are gone. The same
+    proof sent again is the first one. With `status` the delivery's status changes in the same step.
+    """
+    with authorized() as (session, actor):
+        at = now()
+        added = proofs.add(session, actor, delivery_id, upload.proof, at)
+        change = None
+        if upload.status is not None:
+            change = StatusOut.of(deliveries.change_status(session, actor, delivery_id, upload.status, at))
+        response.headers["Location"] = place_of(delivery_id, added.proof.id)
+        return ProofAddedOut.added(delivery_id, added.proof, change)
+
+
+@router.get("/{delivery_id}/proofs/", summary="List a delivery's proofs")
+def list_proofs(authorized: AuthorizedCall, delivery_id: PathId) -> Page[ProofOut]:
+    """In the order they came, all of them: at most 20. For everybody who sees the delivery."""
+    with authorized() as (session, actor):
+        deliveries.require_visible(session, actor, delivery_id)
+        items = [ProofOut.of(delivery_id, proof) for proof in proofs.of_delivery(session, delivery_id)]
+        return Page(items=items, next=None)
+
+
+@router.get("/{delivery_id}/proofs/{proof_id}/", summary="Read a proof of delivery")
+def read_proof(authorized: AuthorizedCall, delivery_id: PathId, proof_id: PathId) -> ProofOut:
+    """For everybody who sees the delivery."""
+    with authorized() as (session, actor):
+        deliveries.require_visible(session, actor, delivery_id)
+        return ProofOut.of(delivery_id, proofs.find(session, delivery_id, proof_id))
+
+
+@router.get(
+    "/{delivery_id}/proofs/{proof_id}/images/{number}/",
+    summary="Download a proof's picture",
+    response_class=Response,
+    responses=PICTURE,
+)
+def read_proof_image(
+    authorized: AuthorizedCall,
+    delivery_id: PathId,
+    proof_id: PathId,
+    number: PathNumber,
+    if_none_match: Annotated[str | None, Header(max_length=1000)] = None,
+) -> Response:
+    """Its `ETag` is its SHA-256. Browsers may keep it, but ask each time whether they still may show it."""
+    with authorized() as (session, actor):
+        deliveries.require_visible(session, actor, delivery_id)
+        image = proofs.image(session, delivery_id, proof_id, number)
+        suffix = image.media_type.rpartition("/")[2].replace("jpeg", "jpg")
+        name = f"delivery-{delivery_id}-proof-{proof_id}-{image.kind}-{number}.{suffix}"
+        headers = {
+            "ETag": f'"{image.sha256}"',
+            "Cache-Control": "private, no-cache",
+            "Vary": "Authorization",
+            "X-Content-Type-Options": "nosniff",
+            "Content-Security-Policy": "default-src 'none'; sandbox",
+            "Content-Disposition": f'inline; filename="{name}"',
+        }
+        if _has(if_none_match, image.sha256):
+            return Response(status_code=304, headers=headers)
+        content = proofs.image_bytes(session, delivery_id, image.id)
+        return Response(content, headers=headers, media_type=image.media_type)
+
+
+def _has(if_none_match: str | None, sha256: str) -> bool:
+    """Weak comparison (RFC 9110, 13.1.2)."""
+    tags = {tag.strip().removeprefix("W/") for tag in (if_none_match or "").split(",")}
+    return f'"{sha256}"' in tags or "*" in tags

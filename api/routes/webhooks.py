@@ -1,0 +1,104 @@
+"""Webhook endpoints over REST."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Response
+
+from api import pages
+from api.dependencies import AuthorizedCall, SettingsOf, now
+from api.idempotency import OnceRoute, forbid_keeping
+from api.openapi import CONFLICT
+from api.schemas.fields import PathId
+from api.schemas.notifications import NotificationOut
+from api.schemas.pages import Page, PageQuery
+from api.schemas.webhooks import WebhookIn, WebhookMade, WebhookOut, WebhookPatch
+from core import webhooks
+
+router = APIRouter(prefix="/webhooks", tags=["notifications"], route_class=OnceRoute)
+
+
+@router.get("/", summary="List webhooks")
+def list_webhooks(authorized: AuthorizedCall, query: Annotated[PageQuery, Query()]) -> Page[WebhookOut]:
+    """For managers and operators."""
+    with authorized() as (session, actor):
+        rows = webhooks.page(session, actor, after=pages.number_key(query.cursor), limit=query.limit + 1)
+        shown, following = pages.cut(rows, query.limit, lambda row: row.id)
+        return Page(items=[WebhookOut.of(row, actor) for row in shown], next=following)
+
+
+@router.post("/", summary="Add a webhook", status_code=201, responses=CONFLICT)
+def add_webhook(
+    authorized: AuthorizedCall, settings: SettingsOf, body: WebhookIn, response: Response
+) -> WebhookMade:
+    """By a manager. `secret` is shown only here. 409 when there are 20.
+
+    Each event is a POST of `{"id", "type", "sequence", "occurred_at", "company", "data"}`, signed in
+    `Milepost-Signature: t=<unix seconds>,v1=<hex HMAC-SHA256 of "<t>.<body>">`. Any answer 2xx within 10
+    seconds takes it; it comes at least once, so ignore an `id` you have had.
+    """
+    forbid_keeping(response)
+    key = settings.mqtt_key.get_secret_value()
+    with authorized() as (session, actor):
+        row, secret = webhooks.add(
+            session, actor, **body.model_dump(), key=key, allowed=settings.webhook_networks
+        )
+        response.headers["Location"] = f"/webhooks/{row.id}/"
+        return WebhookMade.of(row, actor, secret=secret)
+
+
+@router.get("/{webhook_id}/", summary="Read a webhook")
+def read_webhook(authorized: AuthorizedCall, webhook_id: PathId) -> WebhookOut:
+    """For managers and operators."""
+    with authorized() as (session, actor):
+        return WebhookOut.of(webhooks.find(session, actor, webhook_id), actor)
+
+
+@router.patch("/{webhook_id}/", summary="Change a webhook")
+def edit_webhook(
+    authorized: AuthorizedCall, settings: SettingsOf, webhook_id: PathId, body: WebhookPatch
+) -> WebhookOut:
+    """By a manager. Its secret stays."""
+    values = body.sent()
+    with authorized() as (session, actor):
+        row = webhooks.edit(session, actor, webhook_id, values, settings.webhook_networks)
+        return WebhookOut.of(row, actor)
+
+
+@router.delete("/{webhook_id}/", summary="Remove a webhook", status_code=204)
+def remove_webhook(authorized: AuthorizedCall, webhook_id: PathId) -> None:
+    """By a manager. What was sent to it stays in the list of notifications; nothing more is sent."""
+    with authorized() as (session, actor):
+        webhooks.remove(session, actor, webhook_id, now())
+
+
+@router.post("/{webhook_id}/rotate/", summary="Give a webhook a new secret")
+def rotate_webhook_secret(
+    authorized: AuthorizedCall, settings: SettingsOf, webhook_id: PathId, response: Response
+) -> WebhookMade:
+    """By a manager. For a day calls carry a signature of each: the new one first."""
+    forbid_keeping(response)
+    key = settings.mqtt_key.get_secret_value()
+    with authorized() as (session, actor):
+        row, secret = webhooks.rotate(session, actor, webhook_id, key, now())
+        return WebhookMade.of(row, actor, secret=secret)
+
+
+@router.post("/{webhook_id}/disable/", summary="Disable a webhook")
+def disable_webhook(authorized: AuthorizedCall, webhook_id: PathId) -> WebhookOut:
+    """By a manager. Events wait for it, each for a day."""
+    with authorized() as (session, actor):
+        return WebhookOut.of(webhooks.disable(session, actor, webhook_id, now()), actor)
+
+
+@router.post("/{webhook_id}/enable/", summary="Enable a webhook")
+def enable_webhook(authorized: AuthorizedCall, webhook_id: PathId) -> WebhookOut:
+    """By a manager, also after it failed too often. What waits for it is sent at once."""
+    with authorized() as (session, actor):
+        return WebhookOut.of(webhooks.enable(session, actor, webhook_id), actor)
+
+
+@router.post("/{webhook_id}/test/", summary="Send a webhook a test event", responses=CONFLICT)
+def test_webhook(authorized: AuthorizedCall, webhook_id: PathId) -> NotificationOut:
+    """By a manager. Read the notification to see what became of it. 409 while the webhook is disabled."""
+    with authorized() as (session, actor):
+        return NotificationOut.of(webhooks.test(session, actor, webhook_id, now()), actor)

@@ -1,0 +1,134 @@
+"""A company's daily report, and the list of them."""
+
+from datetime import date, datetime
+from typing import Annotated, Self
+
+from fastapi import Path
+from pydantic import BeforeValidator, Field
+
+from api.documents import DocumentFormat
+from api.schemas.fields import Input, Output
+from core import daily_report
+from core.daily_figures import DayFigures
+from core.daily_report import Daily
+from core.models import Status
+from core.report_models import DailyReport
+
+
+def _iso_day(value: object) -> object:
+    """Nothing else that pydantic reads as a date: epoch seconds, instants."""
+    if not isinstance(value, str) or len(value) != len("2026-03-01"):
+        raise ValueError("must be a date, as in 2026-03-01")
+    return value
+
+
+Day = Annotated[date, BeforeValidator(_iso_day)]
+PathDay = Annotated[Day, Path(examples=["2026-03-01"])]
+
+
+class DailyReportQuery(Input):
+    format: Annotated[DocumentFormat | None, Field(description="instead of the `Accept` header")] = None
+
+
+class TallyOut(Output):
+    """Of deliveries that ended; ``on_time_percent`` is of those with a window, null where none had one."""
+
+    deliveries: int
+    delivered: int
+    returned: int
+    failed: int
+    with_window: int
+    on_time: int
+    late: int
+    delivered_late: int
+    late_seconds: float
+    on_time_percent: float | None
+
+
+class HourOut(Output):
+    start: datetime
+    tally: TallyOut
+
+
+class ShareOut(Output):
+    """``id`` is null for deliveries without one."""
+
+    id: int | None
+    name: str
+    tally: TallyOut
+    distance_m: float
+
+
+class ReasonOut(Output):
+    """Reasons that differ only in case and blanks are one; rare ones are put together."""
+
+    reason: str
+    status: Status
+    delivery_ids: list[int]
+
+
+class ProblemOut(Output):
+    delivery_id: int
+    reference: str
+    status: Status
+    ended_at: datetime
+    late_seconds: float
+    reason: str | None
+
+
+class DayFiguresOut(Output):
+    """``planned``: their time (the window's start, else the creation) lies in the day.
+
+    ``under_way`` and ``overdue`` are as at the day's end. A driver's distance is with deliveries under way, a
+    vehicle's that of all day; ``distance_m`` is the vehicles' sum. ``problems`` are late, failed or returned.
+    """
+
+    planned: int
+    under_way: int
+    overdue: int
+    total: TallyOut
+    distance_m: float
+    hours: list[HourOut]
+    drivers: list[ShareOut]
+    vehicles: list[ShareOut]
+    reasons: list[ReasonOut]
+    problems: list[ProblemOut]
+    problems_left_out: int
+
+
+class DailyReportOut(Output):
+    """``is_final``: made after the day's end and stored; else these are the figures of ``made_at``."""
+
+    company_name: str
+    time_zone: str
+    day: date
+    starts_at: datetime
+    ends_at: datetime
+    made_at: datetime
+    is_final: bool
+    figures: DayFiguresOut
+
+    @classmethod
+    def of(cls, daily: Daily) -> Self:
+        return cls.model_validate(daily)
+
+
+class DayOut(Output):
+    """A stored day in few figures."""
+
+    day: date
+    time_zone: str
+    made_at: datetime
+    total: TallyOut
+    distance_m: float
+
+    @classmethod
+    def of(cls, row: DailyReport) -> Self:
+        figures: DayFigures = daily_report.figures_of(row)
+        return cls(
+            day=row.day,
+            time_zone=row.time_zone,
+            made_at=row.made_at,
+            total=TallyOut.model_validate(figures.total),
+            distance_m=figures.distance_m,
+        )

@@ -1,0 +1,77 @@
+"""Companies' own e-mails."""
+
+from datetime import datetime
+from typing import Annotated, Literal, Self
+
+from pydantic import AfterValidator, Field, StringConstraints
+
+from api.schemas.fields import Input, Line, Output, no_nul
+from core.notification_templates import Stored
+from core.notification_texts import Texts
+from core.notifications import Audience, Event
+
+Body = Annotated[
+    str,
+    StringConstraints(min_length=1, max_length=10_000),
+    AfterValidator(no_nul),
+    Field(json_schema_extra={"pattern": r"^[^\x00]*$"}),
+]
+Html = Annotated[
+    str,
+    StringConstraints(min_length=1, max_length=50_000),
+    AfterValidator(no_nul),
+    Field(json_schema_extra={"pattern": r"^[^\x00]*$"}),
+]
+
+
+class TextsIn(Input):
+    """Text with `{{ facts }}` and `{% if %}`; in ``html`` facts are escaped.
+
+    Facts: `recipient_name`, `company_name`, `occurred_at`, `delivery.reference` and others; the answer to
+    GET names those of each event. Filters: `date`, `time`, `datetime` (by the company's clock), `words`
+    (`in_transit` becomes "in transit"), `upper`, `lower`, `capitalize`.
+    """
+
+    subject: Line
+    text: Body
+    html: Html | None = None
+
+    def texts(self) -> Texts:
+        return Texts(self.subject, self.text, self.html)
+
+
+class PreviewIn(Input):
+    """Without ``template`` what is stored is shown."""
+
+    template: TextsIn | None = None
+
+
+class TextsOut(Output):
+    subject: str
+    text: str
+    html: str | None
+
+
+class TemplateOut(TextsOut):
+    """``updated_at`` is null while these are Milepost's own words. ``facts`` are what it may show."""
+
+    event: Event
+    audience: Literal[Audience.CUSTOMER, Audience.MANAGER]
+    updated_at: datetime | None
+    facts: Annotated[list[str], Field(examples=[["delivery.reference", "status"]])]
+
+    @classmethod
+    def of(cls, stored: Stored) -> Self:
+        return cls(
+            subject=stored.texts.subject,
+            text=stored.texts.text,
+            html=stored.texts.html,
+            event=stored.event,
+            audience=stored.audience,
+            updated_at=stored.updated_at,
+            facts=stored.facts,
+        )
+
+
+class TemplatesOut(Output):
+    items: list[TemplateOut]

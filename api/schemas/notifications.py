@@ -1,0 +1,161 @@
+"""Who is told of what, and what became of it."""
+
+from datetime import datetime
+from typing import Annotated, Any, Self
+from uuid import UUID
+
+from pydantic import BeforeValidator, Field, Strict
+
+from api.schemas.fields import Input, Output, QueryId, whole
+from api.schemas.pages import PageQuery
+from core.actors import Actor
+from core.models import Notification
+from core.notification_log import Selection
+from core.notification_models import NotificationAttempt
+from core.notification_settings import THRESHOLDS, Chosen
+from core.notifications import Audience, Choice, Event, State
+
+DAY_MIN = 24 * 60
+Minutes = Annotated[int, Strict(), Field(ge=0, le=DAY_MIN), BeforeValidator(whole)]
+
+
+class ChoiceIn(Input):
+    """Who gets an e-mail: the delivery's customer, every manager. Webhooks choose their own events."""
+
+    customer: Annotated[bool, Strict()] = False
+    managers: Annotated[bool, Strict()] = False
+
+
+class ChoicesIn(Input):
+    """What is left out stays."""
+
+    status_changed: ChoiceIn | None = None
+    arriving_soon: ChoiceIn | None = None
+    late: ChoiceIn | None = None
+    device_silent: ChoiceIn | None = None
+    webhook_disabled: ChoiceIn | None = None
+    daily_report: ChoiceIn | None = None
+
+
+class NotificationSettingsPatch(Input):
+    """Minutes: an ETA this near is "soon"; so long after its window a delivery is "late"; so long without a
+    message a device is "silent"."""
+
+    events: ChoicesIn = Field(default_factory=ChoicesIn)
+    arriving_soon_min: Minutes = Field(default_factory=int)
+    late_after_min: Minutes = Field(default_factory=int)
+    device_silent_after_min: Annotated[int, Strict(), Field(ge=1, le=DAY_MIN), BeforeValidator(whole)] = (
+        Field(default_factory=int)
+    )
+
+    def choices(self) -> dict[Event, Choice]:
+        chosen = {Event(name): getattr(self.events, name) for name in ChoicesIn.model_fields}
+        return {event: Choice(one.customer, one.managers) for event, one in chosen.items() if one is not None}
+
+    def thresholds(self) -> dict[str, int]:
+        return {name: value for name, value in self.sent().items() if name in THRESHOLDS}
+
+
+class ChoiceOut(Output):
+    customer: bool
+    managers: bool
+
+
+class ChoicesOut(Output):
+    status_changed: ChoiceOut
+    arriving_soon: ChoiceOut
+    late: ChoiceOut
+    device_silent: ChoiceOut
+    webhook_disabled: ChoiceOut
+    daily_report: ChoiceOut
+
+
+class NotificationSettingsOut(Output):
+    events: ChoicesOut
+    arriving_soon_min: int
+    late_after_min: int
+    device_silent_after_min: int
+
+    @classmethod
+    def of(cls, chosen: Chosen) -> Self:
+        events = {event.value: ChoiceOut.model_validate(choice) for event, choice in chosen.events.items()}
+        thresholds = {name: getattr(chosen.company, name) for name in THRESHOLDS}
+        return cls(events=ChoicesOut(**events), **thresholds)
+
+
+class NotificationQuery(PageQuery):
+    state: State | None = None
+    event: Event | None = None
+    audience: Audience | None = None
+    delivery_id: QueryId | None = None
+    webhook_id: QueryId | None = None
+
+    def selection(self) -> Selection:
+        return Selection(
+            state=self.state,
+            event=self.event,
+            audience=self.audience,
+            delivery_id=self.delivery_id,
+            webhook_id=self.webhook_id,
+        )
+
+
+class NotificationOut(Output):
+    """``event_id`` is the same for all who are told of one event. ``error`` says why it is not sent (yet).
+
+    ``recipient`` is an e-mail address, shown to managers only.
+    """
+
+    id: int
+    event: Event
+    event_id: UUID
+    audience: Audience
+    addressee: Annotated[str, Field(examples=["customer:42"])]
+    recipient: Annotated[str | None, Field(examples=["name@example.com"])]
+    delivery_id: int | None
+    checkpoint_id: int | None
+    webhook_id: int | None
+    state: State
+    attempts: int
+    next_attempt_at: Annotated[datetime | None, Field(description="while it is queued")]
+    error: Annotated[str | None, Field(examples=["HTTP status 500"])]
+    created_at: datetime
+    finished_at: datetime | None
+    expires_at: datetime
+
+    @classmethod
+    def of(cls, row: Notification, actor: Actor, **more: Any) -> Self:
+        shown = {name: getattr(row, name) for name in NotificationOut.model_fields}
+        if row.state != State.QUEUED:
+            shown["next_attempt_at"] = None
+        return cls(**shown | {"recipient": row.recipient if actor.manages else None} | more)
+
+
+class AttemptOut(Output):
+    """Without ``finished_at`` it is under way, or its sender was ended before it knew the answer.
+
+    ``code`` is the HTTP status or the SMTP server's reply code; without ``error`` it was taken.
+    """
+
+    number: int
+    started_at: datetime
+    finished_at: datetime | None
+    duration_ms: int | None
+    code: Annotated[int | None, Field(examples=[500])]
+    error: Annotated[str | None, Field(examples=["HTTP status 500"])]
+
+
+class NotificationDetail(NotificationOut):
+    """``payload``, the facts that are told, is shown to managers only."""
+
+    payload: Annotated[dict[str, Any] | None, Field(examples=[{"status": "delivered"}])]
+    attempts_made: Annotated[list[AttemptOut], Field(description="the last 200, in order")]
+
+    @classmethod
+    def with_attempts(cls, row: Notification, made: list[NotificationAttempt], actor: Actor) -> Self:
+        return cls.of(
+            row,
+            actor,
+            payload=row.payload if actor.manages else None,
+            attempts_made=[AttemptOut.model_validate(one) for one in made],
+        )

@@ -1,0 +1,78 @@
+"""Webhook endpoints."""
+
+from datetime import datetime
+from typing import Annotated, Any, Literal, Self
+from urllib.parse import urlsplit
+
+from pydantic import Field, StringConstraints
+
+from api.schemas.fields import Input, Line, Output
+from core.actors import Actor
+from core.notification_models import Webhook
+from core.notifications import CHOSEN, Event
+from core.webhook_addresses import LONGEST_URL
+
+Url = Annotated[
+    str,
+    StringConstraints(strip_whitespace=True, min_length=8, max_length=LONGEST_URL, pattern="^https?://"),
+]
+ChosenEvent = Literal[
+    Event.STATUS_CHANGED,
+    Event.ARRIVING_SOON,
+    Event.LATE,
+    Event.DEVICE_SILENT,
+    Event.WEBHOOK_DISABLED,
+    Event.DAILY_REPORT,
+]
+Events = Annotated[list[ChosenEvent], Field(min_length=1, max_length=len(CHOSEN))]
+
+
+class WebhookIn(Input):
+    """``url`` is https://, and not of a private address."""
+
+    url: Url
+    events: Events
+    description: Line | None = None
+
+
+class WebhookPatch(Input):
+    url: Url = Field(default_factory=str)
+    events: Events = Field(default_factory=list)
+    description: Line | None = None
+
+
+class WebhookOut(Output):
+    """``failures`` are those in a row; after 20 it is disabled because of ``failures``.
+
+    Operators see ``url`` without its path, which may hold a token. Until ``previous_secret_until`` calls are
+    signed with the secret of before as well.
+    """
+
+    id: int
+    url: str
+    events: list[Event]
+    description: str | None
+    failures: int
+    retry_at: datetime | None
+    last_success_at: datetime | None
+    last_error: Annotated[str | None, Field(examples=["HTTP status 500"])]
+    disabled_at: datetime | None
+    disabled_because: Literal["failures", "manager"] | None
+    previous_secret_until: datetime | None
+    created_at: datetime
+
+    @classmethod
+    def of(cls, row: Webhook, actor: Actor, **more: Any) -> Self:
+        shown = {name: getattr(row, name) for name in WebhookOut.model_fields}
+        return cls(**shown | {"url": row.url if actor.manages else _origin(row.url)} | more)
+
+
+class WebhookMade(WebhookOut):
+    """``secret`` is shown only here; it signs the calls."""
+
+    secret: Annotated[str, Field(examples=["whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"])]
+
+
+def _origin(url: str) -> str:
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc}/…"

@@ -1,0 +1,112 @@
+"""What the commands share: settings, one transaction, what is typed in, what is printed."""
+
+import re
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated, NoReturn
+
+import typer
+
+from core import logs
+from core.errors import InvalidValue
+from core.settings import Settings, SettingsError, load
+
+if TYPE_CHECKING:
+    from sqlalchemy.orm import Session
+
+MAXIMUM_NAME = 200
+CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+UNDEFINED_TABLE = "42P01"
+CompanyOption = Annotated[str, typer.Option(help="The company's slug.")]
+PasswordOption = Annotated[
+    str, typer.Option(envvar="MILEPOST_PASSWORD", show_envvar=True, help="Unset: made up and shown.")
+]
+
+
+def process_settings(process: str) -> Settings:
+    """For one of our processes: from the environment or `.env`, or not at all."""
+    settings = load()
+    logs.configure(process, settings.log_level, settings.log_format)
+    return settings
+
+
+def admin_settings() -> Settings:
+    """For a command given by hand: when nothing is configured, those of the `milepost up` that runs here."""
+    from local.settings import is_configured_by_hand, settings_of_local_run
+
+    logs.configure("milepost", "WARNING")
+    try:
+        return load()
+    except SettingsError:
+        # What was meant for a real Milepost, with one setting forgotten, must not reach the demo.
+        if is_configured_by_hand() or (local := settings_of_local_run()) is None:
+            raise
+        return local
+
+
+@contextmanager
+def transaction(settings: Settings) -> "Iterator[Session]":
+    """One transaction: committed at the end, rolled back by an error."""
+    from core.database import make_engine, make_sessions
+
+    engine = make_engine(settings, process="command", pool_size=1)
+    try:
+        with database_errors(), make_sessions(engine).begin() as session:
+            yield session
+    finally:
+        engine.dispose()
+
+
+@contextmanager
+def database_errors() -> "Iterator[None]":
+    """What the database refuses as a whole ends the command with one line; a bug in our SQL does not."""
+    from sqlalchemy.exc import DataError, OperationalError, ProgrammingError
+
+    from core.database import sqlstate
+
+    try:
+        yield
+    except (OperationalError, DataError) as error:
+        give_up(f"The database did not do it: {error.orig}")
+    except ProgrammingError as error:
+        if sqlstate(error) != UNDEFINED_TABLE:
+            raise
+        give_up("The database has not all of our tables: `milepost migrate` makes them.")
+
+
+def mqtt_key(settings: Settings) -> str:
+    return settings.mqtt_key.get_secret_value()
+
+
+def chosen_password(given: str) -> tuple[str, str]:
+    """The password, made up when none was given, and its hash."""
+    from core import passwords
+
+    password = given or secrets.token_urlsafe(12)
+    passwords.require_usable(password)
+    return password, passwords.hash_password(password)
+
+
+def person_name(field: str, given: str, email: str) -> str:
+    """Unset: the part of the e-mail before the @, whose own rules are checked with it."""
+    return printable_name(field, given) if given else email.partition("@")[0][:MAXIMUM_NAME]
+
+
+def printable_name(field: str, given: str) -> str:
+    """As over REST: one line with something in it. Raises `InvalidValue`."""
+    name = given.strip()
+    if not name or len(name) > MAXIMUM_NAME or CONTROL.search(name):
+        raise InvalidValue(field, f"must have 1 to {MAXIMUM_NAME} characters, all of them printable")
+    return name
+
+
+def print_fields(**fields: object) -> None:
+    width = max(len(name) for name in fields)
+    for name, value in fields.items():
+        typer.echo(f"{name.replace('_', ' '):<{width}}  {value}")
+
+
+def give_up(message: str) -> NoReturn:
+    typer.echo(" ".join(message.split()), err=True)
+    raise typer.Exit(1)

@@ -1,0 +1,37 @@
+"""`milepost company`."""
+
+from typing import Annotated
+
+import typer
+
+from cli.common import (
+    PasswordOption,
+    admin_settings,
+    chosen_password,
+    person_name,
+    print_fields,
+    printable_name,
+    transaction,
+)
+
+app = typer.Typer(help="Companies.", no_args_is_help=True)
+
+
+@app.command("add")
+def company_add(
+    slug: Annotated[str, typer.Argument(help="Its name in topics, for ever: a-z, 0-9 and -.")],
+    manager_email: Annotated[str, typer.Option(help="The first manager, who logs in with it.")],
+    name: Annotated[str, typer.Option(help="As people write it; unset: the slug.")] = "",
+    manager_name: Annotated[str, typer.Option(help="Unset: the part before the @.")] = "",
+    time_zone: Annotated[str, typer.Option(help="Of its days and windows, as in Europe/Berlin.")] = "UTC",
+    password: PasswordOption = "",
+) -> None:
+    """Make a company with its first manager."""
+    from core import companies
+
+    name = printable_name("name", name) if name else slug
+    manager_name = person_name("manager_name", manager_name, manager_email)
+    chosen, password_hash = chosen_password(password)
+    with transaction(admin_settings()) as session:
+        company = companies.add(session, slug, name, time_zone, manager_email, manager_name, password_hash)
+    print_fields(company=company.slug, manager=manager_email, password=chosen)

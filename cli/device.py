@@ -1,0 +1,99 @@
+"""`milepost device`."""
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from cli.common import CompanyOption, admin_settings, mqtt_key, print_fields, printable_name, transaction
+from core.settings import Settings
+
+if TYPE_CHECKING:
+    from core.devices import Credentials
+    from core.models import Device
+
+DeviceArgument = Annotated[str, typer.Argument(help="The device's id.")]
+
+
+app = typer.Typer(help="GPS units and drivers' phones.", no_args_is_help=True)
+
+
+@app.command("add")
+def device_add(
+    label: Annotated[str, typer.Argument(help="The company's own name for it.")],
+    company: CompanyOption,
+    vehicle: Annotated[int | None, typer.Option(help="The id of the vehicle it sits in.")] = None,
+    driver: Annotated[int | None, typer.Option(help="The id of the driver whose phone it is.")] = None,
+) -> None:
+    """Make a device, and show what to type into it."""
+    from core import companies, devices
+
+    label = printable_name("label", label)
+    settings = admin_settings()
+    with transaction(settings) as session:
+        actor = companies.system_actor(session, company)
+        device = devices.add(session, actor, label=label, vehicle_id=vehicle, driver_id=driver)
+        credentials = devices.credentials(session, actor, device.id, mqtt_key(settings))
+    _print_credentials(settings, credentials)
+
+
+@app.command("list")
+def device_list(company: CompanyOption) -> None:
+    """List a company's devices."""
+    from core import companies, devices
+
+    with transaction(admin_settings()) as session:
+        actor = companies.system_actor(session, company)
+        after = None
+        while page := devices.page(session, actor, after=after, limit=500):
+            after = page[-1].id
+            for device in page:
+                typer.echo(f"{device.id}  {_binding(device):<14}  {device.label}")
+
+
+@app.command("credentials")
+def device_credentials(
+    device_id: DeviceArgument,
+    company: CompanyOption,
+    rotate: Annotated[bool, typer.Option("--rotate", help="Make a new secret; the old one ends.")] = False,
+) -> None:
+    """Show what to type into a device."""
+    from core import companies, devices
+
+    settings = admin_settings()
+    find = devices.rotate if rotate else devices.credentials
+    with transaction(settings) as session:
+        actor = companies.system_actor(session, company)
+        credentials = find(session, actor, device_id, mqtt_key(settings))
+    _print_credentials(settings, credentials)
+
+
+@app.command("disable")
+def device_disable(device_id: DeviceArgument, company: CompanyOption) -> None:
+    """Lock a device out; the broker ends its connection."""
+    from core import companies, devices
+
+    with transaction(admin_settings()) as session:
+        devices.disable(session, companies.system_actor(session, company), device_id, datetime.now(UTC))
+    typer.echo(f"{device_id} is disabled")
+
+
+def _binding(device: "Device") -> str:
+    if device.disabled_at is not None:
+        return "disabled"
+    if device.vehicle_id is not None:
+        return f"vehicle {device.vehicle_id}"
+    return "unbound" if device.driver_id is None else f"driver {device.driver_id}"
+
+
+def _print_credentials(settings: Settings, credentials: "Credentials") -> None:
+    from broker import topics
+
+    device = credentials.device_id
+    print_fields(
+        broker=settings.mqtt_url,
+        user=device,
+        password=credentials.secret,
+        publish_to=topics.up(credentials.shard, device, "location"),
+        answers_on=topics.reply(device),
+    )

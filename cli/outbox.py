@@ -1,0 +1,45 @@
+"""`milepost outbox`: rows that the broker refused too often, which the relay has parked."""
+
+from datetime import UTC, datetime
+from typing import Annotated
+
+import typer
+
+from cli.common import admin_settings, transaction
+
+app = typer.Typer(help="What the broker refused, parked by the relay.", no_args_is_help=True)
+IdsArgument = Annotated[list[int], typer.Argument(help="As `milepost outbox list` shows them.")]
+
+
+@app.command("list")
+def outbox_list() -> None:
+    """Show the parked rows, oldest first: id, kind, topic, age, error."""
+    from broker.relay import subject_of
+    from core import parked
+
+    now = datetime.now(UTC)
+    with transaction(admin_settings()) as session:
+        for row in parked.rows(session):
+            age = str(now - row.created_at).partition(".")[0]
+            error = " ".join((row.error or "").split())
+            typer.echo(f"{row.id:>8}  {row.kind:<13}  {subject_of(row.kind, row.payload)}  {age}  {error}")
+
+
+@app.command("retry")
+def outbox_retry(ids: IdsArgument) -> None:
+    """Give rows to the relay once more. Refused for a status when a newer one has been announced since."""
+    from core import parked
+
+    with transaction(admin_settings()) as session:
+        parked.retry(session, ids)
+    typer.echo(f"{len(set(ids))} given to the relay")
+
+
+@app.command("drop")
+def outbox_drop(ids: IdsArgument) -> None:
+    """Delete rows for good: what they say is never told."""
+    from core import parked
+
+    with transaction(admin_settings()) as session:
+        parked.drop(session, ids)
+    typer.echo(f"{len(set(ids))} dropped")

@@ -1,0 +1,56 @@
+"""`milepost user`."""
+
+import enum
+from typing import Annotated
+
+import typer
+
+from cli.common import (
+    CompanyOption,
+    PasswordOption,
+    admin_settings,
+    chosen_password,
+    person_name,
+    print_fields,
+    transaction,
+)
+
+app = typer.Typer(help="People who log in.", no_args_is_help=True)
+
+
+class Role(enum.StrEnum):
+    """As in `core.models`, which would have to load SQLAlchemy for every ``--help``."""
+
+    DRIVER = "driver"
+    CUSTOMER = "customer"
+    MANAGER = "manager"
+    OPERATOR = "operator"
+
+
+@app.command("add")
+def user_add(
+    email: Annotated[str, typer.Argument(help="With which the person logs in.")],
+    company: CompanyOption,
+    role: Annotated[Role, typer.Option(help="What the person may do.")],
+    name: Annotated[str, typer.Option(help="Unset: the part before the @.")] = "",
+    driver: Annotated[int | None, typer.Option(help="For a driver: its id.")] = None,
+    customer: Annotated[int | None, typer.Option(help="For a customer: its id.")] = None,
+    password: PasswordOption = "",
+) -> None:
+    """Make a person who logs in."""
+    from core import companies, models, users
+
+    name = person_name("name", name, email)
+    chosen, password_hash = chosen_password(password)
+    with transaction(admin_settings()) as session:
+        user = users.add(
+            session,
+            companies.system_actor(session, company),
+            email=email,
+            name=name,
+            role=models.Role(role.value),
+            password_hash=password_hash,
+            driver_id=driver,
+            customer_id=customer,
+        )
+    print_fields(id=user.id, email=user.email, role=user.role, password=chosen)

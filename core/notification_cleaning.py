@@ -1,0 +1,53 @@
+"""The end of notifications: what does not leave, what was not sent in time, and what is no longer kept."""
+
+from datetime import datetime, timedelta
+
+from sqlalchemy import CursorResult, text
+from sqlalchemy.orm import Session
+
+from core.job_states import JobFailed
+
+PROMPT = timedelta(minutes=5)
+KEPT = timedelta(days=90)
+BATCH = 5_000
+_OVERDUE = text(
+    "SELECT count(*) AS many, min(n.error) AS reason FROM notification n"
+    " LEFT JOIN webhook w ON w.id = n.webhook_id"
+    " WHERE n.state = 'queued' AND n.next_attempt_at < :before AND n.expires_at > :now"
+    " AND w.disabled_at IS NULL AND (w.retry_at IS NULL OR w.retry_at < :before)"
+)
+_EXPIRE = text(
+    "UPDATE notification SET state = 'expired', finished_at = :now,"
+    " error = coalesce(error, 'not sent in time')"
+    " WHERE id IN (SELECT id FROM notification WHERE state = 'queued' AND expires_at <= :now"
+    " ORDER BY expires_at LIMIT :batch FOR NO KEY UPDATE SKIP LOCKED)"
+)
+_FORGET = text(
+    "DELETE FROM notification WHERE id IN (SELECT id FROM notification"
+    " WHERE created_at < :before AND state <> 'queued' LIMIT :batch FOR UPDATE SKIP LOCKED)"
+)
+
+
+def watch(session: Session, now: datetime) -> None:
+    """Raises `JobFailed` when the sender leaves lie what it could try: it is stuck, or has no mail server."""
+    row = session.execute(_OVERDUE, {"now": now, "before": now - PROMPT}).one()
+    if row.many:
+        raise JobFailed(
+            f"{row.many} notifications are due for {PROMPT}; the reason: {row.reason or 'unknown'}"
+        )
+
+
+def expire(session: Session, now: datetime) -> int:
+    """Old news is not sent, it is shown as expired; one sent at this very moment becomes sent after all."""
+    return _count(session, _EXPIRE, {"now": now, "batch": BATCH})
+
+
+def forget(session: Session, now: datetime) -> int:
+    """With their attempts, after `KEPT`."""
+    return _count(session, _FORGET, {"before": now - KEPT, "batch": BATCH})
+
+
+def _count(session: Session, statement: object, values: dict[str, object]) -> int:
+    done = session.execute(statement, values)  # type: ignore[call-overload]
+    assert isinstance(done, CursorResult)
+    return done.rowcount

@@ -1,0 +1,70 @@
+"""Settings of what leaves us for people and their machines: e-mail, links, webhooks."""
+
+from ipaddress import IPv4Network, IPv6Network, ip_network
+from typing import Annotated, Literal
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, Field, SecretStr, model_validator
+from pydantic_settings import BaseSettings
+
+Networks = tuple[IPv4Network | IPv6Network, ...]
+SMTP_PORTS = {"starttls": 587, "tls": 465, "none": 25}
+
+
+def _networks(text: str) -> Networks:
+    return tuple(ip_network(part.strip()) for part in text.split(",") if part.strip())
+
+
+def _names_networks(text: str) -> str:
+    try:
+        _networks(text)
+    except ValueError as error:
+        raise ValueError(f"must be networks such as 10.0.0.0/8, separated by commas: {error}") from None
+    return text
+
+
+def _public_url(url: str) -> str:
+    parts = urlsplit(url)
+    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.query or parts.fragment:
+        raise ValueError("must look like https://track.example.com")
+    return url.rstrip("/")
+
+
+def _address(text: str) -> str:
+    name, _, domain = text.rpartition("@")
+    if not name or "." not in domain or any(mark in text for mark in '\r\n"(),:;[]\\'):
+        raise ValueError("must look like: Acme <noreply@example.com>, or noreply@example.com")
+    return text
+
+
+class OutgoingSettings(BaseSettings):
+    smtp_host: str | None = Field(default=None, description="Without it no e-mail is sent")
+    smtp_port: int | None = Field(default=None, ge=1, le=65535, description="Unset: 587, 465 or 25 by TLS")
+    smtp_tls: Literal["starttls", "tls", "none"] = "starttls"
+    smtp_user: str | None = None
+    smtp_password: SecretStr | None = None
+    smtp_from: Annotated[str, AfterValidator(_address)] | None = None
+    public_url: Annotated[str, AfterValidator(_public_url)] | None = Field(
+        default=None, description="Where people reach us: links in e-mails begin with it"
+    )
+    webhook_allowed_networks: Annotated[str, AfterValidator(_names_networks)] = Field(
+        default="", description="Private networks to which webhooks may go, and by http:// too"
+    )
+
+    @model_validator(mode="after")
+    def _smtp_is_complete(self) -> "OutgoingSettings":
+        if self.smtp_host and not self.smtp_from:
+            raise ValueError("MILEPOST_SMTP_FROM is not set: whom are e-mails from?")
+        if (self.smtp_user is None) != (self.smtp_password is None):
+            raise ValueError("MILEPOST_SMTP_USER and MILEPOST_SMTP_PASSWORD go together")
+        if self.smtp_password is not None and self.smtp_tls == "none":
+            raise ValueError("MILEPOST_SMTP_TLS=none would send the password in the clear")
+        return self
+
+    @property
+    def webhook_networks(self) -> Networks:
+        return _networks(self.webhook_allowed_networks)
+
+    @property
+    def smtp_port_used(self) -> int:
+        return self.smtp_port or SMTP_PORTS[self.smtp_tls]

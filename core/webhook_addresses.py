@@ -1,0 +1,72 @@
+"""Where webhooks may go: public addresses, and the private networks that the operator allows."""
+
+from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
+from urllib.parse import urlsplit
+
+from core.errors import InvalidValue
+from core.outgoing_settings import Networks
+
+LONGEST_URL = 2000
+# IPv6 that carries an IPv4 address: the network, and by how many bits to shift for it.
+_CARRIERS = (
+    (IPv6Network("::ffff:0:0/96"), 0),
+    (IPv6Network("::/96"), 0),
+    (IPv6Network("64:ff9b::/96"), 0),
+    (IPv6Network("2002::/16"), 80),
+)
+_NEVER = (IPv6Network("64:ff9b:1::/48"), IPv6Network("2001::/32"), IPv6Network("fec0::/10"))
+
+
+def is_allowed(text: str, allowed: Networks) -> bool:
+    """Whether a connection may be made to this address; an IPv4 address inside an IPv6 one counts itself."""
+    try:
+        address = _innermost(ip_address(text.partition("%")[0]))
+    except ValueError:
+        return False
+    return is_private_allowed(text, allowed) or _is_public(address)
+
+
+def is_private_allowed(text: str, allowed: Networks) -> bool:
+    """Whether the operator allowed the network it is in; there plain http is allowed too."""
+    address = _innermost(ip_address(text.partition("%")[0]))
+    return any(address in network for network in allowed)
+
+
+def require_url(url: str, allowed: Networks) -> None:
+    """Raises `InvalidValue`. A name is looked up when it is called, not here: its addresses may change."""
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        raise InvalidValue("url", "is not a URL") from None
+    schemes = {"https", "http"} if allowed else {"https"}
+    if parts.scheme not in schemes or not host or port == 0:
+        raise InvalidValue("url", "must look like https://example.com/path")
+    if parts.username is not None or parts.password is not None:
+        raise InvalidValue("url", "must carry no user and password: calls are signed instead")
+    if parts.fragment or not url.isascii() or not url.isprintable() or " " in url:
+        raise InvalidValue("url", "must be ASCII without spaces, and without a #fragment")
+    if _is_address(host) and not is_allowed(host, allowed):
+        raise InvalidValue("url", "webhooks are not sent to private addresses")
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
+def _is_public(address: IPv4Address | IPv6Address) -> bool:
+    if isinstance(address, IPv6Address) and any(address in network for network in _NEVER):
+        return False
+    return address.is_global and not address.is_multicast and not address.is_reserved
+
+
+def _innermost(address: IPv4Address | IPv6Address) -> IPv4Address | IPv6Address:
+    if isinstance(address, IPv6Address):
+        for network, shift in _CARRIERS:
+            if address in network:
+                return IPv4Address(int(address) >> shift & 0xFFFFFFFF)
+    return address

@@ -1,0 +1,172 @@
+"""The sender: what `core.notifications` queued leaves by e-mail and webhook.
+
+Invariants: no transaction is open while the network is waited for, a lease stands for it; one call at a time
+an endpoint, so that a slow one holds one thread and its events stay in order; e-mails have their own threads.
+Errors: what a receiver does is an outcome, written down; what the database raises ends one worker, and the
+next round begins again; what is left half done is sent again after its lease.
+"""
+
+import logging
+import select
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from datetime import UTC, datetime
+
+import psycopg2
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import Session, sessionmaker
+
+from core import notification_sending
+from core.backoff import Backoff
+from core.notifications import CHANNEL
+from core.settings import Settings
+from jobs import leadership, sending_calls
+from jobs.recording import Recorder
+from jobs.sending_mail import Mailer
+from jobs.webhook_calls import Caller
+
+log = logging.getLogger(__name__)
+
+POLL_S = 1.0  # the net below NOTIFY
+ENDPOINTS_AT_ONCE = 16
+MAIL_CONNECTIONS = ("mail-1", "mail-2")
+LISTEN_S = 1.0  # the longest that a stop goes unnoticed there
+EXPLAIN_EVERY_S = 10.0
+LAST_CALLS_S = 2.0  # for what is under way when we stop; then it is cut, and sent again
+CUT_S = 1.0
+
+
+class Sender:
+    """``caller`` is made from the settings unless a test brings its own."""
+
+    def __init__(
+        self, sessions: sessionmaker[Session], settings: Settings, caller: Caller | None = None
+    ) -> None:
+        self._sessions = sessions
+        self._settings = settings
+        self._stop = threading.Event()
+        self._bell = threading.Event()
+        self._recorder = Recorder(sessions, self._stop)
+        self._caller = caller or Caller(settings.webhook_networks)
+        self._mailer = Mailer(sessions, settings, self._recorder)
+        self._workers: dict[object, threading.Thread] = {}
+        self._explained_at = -EXPLAIN_EVERY_S
+
+    def run(self) -> None:
+        """Until `stop`: start what is due, then wait for a notification, the end of a worker or the poll."""
+        log.info("sender_started smtp=%s", self._settings.smtp_host or "none")
+        listener = threading.Thread(target=self._listen, name="notifications-listener", daemon=True)
+        listener.start()
+        backoff = Backoff(limit_s=5.0)
+        while not self._stop.is_set():
+            self._bell.clear()
+            try:
+                self._start_due()
+            except SQLAlchemyError as error:
+                log.warning("sender_database_lost reason=%r", str(error).strip())
+                self._stop.wait(backoff.next())
+            else:
+                backoff.reset()
+                self._bell.wait(POLL_S)
+        self._end_workers(listener)
+        log.info("sender_stopped")
+
+    def stop(self) -> None:
+        self._stop.set()
+        self._bell.set()
+
+    def _start_due(self) -> None:
+        busy = {key for key, thread in list(self._workers.items()) if thread.is_alive()}
+        now = datetime.now(UTC)
+        with self._sessions.begin() as session:
+            endpoints = [key for key in busy if isinstance(key, int)]
+            free = ENDPOINTS_AT_ONCE - len(endpoints)
+            ready = (
+                notification_sending.ready_webhooks(session, now, busy=endpoints, limit=free) if free else []
+            )
+            has_mail = self._mailer.is_ready and self._mailer.has_work(session, now)
+            self._explain(session, now)
+        for webhook_id in ready:
+            self._start(webhook_id, lambda key=webhook_id: self._call(key))  # type: ignore[misc]
+        idle = [name for name in MAIL_CONNECTIONS if name not in busy]
+        if has_mail and idle:  # one a round: a second connects only if the first has not done it all by then
+            self._start(idle[0], self._mailer.drain)
+
+    def _call(self, webhook_id: int) -> None:
+        key = self._settings.mqtt_key.get_secret_value()
+        sending_calls.drain(webhook_id, self._sessions, self._caller, key, self._recorder)
+
+    def _explain(self, session: Session, now: datetime) -> None:
+        """Now and then, why e-mails wait for a setting."""
+        if time.monotonic() - self._explained_at < EXPLAIN_EVERY_S:
+            return
+        self._explained_at = time.monotonic()
+        if self._settings.smtp_host is None:
+            self._mailer.explain(session, now)
+        elif self._settings.public_url is None:
+            self._mailer.explain_links(session, now)
+
+    def _start(self, key: object, work: Callable[[], None]) -> None:
+        """A daemon: one that waits for a name server must not hold the process."""
+
+        def run() -> None:
+            try:
+                work()
+            except SQLAlchemyError as error:
+                log.warning("sender_worker_ended worker=%s reason=%r", key, str(error).strip())
+            except Exception:
+                log.exception("sender_worker_failed worker=%s", key)
+            finally:
+                self._workers.pop(key, None)
+                self._bell.set()
+
+        thread = threading.Thread(target=run, name=f"sender-{key}", daemon=True)
+        self._workers[key] = thread
+        thread.start()
+
+    def _listen(self) -> None:
+        """Ring the bell at each notification of the database; while it is away polling goes on."""
+        backoff = Backoff(limit_s=5.0)
+        while not self._stop.is_set():
+            try:
+                with closing(leadership.connect(self._settings)) as connection:
+                    connection.cursor().execute(f"LISTEN {CHANNEL}")
+                    backoff.reset()
+                    while not self._stop.is_set():
+                        select.select([connection], [], [], LISTEN_S)
+                        connection.poll()
+                        if connection.notifies:
+                            connection.notifies.clear()
+                            self._bell.set()
+            except psycopg2.Error as error:
+                log.warning("sender_listens_no_more reason=%r", str(error).strip())
+                self._stop.wait(backoff.next())
+
+    def _end_workers(self, listener: threading.Thread) -> None:
+        _join([listener, *self._workers.values()], LAST_CALLS_S)
+        self._caller.cut_all()
+        self._mailer.cut_all()
+        _join([listener, *self._workers.values()], CUT_S)
+
+
+def _join(threads: list[threading.Thread], seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+    for thread in threads:
+        thread.join(max(0.0, deadline - time.monotonic()))
+
+
+@contextmanager
+def running(
+    sessions: sessionmaker[Session], settings: Settings, caller: Caller | None = None
+) -> Iterator[Sender]:
+    """The sender works while inside; leaving takes as long as what is under way, `LAST_CALLS_S` at most."""
+    sender = Sender(sessions, settings, caller)
+    thread = threading.Thread(target=sender.run, name="sender")
+    thread.start()
+    try:
+        yield sender
+    finally:
+        sender.stop()
+        thread.join()

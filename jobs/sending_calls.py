@@ -1,0 +1,63 @@
+"""The calls of one endpoint, one after another: in the order of the queue as long as none fails."""
+
+import logging
+from datetime import UTC, datetime
+from functools import partial
+
+from sqlalchemy.orm import Session, sessionmaker
+
+from core import notification_sending, webhooks
+from core.models import Company
+from core.notification_models import Webhook
+from core.notification_sending import Claimed, Outcome
+from jobs import sender_metrics
+from jobs.recording import Recorder
+from jobs.webhook_calls import Caller, body_of, headers_of
+
+log = logging.getLogger(__name__)
+
+AT_MOST = 50  # then another endpoint has its turn
+
+
+def drain(
+    webhook_id: int, sessions: sessionmaker[Session], caller: Caller, key: str, recorder: Recorder
+) -> None:
+    """Until nothing is due, one fails, or others have waited long enough."""
+    for _ in range(AT_MOST):
+        if recorder.is_stopping:
+            return
+        outcome = _call_next(webhook_id, sessions, caller, key, recorder)
+        if outcome is None or outcome.error is not None:
+            return
+
+
+def _call_next(
+    webhook_id: int, sessions: sessionmaker[Session], caller: Caller, key: str, recorder: Recorder
+) -> Outcome | None:
+    now = datetime.now(UTC)
+    with sessions.begin() as session:
+        claimed = notification_sending.claim_call(session, webhook_id, now)
+        if claimed is None:
+            return None
+        webhook = session.get_one(Webhook, webhook_id)
+        company = session.get_one(Company, claimed.company_id).slug
+    body = body_of(claimed, company)
+    outcome = caller.post(
+        webhook.url, body, headers_of(claimed, body, webhooks.secrets(webhook, key, now), now)
+    )
+    recorder.keep(partial(_note, claimed=claimed, outcome=outcome))
+    sender_metrics.count("webhook", outcome)
+    if outcome.error is not None:
+        log.info(
+            "webhook_failed webhook=%d notification=%d attempt=%d error=%r",
+            webhook_id,
+            claimed.sequence,
+            claimed.number,
+            outcome.error,
+        )
+    return outcome
+
+
+def _note(session: Session, claimed: Claimed, outcome: Outcome) -> None:
+    if notification_sending.note_call(session, claimed, outcome, datetime.now(UTC)):
+        log.error("alert=webhook_disabled company=%d webhook=%d", claimed.company_id, claimed.webhook_id)

@@ -1,0 +1,173 @@
+"""E-mails over one SMTP connection: owed links first, then notifications, each company in its turn."""
+
+import logging
+import ssl
+import time
+from datetime import UTC, datetime, timedelta
+from email.message import EmailMessage
+from functools import partial
+from typing import Any
+
+from sqlalchemy.orm import Session, sessionmaker
+
+from core import notification_sending, notification_templates, user_links
+from core.backoff import Backoff
+from core.models import Company
+from core.notification_sending import Claimed, Outcome
+from core.notifications import Audience, Event
+from core.settings import Settings
+from core.user_links import OwedLink
+from jobs import letters, sender_metrics
+from jobs.attachments import DailyReports
+from jobs.recording import Recorder
+from jobs.smtp import ServerAway, SmtpSession
+
+log = logging.getLogger(__name__)
+
+AT_MOST = 200  # on one connection
+NO_SERVER = "no SMTP server is configured"
+NO_PUBLIC_URL = "MILEPOST_PUBLIC_URL is not set: a link needs it"
+
+
+class Mailer:
+    """Shared by the threads that send. While the server is away none tries it more often than one would."""
+
+    def __init__(
+        self,
+        sessions: sessionmaker[Session],
+        settings: Settings,
+        recorder: Recorder,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
+        self._sessions = sessions
+        self._settings = settings
+        self._recorder = recorder
+        self._tls = tls
+        self._backoff = Backoff(base_s=2.0, limit_s=60.0)
+        self._paused_until = 0.0
+        self._last_company = 0
+        self._open: set[SmtpSession] = set()
+        self._daily_reports = DailyReports(sessions)
+
+    @property
+    def is_ready(self) -> bool:
+        return self._settings.smtp_host is not None and time.monotonic() >= self._paused_until
+
+    def has_work(self, session: Session, now: datetime) -> bool:
+        return notification_sending.is_mail_due(session, now) or (
+            self._settings.public_url is not None and user_links.is_any_due(session, now)
+        )
+
+    def drain(self) -> None:
+        """Until nothing is due or the server is away."""
+        connection = SmtpSession(self._settings, self._tls)
+        self._open.add(connection)
+        try:
+            with connection:
+                self._backoff.reset()
+                for _ in range(AT_MOST):
+                    if self._recorder.is_stopping or not self._send_next(connection):
+                        return
+        except ServerAway as away:
+            self._pause(str(away))
+        finally:
+            self._open.discard(connection)
+
+    def cut_all(self) -> None:
+        for connection in list(self._open):
+            connection.cut()
+
+    def explain(self, session: Session, now: datetime) -> None:
+        """Without a server: say so on every e-mail that waits."""
+        if notification_sending.note_waiting(session, NO_SERVER, now):
+            log.error("alert=emails_wait reason=%r", NO_SERVER)
+        self.explain_links(session, now)
+
+    def explain_links(self, session: Session, now: datetime) -> None:
+        reason = NO_SERVER if self._settings.smtp_host is None else NO_PUBLIC_URL
+        if user_links.note_waiting(session, reason, now):
+            log.error("alert=password_links_wait reason=%r", reason)
+
+    def _pause(self, reason: str) -> None:
+        wait_s = self._backoff.next()
+        self._paused_until = time.monotonic() + wait_s
+        log.warning("smtp_away wait_s=%.1f reason=%r", wait_s, reason)
+        with self._sessions.begin() as session:
+            notification_sending.note_waiting(session, reason, datetime.now(UTC))
+
+    def _send_next(self, connection: SmtpSession) -> bool:
+        return self._send_link(connection) or self._send_notification(connection)
+
+    def _send_link(self, connection: SmtpSession) -> bool:
+        if self._settings.public_url is None:
+            return False
+        with self._sessions.begin() as session:
+            taken = user_links.take_owed(session, datetime.now(UTC), limit=1)
+        for owed in taken:
+            outcome, away = _sent(connection, self._link_letter, owed)
+            self._recorder.keep(partial(_note_link, owed=owed, outcome=outcome))
+            _count(outcome, f"link={owed.link_id} attempt={owed.attempt}", away)
+        return bool(taken)
+
+    def _send_notification(self, connection: SmtpSession) -> bool:
+        with self._sessions.begin() as session:
+            claimed = notification_sending.claim_mail(
+                session, datetime.now(UTC), after_company=self._last_company
+            )
+        if claimed is None:
+            return False
+        self._last_company = claimed.company_id
+        outcome, away = _sent(connection, self._notification_letter, claimed)
+        self._recorder.keep(partial(_note_mail, claimed=claimed, outcome=outcome))
+        _count(outcome, f"notification={claimed.sequence} attempt={claimed.number}", away)
+        return True
+
+    def _link_letter(self, owed: OwedLink) -> EmailMessage:
+        public_url, sender = self._settings.public_url or "", self._settings.smtp_from or ""
+        return letters.of_link(owed, public_url, sender, datetime.now(UTC))
+
+    def _notification_letter(self, claimed: Claimed) -> EmailMessage:
+        event, audience = Event(claimed.event), Audience(claimed.audience)
+        with self._sessions() as session:
+            company = session.get_one(Company, claimed.company_id)
+            texts = notification_templates.own_texts(session, claimed.company_id, event, audience)
+        facts = {**claimed.payload, "company_name": company.name}
+        written = notification_templates.write(texts, facts, company.time_zone)
+        letter = letters.of_notification(claimed, written, company.name, self._settings.smtp_from or "")
+        if event is Event.DAILY_REPORT:
+            self._daily_reports.attach(letter, claimed)
+        return letter
+
+
+def _sent(connection: SmtpSession, letter: Any, what: Any) -> tuple[Outcome, ServerAway | None]:
+    """With what ended the connection, if it did: that is to be raised once the outcome is written down."""
+    try:
+        return connection.send(letter(what)), None
+    except letters.BadAddress as bad:
+        return Outcome(error=str(bad), is_final=True), None
+    except (ValueError, TypeError, LookupError) as fault:
+        # Ours, and the same at every attempt: it must be seen, and must not stop the others.
+        log.exception("mail_cannot_be_written")
+        return Outcome(error=f"the e-mail cannot be written: {type(fault).__name__}", is_final=True), None
+    except ServerAway as away:
+        return Outcome(error=str(away)), away
+
+
+def _count(outcome: Outcome, what: str, away: ServerAway | None) -> None:
+    sender_metrics.count("email", outcome)
+    if outcome.error is not None:
+        log.info("mail_failed %s error=%r", what, outcome.error)
+    if away is not None:
+        raise away
+
+
+def _note_mail(session: Session, claimed: Claimed, outcome: Outcome) -> None:
+    notification_sending.note_mail(session, claimed, outcome, datetime.now(UTC))
+
+
+def _note_link(session: Session, owed: OwedLink, outcome: Outcome) -> None:
+    if outcome.error is None:
+        return user_links.sent(session, owed)
+    wait: timedelta = notification_sending.wait(owed.attempt, notification_sending.MAIL_WAITS_S)
+    again_at = None if outcome.is_final else datetime.now(UTC) + wait
+    return user_links.not_sent(session, owed, outcome.error, again_at)

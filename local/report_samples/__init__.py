@@ -1,0 +1,1 @@
+"""Samples of the reports for `docs/`, of what never happened."""

@@ -1,0 +1,131 @@
+"""A company's daily report as a page. Pure."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from markupsafe import Markup
+
+from core.daily_figures import Problem, Reason, Share, Tally
+from core.daily_report import Daily
+from core.models import Status
+from reports import pages, tables, words
+from reports.charts import day_charts, svg
+from reports.clock import Clock, distance, duration, weekday_words
+
+MAXIMUM_SHARES = 60
+MAXIMUM_REASONS = 10
+
+
+def html(daily: Daily) -> str:
+    return pages.render("daily.html", _values(daily))
+
+
+def _values(daily: Daily) -> dict[str, Any]:
+    clock = Clock(daily.time_zone, [daily.starts_at, daily.ends_at])
+    figures, total = daily.figures, daily.figures.total
+    return {
+        "title": f"Deliveries of {daily.day.isoformat()} · {daily.company_name}",
+        "company": daily.company_name,
+        "kind": "Daily report",
+        "made": clock.both(daily.made_at),
+        "zone": clock.title,
+        "day": weekday_words(daily.day),
+        "so_far": daily.made_at < daily.ends_at,
+        "length_note": _length_note(daily),
+        "facts_shown": _facts(daily),
+        "outcomes": day_charts.outcomes(total),
+        "ring": day_charts.on_time_ring(total.on_time_percent),
+        "by_hour": day_charts.by_hour(figures.hours, clock) if total.deliveries else None,
+        "keys": day_charts.key(),
+        "reason_headings": tables.headings("Why", "Outcome", "n:Deliveries", ""),
+        "reasons": _reasons(figures.reasons),
+        "share_columns": ["n:Deliveries", "n:Delivered", "n:On time", "", "n:Distance"],
+        "groups": [
+            _group("Drivers", figures.drivers, "with deliveries under way"),
+            _group("Vehicles", figures.vehicles, "all day"),
+        ],
+        "problem_headings": tables.headings("t:Ended", "Delivery", "Outcome", "n:Late", "Reason"),
+        "problems": [_problem(problem, clock) for problem in figures.problems],
+        "problems_left_out": figures.problems_left_out,
+    }
+
+
+def _facts(daily: Daily) -> list[dict[str, str]]:
+    figures, total = daily.figures, daily.figures.total
+    percent = total.on_time_percent
+    facts = [
+        _fact("deliveries ended", f"{total.deliveries:,}"),
+        _fact("delivered", f"{total.delivered:,}", "good" if total.delivered else ""),
+        _fact("failed or returned", f"{total.failed + total.returned:,}", "bad" if total.failed else ""),
+        _fact(f"on time, of {total.with_window:,} agreed", "–" if percent is None else f"{percent:g} %"),  # noqa: RUF001
+        _fact("driven", distance(figures.distance_m)),
+    ]
+    if total.late:
+        facts.append(_fact("late on average, of the late", duration(total.late_seconds / total.late), "late"))
+    return [
+        *facts,
+        _fact("planned for the day", f"{figures.planned:,}"),
+        _fact("still under way at its end", f"{figures.under_way:,}"),
+        _fact("overdue at its end", f"{figures.overdue:,}", "bad" if figures.overdue else ""),
+    ]
+
+
+def _fact(name: str, value: str, tone: str = "") -> dict[str, str]:
+    return {"name": name, "value": value, "tone": tone}
+
+
+def _length_note(daily: Daily) -> str | None:
+    hours = round((daily.ends_at - daily.starts_at).total_seconds() / 3600)
+    return None if hours == 24 else f"The clocks were changed: this day had {hours} hours."
+
+
+def _group(name: str, shares: Sequence[Share], driven: str) -> dict[str, Any]:
+    return {
+        "name": name,
+        "headings": tables.headings(
+            name[:-1], "n:Deliveries", "n:Delivered", "n:On time", "", f"n:Driven, {driven}"
+        ),
+        "rows": [_share(share) for share in shares[:MAXIMUM_SHARES]],
+        "left_out": max(len(shares) - MAXIMUM_SHARES, 0),
+    }
+
+
+def _share(share: Share) -> dict[str, Any]:
+    return tables.row(
+        share.name,
+        f"{share.tally.deliveries:,}",
+        f"{share.tally.delivered:,}",
+        *_on_time(share.tally),
+        distance(share.distance_m),
+    )
+
+
+def _on_time(tally: Tally) -> tuple[str, Markup]:
+    percent = tally.on_time_percent
+    if percent is None:
+        return "–", Markup("")  # noqa: RUF001
+    return f"{percent:.0f} %", day_charts.meter(percent / 100, svg.GOOD if percent >= 90 else svg.LATE)
+
+
+def _reasons(reasons: Sequence[Reason]) -> list[dict[str, Any]]:
+    most = max((len(reason.delivery_ids) for reason in reasons), default=1)
+    return [
+        tables.row(
+            reason.reason,
+            words.STATUS[reason.status],
+            str(len(reason.delivery_ids)),
+            day_charts.meter(len(reason.delivery_ids) / most, words.COLOURS[reason.status]),
+        )
+        for reason in reasons[:MAXIMUM_REASONS]
+    ]
+
+
+def _problem(problem: Problem, clock: Clock) -> dict[str, Any]:
+    outcome = "Late" if problem.status is Status.DELIVERED else words.STATUS[problem.status]
+    return tables.row(
+        clock.time(problem.ended_at),
+        problem.reference,
+        outcome,
+        duration(problem.late_seconds) if problem.late_seconds else "",
+        words.cut(problem.reason or "", 160),
+    )

@@ -1,0 +1,30 @@
+"""PDFs made in a process of their own, which is killed when it takes too long or its caller has left."""
+
+import anyio
+from anyio import CapacityLimiter, to_process
+
+from reports import pdf
+
+TIMEOUT_S = 45.0
+
+
+class PdfNotMade(Exception):
+    """``reason`` is a sentence without anything from the page."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+async def pdf_of(html: str, limiter: CapacityLimiter | None = None) -> bytes:
+    """``limiter`` says how many at once. Raises `PdfNotMade`."""
+    async with limiter or CapacityLimiter(1):
+        try:
+            with anyio.fail_after(TIMEOUT_S):
+                return await to_process.run_sync(pdf.make, html, cancellable=True)
+        except TimeoutError:
+            raise PdfNotMade("It takes too long.") from None
+        except (MemoryError, anyio.BrokenWorkerProcess):
+            raise PdfNotMade("It takes too much memory.") from None
+        except pdf.CannotMakePdf as error:
+            raise PdfNotMade(f"A library for it is missing on the server: {error}.") from None

@@ -1,0 +1,120 @@
+"""Distance, stops, speed and outline from fixes alone."""
+
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+
+import pytest
+
+from core.drive import LINE_POINTS, Drive, Meter, Sample, travelled_m
+from core.geo import distance_m
+from core.speeds import MAXIMUM_STEPS
+from core.stops import MAXIMUM_STOPS, longest
+
+NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
+METRE = 1 / 111_195
+
+
+def at(seconds: float) -> datetime:
+    return NOON + timedelta(seconds=seconds)
+
+
+def sample(seconds: float, north_m: float, speed_kmh: float | None = None) -> Sample:
+    return Sample(at(seconds), 52.5 + north_m * METRE, 13.4, speed_kmh)
+
+
+def measured(*parts: list[Sample], until: float = 3600) -> Drive:
+    meter = Meter(NOON, at(until))
+    for part in parts:
+        meter.add(part)
+    return meter.drive()
+
+
+def driving(start: float, seconds: int, from_m: float = 0, mps: float = 10) -> list[Sample]:
+    return [sample(start + s, from_m + mps * s) for s in range(0, seconds, 5)]
+
+
+def standing(start: float, seconds: int, at_m: float) -> list[Sample]:
+    """A receiver that wanders a little."""
+    return [sample(start + s, at_m + (s % 3) * 4) for s in range(0, seconds, 10)]
+
+
+def test_vehicle_that_stands_for_minutes_made_a_stop_and_a_red_light_is_none() -> None:
+    drive = measured(
+        [
+            *driving(0, 300),
+            *standing(300, 60, 3000),
+            *driving(360, 300, 3000),
+            *standing(660, 400, 6000),
+            *driving(1060, 300, 6000),
+        ]
+    )
+    (stop,) = drive.stops
+    assert stop.start == at(660)
+    assert stop.seconds == pytest.approx(395, abs=15)
+    assert distance_m(stop.latitude, stop.longitude, 52.5 + 6000 * METRE, 13.4) < 10
+    assert drive.distance_m == pytest.approx(9000, rel=0.02)
+
+
+def test_one_wild_fix_does_not_make_two_stops_of_one() -> None:
+    wild = sample(300, 900)
+    drive = measured([*standing(0, 300, 0), wild, *standing(310, 300, 0)])
+    assert [round(stop.seconds / 60) for stop in drive.stops] == [10]
+
+
+def test_receiver_that_sleeps_while_parked_stood_there() -> None:
+    drive = measured([*driving(0, 100), sample(100, 1000), sample(2000, 1300), *driving(2005, 100, 1350)])
+    (stop,) = drive.stops
+    assert stop.start == at(100)
+    assert abs(stop.end - at(2000 - 300 / 8)) < timedelta(seconds=1)
+
+
+def test_silence_while_driving_is_no_stop() -> None:
+    assert measured([sample(0, 0), sample(600, 9000), sample(605, 9050)]).stops == []
+
+
+def test_vehicles_parts_are_not_joined() -> None:
+    drive = measured(driving(0, 100), driving(200, 100, from_m=50_000))
+    assert drive.distance_m == pytest.approx(1900, rel=0.02)
+    assert len(drive.lines) == 2
+    assert drive.fixes == 40
+
+
+def test_longest_stops_are_kept_in_order_of_time() -> None:
+    stops = measured([*standing(0, 400, 0), *standing(500, 200, 1000), *standing(800, 600, 2000)]).stops
+    assert [stop.start for stop in longest(stops, 2)] == [at(0), at(800)]
+    many = [one for i in range(MAXIMUM_STOPS + 5) for one in standing(i * 200, 199, i * 500)]
+    drive = measured(many, until=200 * len(many))
+    assert (len(drive.stops), drive.stops_left_out) == (MAXIMUM_STOPS, 5)
+
+
+def test_speed_is_told_or_reckoned_and_its_steps_are_few() -> None:
+    told = measured([sample(0, 0, 50.0), sample(10, 10, 30.0)], until=15).speeds
+    assert [(step.average_kmh, step.maximum_kmh) for step in told] == [(40.0, 50.0)]
+    reckoned = measured([sample(0, 0), sample(10, 100)], until=15).speeds
+    assert [step.average_kmh for step in reckoned] == [pytest.approx(36, abs=0.1)]
+    many = measured([sample(s, s, 36.0) for s in range(0, 36_000, 5)], until=36_000).speeds
+    assert len(many) == MAXIMUM_STEPS
+
+
+def test_speed_of_a_silence_or_a_leap_is_not_known() -> None:
+    assert measured([sample(0, 0), sample(400, 4000)]).speeds == []
+    assert measured([sample(0, 0), sample(1, 5000)]).speeds == []
+
+
+def test_line_stays_short_and_close_whatever_the_number_of_fixes() -> None:
+    zigzag = [Sample(at(s), 52 + s * 1e-4, 13 + (s % 2) * 1e-3) for s in range(20_000)]
+    (line,) = measured(zigzag, until=20_000).lines
+    assert 2 <= len(line) <= LINE_POINTS
+    assert line[0] == (zigzag[0].latitude, zigzag[0].longitude)
+    assert line[-1] == (zigzag[-1].latitude, zigzag[-1].longitude)
+
+
+def test_leaps_around_the_world_end_too() -> None:
+    leaps = [Sample(at(s), 50.0 if s % 2 else -50.0, (s * 37) % 360 - 180.0) for s in range(9_000)]
+    assert len(measured(leaps, until=9_000).lines[0]) <= LINE_POINTS
+
+
+def test_steps_of_a_parked_receiver_add_up_only_when_it_moves() -> None:
+    points = [(52.5 + i * METRE, 13.4) for i in range(101)]
+    assert travelled_m(points) == pytest.approx(100, abs=10)
+    assert all(distance_m(*a, *b) < 10 for a, b in pairwise(points))
