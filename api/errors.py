@@ -16,6 +16,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 
 from core import partitions
+from core.database import OUTDATED
 from core.errors import DomainError, NotFound
 
 MEDIA_TYPE = "application/problem+json"
@@ -112,7 +113,7 @@ async def _database_error(request: Request, error: Exception) -> Response:
     """Only SQLSTATE 22xxx and 23xxx are a request's fault, and of these a missing month is ours."""
     cause = error.orig if isinstance(error, DBAPIError) else error
     code = getattr(cause, "pgcode", None) or ""
-    if isinstance(error, PoolTimeout) or isinstance(cause, _AWAY) or code in _NOT_MIGRATED:
+    if isinstance(error, PoolTimeout) or isinstance(cause, _AWAY) or code in _NOT_MIGRATED | OUTDATED:
         log.warning("database unavailable code=%s error=%s", code, _first_line(error))
         return _unavailable(RETRY_LATER_S)
     if code == "23514" and "no partition" in str(cause):

@@ -11,7 +11,7 @@ the next one or with COMMIT.
 
 import asyncio
 import select
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import Any, Generic, TypeVar
 
 import psycopg2
@@ -19,6 +19,7 @@ import psycopg2.extensions
 from greenlet import getcurrent, greenlet
 from psycopg2.extensions import POLL_OK, POLL_READ, TRANSACTION_STATUS_IDLE
 
+from core import host_names
 from core.deadlines import bounded
 
 CONNECT_LIMIT_S = 5.0  # libpq keeps none of its own here
@@ -57,15 +58,23 @@ class _Work(greenlet, Generic[T]):
                 self.done.set_result(result)
 
     def go_on(self) -> None:
-        """Until it is done or waits for a socket, with which it goes on by itself."""
-        wanted = self.switch()
+        """Until it is done or waits for a socket or a coroutine, with which it goes on by itself."""
+        self._wait_for(self.switch())
+
+    def _wait_for(self, wanted: Any) -> None:
         if wanted is None:
+            return
+        if isinstance(wanted, Coroutine):
+            self.loop.create_task(wanted).add_done_callback(self._go_on_with)
             return
         descriptor, is_reading = wanted
         if is_reading:
             self.loop.add_reader(descriptor, self._read_on, descriptor)
         else:
             self.loop.add_writer(descriptor, self._write_on, descriptor)
+
+    def _go_on_with(self, task: asyncio.Task[Any]) -> None:
+        self._wait_for(self.switch(task))
 
     def _read_on(self, descriptor: int) -> None:
         self.loop.remove_reader(descriptor)
@@ -87,28 +96,33 @@ def _until_ready(descriptor: int, *, is_reading: bool) -> None:
     poll.poll()
 
 
+def _resolve(host: str, port: str) -> list[str]:
+    """libpq itself would look a name up holding up every thread: psycopg2 keeps the interpreter's lock."""
+    work = getcurrent()
+    if not isinstance(work, _Work):
+        return host_names.addresses(host, port)
+    assert work.parent is not None
+    wait = asyncio.wait_for(host_names.find_addresses(work.loop, host, port), CONNECT_LIMIT_S)
+    task: asyncio.Task[list[str]] = work.parent.switch(wait)
+    return task.result()
+
+
 class CooperativeCursor(psycopg2.extensions.cursor):
     connection: "CooperativeConnection"
 
     def execute(self, query: Any, values: Any = None) -> None:
-        connection = self.connection
-        before = connection.take_ahead()
-        if before:
-            text = self.mogrify(query, values) if values else query
-            query, values = before + (text.encode() if isinstance(text, str) else text), None
-        connection.bounded(lambda: super(CooperativeCursor, self).execute(query, values))
-
-    def executemany(self, query: Any, rows: Any) -> None:
-        """One by one, in one message."""
-        self.execute(b";".join(self.mogrify(query, row) for row in rows))
+        # First: a value that cannot be sent must not take what goes ahead, the fence, with it.
+        finished = self.mogrify(query, values)
+        before = self.connection.take_ahead()
+        self.connection.bounded(lambda: super(CooperativeCursor, self).execute(before + finished))
 
 
 class CooperativeConnection(psycopg2.extensions.connection):
     """An asynchronous connection of psycopg2's behind the interface of an ordinary one; no COPY, no named
-    cursors, no autocommit."""
+    cursors, no autocommit, no ``executemany``."""
 
     def __init__(self, dsn: str, *_arguments: Any) -> None:
-        super().__init__(dsn, True)  # type: ignore[call-arg]  # asynchronous
+        super().__init__(host_names.resolved(dsn, _resolve), True)  # type: ignore[call-arg]  # asynchronous
         self._ahead: list[bytes] = []
         self.limit_s = CONNECT_LIMIT_S
         self.bounded(lambda: None)

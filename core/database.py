@@ -20,6 +20,8 @@ CONNECT_TIMEOUT_S = 5
 LOCK_TIMEOUT_S = 5
 STATEMENT_TIMEOUT_S = 15
 IDLE_S = 1.0
+# Prepared statements (`core.prepared`) that the server forgot, or whose tables have been altered since.
+OUTDATED = frozenset({"26000", "0A000"})
 
 
 def make_engine(
@@ -31,6 +33,8 @@ def make_engine(
     connections: type[BoundedConnection | CooperativeConnection] = BoundedConnection,
 ) -> Engine:
     """An engine whose connections carry all time-outs. ``process`` is what ``pg_stat_activity`` shows."""
+    # Several rows' UPDATEs in one message; SQLAlchemy must not ask how many rows each changed.
+    batches = {"executemany_mode": "values_plus_batch"} if connections is CooperativeConnection else {}
     engine = create_engine(
         settings.database_url.get_secret_value(),
         pool_size=pool_size,
@@ -40,6 +44,7 @@ def make_engine(
         hide_parameters=True,
         use_native_hstore=False,
         connect_args={**connect_arguments(process), "connection_factory": connections},
+        **batches,
     )
     event.listen(engine, "checkout", _require_alive)
     return engine
@@ -49,9 +54,11 @@ def _require_alive(connection: Any, record: Any, _proxy: Any) -> None:
     """A pre-ping that mostly needs no round trip: a server that has gone away left something to read.
 
     A connection that was idle is asked, for a link may have died without a word. Raising
-    `DisconnectionError` makes the pool take another one, or a new one.
+    `DisconnectionError` makes the pool take another one, or a new one. A new one that is lost at once is told
+    as what it is: the server is going down.
     """
     now = time.monotonic()
+    is_new = "alive_at" not in record.info
     was_used = now - record.info.get("alive_at", 0.0) < IDLE_S
     record.info["alive_at"] = now
     if was_used and not _can_read(connection):
@@ -61,6 +68,8 @@ def _require_alive(connection: Any, record: Any, _proxy: Any) -> None:
             cursor.execute("SELECT 1")
         connection.rollback()
     except psycopg2.Error as error:
+        if is_new:
+            raise
         raise DisconnectionError("the server closed the connection") from error
 
 
@@ -124,7 +133,11 @@ def driver_cursor(connection: Connection) -> Iterator[Any]:
     try:
         yield cursor
     except psycopg2.Error as error:
-        is_lost = connection.dialect.is_disconnect(error, connection.connection, cursor)  # type: ignore[arg-type]
+        is_lost = error.pgcode in OUTDATED or connection.dialect.is_disconnect(
+            error,  # type: ignore[arg-type]
+            connection.connection,
+            cursor,
+        )
         if is_lost:
             connection.invalidate(error)
         raise DBAPIError.instance(

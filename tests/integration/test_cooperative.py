@@ -1,20 +1,26 @@
 """Work on the event loop: it waits without holding up others, and its transactions are whole."""
 
 import asyncio
+import os
+import socket
 from collections.abc import Callable, Iterator
 from functools import partial
 
 import pytest
-from sqlalchemy import Engine, text
+from sqlalchemy import Engine, event, make_url, select, text
 from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.orm import Session
 
-from core import cooperative
+from core import cooperative, host_names
 from core.cooperative import CooperativeConnection
-from core.database import make_engine, make_sessions, send_ahead
+from core.database import driver_cursor, make_engine, make_sessions, send_ahead
+from core.models import Vehicle
+from core.prepared import Named
+from tests import factories
 from tests.services.settings import make_settings
 
 DEADLINE_S = 20
+SLOW_NAME = "database.test"
 LOCK = "SELECT pg_advisory_xact_lock(7)"
 NAME = text("SELECT current_setting('app.name', true)")
 
@@ -123,3 +129,108 @@ def test_what_is_sent_ahead_and_fails_fails_the_commit_and_ends_the_transaction(
     with loop_engine.connect() as same:
         assert same.execute(text("SELECT 1")).scalar_one() == 1
     assert kept() == []
+
+
+def test_what_cannot_be_sent_takes_nothing_with_it_that_goes_ahead(loop_engine: Engine) -> None:
+    """The fence between companies goes ahead: whoever went on after such an error would be outside."""
+    with loop_engine.connect() as connection:
+        send_ahead(connection, b"SELECT set_config('app.name', 'fenced', true)")
+        for value in ("\0", "\ud800", object()):
+            with pytest.raises((ValueError, DBAPIError)):
+                connection.execute(text("SELECT :value"), {"value": value})
+        assert connection.execute(NAME).scalar_one() == "fenced"
+
+
+def test_several_rows_are_changed_at_once(loop_engine: Engine, session: Session) -> None:
+    company = factories.company(session)
+    vehicles = [factories.vehicle(session, company) for _ in range(3)]
+    session.commit()
+    with make_sessions(loop_engine)() as own:
+        for vehicle in own.scalars(select(Vehicle)):
+            vehicle.name = f"new {vehicle.id}"
+        own.commit()
+    session.expire_all()
+    assert [vehicle.name for vehicle in vehicles] == [f"new {vehicle.id}" for vehicle in vehicles]
+
+
+def test_a_percent_sign_is_one_in_any_statement(loop_engine: Engine) -> None:
+    with loop_engine.connect() as connection:
+        for _first_and_later in range(2):
+            assert connection.execute(text("SELECT 7 % 4, 'a%b'")).one() == (3, "a%b")
+
+
+def _engine_at(database_url: str, host: str) -> Engine:
+    url = make_url(database_url).set(host=host).render_as_string(hide_password=False)
+    return make_engine(make_settings(url), process="test", connections=CooperativeConnection)
+
+
+def test_looking_up_the_database_holds_nothing_up(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """libpq would wait for the name server with the loop, and with every thread of the process."""
+    engine = _engine_at(database_url, SLOW_NAME)
+
+    def work() -> object:
+        with engine.connect() as connection:
+            return connection.execute(text("SELECT 1")).scalar_one()
+
+    async def both() -> object:
+        asked, may_answer = asyncio.Event(), asyncio.Event()
+
+        async def find(_loop: object, host: str, _port: str) -> list[str]:
+            assert host == SLOW_NAME
+            asked.set()
+            await may_answer.wait()
+            return ["127.0.0.1"]
+
+        monkeypatch.setattr(host_names, "find_addresses", find)
+        waiting = asyncio.create_task(cooperative.run(work))
+        await asked.wait()
+        may_answer.set()
+        return await waiting
+
+    assert asyncio.run(asyncio.wait_for(both(), DEADLINE_S)) == 1
+    engine.dispose()
+
+
+def test_a_database_of_no_known_name_is_away(database_url: str) -> None:
+    engine = _engine_at(database_url, "nowhere.invalid")
+    for connect in (engine.connect, lambda: asyncio.run(cooperative.run(engine.connect))):
+        with pytest.raises(OperationalError, match=r"could not look up nowhere\.invalid"):
+            connect()
+
+
+def test_statements_prepared_before_their_table_was_altered_are_given_up(
+    loop_engine: Engine, session: Session
+) -> None:
+    """Else a connection would refuse them for as long as it lives."""
+    session.execute(text("CREATE TABLE altered AS SELECT 1 AS id"))
+    session.commit()
+    altered = Named("altered", "SELECT id FROM altered WHERE %s")
+
+    def ids() -> list[tuple[object, ...]]:
+        with loop_engine.connect() as connection, driver_cursor(connection) as cursor:
+            altered.execute(cursor, (True,))
+            rows: list[tuple[object, ...]] = cursor.fetchall()
+            return rows
+
+    assert ids() == [(1,)]
+    session.execute(text("ALTER TABLE altered ALTER COLUMN id TYPE text"))
+    session.commit()
+    with pytest.raises(DBAPIError, match="cached plan must not change result type"):
+        ids()
+    assert ids() == [("1",)]
+    session.execute(text("DROP TABLE altered"))
+    session.commit()
+
+
+def test_a_new_connection_that_is_lost_at_once_is_a_lost_connection(database_url: str) -> None:
+    """As while the server shuts down: an error that everybody knows, and no third attempt."""
+    engine = make_engine(make_settings(database_url), process="test", connections=CooperativeConnection)
+
+    @event.listens_for(engine, "connect")
+    def lose(connection: CooperativeConnection, _record: object) -> None:
+        with socket.socket(fileno=os.dup(connection.fileno())) as wire:
+            wire.shutdown(socket.SHUT_RDWR)
+
+    with pytest.raises(OperationalError):
+        engine.connect()
+    engine.dispose()
