@@ -15,6 +15,7 @@ from fastapi import Request, Response, params
 from pydantic import BaseModel, TypeAdapter, ValidationError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.concurrency import run_in_threadpool
+from starlette.requests import ClientDisconnect
 
 from api import dependencies, etags
 from core import cooperative
@@ -49,33 +50,38 @@ class OnLoop:
             settings, process="api", pool_size=CONNECTIONS, overflow=0, connections=CooperativeConnection
         )
         self._free = asyncio.Semaphore(CONNECTIONS)
-        self._opening = asyncio.Lock()
-        self._is_open = False
+        self._opening: asyncio.Future[None] | None = None
         self.sessions = make_sessions(self._engine)
 
     async def run(self, work: Callable[[], Value]) -> Value:
-        if not self._is_open:
-            await self._open()
-        await self._acquire()
-        try:
-            return await cooperative.run(work)
-        finally:
-            self._free.release()
-
-    async def _acquire(self) -> None:
-        """As a full pool, it is the database being away: answered 503."""
+        """Raises `PoolTimeout` as a full pool does: it is the database being away, answered 503."""
         try:
             async with asyncio.timeout(WAIT_S):
+                await self._open()
                 await self._free.acquire()
         except TimeoutError:
             raise PoolTimeout("all connections of the event loop are in use") from None
+        return await cooperative.run(partial(self._done, work))
+
+    def _done(self, work: Callable[[], Value]) -> Value:
+        """The connection is free when the work has ended, which its caller's being cancelled does not end."""
+        try:
+            return work()
+        finally:
+            self._free.release()
 
     async def _open(self) -> None:
-        """SQLAlchemy keeps a lock while it makes the acquaintance of its first connection, so in a thread."""
-        async with self._opening:
-            if not self._is_open:
-                await run_in_threadpool(lambda: self._engine.connect().close())
-                self._is_open = True
+        """SQLAlchemy keeps a lock while it makes the acquaintance of its first connection, so in a thread.
+
+        All wait for the same one, and no longer than they would: it goes on for whoever comes next.
+        """
+        if self._opening is None or (self._opening.done() and self._opening.exception() is not None):
+            self._opening = asyncio.ensure_future(run_in_threadpool(self._connect_once))
+        if not self._opening.done():
+            await asyncio.shield(self._opening)
+
+    def _connect_once(self) -> None:
+        self._engine.connect().close()
 
     def close(self) -> None:
         self._engine.dispose()
@@ -95,7 +101,7 @@ def quick_handler(endpoint: Callable[..., Any], status_code: int | None, slow: H
     async def handle(request: Request) -> Response:
         try:
             values = {name: await read(request) for name, read in readers.items()}
-        except (Unusual, ValidationError):
+        except (Unusual, ValidationError, ClientDisconnect):
             return await slow(request)
         if not is_on_loop:
             return await run_in_threadpool(_call, endpoint, values, status_code)

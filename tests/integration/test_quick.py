@@ -1,21 +1,27 @@
 """The short way answers as FastAPI does, to the letter, whatever is asked."""
 
-from collections.abc import Iterator
+import asyncio
+import socket
+from collections.abc import Iterator, MutableMapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx
 import pytest
+from fastapi import Request
 from sqlalchemy import text
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session
 from starlette.testclient import TestClient
 
-from api import quick
+from api import dependencies, quick
+from api.quick import OnLoop
 from core.models import Status
 from core.settings import Settings
 from tests import factories
 from tests.integration.api_client import House, bearer, furnish, running
+from tests.services.settings import make_settings
 from tests.waiting import wait_until
 
 WAITING = text(
@@ -101,12 +107,34 @@ def house(session: Session) -> House:
 
 
 @pytest.fixture
-def whole_way(settings: Settings) -> Iterator[TestClient]:
-    """The application without the short way."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(quick, "_readers", lambda _endpoint: None)
-        with running(settings) as client:
-            yield client
+def whole_way(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[TestClient]:
+    """The application without the short way.
+
+    Told by the request: FastAPI makes each application's handlers at its first request, whenever that is.
+    """
+    with running(settings) as client:
+
+        async def authorized(request: Request) -> Any:
+            if request.app is client.app:
+                raise quick.Unusual
+            return await quick._authorized(request)
+
+        monkeypatch.setitem(quick._KNOWN, dependencies._authorized, authorized)
+        yield client
+
+
+@pytest.fixture
+def taken(monkeypatch: pytest.MonkeyPatch) -> set[str]:
+    """The routes that were answered the short way."""
+    names: set[str] = set()
+    call = quick._call
+
+    def noted(endpoint: Any, *values: Any) -> Any:
+        names.add(endpoint.__name__)
+        return call(endpoint, *values)
+
+    monkeypatch.setattr(quick, "_call", noted)
+    return names
 
 
 @pytest.fixture
@@ -129,7 +157,11 @@ def same(client: TestClient, whole_way: TestClient, *asked: Any, **options: Any)
 
 
 def test_reads_answer_the_same(
-    client: TestClient, whole_way: TestClient, house: House, tokens: dict[str, dict[str, str]]
+    client: TestClient,
+    whole_way: TestClient,
+    house: House,
+    tokens: dict[str, dict[str, str]],
+    taken: set[str],
 ) -> None:
     seen = {
         same(client, whole_way, "GET", path.format(id=house.delivery.id), headers=headers).status_code
@@ -137,6 +169,7 @@ def test_reads_answer_the_same(
         for headers in tokens.values()
     }
     assert seen == {200, 401, 403, 404, 422}
+    assert taken >= {"list_deliveries", "read_delivery", "list_checkpoints", "list_users"}
 
 
 @pytest.mark.parametrize("headers", HEADERS, ids=str)
@@ -146,11 +179,13 @@ def test_posts_answer_the_same(
     house: House,
     tokens: dict[str, dict[str, str]],
     headers: dict[str, str],
+    taken: set[str],
 ) -> None:
     """Each after it was done once: a repetition changes nothing, and so is answered the same again."""
     path = f"/deliveries/{house.delivery.id}"
     manager = tokens["manager"]
     assert client.post(f"{path}/location/", json=FIX, headers=manager).status_code == 201
+    assert taken == {"report_location"}
     seen = set()
     for person in tokens.values():
         for noun, body in BODIES:
@@ -193,3 +228,83 @@ def test_who_finds_all_connections_of_the_loop_in_use_is_told_to_come_again(
         assert [post.result().status_code for post in posts] == [201] * quick.CONNECTIONS
     assert (answer.status_code, answer.headers["retry-after"]) == (503, "5")
     assert client.get(path, headers=headers).status_code == 200
+
+
+def test_who_hangs_up_in_the_middle_of_a_body_is_no_error_of_ours(
+    client: TestClient, whole_way: TestClient, house: House, settings: Settings
+) -> None:
+    headers = {"content-type": "application/json"} | bearer(settings, house.manager)
+    path = f"/deliveries/{house.delivery.id}/status/"
+    scope = {
+        "type": "http",
+        "method": "POST",
+        "path": path,
+        "query_string": b"",
+        "headers": [(name.lower().encode(), value.encode()) for name, value in headers.items()],
+    }
+
+    def hang_up(one: TestClient) -> list[MutableMapping[str, Any]]:
+        sent: list[MutableMapping[str, Any]] = []
+        events = iter([{"type": "http.request", "body": b"{", "more_body": True}])
+
+        async def receive() -> MutableMapping[str, Any]:
+            return next(events, {"type": "http.disconnect"})
+
+        async def send(message: MutableMapping[str, Any]) -> None:
+            sent.append(message)
+
+        assert one.portal is not None
+        one.portal.call(one.app, dict(scope), receive, send)
+        return sent
+
+    answer = hang_up(client)
+    assert answer == hang_up(whole_way)
+    assert answer[0]["status"] == 400
+
+
+def test_a_cancelled_request_keeps_its_connection_until_its_work_has_ended(
+    settings: Settings, session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else the next would wait for one within the pool, and the whole loop with it."""
+    lock = text("SELECT pg_advisory_xact_lock(7)")
+    session.execute(lock)
+
+    async def story() -> None:
+        on_loop = OnLoop(settings)
+
+        def work() -> None:
+            with on_loop.sessions() as own:
+                own.execute(lock)
+
+        tasks = [asyncio.create_task(on_loop.run(work)) for _ in range(quick.CONNECTIONS)]
+        await asyncio.to_thread(wait_until, lambda: _waiting(session) == quick.CONNECTIONS)
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
+        monkeypatch.setattr(quick, "WAIT_S", 0.1)
+        with pytest.raises(PoolTimeout, match="of the event loop"):
+            await on_loop.run(work)
+        monkeypatch.undo()
+        session.rollback()
+        await on_loop.run(work)
+        on_loop.close()
+
+    asyncio.run(story())
+
+
+def test_nobody_waits_long_for_the_first_connection_to_a_frozen_server(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(quick, "WAIT_S", 0.1)
+
+    async def story(frozen: socket.socket) -> None:
+        port = frozen.getsockname()[1]
+        on_loop = OnLoop(make_settings(f"postgresql+psycopg2://x:x@127.0.0.1:{port}/x"))
+        asked = [on_loop.run(lambda: None) for _ in range(2)]
+        told = await asyncio.gather(*asked, return_exceptions=True)
+        assert [type(error) for error in told] == [PoolTimeout, PoolTimeout]
+        accepted, _peer = await asyncio.to_thread(frozen.accept)
+        accepted.close()  # which ends the attempt to connect
+
+    with socket.create_server(("127.0.0.1", 0)) as frozen:
+        asyncio.run(asyncio.wait_for(story(frozen), 20))
