@@ -5,6 +5,7 @@ the last customer who is erased again: what fails or is killed leaves the databa
 works on half of it, and who was erased never comes back, not even for a moment.
 """
 
+import errno
 import os
 import shutil
 from collections.abc import Iterator, Mapping
@@ -93,15 +94,31 @@ def _require_free(connection: Connection, wanted: Wanted) -> None:
     busy = connection.scalars(text(BUSY)).all()
     if busy:
         raise Conflict(f"Stop what works on the database first: {', '.join(busy)}.")
+    _require_ours(connection)
     has_tables = connection.scalar(text("SELECT to_regclass('company') IS NOT NULL"))
     has_rows = has_tables and connection.scalar(text("SELECT EXISTS (SELECT FROM company)"))
     if has_rows and not wanted.replace:
         raise Conflict("The database is not empty: --replace deletes all that is in it.")
 
 
+def _require_ours(connection: Connection) -> None:
+    """Another program's tables are nothing to replace; a newer Milepost's we could not take down."""
+    if connection.scalar(text("SELECT to_regclass('alembic_version') IS NULL")):
+        if others := sorted(catalogue.tables(connection)):
+            raise Conflict(f"The database has tables that are not Milepost's: {', '.join(others[:5])}.")
+        return
+    for revision in connection.scalars(text("SELECT version_num FROM alembic_version")):
+        try:
+            schema.require_known(revision)
+        except CommandError:
+            raise Conflict("The database is another program's, or a newer Milepost's.") from None
+
+
 def _require_free_place(backup: Reader, place: Path, wanted: Wanted) -> None:
     if archive.BROKER not in backup.manifest.members:
         raise Unusable("It has no state of a broker: leave --broker-state out.")
+    if place.is_dir():
+        raise IsADirectoryError(errno.EISDIR, "is a folder: name the file in it, mosquitto.db", str(place))
     if place.exists() and not wanted.replace:
         raise Conflict(f"{place} is there already: with the broker stopped, --replace overwrites it.")
 

@@ -332,6 +332,37 @@ def test_any_changed_bit_is_told_as_damage(tmp_path: Path) -> None:
     assert damaged > len(raw)
 
 
+@pytest.mark.parametrize(
+    "statements",
+    [
+        ("CREATE TABLE customer (id int)",),
+        ("CREATE TABLE alembic_version (version_num text)", "INSERT INTO alembic_version VALUES ('abc')"),
+    ],
+)
+def test_another_programs_database_is_left_alone(
+    filled: Place, empty: Place, statements: tuple[str, ...]
+) -> None:
+    with empty.sessions() as session:
+        for statement in statements:
+            session.execute(text(statement))
+        session.commit()
+    before = contents(empty)
+    with pytest.raises(Conflict, match=r"not Milepost's|another program's"):
+        restored(empty, filled.backup(), replace=True)
+    assert contents(empty) == before
+
+
+def test_a_folder_for_the_brokers_state_is_refused_before_all(filled: Place, empty: Place) -> None:
+    state = filled.folder / "mosquitto.db"
+    state.write_bytes(b"state")
+    file = filled.folder / "b.zip"
+    take(file, filled.url, KEYS, state, NOW)
+    with pytest.raises(IsADirectoryError):
+        restored(empty, file, broker_state=filled.folder, replace=True)
+    with empty.sessions() as session:
+        assert session.scalar(text("SELECT to_regclass('company')")) is None
+
+
 def test_a_service_at_work_is_named(filled: Place, empty: Place) -> None:
     file = filled.backup()
     engine = create_engine(empty.url, connect_args={"application_name": "milepost-ingest"})
