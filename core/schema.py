@@ -49,6 +49,7 @@ def rebuild(connection: Connection, revision: str) -> None:
     if connection.scalar(text("SELECT to_regclass('company') IS NOT NULL")):
         # So that the way down has no rows to convert.
         connection.execute(text("TRUNCATE company, position CASCADE"))
+    partitions.drop_left_over(connection)
     command.downgrade(alembic_config("", connection), "base")
     command.upgrade(alembic_config("", connection), revision)
 

@@ -332,6 +332,18 @@ def test_any_changed_bit_is_told_as_damage(tmp_path: Path) -> None:
     assert damaged > len(raw)
 
 
+def test_a_month_that_was_about_to_be_dropped_is_in_no_restores_way(filled: Place) -> None:
+    """Retention was killed between detaching it and dropping it."""
+    file, before = filled.backup(), contents(filled)
+    name = f"position_{LONG_AGO:%Y_%m}"
+    with filled.sessions() as session:
+        session.execute(text(f"ALTER TABLE position DETACH PARTITION {name}"))
+        session.execute(text(f"COMMENT ON TABLE {name} IS 'milepost: to be dropped'"))
+        session.commit()
+    restored(filled, file, replace=True)
+    assert contents(filled) == before
+
+
 @pytest.mark.parametrize(
     "statements",
     [
