@@ -46,7 +46,7 @@ STATEMENTS = (
     " AND kind = 'status' AND payload ->> 'delivery' = ANY(:delivery_texts)",
     # What a driver's phone said of such a delivery and was refused. Compared as texts: it may be any number.
     "DELETE FROM quarantine WHERE company_id = :company_id AND topic LIKE '%/status' AND"
-    " (regexp_match(encode(raw, 'escape'), '\"delivery\"\\s*:\\s*([0-9]+)'))[1] = ANY(:delivery_texts)",
+    " (regexp_match(encode(raw, 'escape'), '\"delivery\"\\s*:\\s*\"?([0-9]+)'))[1] = ANY(:delivery_texts)",
     # Only references are kept in the log of what may be somebody's.
     "UPDATE audit_entry SET changes = changes || '{\"reference\": null}' WHERE company_id = :company_id"
     " AND changes ->> 'reference' IS NOT NULL"

@@ -113,18 +113,20 @@ class Story:
         assert answer.is_success, answer.text
 
     def refused(self) -> None:
-        raw = f'{{"delivery" : {self.deliveries[0]}, "status": "failed", "reason": "{self.mark} nicht da"}}'
-        self.session.add(
-            Quarantine(
-                company_id=self.house.company.id,
-                device_id=self.house.device.id,
-                topic=f"up/0/{self.house.device.id}/status",
-                raw=raw.encode(),
-                reason="invalid",
-                detail=f"{self.mark} text",
-                received_at=datetime.now(UTC),
+        """What a phone said, once with an id of the wrong type."""
+        for told in (self.deliveries[0], f'"{self.deliveries[1]}"'):
+            raw = f'{{"delivery" : {told}, "status": "failed", "reason": "{self.mark} nicht da"}}'
+            self.session.add(
+                Quarantine(
+                    company_id=self.house.company.id,
+                    device_id=self.house.device.id,
+                    topic=f"up/0/{self.house.device.id}/status",
+                    raw=raw.encode(),
+                    reason="invalid",
+                    detail=f"{self.mark} text",
+                    received_at=datetime.now(UTC),
+                )
             )
-        )
         self.session.commit()
 
     def report_the_day(self) -> None:
