@@ -32,7 +32,7 @@ _FORGET = text(
 
 
 def watch(session: Session, now: datetime) -> str | None:
-    """What waits for a mail server that nobody configured. Raises `JobFailed` for what else does not leave."""
+    """What waits for a mail server nobody configured. Raises `JobFailed` for what else does not leave."""
     values = {"now": now, "before": now - PROMPT, "no_server": NO_SERVER}
     row = session.execute(_OVERDUE, values).one()
     if row.many:

@@ -211,7 +211,7 @@ def test_what_does_not_leave_is_a_failed_job(session: Session, company: Company)
     assert notification_cleaning.watch(session, later) == f"1 e-mails wait: {NO_SERVER}"
     row.error = "451 busy"
     session.flush()
-    with pytest.raises(JobFailed, match="^1 notifications are due for 0:05:00; the reason: 451 busy$"):
+    with pytest.raises(JobFailed, match=r"^1 notifications are due for 0:05:00; the reason: 451 busy$"):
         notification_cleaning.watch(session, later)
 
 
