@@ -31,28 +31,33 @@ class Stop(msgspec.Struct, frozen=True):
 
 
 class StopFinder:
-    """Fed one vehicle's fixes in order of time."""
+    """Fed one vehicle's fixes in order of time.
+
+    ``wandered_m`` is what an odometer counted within the stops so far, though nobody drove.
+    """
 
     def __init__(self) -> None:
+        self.wandered_m = 0.0
         self._found: list[Stop] = []
+        self._came_m = self._stayed_m = self._left_m = 0.0
         self._start: datetime | None = None
         self._end = datetime.min.replace(tzinfo=UTC)
         self._latitude = self._longitude = 0.0
         self._fixes = 0
 
-    def add(self, at: datetime, latitude: float, longitude: float) -> None:
+    def add(self, at: datetime, latitude: float, longitude: float, odometer_m: float = 0.0) -> None:
         if self._start is None:
-            self._begin(at, latitude, longitude)
+            self._begin(at, latitude, longitude, odometer_m)
             return
         distance = distance_m(self._latitude, self._longitude, latitude, longitude)
         if distance <= RADIUS_M:
-            self._stay(at, latitude, longitude)
+            self._stay(at, latitude, longitude, odometer_m)
             return
         silence = (at - self._end).total_seconds()
         if silence >= LEAST.total_seconds() and distance < silence * _CRAWL_MPS:
             self._end = at - timedelta(seconds=distance / _TOWN_MPS)
         self._close()
-        self._begin(at, latitude, longitude)
+        self._begin(at, latitude, longitude, odometer_m)
 
     def stops(self) -> list[Stop]:
         """All of them, the one that still lasts too."""
@@ -61,12 +66,13 @@ class StopFinder:
             self._start = None
         return self._found
 
-    def _begin(self, at: datetime, latitude: float, longitude: float) -> None:
+    def _begin(self, at: datetime, latitude: float, longitude: float, odometer_m: float) -> None:
         self._start = self._end = at
+        self._came_m = self._stayed_m = odometer_m
         self._latitude, self._longitude, self._fixes = latitude, longitude, 1
 
-    def _stay(self, at: datetime, latitude: float, longitude: float) -> None:
-        self._end = at
+    def _stay(self, at: datetime, latitude: float, longitude: float, odometer_m: float) -> None:
+        self._end, self._stayed_m = at, odometer_m
         self._fixes = min(self._fixes + 1, _SETTLED)
         self._latitude += (latitude - self._latitude) / self._fixes
         self._longitude += (longitude - self._longitude) / self._fixes
@@ -74,10 +80,12 @@ class StopFinder:
     def _close(self) -> None:
         if self._start is None or self._end - self._start < LEAST:
             return
-        stop = Stop(self._start, self._end, self._latitude, self._longitude)
+        stop, since_m = Stop(self._start, self._end, self._latitude, self._longitude), self._came_m
         if self._found and _is_one(self._found[-1], stop):
-            before = self._found.pop()
+            before, since_m = self._found.pop(), self._left_m
             stop = Stop(before.start, stop.end, before.latitude, before.longitude)
+        self.wandered_m += self._stayed_m - since_m
+        self._left_m = self._stayed_m
         self._found.append(stop)
 
 
