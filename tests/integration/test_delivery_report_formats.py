@@ -4,6 +4,7 @@ import base64
 import hashlib
 import io
 import re
+import threading
 import tracemalloc
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -18,7 +19,7 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 from starlette.testclient import TestClient
 
-from api.renderings import CannotRender, Renderings
+from api.renderings import READERS, READERS_WAITING, CannotRender, Renderings, RenderingsBusy
 from core import delivery_report, driven, report_proofs
 from core.models import AppUser, CheckpointKind, Status
 from core.proof_models import ImageKind, ProofImage
@@ -392,7 +393,7 @@ def test_renderer_reads_neither_files_nor_the_network(tmp_path: Any) -> None:
         "</a>"
         '<img src="http://127.0.0.1:1/x.png" alt="unreached">'
     )
-    made = anyio.run(Renderings().pdf, page)
+    made = anyio.run(Renderings().pdf, lambda: page)
     reader = PdfReader(io.BytesIO(made))
     words = "".join(one.extract_text() for one in reader.pages)
     assert "kept out" in words
@@ -407,7 +408,7 @@ def test_rendering_that_takes_too_long_is_killed(monkeypatch: pytest.MonkeyPatch
 
     async def render() -> None:
         with pytest.raises(CannotRender):
-            await renderings.pdf("<p>word</p>" * 20_000)
+            await renderings.pdf(lambda: "<p>word</p>" * 20_000)
 
     anyio.run(render)
     monkeypatch.setattr("reports.rendering.TIMEOUT_S", 60)
@@ -415,12 +416,46 @@ def test_rendering_that_takes_too_long_is_killed(monkeypatch: pytest.MonkeyPatch
 
 
 async def renderings_of_another_loop() -> bytes:
-    return await Renderings().pdf("<p>word</p>")
+    return await Renderings().pdf(lambda: "<p>word</p>")
 
 
-def test_too_many_renderings_are_refused(client: TestClient, house: House, settings: Settings) -> None:
+def test_too_many_renderings_are_refused_before_anything_is_read(
+    client: TestClient, house: House, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
     renderings: Any = client.app.state.renderings  # type: ignore[attr-defined]
-    renderings._asked = 10
+    renderings.pdfs.asked = 10
+    monkeypatch.delattr(delivery_report, "generate")
     refused = ask(client, settings, house, house.manager, format="pdf")
     assert_problem(refused, 503, "RenderingsBusy")
     assert refused.headers["retry-after"] == "10"
+
+
+def test_reports_leave_threads_to_everything_else() -> None:
+    """However many ask at once; those who come when too many wait are sent away."""
+    renderings, released = Renderings(), threading.Event()
+    under_way, refused = [], []
+
+    def write() -> str:
+        under_way.append(1)
+        assert released.wait(20)
+        return ""
+
+    async def ask_one() -> None:
+        try:
+            await renderings.text(write)
+        except RenderingsBusy:
+            refused.append(1)
+
+    async def ask_many() -> None:
+        async with anyio.create_task_group() as tasks:
+            for _ in range(READERS + READERS_WAITING + 3):
+                tasks.start_soon(ask_one)
+            with anyio.fail_after(20):
+                while len(under_way) < READERS or len(refused) < 3:
+                    await anyio.sleep(0.01)
+                await anyio.to_thread.run_sync(int)
+            assert (len(under_way), len(refused)) == (READERS, 3)
+            released.set()
+
+    anyio.run(ask_many)
+    assert len(under_way) == READERS + READERS_WAITING
