@@ -173,6 +173,22 @@ def assert_bad_field_without_body(answer: httpx.Response, field: str) -> None:
     assert [error["field"] for error in answer.json()["errors"]] == [field]
 
 
+@pytest.mark.parametrize(
+    ("field", "parts"),
+    [
+        ("signature", [SIGNATURE, ("signature", ("t.png", pictures.jpeg(), "image/png"))]),
+        ("recipient_name", [("recipient_name", (None, "Rita")), ("recipient_name", (None, "Carla"))]),
+        ("status", [PHOTO, ("status", (None, "failed")), ("status", (None, "delivered"))]),
+    ],
+)
+def test_what_is_there_once_is_not_taken_twice(
+    driver: Sender, session: Session, field: str, parts: list[Any]
+) -> None:
+    """Which of two signatures is the recipient's is not ours to guess."""
+    assert_bad_field_without_body(driver.add(*parts), field)
+    assert count(session, "delivery_proof") == 0
+
+
 def test_the_same_again_is_the_first_one(driver: Sender, manager: Sender, session: Session) -> None:
     first = driver.add(PHOTO, **NAMED).json()
     renamed = ("photos", ("other-name.jpg", PHOTO[1][1], "image/jpeg"))
