@@ -347,6 +347,38 @@ def test_delivery_that_has_not_begun_and_one_without_any_fix_have_reports_too(
             assert answer.status_code == 200, answer.text
 
 
+def test_long_words_leave_room_for_the_others(
+    client: TestClient, house: House, settings: Settings, session: Session
+) -> None:
+    """A column of few words beside a long reason, and the page's number beside a long title."""
+    house.delivery.reference = "WIDE-" * 40
+    factories.checkpoint(
+        session,
+        house.delivery,
+        status=Status.DELIVERED,
+        occurred_at=at(100),
+        actor_user_id=house.manager.id,
+        reason="Nobody was at home, and the neighbour would not take it. " * 15,
+    )
+    session.commit()
+    words = pdf_text(ask(client, settings, house, house.manager, format="pdf"))
+    assert "(office)" in words
+    assert re.search(r"Page 1 of \d", words)
+
+
+@pytest.mark.parametrize("zone", ["Pacific/Kiritimati", "America/New_York"])
+def test_window_at_the_calendars_ends_is_reported(
+    client: TestClient, house: House, settings: Settings, session: Session, zone: str
+) -> None:
+    first, last = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
+    for window_start in (first, last - timedelta(days=1)):
+        house.delivery.window_start = window_start
+        house.delivery.window_end = house.delivery.window_start + timedelta(days=1)
+        session.execute(text("UPDATE company SET time_zone = :zone"), {"zone": zone})
+        session.commit()
+        assert ask(client, settings, house, house.manager, format="html").status_code == 200
+
+
 def test_many_fixes_are_looked_at_in_bounded_memory(
     session: Session, house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -159,6 +159,11 @@ def test_a_single_fix_is_all_there_is_to_draw() -> None:
     assert measured([sample(0, 0)]).lines == [[(52.5, 13.4)]]
 
 
+def test_who_crawls_in_a_jam_still_moves_on() -> None:
+    drive = measured([sample(s, s * 0.1) for s in range(0, 10_000, 5)], until=10_000)
+    assert drive.distance_m == pytest.approx(1000, rel=0.05)
+
+
 def test_who_stands_all_day_has_driven_nothing() -> None:
     """However a receiver between houses wanders, and also when one fix lies far off."""
     wander = Random(7)
