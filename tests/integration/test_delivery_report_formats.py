@@ -447,6 +447,11 @@ def test_rendering_that_takes_too_long_is_killed(monkeypatch: pytest.MonkeyPatch
     assert anyio.run(renderings_of_another_loop).startswith(b"%PDF")
 
 
+def test_page_that_the_layout_stumbles_over_is_told_as_such() -> None:
+    with pytest.raises(CannotRender, match="laid out"):
+        anyio.run(Renderings().pdf, lambda: "<div>" * 3000)
+
+
 async def renderings_of_another_loop() -> bytes:
     return await Renderings().pdf(lambda: "<p>word</p>")
 
