@@ -31,6 +31,6 @@ async def pdf_of(html: str, limiter: CapacityLimiter | None = None) -> bytes:
             raise PdfNotMade("It takes too much memory.") from None
         except pdf.CannotMakePdf as error:
             raise PdfNotMade(f"A library for it is missing on the server: {error}.") from None
-        except Exception:  # what a layout engine stumbles over is anything
-            log.exception("page_not_laid_out characters=%d", len(html))
+        except Exception as error:  # what a layout engine stumbles over is anything
+            log.error("page_not_laid_out characters=%d error=%s", len(html), type(error).__name__)
             raise PdfNotMade("The page could not be laid out.") from None
