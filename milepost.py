@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from cli import broker, company, device, jobs, outbox, user
+from cli import backups, broker, company, customer, device, jobs, outbox, user
 from cli.common import admin_settings, database_errors, process_settings
 from core.errors import DomainError
 from core.settings import SettingsError
@@ -21,9 +21,12 @@ app = typer.Typer(
 app.add_typer(company.app, name="company")
 app.add_typer(user.app, name="user")
 app.add_typer(device.app, name="device")
+app.add_typer(customer.app, name="customer")
 app.add_typer(broker.app, name="broker")
 app.add_typer(outbox.app, name="outbox")
 app.add_typer(jobs.app, name="jobs")
+app.command()(backups.backup)
+app.command()(backups.restore)
 
 
 def main() -> None:

@@ -1,6 +1,7 @@
 """What an API token needs for each route: one table. A route that is not in it takes no API token at all.
 
-Left out on purpose: whatever makes or changes people, their passwords and API tokens, and what shows secrets.
+Left out on purpose: whatever makes or changes people, their passwords and API tokens, what shows secrets, and
+what erases for good.
 """
 
 from collections.abc import Iterable, Mapping

@@ -21,17 +21,17 @@ def archive(
     session: Session, actor: Actor, model: type[Archivable], row_id: int, now: datetime
 ) -> tuple[Archivable, bool]:
     """The row, archived, and whether it was not before. Raises `Conflict` while a delivery is open."""
-    row = _lock_whole(session, actor, model, row_id)
+    row = lock_whole(session, actor, model, row_id)
     if row.archived_at is not None:
         return row, False
-    _require_no_open_delivery(session, row)
+    require_no_open_delivery(session, row)
     row.archived_at = now
     audit.note(session, actor, "archived", row)
     return row, True
 
 
 def restore(session: Session, actor: Actor, model: type[Archivable], row_id: int) -> Archivable:
-    row = _lock_whole(session, actor, model, row_id)
+    row = lock_whole(session, actor, model, row_id)
     if row.archived_at is not None:
         row.archived_at = None
         audit.note(session, actor, "restored", row)
@@ -47,7 +47,7 @@ def edit(
     return row
 
 
-def _lock_whole(session: Session, actor: Actor, model: type[Archivable], row_id: int) -> Archivable:
+def lock_whole(session: Session, actor: Actor, model: type[Archivable], row_id: int) -> Archivable:
     """A plain FOR UPDATE: a delivery that is just being given this row waits, or we wait for it."""
     row = scoping.find(session, actor, model, row_id)
     scoping.require_manager(actor)
@@ -55,7 +55,8 @@ def _lock_whole(session: Session, actor: Actor, model: type[Archivable], row_id:
     return row
 
 
-def _require_no_open_delivery(session: Session, row: Customer | Driver | Vehicle) -> None:
+def require_no_open_delivery(session: Session, row: Customer | Driver | Vehicle) -> None:
+    """Raises `Conflict` that names some of those that are."""
     column = getattr(Delivery, f"{row.__tablename__}_id")
     open_ids = session.scalars(
         select(Delivery.id)

@@ -26,6 +26,8 @@ KEPT: Mapping[str, frozenset[str]] = {
             "time_zone",
             "checkpoint_distance_m",
             "checkpoint_interval_s",
+            "fixes_kept_days",
+            "deliveries_kept_days",
             "arriving_soon_min",
             "late_after_min",
             "device_silent_after_min",

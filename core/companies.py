@@ -76,9 +76,9 @@ def find(session: Session, actor: Actor) -> Company:
 
 
 def edit(session: Session, actor: Actor, values: Mapping[str, Any]) -> Company:
-    """Set ``name``, ``time_zone``, ``checkpoint_distance_m``, ``checkpoint_interval_s``, ``proof_required``.
+    """Set ``name``, ``time_zone``, ``checkpoint_distance_m``, ``checkpoint_interval_s``, ``…_kept_days``.
 
-    The last are names of `core.proof_models.ProofPart`.
+    And ``proof_required``, names of `core.proof_models.ProofPart`.
     """
     scoping.require_manager(actor)
     if "time_zone" in values:

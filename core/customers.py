@@ -8,6 +8,7 @@ from sqlalchemy.orm import Session
 
 from core import archiving, audit, scoping, users
 from core.actors import Actor
+from core.errors import Conflict
 from core.models import Customer
 
 
@@ -30,6 +31,8 @@ def add(session: Session, actor: Actor, values: Mapping[str, Any]) -> Customer:
 
 
 def edit(session: Session, actor: Actor, customer_id: int, values: Mapping[str, Any]) -> Customer:
+    """Raises `Conflict` for one who was erased."""
+    _require_not_erased(scoping.lock(session, actor, Customer, customer_id))
     return archiving.edit(session, actor, Customer, customer_id, values)
 
 
@@ -42,5 +45,11 @@ def archive(session: Session, actor: Actor, customer_id: int, now: datetime) -> 
 
 
 def restore(session: Session, actor: Actor, customer_id: int) -> Customer:
-    """Its users stay disabled until a manager enables them."""
+    """Its users stay disabled until a manager enables them. Raises `Conflict` for one who was erased."""
+    _require_not_erased(scoping.lock(session, actor, Customer, customer_id))
     return archiving.restore(session, actor, Customer, customer_id)
+
+
+def _require_not_erased(customer: Customer) -> None:
+    if customer.erased_at is not None:
+        raise Conflict("The customer's data were erased: add a new customer.")

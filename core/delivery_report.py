@@ -3,7 +3,7 @@
 Pure but for `generate`, which reads.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime, timedelta
 from itertools import pairwise
 
@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 
 from core import deliveries, driven, proofs, report_names, report_proofs
 from core.actors import Actor
-from core.driven import Driven
+from core.driven import Driven, Source
 from core.legs import announced, legs
 from core.lifecycle import FINAL
 from core.models import CheckpointKind, Company, Customer, Delivery, DeliveryCheckpoint, LoadItem, Status
@@ -116,12 +116,11 @@ def generate(
     proof_checkpoints = _proof_checkpoints(session, delivery_id)
     counts = _counts(session, delivery_id)
     route = _route(session, delivery_id, counts[CheckpointKind.LOCATION]) if sees_track else None
-    end = delivery.ended_at or now
-    drive = driven.read(
+    drive = measured(
         session,
-        legs(record, delivery.started_at, end),
-        delivery.started_at,
-        end,
+        delivery,
+        record,
+        now,
         lambda: route or _route(session, delivery_id, counts[CheckpointKind.LOCATION]),
     )
     return DeliveryReport(
@@ -146,6 +145,46 @@ def generate(
         stops=(drive.drive.stops if drive.drive else []) if sees_track else None,
         speeds=(drive.drive.speeds if drive.drive else []) if sees_track else None,
     )
+
+
+def measured(
+    session: Session,
+    delivery: Delivery,
+    record: Sequence[DeliveryCheckpoint],
+    now: datetime,
+    checkpoints: Callable[[], Iterable[DeliveryCheckpoint]] = tuple,
+) -> Driven:
+    """As its fixes tell, or as was written down before they were removed. ``record``: `announced`."""
+    if delivery.erased_at is not None:  # what was driven would lead to a door
+        return Driven(
+            delivery.driven_m or 0.0,
+            delivery.driven_fixes or 0,
+            True,
+            Source.FIXES,
+            removed_before=delivery.erased_at,
+        )
+    end = delivery.ended_at or now
+    parts = legs(record, delivery.started_at, end)
+    told = driven.read(session, parts, delivery.started_at, end, checkpoints)
+    removed_before = fixes_removed_before(session, delivery)
+    if removed_before is None:
+        return told
+    if delivery.driven_m is None:
+        return msgspec.structs.replace(told, is_complete=False, removed_before=removed_before)
+    return msgspec.structs.replace(
+        told,
+        distance_m=delivery.driven_m,
+        fixes=delivery.driven_fixes or 0,
+        removed_before=removed_before,
+    )
+
+
+def fixes_removed_before(session: Session, delivery: Delivery) -> datetime | None:
+    """Before when the fixes of its active window are gone; None: all are there."""
+    if delivery.started_at is None:
+        return None
+    before = session.get_one(Company, delivery.company_id).fixes_removed_before
+    return before if before is not None and before > delivery.started_at else None
 
 
 def _of_kind(record: Sequence[DeliveryCheckpoint], kind: CheckpointKind) -> list[DeliveryCheckpoint]:

@@ -45,7 +45,8 @@ class Driven(msgspec.Struct, frozen=True):
     """``drive`` is None before the start. ``fixes`` are those stored, 0 once they were deleted for their age.
 
     ``is_complete`` is False when not every fix was looked at: of more than `MAXIMUM_FIXES` every n-th, of
-    more than `MAXIMUM_SCANNED`, or of deleted ones, the location checkpoints.
+    more than `MAXIMUM_SCANNED`, or of deleted ones, the location checkpoints. Fixes from before
+    ``removed_before`` are gone by the company's retention.
     """
 
     distance_m: float
@@ -53,6 +54,7 @@ class Driven(msgspec.Struct, frozen=True):
     is_complete: bool
     measured_by: Source
     drive: Drive | None = None
+    removed_before: datetime | None = None
 
 
 def read(

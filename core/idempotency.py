@@ -51,7 +51,7 @@ class Request(msgspec.Struct, frozen=True):
 
 
 class Answer(msgspec.Struct, frozen=True):
-    """``body`` is None when it held a secret: that was shown once and is not kept."""
+    """``body`` is None when it held a secret, shown once and not kept, or somebody's erased data."""
 
     status: int
     headers: Mapping[str, str]
@@ -115,7 +115,9 @@ def _answer_of(row: Row[bytes, int | None, dict[str, Any] | None, bytes | None],
     if bytes(fingerprint) != request.fingerprint:
         raise KeyReused
     if status is None or body is None:
-        raise Conflict("This was done already; its answer held a secret, which is shown only once.")
+        raise Conflict(
+            "This was done already; its answer is not kept, for what it held: a secret, or erased data."
+        )
     return Answer(status, headers or {}, bytes(body))
 
 

@@ -5,6 +5,7 @@
 
 import enum
 import uuid
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
@@ -65,7 +66,7 @@ class CheckpointKind(enum.StrEnum):
 ANNOUNCED = (CheckpointKind.STATUS, CheckpointKind.ASSIGNMENT)
 
 
-def one_of(column: str, values: type[enum.StrEnum]) -> str:
+def one_of(column: str, values: Iterable[enum.StrEnum]) -> str:
     """The SQL of a CHECK that ``column`` holds one of an enum's values."""
     return f"{column} IN ({', '.join(repr(str(value)) for value in values)})"
 
@@ -97,6 +98,7 @@ class Company(Base):
         CheckConstraint(
             "checkpoint_distance_m >= 0 AND checkpoint_interval_s >= 0", name="checkpoint_policy"
         ),
+        CheckConstraint("fixes_kept_days >= 1 AND deliveries_kept_days >= 1", name="retention"),
         CheckConstraint(
             "arriving_soon_min >= 0 AND late_after_min >= 0 AND device_silent_after_min >= 1",
             name="notification_thresholds",
@@ -112,6 +114,9 @@ class Company(Base):
     time_zone: Mapped[str] = mapped_column(server_default="UTC")
     checkpoint_distance_m: Mapped[float] = mapped_column(server_default="250")
     checkpoint_interval_s: Mapped[float] = mapped_column(server_default="60")
+    fixes_kept_days: Mapped[int | None] = mapped_column(server_default="365", doc="None: for ever")
+    deliveries_kept_days: Mapped[int | None] = mapped_column(doc="after their end; None: for ever")
+    fixes_removed_before: Mapped[datetime | None] = mapped_column(doc="older fixes are gone, or going")
     arriving_soon_min: Mapped[int] = mapped_column(server_default="15", doc="told when the ETA is nearer")
     late_after_min: Mapped[int] = mapped_column(server_default="0", doc="minutes of grace after the window")
     device_silent_after_min: Mapped[int] = mapped_column(server_default="30")
@@ -145,6 +150,7 @@ class Customer(Base):
     phone: Mapped[str | None]
     address: Mapped[str | None]
     archived_at: Mapped[datetime | None]
+    erased_at: Mapped[datetime | None]
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
 
 
@@ -300,6 +306,13 @@ class Delivery(Base):
         Index("ix_delivery_company_id_ended_at", "company_id", "ended_at"),  # what ended on a day
         Index("ix_delivery_search", "search", postgresql_using="gin"),
         Index("ix_delivery_fact_retained", "ended_at", postgresql_where=text("fact_retained")),
+        # Those whose distance must be written down before their fixes go (see `core.retention`).
+        Index(
+            "ix_delivery_unmeasured",
+            "company_id",
+            "started_at",
+            postgresql_where=text("driven_m IS NULL AND ended_at IS NOT NULL"),
+        ),
         # What the detectors still have to watch: only that is in them (`core.lateness`, `core.arrivals`).
         Index("ix_delivery_late_untold", "window_end", postgresql_where=text(LATE_UNTOLD)),
         Index("ix_delivery_arrival_untold", "vehicle_id", postgresql_where=text(ARRIVAL_UNTOLD)),
@@ -330,6 +343,9 @@ class Delivery(Base):
     checkpoint_latitude: Mapped[float | None]
     checkpoint_longitude: Mapped[float | None]
     fact_retained: Mapped[bool] = mapped_column(server_default="false")
+    driven_m: Mapped[float | None] = mapped_column(doc="measured before the fixes went; None: they tell")
+    driven_fixes: Mapped[int | None]
+    erased_at: Mapped[datetime | None] = mapped_column(doc="when its customer was erased from it")
     late_told_for: Mapped[datetime | None] = mapped_column(doc="the window's end that it was told late for")
     arriving_soon_told_at: Mapped[datetime | None]
     scheduled_at: Mapped[datetime] = mapped_column(
@@ -399,7 +415,7 @@ class Idempotency(Base):
     fingerprint: Mapped[bytes] = mapped_column(doc="SHA-256 of the parsed fields")
     status: Mapped[int | None] = mapped_column(doc="None only inside the transaction that does the work")
     headers: Mapped[dict[str, Any] | None]
-    body: Mapped[bytes | None] = mapped_column(doc="None: it held a secret and was not kept")
+    body: Mapped[bytes | None] = mapped_column(doc="None: it held a secret or erased data")
     created_at: Mapped[datetime] = mapped_column(index=True)
 
 
@@ -449,7 +465,7 @@ class Notification(Base):
     id: Mapped[int] = mapped_column(BigInteger, Identity(), primary_key=True)
     company_id: Mapped[int] = mapped_column(ForeignKey("company.id"))
     delivery_id: Mapped[int | None] = mapped_column(ForeignKey("delivery.id"), index=True)
-    checkpoint_id: Mapped[int | None] = mapped_column(ForeignKey("delivery_checkpoint.id"))
+    checkpoint_id: Mapped[int | None] = mapped_column(ForeignKey("delivery_checkpoint.id"), index=True)
     event: Mapped[str] = mapped_column(String(32))
     event_id: Mapped[uuid.UUID] = mapped_column(
         doc="one for all who are told; receivers know repetitions by it"

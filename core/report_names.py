@@ -8,6 +8,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from core.models import AppUser, DeliveryCheckpoint, Device, Driver, Vehicle
+from core.people_models import ApiToken
 
 
 class Names(msgspec.Struct, frozen=True):
@@ -17,6 +18,7 @@ class Names(msgspec.Struct, frozen=True):
     drivers: Mapping[int, str] = {}
     vehicles: Mapping[int, str] = {}
     devices: Mapping[str, str] = {}
+    tokens: Mapping[int, str] = {}
 
 
 def read(session: Session, record: Sequence[DeliveryCheckpoint]) -> Names:
@@ -32,6 +34,7 @@ def read(session: Session, record: Sequence[DeliveryCheckpoint]) -> Names:
         drivers=_pairs(session, Driver, Driver.name, drivers),
         vehicles={row.id: vehicle_name(row.name, row.plate) for row in vehicles},
         devices=_pairs(session, Device, Device.label, (one.actor_device_id for one in record)),
+        tokens=_pairs(session, ApiToken, ApiToken.name, (one.actor_api_token_id for one in record)),
     )
 
 

@@ -39,6 +39,28 @@ def migrate(database_url: str) -> None:
         engine.dispose()
 
 
+def rebuild(database_url: str, revision: str) -> None:
+    """Empty the database and give it the structure of ``revision``: all that was in it is gone."""
+    engine = create_engine(database_url, connect_args=connect_arguments("migrate") | {"options": ""})
+    try:
+        with engine.connect() as guard:
+            guard.execute(text("SELECT pg_advisory_lock(:key)"), {"key": _LOCK})
+            guard.commit()
+            if guard.scalar(text("SELECT to_regclass('company') IS NOT NULL")):
+                # So that the way down has no rows to convert.
+                guard.execute(text("TRUNCATE company, position CASCADE"))
+            guard.commit()
+            command.downgrade(alembic_config(database_url), "base")
+            command.upgrade(alembic_config(database_url), revision)
+    finally:
+        engine.dispose()
+
+
+def require_known(revision: str) -> None:
+    """Raises Alembic's `CommandError` for a revision that this code does not have."""
+    ScriptDirectory.from_config(alembic_config("")).get_revision(revision)
+
+
 def alembic_config(database_url: str) -> Config:
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))

@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 
 from core import deliveries
 from core.actors import Actor
+from core.delivery_report import fixes_removed_before
 from core.errors import Forbidden
 from core.legs import Leg, announced, legs
 
@@ -27,7 +28,8 @@ FIXES = text(
 class Track(msgspec.Struct, frozen=True):
     """Where to look: ``legs`` are each vehicle's part of the window, in order of time.
 
-    ``start`` is None before the pickup. A window is cut after `MAXIMUM_SPAN`.
+    ``start`` is None before the pickup. A window is cut after `MAXIMUM_SPAN`. Fixes from before
+    ``removed_before`` are gone by the company's retention.
     """
 
     delivery_id: int
@@ -35,6 +37,7 @@ class Track(msgspec.Struct, frozen=True):
     start: datetime | None
     end: datetime | None
     legs: Sequence[Leg]
+    removed_before: datetime | None = None
 
 
 class TrackFix(msgspec.Struct, frozen=True, gc=False):
@@ -60,8 +63,11 @@ def find(session: Session, actor: Actor, delivery_id: int, now: datetime) -> Tra
     start, end = delivery.started_at, None
     if start is not None:
         end = min(delivery.ended_at or now, start + MAXIMUM_SPAN)
-    parts = legs(announced(session, delivery_id), start, end) if end else []
-    return Track(delivery_id, delivery.reference, start, end, parts)
+    # The van's fixes outlive an erased customer, but no longer lead to a door.
+    is_shown = end is not None and delivery.erased_at is None
+    parts = legs(announced(session, delivery_id), start, end) if is_shown and end else []
+    removed_before = delivery.erased_at or fixes_removed_before(session, delivery)
+    return Track(delivery_id, delivery.reference, start, end, parts, removed_before)
 
 
 def fixes(session: Session, leg: Leg) -> Iterator[TrackFix]:

@@ -33,6 +33,10 @@ def run(settings: Settings) -> int:
         exit_code = _run_until_told(settings, sessions)
     engine.dispose()
     log.info("jobs_stopped exit_code=%d", exit_code)
+    if threading.active_count() > 1:
+        # A run that was cut off may hang in a driver, and the interpreter's end would wait for it.
+        logging.shutdown()
+        os._exit(exit_code)
     return exit_code
 
 

@@ -21,6 +21,7 @@ from sqlalchemy.orm import Session, sessionmaker
 from core import (
     audit,
     daily_report,
+    idempotency,
     job_states,
     login_sessions,
     nights,
@@ -29,7 +30,7 @@ from core import (
     throttle,
     user_links,
 )
-from jobs import detectors, retained_facts
+from jobs import detectors, retained_facts, retention
 from jobs.run import Job, Nightly, Run, drained, once, run_job
 from jobs.threads import ThreadARun
 
@@ -60,6 +61,13 @@ JOBS = (
         "Clears archived vehicles' retained positions once more.",
         MINUTE,
         once(retained_facts.clear_archived),
+    ),
+    Job("idempotency", "Deletes answers kept for a day.", HOUR, once(idempotency.forget_old)),
+    Job(
+        "retention",
+        "Removes fixes, deliveries and records that have been kept long enough.",
+        6 * HOUR,
+        retention.by_the_clock,
     ),
     Job("late_deliveries", "Tells of deliveries whose window has ended.", MINUTE, detectors.late),
     Job(

@@ -40,6 +40,8 @@ def actor_words(checkpoint: DeliveryCheckpoint, names: Names) -> str:
         return _named("driver", names.drivers.get(checkpoint.actor_driver_id))
     if checkpoint.actor_user_id is not None:
         return _named("office", names.users.get(checkpoint.actor_user_id))
+    if checkpoint.actor_api_token_id is not None:
+        return _named("integration", names.tokens.get(checkpoint.actor_api_token_id))
     if checkpoint.actor_device_id is not None:
         return _named("device", names.devices.get(checkpoint.actor_device_id))
     return "–"  # noqa: RUF001

@@ -13,6 +13,7 @@ def write(track: Track, legs: Iterable[tuple[Leg, Iterable[TrackFix]]]) -> Itera
         "delivery_id": track.delivery_id,
         "start": track.start,
         "end": track.end,
+        "removed_before": track.removed_before,
         "legs": track.legs,
     }
     yield _json(head).removesuffix("}") + ',"fixes":['

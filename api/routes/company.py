@@ -19,7 +19,10 @@ def read_company(authorized: AuthorizedCall) -> CompanySettings:
 
 @router.patch("/", summary="Change the own company's settings")
 def edit_company(authorized: AuthorizedCall, body: CompanyPatch) -> CompanySettings:
-    """By a manager. The checkpoint policy holds from the next fix on."""
+    """By a manager. The checkpoint policy holds from the next fix on.
+
+    Shorter ``…_kept_days`` remove what is older within a few hours, for good; null keeps it for ever.
+    """
     values = body.sent()
     with authorized() as (session, actor):
         return CompanySettings.model_validate(companies.edit(session, actor, values))

@@ -8,10 +8,10 @@ from api import pages
 from api.dependencies import AuthorizedCall, now
 from api.idempotency import OnceRoute
 from api.openapi import CONFLICT
-from api.schemas.companions import CustomerIn, CustomerOut, CustomerPatch
+from api.schemas.companions import CustomerIn, CustomerOut, CustomerPatch, ErasureIn
 from api.schemas.fields import PathId
 from api.schemas.pages import Page, PageQuery
-from core import customers
+from core import customers, erasure
 
 router = APIRouter(prefix="/customers", tags=["customers"], route_class=OnceRoute)
 
@@ -41,9 +41,9 @@ def read_customer(authorized: AuthorizedCall, customer_id: PathId) -> CustomerOu
         return CustomerOut.model_validate(customers.find(session, actor, customer_id))
 
 
-@router.patch("/{customer_id}/", summary="Change some of a customer's fields")
+@router.patch("/{customer_id}/", summary="Change some of a customer's fields", responses=CONFLICT)
 def edit_customer(authorized: AuthorizedCall, customer_id: PathId, body: CustomerPatch) -> CustomerOut:
-    """By a manager. What is left out stays; null clears."""
+    """By a manager. What is left out stays; null clears. 409 for one who was erased."""
     with authorized() as (session, actor):
         customer = customers.edit(session, actor, customer_id, body.sent())
         return CustomerOut.model_validate(customer)
@@ -56,8 +56,20 @@ def archive_customer(authorized: AuthorizedCall, customer_id: PathId) -> Custome
         return CustomerOut.model_validate(customers.archive(session, actor, customer_id, now()))
 
 
-@router.post("/{customer_id}/restore/", summary="Restore an archived customer")
+@router.post("/{customer_id}/restore/", summary="Restore an archived customer", responses=CONFLICT)
 def restore_customer(authorized: AuthorizedCall, customer_id: PathId) -> CustomerOut:
-    """Its users stay disabled until a manager enables them."""
+    """Its users stay disabled until a manager enables them. 409 for one who was erased."""
     with authorized() as (session, actor):
         return CustomerOut.model_validate(customers.restore(session, actor, customer_id))
+
+
+@router.post("/{customer_id}/erase/", summary="Erase a customer's personal data", responses=CONFLICT)
+def erase_customer(authorized: AuthorizedCall, customer_id: PathId, body: ErasureIn) -> CustomerOut:
+    """By a manager, for good: what says who the customer is goes from it and from all its deliveries.
+
+    Names, addresses, coordinates, references, free texts, messages and log-ins; statuses, times, loads and
+    distances stay. Doing it again is harmless. 409 while a delivery of it is open: end that first.
+    """
+    assert body.confirm
+    with authorized() as (session, actor):
+        return CustomerOut.model_validate(erasure.erase(session, actor, customer_id, now()))

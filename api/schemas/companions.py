@@ -1,9 +1,9 @@
 """Customers, drivers and vehicles."""
 
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from api.schemas.fields import Email, Input, Line, Output, Text
 
@@ -32,7 +32,21 @@ class CustomerOut(Output):
     phone: str | None
     address: str | None
     archived_at: datetime | None
+    erased_at: datetime | None
     created_at: datetime
+
+
+def _said(value: Any) -> Any:
+    """To Python 1 is True as well."""
+    if value is not True:
+        raise ValueError("must be true: what is erased does not come back")
+    return value
+
+
+class ErasureIn(Input):
+    """Said on purpose: there is no way back."""
+
+    confirm: Annotated[Literal[True], BeforeValidator(_said)]
 
 
 class DriverIn(Input):

@@ -3,15 +3,20 @@
 from datetime import datetime
 from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field, Strict
 
-from api.schemas.fields import Email, Input, Line, Output, Password, Positive, RowId
+from api.schemas.fields import Email, Input, Line, Output, Password, Positive, RowId, whole
 from api.schemas.pages import PageQuery
 from broker import topics
 from core.invitations import Invitation
 from core.models import Role
 from core.proof_models import ProofPart
 from core.users import MqttLogin
+
+MAXIMUM_DAYS = 36_500
+# A week at least: the days before are counted again when phones tell late.
+FixDays = Annotated[int, Strict(), Field(ge=7, le=MAXIMUM_DAYS), BeforeValidator(whole)]
+DeliveryDays = Annotated[int, Strict(), Field(ge=30, le=MAXIMUM_DAYS), BeforeValidator(whole)]
 
 
 class Tokens(Output):
@@ -116,10 +121,16 @@ class CompanyOut(Output):
 
 
 class CompanySettings(CompanyOut):
-    """A location checkpoint is due after this distance or this time; 0 makes every fix one."""
+    """A location checkpoint is due after this distance or this time; 0 makes every fix one.
+
+    Positions are removed after ``fixes_kept_days``, deliveries with all that belongs to them
+    ``deliveries_kept_days`` after their end; null: never.
+    """
 
     checkpoint_distance_m: float
     checkpoint_interval_s: float
+    fixes_kept_days: int | None
+    deliveries_kept_days: int | None
     proof_required: list[ProofPart]
 
 
@@ -128,6 +139,8 @@ class CompanyPatch(Input):
     time_zone: Annotated[Line, Field(examples=["Europe/Berlin"])] = Field(default_factory=str)
     checkpoint_distance_m: Positive = Field(default_factory=float)
     checkpoint_interval_s: Positive = Field(default_factory=float)
+    fixes_kept_days: FixDays | None = None
+    deliveries_kept_days: DeliveryDays | None = None
     proof_required: Annotated[
         list[ProofPart],
         Field(max_length=len(ProofPart), description="what `delivered` waits for; empty: nothing"),

@@ -6,7 +6,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field
 
 from api.documents import DocumentFormat
-from api.schemas.deliveries import DeliveryOut
+from api.schemas.deliveries import DeliveryWithLoad
 from api.schemas.fields import Input, Output
 from api.schemas.proofs import ProofOut
 from api.schemas.tracking import CheckpointOut
@@ -55,11 +55,15 @@ class DrivenOut(Output):
     """Measured from start to end along the fixes, or the location checkpoints once the fixes are deleted.
 
     ``is_complete`` is false when not every fix could be looked at: there were too many, or they are deleted.
+
+    ``removed_before``: the company keeps its vehicles' fixes for a time, and those of this delivery from
+    before that instant are gone; the distance was measured when they went.
     """
 
     distance_m: float
     fixes: int
     is_complete: bool
+    removed_before: datetime | None
     measured_by: Source
 
 
@@ -89,7 +93,7 @@ class ReportOut(Output):
     checkpoints, of more than 2,000 evenly every n-th; ``counts`` says how many there are.
     """
 
-    delivery: DeliveryOut
+    delivery: DeliveryWithLoad
     company_name: str
     customer_name: str
     time_zone: str
@@ -121,5 +125,5 @@ class ReportOut(Output):
             )
         }
         proofs = [ProofOut.of(report.delivery.id, one) for one in report.proven]
-        whole = plain | shown | {"delivery": DeliveryOut.of(report.delivery), "proofs": proofs}
+        whole = plain | shown | {"delivery": DeliveryWithLoad.of(report.delivery), "proofs": proofs}
         return cls.model_validate(whole)

@@ -49,10 +49,14 @@ class TrackFixOut(Output):
 
 
 class TrackOut(Output):
-    """``start`` and ``end`` bound the active window; both are null before the pickup."""
+    """``start`` and ``end`` bound the active window; both are null before the pickup.
+
+    Fixes from before ``removed_before`` are gone: the company keeps them for a time only. Null: none is.
+    """
 
     delivery_id: int
     start: datetime | None
     end: datetime | None
+    removed_before: datetime | None
     legs: list[LegOut]
     fixes: list[TrackFixOut]

@@ -179,6 +179,7 @@ def test_assignment_leaves_a_checkpoint(client: TestClient, house: House, settin
         "user_id": house.manager.id,
         "driver_id": None,
         "device_id": None,
+        "api_token_id": None,
     }
 
 

@@ -170,6 +170,7 @@ def test_track_before_the_pickup_is_empty(client: TestClient, settings: Settings
         "delivery_id": house.delivery.id,
         "start": None,
         "end": None,
+        "removed_before": None,
         "legs": [],
         "fixes": [],
     }

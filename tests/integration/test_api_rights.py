@@ -39,6 +39,7 @@ ROUTES: list[tuple[str, str, Any]] = [
     ("PATCH", "/customers/{customer}/", {"name": "N"}),
     ("POST", "/customers/{customer}/archive/", None),
     ("POST", "/customers/{customer}/restore/", None),
+    ("POST", "/customers/{customer}/erase/", {"confirm": True}),
     ("GET", "/drivers/{driver}/", None),
     ("PATCH", "/drivers/{driver}/", {"name": "N"}),
     ("POST", "/drivers/{driver}/archive/", None),

@@ -117,6 +117,7 @@ def test_json_tells_of_the_drive_its_stops_and_speeds(
         "fixes": 200,
         "is_complete": True,
         "measured_by": "fixes",
+        "removed_before": None,
     }
     (stop,) = report["stops"]
     assert stop["seconds"] == pytest.approx(600, abs=60)
@@ -331,6 +332,7 @@ def test_drive_is_still_drawn_by_checkpoints_when_the_fixes_are_deleted(
         "fixes": 0,
         "is_complete": False,
         "measured_by": "checkpoints",
+        "removed_before": None,
     }
     page = ask(client, settings, house, house.manager, format="html").text
     assert "The route driven" in page

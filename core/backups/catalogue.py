@@ -1,0 +1,58 @@
+"""What a database of ours consists of, as PostgreSQL's own catalogue says: no table is forgotten."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+from sqlalchemy import Connection, text
+
+# Made by the migrations, never copied.
+STRUCTURE = "alembic_version"
+TABLES = """
+SELECT c.relname, array_agg(a.attname::text ORDER BY a.attnum)
+FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid
+WHERE c.relnamespace = current_schema()::regnamespace AND c.relkind IN ('r', 'p') AND NOT c.relispartition
+  AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = '' AND c.relname <> :structure
+  AND obj_description(c.oid, 'pg_class') IS DISTINCT FROM 'milepost: to be dropped'
+GROUP BY c.relname ORDER BY c.relname
+"""
+SEQUENCES = """
+SELECT s.relname, c.relname, a.attname FROM pg_depend d
+JOIN pg_class s ON s.oid = d.objid AND s.relkind = 'S'
+JOIN pg_class c ON c.oid = d.refobjid
+JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = d.refobjsubid
+WHERE d.deptype IN ('a', 'i') AND c.relnamespace = current_schema()::regnamespace
+"""
+FOREIGN_KEYS = """
+SELECT c.conrelid::regclass::text, quote_ident(c.conname), pg_get_constraintdef(c.oid)
+FROM pg_constraint c JOIN pg_class t ON t.oid = c.conrelid
+WHERE c.contype = 'f' AND c.conparentid = 0 AND t.relnamespace = current_schema()::regnamespace
+"""
+
+
+def tables(connection: Connection) -> Mapping[str, list[str]]:
+    """Each table's columns, but for those that PostgreSQL computes."""
+    rows = connection.execute(text(TABLES), {"structure": STRUCTURE})
+    return {name: list(columns) for name, columns in rows}
+
+
+def last_values(connection: Connection) -> Mapping[str, int]:
+    """The last id that each sequence gave out; one that gave none is left out."""
+    names = [name for name, _table, _column in connection.execute(text(SEQUENCES))]
+    query = 'SELECT last_value FROM "{}" WHERE is_called'
+    found = {name: connection.scalar(text(query.format(name))) for name in names}
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def quoted(names: list[str]) -> str:
+    return ", ".join(f'"{name}"' for name in names)
+
+
+@contextmanager
+def without_foreign_keys(connection: Connection) -> Iterator[None]:
+    """In one transaction: so rows may come in any order; they are checked all at once at the end."""
+    keys = connection.execute(text(FOREIGN_KEYS)).all()
+    for table, name, _definition in keys:
+        connection.execute(text(f"ALTER TABLE {table} DROP CONSTRAINT {name}"))
+    yield
+    for table, name, definition in keys:
+        connection.execute(text(f"ALTER TABLE {table} ADD CONSTRAINT {name} {definition}"))

@@ -1,0 +1,171 @@
+"""Restoring a backup into an empty database: the structure of its time, its rows, then today's structure.
+
+The file is read whole before anything is touched. All rows come in one transaction: what fails leaves an
+empty database, and can be done again.
+"""
+
+import os
+import shutil
+from collections.abc import Mapping
+from datetime import datetime
+from pathlib import Path
+
+import msgspec
+from alembic.util import CommandError
+from sqlalchemy import Connection, create_engine, text
+from sqlalchemy.orm import Session
+
+from core import companies, erasure, partitions, schema
+from core.backups import archive, catalogue
+from core.backups.archive import Manifest, Reader, Unusable
+from core.database import connect_arguments, driver_cursor
+from core.errors import Conflict, DomainError
+from core.models import Customer
+
+OPTIONS = "-c timezone=UTC"
+BUSY = """
+SELECT DISTINCT application_name FROM pg_stat_activity WHERE datname = current_database()
+AND application_name IN ('milepost-api', 'milepost-ingest', 'milepost-jobs', 'milepost-jobs-leader')
+ORDER BY 1
+"""
+
+
+class Wanted(msgspec.Struct, frozen=True, kw_only=True):
+    """``keys``: `archive.key_mark` of ours. ``replace`` what is there; go on although ``keys`` differ."""
+
+    keys: Mapping[str, str]
+    broker_state: Path | None = None
+    replace: bool = False
+    other_keys: bool = False
+
+
+class Restored(msgspec.Struct):
+    """``erased_again`` and ``not_erased``: customers erased after the backup, as ``acme/42``."""
+
+    manifest: Manifest
+    erased_again: list[str] = []
+    not_erased: list[str] = []
+
+
+def restore(path: Path, database_url: str, wanted: Wanted, now: datetime) -> Restored:
+    """Raises `Unusable`, `Conflict`, `core.fences.RoleNeeded`, `OSError`, and what SQLAlchemy raises."""
+    with archive.reading(path) as backup:
+        _require_same_keys(backup.manifest, wanted)
+        _require_known_revision(backup.manifest)
+        backup.verify()
+        engine = create_engine(database_url, connect_args=connect_arguments("restore") | {"options": OPTIONS})
+        try:
+            with engine.connect() as connection:
+                _require_free(connection, wanted)
+            _require_free_place(backup, wanted)
+            schema.rebuild(database_url, backup.manifest.revision)
+            with Session(engine) as session:
+                _load(session, backup)
+                session.commit()
+            schema.migrate(database_url)
+            restored = Restored(backup.manifest)
+            with Session(engine) as session:
+                _erase_again(session, path, restored, now)
+        finally:
+            engine.dispose()
+        _write_broker_state(backup, wanted)
+    return restored
+
+
+def _require_same_keys(manifest: Manifest, wanted: Wanted) -> None:
+    different = sorted(name for name, mark in manifest.keys.items() if wanted.keys.get(name) != mark)
+    if different and not wanted.other_keys:
+        raise Unusable(
+            f"It was made with another {' and another '.join(different)}, without which no device gets in"
+            " and nobody stays logged in: set what it was, or say --other-keys."
+        )
+
+
+def _require_known_revision(manifest: Manifest) -> None:
+    try:
+        schema.require_known(manifest.revision)
+    except CommandError:
+        raise Unusable(
+            f"Its structure ({manifest.revision}) is newer than this Milepost: update first."
+        ) from None
+
+
+def _require_free(connection: Connection, wanted: Wanted) -> None:
+    busy = connection.scalars(text(BUSY)).all()
+    if busy:
+        raise Conflict(f"Stop what works on the database first: {', '.join(busy)}.")
+    has_tables = connection.scalar(text("SELECT to_regclass('company') IS NOT NULL"))
+    has_rows = has_tables and connection.scalar(text("SELECT EXISTS (SELECT FROM company)"))
+    if has_rows and not wanted.replace:
+        raise Conflict("The database is not empty: --replace deletes all that is in it.")
+
+
+def _require_free_place(backup: Reader, wanted: Wanted) -> None:
+    place = wanted.broker_state
+    if place is None:
+        return
+    if archive.BROKER not in backup.manifest.members:
+        raise Unusable("It has no state of a broker: leave --broker-state out.")
+    if place.exists() and not wanted.replace:
+        raise Conflict(f"{place} is there already: with the broker stopped, --replace overwrites it.")
+
+
+def _load(session: Session, backup: Reader) -> None:
+    """Into tables that are empty: whole, and with its ids going on where they stood."""
+    connection = session.connection()
+    partitions.make(session, backup.manifest.months)
+    present = catalogue.tables(connection)
+    with catalogue.without_foreign_keys(connection):
+        for name, member in backup.manifest.members.items():
+            table = name.removeprefix("tables/").removesuffix(".copy")
+            if name != archive.member_of(table):
+                continue
+            if table not in present:
+                raise Unusable(f"It has a table {table}, which is not Milepost's.")
+            with backup.open(name) as rows, driver_cursor(connection) as cursor:
+                cursor.copy_expert(f'COPY "{table}" ({catalogue.quoted(member.columns)}) FROM STDIN', rows)
+    for sequence, value in backup.manifest.sequences.items():
+        session.execute(text("SELECT setval(:name, :value)"), {"name": f'"{sequence}"', "value": value})
+
+
+def _erase_again(session: Session, path: Path, restored: Restored, now: datetime) -> None:
+    """Who was erased after this backup, as newer backups in its folder know."""
+    for slug, customer_id in sorted(_erased_since(path, restored.manifest)):
+        name = f"{slug}/{customer_id}"
+        try:
+            if session.get(Customer, customer_id) is not None:
+                erasure.erase(session, companies.system_actor(session, slug), customer_id, now)
+                restored.erased_again.append(name)
+            session.commit()
+        except DomainError:
+            session.rollback()
+            restored.not_erased.append(name)
+
+
+def _erased_since(path: Path, manifest: Manifest) -> set[tuple[str, int]]:
+    known: set[tuple[str, int]] = set()
+    for sibling in path.parent.glob("*.zip"):
+        try:
+            with archive.reading(sibling) as other:
+                if other.manifest.made_at > manifest.made_at:
+                    known.update(other.manifest.erased)
+        except (Unusable, OSError):
+            continue
+    return known - set(manifest.erased)
+
+
+def _write_broker_state(backup: Reader, wanted: Wanted) -> None:
+    """As the broker's own: with the owner of its folder, and nobody else's eyes."""
+    place = wanted.broker_state
+    if place is None:
+        return
+    unfinished = place.with_name(f".{place.name}.unfinished")
+    handle = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with open(handle, "wb") as file, backup.open(archive.BROKER) as state:
+        shutil.copyfileobj(state, file)
+        file.flush()
+        os.fsync(handle)
+    if os.geteuid() == 0:
+        owner = place.parent.stat()
+        os.chown(unfinished, owner.st_uid, owner.st_gid)
+    os.replace(unfinished, place)
