@@ -286,7 +286,7 @@ def test_proof_is_shown_with_its_pictures_to_whoever_sees_the_delivery(
 ) -> None:
     for user in (proven.manager, proven.customer):
         page = ask(client, settings, proven, user, "text/html").text
-        assert "Received by <b>&lt;script&gt;" in page
+        assert "Received by <b><bdi>&lt;script&gt;" in page
         assert "By the &lt;b&gt;back door" in page
         assert "Proof of delivery added" in page
         kinds = re.findall('<img src="data:image/(png|jpeg);base64,([^"]+)" alt="(Photo|Signature)', page)
