@@ -15,10 +15,10 @@ from core import notification_cleaning, notifications, user_links, webhooks
 from core.job_states import JobFailed
 from core.models import Company
 from core.notification_models import NotificationTemplate
+from core.notification_sending import NO_SERVER
 from core.notifications import Event
 from core.settings import Settings
 from jobs import sender
-from jobs.sending_mail import NO_SERVER
 from jobs.webhook_calls import Caller
 from local.ports import free_port
 from tests import factories
@@ -206,9 +206,13 @@ def test_what_does_not_leave_is_a_failed_job(session: Session, company: Company)
     factories.notification(session, company, webhook_id=waiting.id)
     row = factories.notification(session, company, error=NO_SERVER)
     session.flush()
-    notification_cleaning.watch(session, row.next_attempt_at + timedelta(minutes=5))
-    with pytest.raises(JobFailed, match=f"^1 notifications are due for 0:05:00; the reason: {NO_SERVER}$"):
-        notification_cleaning.watch(session, row.next_attempt_at + timedelta(minutes=5, seconds=1))
+    in_time, later = row.next_attempt_at + timedelta(minutes=5), row.next_attempt_at + timedelta(minutes=6)
+    assert notification_cleaning.watch(session, in_time) is None
+    assert notification_cleaning.watch(session, later) == f"1 e-mails wait: {NO_SERVER}"
+    row.error = "451 busy"
+    session.flush()
+    with pytest.raises(JobFailed, match=r"^1 notifications are due for 0:05:00; the reason: 451 busy$"):
+        notification_cleaning.watch(session, later)
 
 
 def test_a_dead_server_is_waited_for(
