@@ -177,12 +177,33 @@ def test_one_that_cannot_be_written_fails_and_stops_nobody(
     mailbox: tuple[Mailbox, int],
     company: Company,
 ) -> None:
+    words = {"subject": "{% loop %}", "text": "of another version", "updated_at": datetime.now(UTC)}
+    session.add(NotificationTemplate(company_id=company.id, event="late", audience="customer", **words))
     factories.notification(session, company, event="of_another_version")
+    factories.notification(session, company, event="late")
     factories.notification(session, company)
     session.commit()
     with sending(sessions, settings):
-        all_are(session, "failed", "sent")
-    assert rows(session)[0].error == "the e-mail cannot be written: ValueError"
+        all_are(session, "failed", "failed", "sent")
+    assert [row.error for row in rows(session)[:2]] == [
+        "the e-mail cannot be written: ValueError",
+        "the e-mail cannot be written: TemplateSyntaxError",
+    ]
+
+
+def test_a_server_name_that_is_none_is_waited_for(
+    session: Session,
+    sessions: sessionmaker[Session],
+    database_url: str,
+    company: Company,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    factories.notification(session, company)
+    session.commit()
+    with sending(sessions, mailing(database_url, 25, smtp_host="mail..example.com")):
+        wait_until(lambda: rows(session)[0].error, "the reason")
+    assert rows(session)[0].error == "e-mails cannot be sent: UnicodeError"
+    assert caplog.text.count("sender_worker_failed") < 5
 
 
 def test_without_a_server_emails_wait_say_why_and_expire(
