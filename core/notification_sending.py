@@ -66,7 +66,7 @@ _CLAIMED = (
     f" n.payload, n.created_at FROM notification n WHERE {_DUE}"
 )
 _READY_WEBHOOKS = text(
-    "SELECT w.id FROM webhook w CROSS JOIN LATERAL ("  # noqa: S608  # of constants
+    "SELECT w.id, w.company_id FROM webhook w CROSS JOIN LATERAL ("  # noqa: S608  # of constants
     f" SELECT n.next_attempt_at FROM notification n WHERE n.webhook_id = w.id AND {_DUE}"
     f" ORDER BY n.next_attempt_at LIMIT 1) first WHERE {_READY}"
     " AND w.id <> ALL(:busy) ORDER BY first.next_attempt_at LIMIT :limit"
@@ -96,10 +96,12 @@ _BEGIN = text(
 )
 
 
-def ready_webhooks(session: Session, now: datetime, *, busy: Collection[int], limit: int) -> list[int]:
-    """Endpoints that may be called now and have something due, but the ``busy`` ones."""
+def ready_webhooks(
+    session: Session, now: datetime, *, busy: Collection[int], limit: int
+) -> list[tuple[int, int]]:
+    """Endpoints that may be called now and have something due, but the ``busy`` ones: id, company's id."""
     values = {"now": now, "busy": list(busy), "limit": limit}
-    return list(session.scalars(_READY_WEBHOOKS, values))
+    return [(row.id, row.company_id) for row in session.execute(_READY_WEBHOOKS, values)]
 
 
 def claim_call(session: Session, webhook_id: int, now: datetime) -> Claimed | None:

@@ -17,7 +17,7 @@ from core.models import Company
 from core.notification_models import NotificationTemplate
 from core.notifications import Event
 from core.settings import Settings
-from jobs import sender
+from jobs import sender, sending_calls
 from jobs.sending_mail import NO_SERVER
 from jobs.webhook_calls import Caller
 from local.ports import free_port
@@ -350,6 +350,44 @@ def test_a_hanging_endpoint_delays_nobody_else(
             wait_until(lambda: states(session).count("sent") == 4, "the others")
             assert (len(hanging.calls), len(mailbox[0].messages)) == (1, 1)
     assert states(session).count("queued") == 30
+
+
+def test_one_companys_slow_endpoints_delay_no_other_company(
+    session: Session, sessions: sessionmaker[Session], plain: Settings, company: Company
+) -> None:
+    other = factories.company(session)
+    with http_receiver() as hanging, http_receiver() as good:
+        hanging.answer = lambda _: "hang"
+        for _ in range(20):
+            slow = factories.webhook(session, company, url=hanging.url())
+            factories.notification(session, company, webhook_id=slow.id)
+        fine = factories.webhook(session, other, url=good.url())
+        factories.notification(session, other, webhook_id=fine.id)
+        session.commit()
+        with sending(sessions, plain, total_s=60):
+            wait_until(lambda: len(hanging.calls) == sender.ENDPOINTS_OF_A_COMPANY, "the slow ones")
+            wait_until(lambda: states(session)[-1] == "sent", "the other company's")
+            assert len(hanging.calls) == sender.ENDPOINTS_OF_A_COMPANY
+
+
+def test_endpoints_take_turns(
+    session: Session,
+    sessions: sessionmaker[Session],
+    plain: Settings,
+    company: Company,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(sending_calls, "TURN_S", 0.0)
+    monkeypatch.setattr(sender, "ENDPOINTS_AT_ONCE", 1)
+    with http_receiver() as receiver:
+        for path in ("/a", "/b"):
+            hook = factories.webhook(session, company, url=receiver.url(path))
+            for _ in range(3):
+                factories.notification(session, company, webhook_id=hook.id)
+        session.commit()
+        with sending(sessions, plain):
+            all_are(session, *["sent"] * 6)
+    assert [call.path for call in receiver.calls] == ["/a", "/b"] * 3
 
 
 def test_what_fails_is_tried_again_until_it_is_taken(
