@@ -20,6 +20,7 @@ from core.actors import Actor
 from core.models import Company, Notification, Role
 from core.notification_models import NotificationAttempt, Webhook
 from core.notifications import Event, State
+from core.webhook_addresses import origin
 from core.webhooks import BY_FAILURES
 
 LEASE = timedelta(minutes=2)
@@ -216,7 +217,8 @@ def _disable(session: Session, webhook: Webhook, now: datetime) -> None:
     company = session.get_one(Company, webhook.company_id)
     system = Actor(company_id=company.id, company_slug=company.slug, role=Role.MANAGER)
     audit.note(session, system, "disabled", webhook, {"failures": {"after": webhook.failures}})
-    told = {"id": webhook.id, "url": webhook.url}
+    # Its path may hold a token, and other endpoints are told too.
+    told = {"id": webhook.id, "url": origin(webhook.url)}
     facts = {"webhook": told, "failures": webhook.failures, "error": webhook.last_error}
     notifications.queue(session, Event.WEBHOOK_DISABLED, webhook.company_id, facts, now)
 

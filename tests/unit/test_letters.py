@@ -58,7 +58,7 @@ def sent(*, subject: str = "s", company: str = "Acme", to: str = "clara@example.
         Texts("{{ delivery.reference }}", "hi"), {"delivery": {"reference": subject}}, "UTC"
     )
     letter = letters.of_notification(claimed, written, company, "M <mp@example.org>")
-    return message_from_bytes(letter.as_bytes(), policy=policy.default)  # type: ignore[arg-type, return-value]
+    return message_from_bytes(letter.as_bytes(), policy=policy.default)
 
 
 @pytest.mark.parametrize("text", HOSTILE)
