@@ -34,6 +34,7 @@ from api.routes import (
     operations,
     proofs,
     quarantine,
+    set_password,
     tracks,
     users,
     vehicles,
@@ -71,6 +72,7 @@ ROUTERS = (
     notification_templates.router,  # before the paths with an id
     notifications.router,
     webhooks.router,
+    set_password.router,
     operations.router,
     live.router,
 )
