@@ -14,6 +14,7 @@ from api.hashing import Hashing
 from api.live import Live
 from api.methods import Methods
 from api.metrics import Measured, RequestMetrics
+from api.quick import OnLoop
 from api.renderings import Renderings
 from api.routes import (
     api_tokens,
@@ -48,11 +49,13 @@ from core.database import make_engine, make_sessions
 from core.settings import Settings
 
 MAXIMUM_BODY_BYTES = 1024 * 1024
-# As many threads as connections: a thread that waits for a connection would only be in the way.
-POOL_SIZE, POOL_OVERFLOW = 8, 8
+# As many threads as connections: a thread that waits for a connection would only be in the way. The event
+# loop has connections of its own (`api.quick`).
+POOL_SIZE, POOL_OVERFLOW = 4, 6
 ROUTERS = (
-    auth.router,
+    # Routes are tried in turn: the busiest first.
     deliveries.router,
+    auth.router,
     tracks.router,
     delivery_reports.router,
     daily_reports.router,
@@ -85,12 +88,14 @@ def create_app(settings: Settings) -> FastAPI:
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         engine = make_engine(settings, process="api", pool_size=POOL_SIZE, overflow=POOL_OVERFLOW)
         current_default_thread_limiter().total_tokens = POOL_SIZE + POOL_OVERFLOW
+        app.state.on_loop = OnLoop(settings)
         app.state.sessions = make_sessions(engine)
         app.state.hashing = Hashing()
         try:
             async with Live(settings, app.state.sessions, app.state.metrics.registry) as app.state.live:
                 yield
         finally:
+            app.state.on_loop.close()
             engine.dispose()
 
     # The documentation page's scripts come from us: a browser may reach this machine and no other.

@@ -27,8 +27,10 @@ class Authorized:
     yield-dependency: its start, its end and the route would each wait for a thread of their own.
     """
 
-    def __init__(self, request: Request, credential: Credential) -> None:
-        self.sessions: sessionmaker[Session] = request.app.state.sessions
+    def __init__(
+        self, request: Request, credential: Credential, sessions: sessionmaker[Session] | None = None
+    ) -> None:
+        self.sessions: sessionmaker[Session] = sessions or request.app.state.sessions
         self.request = request
         self.credential = credential
         self._route: scopes.Route = (request.method, getattr(request.scope.get("route"), "path", ""))
@@ -82,12 +84,23 @@ async def _live(request: Request) -> Live:
     return live
 
 
-async def _authorized(request: Request, token: Annotated[str | None, Depends(bearer)]) -> Authorized:
-    """No I/O: only a genuine token, or what may be an API token, reaches the database."""
+async def require_credential(request: Request) -> Credential:
+    """No I/O: only a genuine token, or what may be an API token, reaches the database.
+
+    Routes ask for it before they read a body: a stranger is not told what is wrong with theirs.
+    """
+    known: Credential | None = getattr(request.state, "credential", None)
+    if known is not None:
+        return known
+    token = await bearer(request)
     if token is None:
         raise NotAuthenticated
-    state = request.app.state
-    return Authorized(request, credential_of(state.settings, token))
+    request.state.credential = credential = credential_of(request.app.state.settings, token)
+    return credential
+
+
+async def _authorized(request: Request, _token: Annotated[str | None, Depends(bearer)]) -> Authorized:
+    return Authorized(request, await require_credential(request))
 
 
 async def _peer(request: Request) -> str:

@@ -7,7 +7,7 @@ to its rendered answer: claim the key, do the work, keep the answer, commit. Wit
 import asyncio
 import hashlib
 import inspect
-from collections.abc import Callable, Coroutine, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
 from functools import wraps
@@ -21,7 +21,8 @@ from pydantic import BaseModel
 from sqlalchemy.orm import Session
 from starlette.concurrency import run_in_threadpool
 
-from api.dependencies import Authorized, now
+from api.dependencies import Authorized, now, require_credential
+from api.quick import Handler, quick_handler
 from core import idempotency
 from core.actors import Actor
 from core.database import LOCK_TIMEOUT_S
@@ -37,9 +38,6 @@ class Fingerprinted(Protocol):
 
     @property
     def fingerprint(self) -> str: ...
-
-
-Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 
 
 class Replay(Exception):
@@ -101,7 +99,9 @@ class OnceRoute(APIRoute):
 
     def get_route_handler(self) -> Handler:
         handler = super().get_route_handler()
-        return _once(handler) if self.is_once else handler
+        quick = quick_handler(inspect.unwrap(self.endpoint), self.status_code, handler)
+        whole = _once(handler, quick) if self.is_once else quick
+        return _token_first(whole) if _authorizes(self.endpoint) else whole
 
 
 async def _key(
@@ -123,6 +123,14 @@ async def _key(
 
 def _authorizes(endpoint: Callable[..., Any]) -> bool:
     return any(name == "authorized" for name in inspect.signature(endpoint).parameters)
+
+
+def _token_first(handler: Handler) -> Handler:
+    async def handle(request: Request) -> Response:
+        await require_credential(request)
+        return await handler(request)
+
+    return handle
 
 
 def _with_key(endpoint: Callable[..., Any]) -> Callable[..., Any]:
@@ -150,13 +158,13 @@ def _claiming(authorized: Authorized, values: Mapping[str, Any]) -> Authorized:
     return once
 
 
-def _once(handler: Handler) -> Handler:
+def _once(handler: Handler, without_key: Handler) -> Handler:
     turns: WeakValueDictionary[tuple[str | None, ...], asyncio.Lock] = WeakValueDictionary()
 
     async def handle(request: Request) -> Response:
         key = request.headers.get("idempotency-key")
         if key is None:
-            return await handler(request)
+            return await without_key(request)
         # Twins in this process wait here: in the database they would use up the threads their first needs.
         which = (request.headers.get("authorization"), request.url.path, key)
         turn = turns.setdefault(which, asyncio.Lock())

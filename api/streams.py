@@ -9,7 +9,7 @@ from starlette.types import Receive, Scope, Send
 
 from core.errors import DomainError
 
-MAXIMUM_STREAMS = 4  # of the pool's 16 connections, so that slow readers leave enough to everybody else
+MAXIMUM_STREAMS = 4  # of the threads' 10 connections, so that slow readers leave enough to everybody else
 STREAM_TIMEOUT_S = 120.0
 
 

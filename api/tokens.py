@@ -1,7 +1,9 @@
 """Access tokens: HS256 JWTs; algorithm, audience and issuer are pinned, every claim but ``sid`` required."""
 
 import enum
+import time
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 
 import jwt
 import msgspec
@@ -61,10 +63,19 @@ def read(settings: Settings, kind: Kind, token: str) -> Claims:
     """Raises `NotAuthenticated`, always the same, for whatever is not a valid token of this kind."""
     if len(token) > MAXIMUM_LENGTH:
         raise NotAuthenticated
+    claims = _genuine(settings.jwt_key.get_secret_value(), kind, token)
+    if claims.expires_at.timestamp() <= time.time() - LEEWAY_S:
+        raise NotAuthenticated
+    return claims
+
+
+@lru_cache(maxsize=4096)
+def _genuine(key: str, kind: Kind, token: str) -> Claims:
+    """Its signature and claims, verified once: a client sends the same token with every request."""
     try:
         claims = jwt.decode(
             token,
-            settings.jwt_key.get_secret_value(),
+            key,
             algorithms=[ALGORITHM],
             audience=AUDIENCE,
             issuer=ISSUER,

@@ -17,7 +17,8 @@ from starlette.concurrency import run_in_threadpool
 
 from api.authentication import credential_of
 from api.dependencies import Authorized
-from api.idempotency import Handler, OnceRoute
+from api.idempotency import OnceRoute
+from api.quick import Handler
 from core.errors import DomainError, NotAuthenticated
 from core.proof_images import MAXIMUM_BYTES, ImageTooLarge, Picture, paint
 from core.proof_models import ImageKind

@@ -1,35 +1,73 @@
 """Connections: every one bounded in time, so that no stall outlives an MQTT keep-alive."""
 
+import select
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import psycopg2
-from sqlalchemy import Engine, create_engine
+from sqlalchemy import Engine, create_engine, event
 from sqlalchemy.engine import Connection
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, DisconnectionError
 from sqlalchemy.orm import Session, sessionmaker
 
+from core.cooperative import CooperativeConnection
 from core.deadlines import BoundedConnection
 from core.settings import Settings
 
 CONNECT_TIMEOUT_S = 5
 LOCK_TIMEOUT_S = 5
 STATEMENT_TIMEOUT_S = 15
+IDLE_S = 1.0
 
 
-def make_engine(settings: Settings, *, process: str, pool_size: int = 5, overflow: int = 5) -> Engine:
+def make_engine(
+    settings: Settings,
+    *,
+    process: str,
+    pool_size: int = 5,
+    overflow: int = 5,
+    connections: type[BoundedConnection | CooperativeConnection] = BoundedConnection,
+) -> Engine:
     """An engine whose connections carry all time-outs. ``process`` is what ``pg_stat_activity`` shows."""
-    return create_engine(
+    engine = create_engine(
         settings.database_url.get_secret_value(),
         pool_size=pool_size,
         max_overflow=overflow,
         pool_timeout=CONNECT_TIMEOUT_S,
-        pool_pre_ping=True,
         # What stands in rows (names, hashes) must not reach a log with an error.
         hide_parameters=True,
-        connect_args={**connect_arguments(process), "connection_factory": BoundedConnection},
+        use_native_hstore=False,
+        connect_args={**connect_arguments(process), "connection_factory": connections},
     )
+    event.listen(engine, "checkout", _require_alive)
+    return engine
+
+
+def _require_alive(connection: Any, record: Any, _proxy: Any) -> None:
+    """A pre-ping that mostly needs no round trip: a server that has gone away left something to read.
+
+    A connection that was idle is asked, for a link may have died without a word. Raising
+    `DisconnectionError` makes the pool take another one, or a new one.
+    """
+    now = time.monotonic()
+    was_used = now - record.info.get("alive_at", 0.0) < IDLE_S
+    record.info["alive_at"] = now
+    if was_used and not _can_read(connection):
+        return
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT 1")
+        connection.rollback()
+    except psycopg2.Error as error:
+        raise DisconnectionError("the server closed the connection") from error
+
+
+def _can_read(connection: Any) -> bool:
+    poll = select.poll()
+    poll.register(connection.fileno(), select.POLLIN)
+    return bool(poll.poll(0))
 
 
 def connect_arguments(process: str) -> dict[str, Any]:
@@ -41,6 +79,8 @@ def connect_arguments(process: str) -> dict[str, Any]:
         "options": (
             f"-c timezone=UTC -c lock_timeout={LOCK_TIMEOUT_S}s -c statement_timeout={STATEMENT_TIMEOUT_S}s"
             " -c idle_in_transaction_session_timeout=60s"
+            # Of the prepared statements (`core.prepared`), all by key: else it may plan each anew for ever.
+            " -c plan_cache_mode=force_generic_plan"
         ),
     }
 
@@ -53,6 +93,25 @@ def make_sessions(engine: Engine) -> sessionmaker[Session]:
 def sqlstate(error: DBAPIError) -> str:
     """The five-character code, or ``""`` when the connection died before the server could say one."""
     return getattr(error.orig, "pgcode", None) or ""
+
+
+def send_ahead(connection: Connection, sql: bytes) -> None:
+    """Finished SQL whose result nobody needs: at once, or with the transaction's next message."""
+    driver = connection.connection.driver_connection
+    if isinstance(driver, CooperativeConnection):
+        if not connection.in_transaction():
+            connection.begin()  # or SQLAlchemy would have nothing to commit
+        driver.ahead(sql)
+    else:
+        connection.exec_driver_sql(sql.decode(), execution_options={"no_parameters": True})
+
+
+def execute_ahead(cursor: Any, sql: str) -> None:
+    """The same with the driver's own cursor."""
+    if isinstance(cursor.connection, CooperativeConnection):
+        cursor.connection.ahead(sql.encode())
+    else:
+        cursor.execute(sql)
 
 
 @contextmanager

@@ -11,7 +11,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import psycopg2.extensions
 
@@ -20,19 +20,27 @@ LOOK_EVERY_S = 1.0
 T = TypeVar("T")
 
 
+class Bounded(Protocol):
+    """A connection whose calls end, one way or another, within ``limit_s``."""
+
+    limit_s: float
+
+    def fileno(self) -> int: ...
+
+
 class Watch:
-    """The calls under way: each thread has at most one, on one connection."""
+    """The calls under way: each connection has at most one."""
 
     def __init__(self) -> None:
-        self._calls: dict[int, tuple[float, psycopg2.extensions.connection]] = {}
+        self._calls: dict[int, tuple[float, Bounded]] = {}
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
 
-    def bounded(self, connection: "BoundedConnection", call: Callable[[], T]) -> T:
+    def bounded(self, connection: "Bounded", call: Callable[[], T]) -> T:
         """``call()``, whose connection is cut once its limit has passed."""
         if self._thread is None:
             self._start()
-        key = threading.get_ident()
+        key = id(connection)
         self._calls[key] = (time.monotonic() + connection.limit_s, connection)
         try:
             return call()
@@ -54,7 +62,7 @@ class Watch:
                     _cut(connection)
 
 
-def _cut(connection: psycopg2.extensions.connection) -> None:
+def _cut(connection: Bounded) -> None:
     """Shut the socket under libpq: whoever waits on it wakes up to a lost connection."""
     with (
         contextlib.suppress(psycopg2.Error, OSError),
@@ -64,6 +72,7 @@ def _cut(connection: psycopg2.extensions.connection) -> None:
 
 
 _watch = Watch()
+bounded = _watch.bounded
 
 
 class BoundedCursor(psycopg2.extensions.cursor):
@@ -72,17 +81,17 @@ class BoundedCursor(psycopg2.extensions.cursor):
     connection: "BoundedConnection"
 
     def execute(self, *arguments: Any) -> None:
-        _watch.bounded(self.connection, lambda: super(BoundedCursor, self).execute(*arguments))
+        bounded(self.connection, lambda: super(BoundedCursor, self).execute(*arguments))
 
     def executemany(self, *arguments: Any) -> None:
-        _watch.bounded(self.connection, lambda: super(BoundedCursor, self).executemany(*arguments))
+        bounded(self.connection, lambda: super(BoundedCursor, self).executemany(*arguments))
 
     def fetchmany(self, *arguments: Any) -> list[tuple[Any, ...]]:
         """A server-side cursor asks the server here: a track's, between two chunks."""
-        return _watch.bounded(self.connection, lambda: super(BoundedCursor, self).fetchmany(*arguments))
+        return bounded(self.connection, lambda: super(BoundedCursor, self).fetchmany(*arguments))
 
     def copy_expert(self, *arguments: Any) -> None:
-        _watch.bounded(self.connection, lambda: super(BoundedCursor, self).copy_expert(*arguments))
+        bounded(self.connection, lambda: super(BoundedCursor, self).copy_expert(*arguments))
 
 
 class BoundedConnection(psycopg2.extensions.connection):
@@ -94,7 +103,7 @@ class BoundedConnection(psycopg2.extensions.connection):
         return super().cursor(*arguments, **{"cursor_factory": BoundedCursor, **options})
 
     def commit(self) -> None:
-        _watch.bounded(self, super().commit)
+        bounded(self, super().commit)
 
     def rollback(self) -> None:
-        _watch.bounded(self, super().rollback)
+        bounded(self, super().rollback)

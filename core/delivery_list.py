@@ -3,15 +3,17 @@
 import re
 from collections.abc import Sequence
 from datetime import datetime
+from typing import Any
 
 import msgspec
 from sqlalchemy import ColumnElement, Select, cast, func, literal, select, text, tuple_
 from sqlalchemy.dialects.postgresql import TSQUERY
-from sqlalchemy.orm import Session, selectinload
+from sqlalchemy.orm import Session
 
-from core import isolation
+from core import isolation, loads
 from core.actors import Actor, visible_deliveries
-from core.models import SEARCH_CUTS, SEARCH_MARK, Delivery, LoadOrder, Status
+from core.delivery_read import OWN, DeliveryRow, ListedDelivery, row_values
+from core.models import SEARCH_CUTS, SEARCH_MARK, Delivery, Status
 
 _BETWEEN_WORDS = re.compile(r"[\W_]+")  # as in `Delivery.search`
 MAXIMUM_WORDS = 10
@@ -45,40 +47,39 @@ class Filters(msgspec.Struct, frozen=True, kw_only=True):
 
 def page(
     session: Session, actor: Actor, filters: Filters, *, after: Key | None = None, limit: int = 50
-) -> Sequence[Delivery]:
-    """Newest first, each with its load: by ``id``, or by ``scheduled_at, id`` within a stretch of time."""
+) -> list[ListedDelivery]:
+    """Newest first, with loads' totals: by ``id``, or by ``scheduled_at, id`` within a stretch of time."""
     query = select_page(actor, filters, after=after, limit=limit)
     if text_query(actor.company_id, filters.text) is None:
         session.execute(NO_BITMAPS)
     else:
         query = _ordered(_read_again(actor, _search(session, query)), filters)
-    return session.scalars(
-        query.options(selectinload(Delivery.load_order).selectinload(LoadOrder.items))
-    ).all()
+    rows = session.execute(query).all()
+    load_ids = {row.load_order_id for row in rows if row.load_order_id is not None}
+    totals = loads.totals(session, load_ids)
+    return [ListedDelivery(**row_values(row), load_totals=totals.get(row.load_order_id)) for row in rows]
 
 
-def _search(session: Session, query: Select[Delivery]) -> Sequence[int]:
+def _search(session: Session, query: Select[Any]) -> Sequence[int]:
     """Ids only: row-level security keeps `@@` from its index, so it is asked outside."""
     with isolation.outside(session):
         return session.scalars(query.with_only_columns(Delivery.id)).all()
 
 
-def _read_again(actor: Actor, ids: Sequence[int]) -> Select[Delivery]:
-    return select(Delivery).where(Delivery.id.in_(ids), visible_deliveries(actor))
+def _read_again(actor: Actor, ids: Sequence[int]) -> Select[Any]:
+    return select(*OWN).where(Delivery.id.in_(ids), visible_deliveries(actor))
 
 
-def key_of(delivery: Delivery, filters: Filters) -> Key:
+def key_of(delivery: DeliveryRow, filters: Filters) -> Key:
     return Key(delivery.id, delivery.scheduled_at if filters.by_time else None)
 
 
-def select_page(
-    actor: Actor, filters: Filters, *, after: Key | None = None, limit: int = 50
-) -> Select[Delivery]:
+def select_page(actor: Actor, filters: Filters, *, after: Key | None = None, limit: int = 50) -> Select[Any]:
     return _after(_ordered(_matching(actor, filters), filters), filters, after).limit(limit)
 
 
-def _matching(actor: Actor, filters: Filters) -> Select[Delivery]:
-    query = select(Delivery).where(visible_deliveries(actor))
+def _matching(actor: Actor, filters: Filters) -> Select[Any]:
+    query: Select[Any] = select(*OWN).where(visible_deliveries(actor))
     if filters.statuses:
         query = query.where(_one_of(filters.statuses))
     for column in (Delivery.driver_id, Delivery.vehicle_id, Delivery.customer_id):
@@ -117,13 +118,13 @@ def _matches(text_query: str) -> ColumnElement[bool]:
     return Delivery.search.op("@@", is_comparison=True)(cast(func.lower(literal(text_query)), TSQUERY))
 
 
-def _ordered(query: Select[Delivery], filters: Filters) -> Select[Delivery]:
+def _ordered(query: Select[Any], filters: Filters) -> Select[Any]:
     if filters.by_time:
         return query.order_by(Delivery.scheduled_at.desc(), Delivery.id.desc())
     return query.order_by(Delivery.id.desc())
 
 
-def _after(query: Select[Delivery], filters: Filters, after: Key | None) -> Select[Delivery]:
+def _after(query: Select[Any], filters: Filters, after: Key | None) -> Select[Any]:
     if after is None:
         return query
     if filters.by_time:

@@ -1,9 +1,11 @@
 """Load orders: what a delivery carries. The caller commits."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
-from sqlalchemy import select
+import msgspec
+from sqlalchemy import ARRAY, Integer, any_, bindparam, func, select
 from sqlalchemy.orm import Session, selectinload
 
 from core import audit, scoping
@@ -11,12 +13,60 @@ from core.actors import Actor
 from core.errors import Conflict
 from core.lifecycle import FINAL
 from core.models import Delivery, LoadItem, LoadOrder
+from core.prepared import Prepared
 
 
-def page(session: Session, actor: Actor, *, after: int | None, limit: int) -> Sequence[LoadOrder]:
+class LoadTotals(msgspec.Struct, frozen=True):
+    """A load order without its items. A total is None when no item says what it weighs, or takes up."""
+
+    id: int
+    reference: str
+    created_at: datetime
+    item_count: int
+    weight_kg: float | None
+    volume_m3: float | None
+
+
+TOTALS = Prepared(
+    "load_totals",
+    select(
+        LoadOrder.id,
+        LoadOrder.reference,
+        LoadOrder.created_at,
+        func.count(LoadItem.id),
+        func.sum(LoadItem.weight_kg),
+        func.sum(LoadItem.volume_m3),
+    )
+    .outerjoin(LoadItem, LoadItem.load_order_id == LoadOrder.id)
+    .where(LoadOrder.id == any_(bindparam("ids", type_=ARRAY(Integer))))
+    .group_by(LoadOrder.id),
+)
+
+
+def page(session: Session, actor: Actor, *, after: int | None, limit: int) -> list[LoadTotals]:
     orders = scoping.page(session, actor, LoadOrder, after=after, limit=limit)
-    _with_items(session, orders)
-    return orders
+    known = totals(session, [order.id for order in orders])
+    return [known[order.id] for order in orders]
+
+
+def totals(session: Session, order_ids: Collection[int]) -> dict[int, LoadTotals]:
+    """Of load orders with these ids, which the caller has found to be the actor's to see."""
+    rows = TOTALS.run(session, ids=list(order_ids)) if order_ids else []
+    return {
+        order_id: LoadTotals(order_id, reference, at, items, _rounded(weight_kg), _rounded(volume_m3))
+        for order_id, reference, at, items, weight_kg, volume_m3 in rows
+    }
+
+
+def total(values: Iterable[float | None]) -> float | None:
+    """The sum of those that are known; None when none is."""
+    known = [value for value in values if value is not None]
+    return _rounded(sum(known)) if known else None
+
+
+def _rounded(sum_of_floats: float | None) -> float | None:
+    """To the milligram, the millilitre: 0.1 + 0.2 is 0.3."""
+    return None if sum_of_floats is None else round(sum_of_floats, 6)
 
 
 def _with_items(session: Session, orders: Sequence[LoadOrder]) -> None:

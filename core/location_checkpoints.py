@@ -5,14 +5,49 @@ from datetime import datetime
 from typing import Any
 
 import msgspec
-from sqlalchemy import ARRAY, Integer, any_, insert, literal, select, update
-from sqlalchemy.orm import Session
 
 from core.actors import Actor
 from core.checkpoint_policy import CheckpointPolicy, LastCheckpoint, location_checkpoints
+from core.database import execute_ahead
 from core.fixes import Fix
 from core.lifecycle import UNDER_WAY, served_since
-from core.models import CheckpointKind, Company, Delivery, DeliveryCheckpoint, Status
+from core.models import Status, one_of
+from core.prepared import Named
+
+READ = f"""
+SELECT d.id, d.company_id, d.vehicle_id, d.customer_id, d.driver_id, d.status, d.started_at, d.vehicle_since,
+       d.checkpoint_time, d.checkpoint_latitude, d.checkpoint_longitude, c.checkpoint_distance_m,
+       c.checkpoint_interval_s
+FROM delivery d JOIN company c ON c.id = d.company_id
+WHERE d.vehicle_id = ANY(%s::int[]) AND d.{one_of("status", sorted(UNDER_WAY))}
+ORDER BY d.id
+"""  # noqa: S608  # our constants
+LOCK = READ + " FOR NO KEY UPDATE OF d"
+LOCK_FEW = Named("lock_deliveries", LOCK)
+# unnest gives the rows in the arrays' order, and identities are handed out in that order.
+WRITE_CHECKPOINTS = """
+INSERT INTO delivery_checkpoint (company_id, delivery_id, kind, status, vehicle_id, driver_id, latitude,
+                                 longitude, speed_kmh, course_deg, accuracy_m, occurred_at, recorded_at,
+                                 actor_user_id, actor_api_token_id, actor_driver_id, actor_device_id)
+SELECT company_id, delivery_id, 'location', status, vehicle_id, driver_id, latitude, longitude, speed_kmh,
+       course_deg, accuracy_m, occurred_at, recorded_at, user_id, api_token_id, reporter_id, device_id
+FROM unnest(%s::int[], %s::int[], %s::text[], %s::int[], %s::int[], %s::float8[], %s::float8[], %s::float8[],
+            %s::float8[], %s::float8[], %s::timestamptz[], %s::timestamptz[], %s::int[], %s::int[],
+            %s::int[], %s::text[])
+     WITH ORDINALITY AS n(company_id, delivery_id, status, vehicle_id, driver_id, latitude, longitude,
+                          speed_kmh, course_deg, accuracy_m, occurred_at, recorded_at, user_id, api_token_id,
+                          reporter_id, device_id, place)
+ORDER BY place
+"""
+WRITE_STATES = """
+UPDATE delivery d SET checkpoint_time = n.time, checkpoint_latitude = n.latitude,
+       checkpoint_longitude = n.longitude
+FROM unnest(%s::int[], %s::timestamptz[], %s::float8[], %s::float8[]) AS n(id, time, latitude, longitude)
+WHERE d.id = n.id
+"""
+WRITE_FEW_CHECKPOINTS = Named("write_checkpoints", WRITE_CHECKPOINTS)
+WRITE_FEW_STATES = Named("write_checkpoint_states", WRITE_STATES)
+FEW = 4
 
 
 class UnderWay(msgspec.Struct, frozen=True):
@@ -29,49 +64,47 @@ class UnderWay(msgspec.Struct, frozen=True):
     policy: CheckpointPolicy
 
 
-def under_way(session: Session, vehicle_ids: Iterable[int], *, lock: bool = False) -> list[UnderWay]:
-    """The deliveries under way on these vehicles, in id order, which is the order of the locks."""
-    query = (
-        select(
-            Delivery.id,
-            Delivery.company_id,
-            Delivery.vehicle_id,
-            Delivery.customer_id,
-            Delivery.driver_id,
-            Delivery.status,
-            Delivery.started_at,
-            Delivery.vehicle_since,
-            Delivery.checkpoint_time,
-            Delivery.checkpoint_latitude,
-            Delivery.checkpoint_longitude,
-            Company.checkpoint_distance_m,
-            Company.checkpoint_interval_s,
-        )
-        .join(Company, Company.id == Delivery.company_id)
-        .where(
-            Delivery.vehicle_id == any_(literal(list(vehicle_ids), ARRAY(Integer))),
-            Delivery.status.in_(UNDER_WAY),
-        )
-        .order_by(Delivery.id)
-    )
-    if lock:
-        query = query.with_for_update(key_share=True, of=Delivery)
-    return [_under_way(row) for row in session.execute(query)]
+def under_way(cursor: Any, vehicle_ids: Iterable[int]) -> list[UnderWay]:
+    """The deliveries under way on these vehicles, in id order."""
+    cursor.execute(READ, (list(vehicle_ids),))
+    return [_under_way(*row) for row in cursor.fetchall()]
 
 
-def _under_way(row: Any) -> UnderWay:
-    last = None
-    if row.checkpoint_time is not None:
-        last = LastCheckpoint(row.checkpoint_time, row.checkpoint_latitude, row.checkpoint_longitude)
-    since = served_since(row.started_at, row.vehicle_since)
-    policy = CheckpointPolicy(row.checkpoint_distance_m, row.checkpoint_interval_s)
+def lock_under_way(
+    cursor: Any, vehicle_ids: Iterable[int], *, are_few: bool, after: str = ""
+) -> list[UnderWay]:
+    """The same, locked in id order. ``after`` is finished SQL that is sent along and done first."""
+    values = (list(vehicle_ids),)
+    lock = LOCK_FEW.call(cursor, values) if are_few else cursor.mogrify(LOCK, values).decode()
+    cursor.execute(after + lock)
+    return [_under_way(*row) for row in cursor.fetchall()]
+
+
+def _under_way(
+    delivery_id: int,
+    company_id: int,
+    vehicle_id: int,
+    customer_id: int,
+    driver_id: int | None,
+    status: str,
+    started_at: datetime,
+    vehicle_since: datetime | None,
+    time: datetime | None,
+    latitude: float,
+    longitude: float,
+    distance_m: float,
+    interval_s: float,
+) -> UnderWay:
+    last = None if time is None else LastCheckpoint(time, latitude, longitude)
+    policy = CheckpointPolicy(distance_m, interval_s)
+    since = served_since(started_at, vehicle_since)
     return UnderWay(
-        delivery_id=row.id,
-        company_id=row.company_id,
-        vehicle_id=row.vehicle_id,
-        customer_id=row.customer_id,
-        driver_id=row.driver_id,
-        status=row.status,
+        delivery_id=delivery_id,
+        company_id=company_id,
+        vehicle_id=vehicle_id,
+        customer_id=customer_id,
+        driver_id=driver_id,
+        status=Status(status),
         since=since,
         last=last,
         policy=policy,
@@ -79,7 +112,7 @@ def _under_way(row: Any) -> UnderWay:
 
 
 def write_location_checkpoints(
-    session: Session,
+    cursor: Any,
     deliveries: Sequence[UnderWay],
     fixes: Mapping[int, list[Fix]],
     device_of: Callable[[int, Fix], str | None],
@@ -96,46 +129,49 @@ def write_location_checkpoints(
             delivery.policy, delivery.since, None, delivery.last, fixes.get(delivery.vehicle_id, ())
         )
         rows += [
-            _row(delivery, fix, now) | _reporter(device_of(delivery.vehicle_id, fix), actor) for fix in chosen
+            (*_row(delivery, fix, now), *_reporter(device_of(delivery.vehicle_id, fix), actor))
+            for fix in chosen
         ]
         if chosen:
             states.append(_state(delivery, chosen[-1]))
     if rows:
-        session.execute(insert(DeliveryCheckpoint), rows)
-        session.execute(update(Delivery), states)
+        # One message to the server: two round trips would cost more than the work.
+        execute_ahead(cursor, ";".join(_writes(cursor, _columns(rows, 16), _columns(states, 4))))
 
 
-def _row(delivery: UnderWay, fix: Fix, now: datetime) -> dict[str, object]:
-    return {
-        "company_id": delivery.company_id,
-        "delivery_id": delivery.delivery_id,
-        "kind": CheckpointKind.LOCATION,
-        "status": delivery.status,
-        "vehicle_id": delivery.vehicle_id,
-        "driver_id": delivery.driver_id,
-        "latitude": fix.latitude,
-        "longitude": fix.longitude,
-        "speed_kmh": fix.speed_kmh,
-        "course_deg": fix.course_deg,
-        "accuracy_m": fix.accuracy_m,
-        "occurred_at": fix.fix_time,
-        "recorded_at": now,
-    }
+def _writes(cursor: Any, rows: list[list[object]], states: list[list[object]]) -> tuple[str, str]:
+    if len(rows[0]) <= FEW:
+        return WRITE_FEW_CHECKPOINTS.call(cursor, rows), WRITE_FEW_STATES.call(cursor, states)
+    return cursor.mogrify(WRITE_CHECKPOINTS, rows).decode(), cursor.mogrify(WRITE_STATES, states).decode()
 
 
-def _reporter(device_id: str | None, actor: Actor | None) -> dict[str, object]:
-    return {
-        "actor_user_id": actor.user_id if actor else None,
-        "actor_api_token_id": actor.api_token_id if actor else None,
-        "actor_driver_id": actor.driver_id if actor else None,
-        "actor_device_id": device_id,
-    }
+def _columns(rows: Sequence[tuple[object, ...]], width: int) -> list[list[object]]:
+    return [[row[i] for row in rows] for i in range(width)]
 
 
-def _state(delivery: UnderWay, fix: Fix) -> dict[str, object]:
-    return {
-        "id": delivery.delivery_id,
-        "checkpoint_time": fix.fix_time,
-        "checkpoint_latitude": fix.latitude,
-        "checkpoint_longitude": fix.longitude,
-    }
+def _row(delivery: UnderWay, fix: Fix, now: datetime) -> tuple[object, ...]:
+    return (
+        delivery.company_id,
+        delivery.delivery_id,
+        delivery.status.value,
+        delivery.vehicle_id,
+        delivery.driver_id,
+        fix.latitude,
+        fix.longitude,
+        fix.speed_kmh,
+        fix.course_deg,
+        fix.accuracy_m,
+        fix.fix_time,
+        now,
+    )
+
+
+def _reporter(device_id: str | None, actor: Actor | None) -> tuple[object, ...]:
+    """User, API token, driver, device."""
+    if actor is None:
+        return None, None, None, device_id
+    return actor.user_id, actor.api_token_id, actor.driver_id, device_id
+
+
+def _state(delivery: UnderWay, fix: Fix) -> tuple[object, ...]:
+    return delivery.delivery_id, fix.fix_time, fix.latitude, fix.longitude

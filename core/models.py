@@ -5,6 +5,7 @@
 
 import enum
 import uuid
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
@@ -65,7 +66,7 @@ class CheckpointKind(enum.StrEnum):
 ANNOUNCED = (CheckpointKind.STATUS, CheckpointKind.ASSIGNMENT)
 
 
-def one_of(column: str, values: type[enum.StrEnum]) -> str:
+def one_of(column: str, values: Iterable[enum.StrEnum]) -> str:
     """The SQL of a CHECK that ``column`` holds one of an enum's values."""
     return f"{column} IN ({', '.join(repr(str(value)) for value in values)})"
 

@@ -11,9 +11,9 @@ import enum
 from typing import Any
 
 import msgspec
-from sqlalchemy import text
 from sqlalchemy.orm import Session
 
+from core.database import send_ahead
 from core.facts import AlertFact, StatusFact
 from core.models import Outbox
 
@@ -52,4 +52,4 @@ def _add(session: Session, kind: Kind, company_id: int, payload: dict[str, Any])
 
 def wake_relay(session: Session) -> None:
     # Delivered at commit, so the relay never wakes before the row can be seen.
-    session.execute(text(f"NOTIFY {CHANNEL}"))
+    send_ahead(session.connection(), f"NOTIFY {CHANNEL}".encode())

@@ -21,8 +21,9 @@ from core.eta import smooth_speed
 from core.facts import PositionFact
 from core.fixes import Fix
 from core.geo import distance_m
-from core.location_checkpoints import UnderWay, under_way, write_location_checkpoints
+from core.location_checkpoints import UnderWay, lock_under_way, under_way, write_location_checkpoints
 from core.models import Vehicle
+from core.prepared import Named
 
 STAGE_COLUMNS = (
     "vehicle_id, fix_time, latitude, longitude, received_at, altitude_m, speed_kmh, course_deg,"
@@ -44,6 +45,20 @@ FROM vehicle v JOIN company c ON c.id = v.company_id
 WHERE v.id = ANY(%s) ORDER BY v.id
 """
 LOCK_VEHICLES = READ_VEHICLES + " FOR NO KEY UPDATE OF v"
+# One fix alone: COPY and the stage, which every commit empties, would cost more than all its work. The row
+# is made of the locked vehicle, so the lock comes first here too.
+STORE_ONE = Named(
+    "store_position",
+    f"""
+WITH newest AS MATERIALIZED ({LOCK_VEHICLES}), fresh AS (
+    INSERT INTO position ({STAGE_COLUMNS})
+    SELECT id, %s::timestamptz, %s::float8, %s::float8, %s::timestamptz, %s::float8, %s::float8, %s::float8,
+           %s::float8, %s::float8, %s::boolean, %s::float8, %s::boolean, %s::text, %s::jsonb FROM newest
+    ON CONFLICT DO NOTHING RETURNING 1
+)
+SELECT EXISTS (SELECT FROM fresh), newest.* FROM newest
+""",  # noqa: S608  # our constants
+)
 MOVE_VEHICLES = """
 UPDATE vehicle v SET position_time = n.fix_time, position_latitude = n.latitude,
        position_longitude = n.longitude, position_speed_kmh = n.speed_kmh,
@@ -54,6 +69,8 @@ FROM unnest(%s::int[], %s::timestamptz[], %s::float8[], %s::float8[], %s::float8
      AS n(id, fix_time, latitude, longitude, speed_kmh, course_deg, accuracy_m, smoothed_speed_kmh)
 WHERE v.id = n.id
 """
+
+MOVE_ONE = Named("move_vehicle", MOVE_VEHICLES)
 
 Key = tuple[int, datetime, float, float]
 
@@ -102,22 +119,21 @@ def store(
     if not sightings:
         return Stored([], [])
     unique = {sighting.key: sighting for sighting in sightings}
+    is_one = len(unique) == 1
     with driver_cursor(session.connection()) as cursor:
-        _copy_to_stage(cursor, unique.values(), now)
-        newest = _read_vehicles(cursor, LOCK_VEHICLES, {sighting.vehicle_id for sighting in sightings})
-        fresh_keys = _insert(cursor)
+        newest, fresh_keys = (_insert_one if is_one else _insert)(cursor, list(unique.values()), now)
         by_vehicle = _by_vehicle(unique[key] for key in sorted(fresh_keys))
-        moved = _move_forward(cursor, newest, by_vehicle)
-    deliveries = under_way(session, newest, lock=True)
+        moved = _advance_all(newest, by_vehicle)
+        deliveries = _move_and_lock(cursor, moved, newest, is_one=is_one)
 
-    def device_of(vehicle_id: int, fix: Fix) -> str | None:
-        """Asked for the few fixes that become checkpoints, so that the many need not carry it."""
-        return unique[vehicle_id, fix.fix_time, fix.latitude, fix.longitude].device_id
+        def device_of(vehicle_id: int, fix: Fix) -> str | None:
+            """Asked for the few fixes that become checkpoints, so that the many need not carry it."""
+            return unique[vehicle_id, fix.fix_time, fix.latitude, fix.longitude].device_id
 
-    write_location_checkpoints(session, deliveries, by_vehicle, device_of, now, actor)
+        write_location_checkpoints(cursor, deliveries, by_vehicle, device_of, now, actor)
     fresh = _mark_fresh(sightings, fresh_keys)
     repeated = {s.vehicle_id for s, is_fresh in zip(sightings, fresh, strict=True) if not is_fresh}
-    return Stored(fresh, _facts(newest, moved | repeated, deliveries))
+    return Stored(fresh, _facts(newest, {vehicle.vehicle_id for vehicle in moved} | repeated, deliveries))
 
 
 def newest_facts(session: Session, part: int, parts: int) -> list[PositionFact]:
@@ -132,7 +148,7 @@ def newest_facts(session: Session, part: int, parts: int) -> list[PositionFact]:
     ).all()
     with driver_cursor(session.connection()) as cursor:
         newest = _read_vehicles(cursor, READ_VEHICLES, vehicle_ids)
-    return _facts(newest, set(newest), under_way(session, newest))
+        return _facts(newest, set(newest), under_way(cursor, newest))
 
 
 def _read_vehicles(cursor: Any, query: str, vehicle_ids: Iterable[int]) -> dict[int, Newest]:
@@ -165,9 +181,44 @@ def _field(value: object) -> object:
     return "\\N" if value is None else value
 
 
-def _insert(cursor: Any) -> set[Key]:
+def _insert(cursor: Any, sightings: Sequence[Sighting], now: datetime) -> tuple[dict[int, Newest], set[Key]]:
+    """The vehicles, locked, and the keys that were not there before."""
+    _copy_to_stage(cursor, sightings, now)
+    newest = _read_vehicles(cursor, LOCK_VEHICLES, {sighting.vehicle_id for sighting in sightings})
     cursor.execute(INSERT)
-    return set(cursor.fetchall())
+    return newest, set(cursor.fetchall())
+
+
+def _insert_one(
+    cursor: Any, sightings: Sequence[Sighting], now: datetime
+) -> tuple[dict[int, Newest], set[Key]]:
+    """`_insert` of a single one, in one statement."""
+    (sighting,) = sightings
+    STORE_ONE.execute(cursor, _row(sighting, now))
+    ((is_fresh, *vehicle),) = cursor.fetchall()
+    return {sighting.vehicle_id: Newest(*vehicle)}, {sighting.key} if is_fresh else set()
+
+
+def _row(sighting: Sighting, now: datetime) -> tuple[object, ...]:
+    """The vehicle, then the other `STAGE_COLUMNS`."""
+    fix = sighting.fix
+    return (
+        [sighting.vehicle_id],
+        fix.fix_time,
+        fix.latitude,
+        fix.longitude,
+        now,
+        fix.altitude_m,
+        fix.speed_kmh,
+        fix.course_deg,
+        fix.accuracy_m,
+        fix.battery_percent,
+        fix.ignition,
+        fix.odometer_m,
+        fix.is_suspect,
+        sighting.device_id,
+        msgspec.json.encode(fix.attributes).decode() if fix.attributes else None,
+    )
 
 
 def _by_vehicle(sightings: Iterable[Sighting]) -> dict[int, list[Fix]]:
@@ -179,19 +230,28 @@ def _by_vehicle(sightings: Iterable[Sighting]) -> dict[int, list[Fix]]:
     return fixes
 
 
-def _move_forward(cursor: Any, newest: dict[int, Newest], fixes: dict[int, list[Fix]]) -> set[int]:
-    """Advance the vehicles whose last fresh fix is newer; returns their ids."""
+def _advance_all(newest: dict[int, Newest], fixes: dict[int, list[Fix]]) -> list[Newest]:
+    """Advance the vehicles whose last fresh fix is newer; returns those."""
     moved = []
     for vehicle_id, vehicle_fixes in fixes.items():
         vehicle = newest[vehicle_id]
         if vehicle.fix_time is None or vehicle_fixes[-1].fix_time > vehicle.fix_time:
             _advance(vehicle, vehicle_fixes[-1])
             moved.append(vehicle)
-    if moved:
-        rows = [msgspec.structs.astuple(vehicle) for vehicle in moved]
-        ids, _companies, *columns, _archived = (list(column) for column in zip(*rows, strict=True))
-        cursor.execute(MOVE_VEHICLES, (ids, *columns))
-    return {vehicle.vehicle_id for vehicle in moved}
+    return moved
+
+
+def _move_and_lock(
+    cursor: Any, moved: list[Newest], newest: Iterable[int], *, is_one: bool
+) -> list[UnderWay]:
+    """Write the newest positions, then lock the deliveries under way on all vehicles: one message."""
+    if not moved:
+        return lock_under_way(cursor, newest, are_few=is_one)
+    rows = [msgspec.structs.astuple(vehicle) for vehicle in moved]
+    ids, _companies, *columns, _archived = (list(column) for column in zip(*rows, strict=True))
+    values = (ids, *columns)
+    move = MOVE_ONE.call(cursor, values) if is_one else cursor.mogrify(MOVE_VEHICLES, values).decode()
+    return lock_under_way(cursor, newest, are_few=is_one, after=f"{move};")
 
 
 def _advance(vehicle: Newest, fix: Fix) -> None:

@@ -1,9 +1,10 @@
 """Where a delivery is: a driver's report over REST, and what its people may see of the van."""
 
 from datetime import datetime, timedelta
+from typing import Protocol
 
 import msgspec
-from sqlalchemy import Row, select
+from sqlalchemy import bindparam, select
 from sqlalchemy.orm import Session
 
 from core.actors import Actor, visible_deliveries
@@ -14,6 +15,7 @@ from core.fixes import RANGES, Fix, position_problem, range_problem, time_proble
 from core.lifecycle import UNDER_WAY, served_since
 from core.models import Delivery, Role, Status, Vehicle
 from core.positions import Sighting, store
+from core.prepared import PreparedForActor
 from core.scoping import MAXIMUM_ID
 
 
@@ -43,6 +45,55 @@ class Reported(msgspec.Struct, frozen=True):
     eta: datetime | None
 
 
+class Tracked(Protocol):
+    """What is asked of a delivery here: `Delivery`, or a view of it."""
+
+    @property
+    def status(self) -> Status: ...
+    @property
+    def started_at(self) -> datetime | None: ...
+    @property
+    def vehicle_since(self) -> datetime | None: ...
+    @property
+    def dropoff_latitude(self) -> float | None: ...
+    @property
+    def dropoff_longitude(self) -> float | None: ...
+
+
+class Van(Protocol):
+    """What is asked of a vehicle here: `Vehicle`, or a view of it."""
+
+    @property
+    def position_time(self) -> datetime | None: ...
+    @property
+    def position_latitude(self) -> float | None: ...
+    @property
+    def position_longitude(self) -> float | None: ...
+    @property
+    def position_speed_kmh(self) -> float | None: ...
+    @property
+    def position_course_deg(self) -> float | None: ...
+    @property
+    def position_accuracy_m(self) -> float | None: ...
+    @property
+    def smoothed_speed_kmh(self) -> float | None: ...
+
+
+class Target(msgspec.Struct, frozen=True):
+    """The delivery a location is reported for."""
+
+    vehicle_id: int | None
+    status: Status
+    dropoff_latitude: float | None
+    dropoff_longitude: float | None
+
+
+TARGET = PreparedForActor(
+    "location_target",
+    lambda actor: select(
+        Delivery.vehicle_id, Delivery.status, Delivery.dropoff_latitude, Delivery.dropoff_longitude
+    ).where(Delivery.id == bindparam("delivery_id"), visible_deliveries(actor)),
+)
 FRESH = timedelta(minutes=5)  # an ETA from an older position is a guess
 Dropoff = tuple[float, float] | None
 NOWHERE = Whereabouts()
@@ -65,16 +116,12 @@ def report(session: Session, actor: Actor, delivery_id: int, fix: Fix, now: date
     return Reported(stored.fresh[0], stored.facts, _eta_after(session, target, stored.facts))
 
 
-def _target(
-    session: Session, actor: Actor, delivery_id: int
-) -> Row[int | None, Status, float | None, float | None]:
-    query = select(
-        Delivery.vehicle_id, Delivery.status, Delivery.dropoff_latitude, Delivery.dropoff_longitude
-    ).where(Delivery.id == delivery_id, visible_deliveries(actor))
-    target = session.execute(query).one_or_none() if 0 < delivery_id <= MAXIMUM_ID else None
-    if target is None:
+def _target(session: Session, actor: Actor, delivery_id: int) -> Target:
+    rows = TARGET.run(session, actor, delivery_id=delivery_id) if 0 < delivery_id <= MAXIMUM_ID else []
+    if not rows:
         raise NotFound("delivery")
-    return target
+    vehicle_id, status, latitude, longitude = rows[0]
+    return Target(vehicle_id, Status(status), latitude, longitude)
 
 
 def _require_usable(fix: Fix, now: datetime) -> None:
@@ -88,9 +135,7 @@ def _require_usable(fix: Fix, now: datetime) -> None:
             raise InvalidValue(name, problem)
 
 
-def _eta_after(
-    session: Session, target: Row[int | None, Status, float | None, float | None], facts: list[PositionFact]
-) -> datetime | None:
+def _eta_after(session: Session, target: Target, facts: list[PositionFact]) -> datetime | None:
     """From the fact just made, without a query; an older fix changed nothing, so ask what stands."""
     dropoff = _dropoff(target.dropoff_latitude, target.dropoff_longitude)
     if facts:
@@ -102,11 +147,17 @@ def _eta_after(
 
 def whereabouts(session: Session, delivery: Delivery) -> Whereabouts:
     """Only while under way, and only what was heard since it started: earlier stops are other people's."""
-    if delivery.vehicle_id is None or delivery.started_at is None or delivery.status not in UNDER_WAY:
+    if delivery.vehicle_id is None:
         return NOWHERE
-    vehicle = session.get_one(Vehicle, delivery.vehicle_id, populate_existing=True)
+    return whereabouts_of(delivery, session.get_one(Vehicle, delivery.vehicle_id, populate_existing=True))
+
+
+def whereabouts_of(delivery: Tracked, vehicle: Van) -> Whereabouts:
+    """`whereabouts`, of values that have been read already."""
     position = _position(vehicle)
-    if position is None or position.fix_time < served_since(delivery.started_at, delivery.vehicle_since):
+    if position is None or delivery.started_at is None or delivery.status not in UNDER_WAY:
+        return NOWHERE
+    if position.fix_time < served_since(delivery.started_at, delivery.vehicle_since):
         return NOWHERE
     return Whereabouts(
         position, _eta(vehicle, _dropoff(delivery.dropoff_latitude, delivery.dropoff_longitude))
@@ -123,7 +174,7 @@ def expected_arrival(session: Session, delivery: Delivery, now: datetime) -> dat
     return max(seen.eta, now.replace(microsecond=0))
 
 
-def _position(vehicle: Vehicle) -> VehiclePosition | None:
+def _position(vehicle: Van) -> VehiclePosition | None:
     if (
         vehicle.position_time is None
         or vehicle.position_latitude is None
@@ -140,7 +191,7 @@ def _position(vehicle: Vehicle) -> VehiclePosition | None:
     )
 
 
-def _eta(vehicle: Vehicle, dropoff: Dropoff) -> datetime | None:
+def _eta(vehicle: Van, dropoff: Dropoff) -> datetime | None:
     position = _position(vehicle)
     if position is None:
         return None

@@ -18,12 +18,13 @@ from core.identities import mqtt_secret, operator_user
 from core.login_sessions import Ending
 from core.models import AppUser, Company, Customer, Driver, Role
 from core.people_models import LoginSession
+from core.prepared import Prepared
 
 EMAIL = re.compile(r"[^@\s\x00-\x1f]+@[^@\s\x00-\x1f]+")
 MAXIMUM_EMAIL = 254
 MQTT_ROLES = frozenset({Role.OPERATOR, Role.MANAGER})
 # Built once: every request runs it, and building it costs as much as running it.
-ACTOR = (
+_ACTOR = (
     select(AppUser.company_id, Company.slug, AppUser.role, AppUser.driver_id, AppUser.customer_id)
     .join(Company, Company.id == AppUser.company_id)
     .where(
@@ -32,14 +33,14 @@ ACTOR = (
         AppUser.disabled_at.is_(None),
     )
 )
-ACTOR_IN_SESSION = ACTOR.join(
-    LoginSession,
-    and_(
-        LoginSession.id == bindparam("session_id"),
-        LoginSession.user_id == AppUser.id,
-        LoginSession.ended_at.is_(None),
-    ),
+_IN_SESSION = and_(
+    LoginSession.id == bindparam("session_id"),
+    LoginSession.user_id == AppUser.id,
+    LoginSession.ended_at.is_(None),
 )
+ACTOR = Prepared("actor", _ACTOR)
+ACTOR_IN_SESSION = Prepared("actor_in_session", _ACTOR.join(LoginSession, _IN_SESSION))
+MAXIMUM_SESSION = 2**63 - 1
 
 
 class Login(msgspec.Struct, frozen=True):
@@ -108,20 +109,25 @@ def actor_of(session: Session, user_id: int, token_epoch: int, session_id: int |
 
     A token of a log-in ends with it; one without holds for its time and its epoch.
     """
+    if not (0 < user_id <= scoping.MAXIMUM_ID and 0 < token_epoch <= scoping.MAXIMUM_ID):
+        raise NotAuthenticated
     known = {"user_id": user_id, "token_epoch": token_epoch}
     if session_id is None:
-        row = session.execute(ACTOR, known).one_or_none()
+        rows = ACTOR.run(session, **known)
+    elif 0 < session_id <= MAXIMUM_SESSION:
+        rows = ACTOR_IN_SESSION.run(session, **known, session_id=session_id)
     else:
-        row = session.execute(ACTOR_IN_SESSION, known | {"session_id": session_id}).one_or_none()
-    if row is None:
+        rows = []
+    if not rows:
         raise NotAuthenticated
+    company_id, slug, role, driver_id, customer_id = rows[0]
     return Actor(
-        company_id=row.company_id,
-        company_slug=row.slug,
-        role=row.role,
+        company_id=company_id,
+        company_slug=slug,
+        role=Role(role),
         user_id=user_id,
-        driver_id=row.driver_id,
-        customer_id=row.customer_id,
+        driver_id=driver_id,
+        customer_id=customer_id,
         session_id=session_id,
     )
 

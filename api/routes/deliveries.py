@@ -9,6 +9,7 @@ from api.dependencies import AuthorizedCall, LiveOf, now
 from api.etags import IfMatch
 from api.idempotency import OnceRoute
 from api.openapi import CONFLICT, EDITED
+from api.quick import on_loop
 from api.schemas.deliveries import (
     DeliveryDetail,
     DeliveryEdit,
@@ -21,13 +22,14 @@ from api.schemas.fields import PathId
 from api.schemas.pages import Page, PageQuery
 from api.schemas.places import flat
 from api.schemas.tracking import CheckpointOut, LocationIn, LocationOut, StatusIn, StatusOut
-from core import deliveries, delivery_list, history, loads, tracking
+from core import deliveries, delivery_list, delivery_read, history, loads, tracking
 from core.deliveries import StatusRequest
 
 router = APIRouter(prefix="/deliveries", tags=["deliveries"], route_class=OnceRoute)
 
 
 @router.get("/", summary="List deliveries")
+@on_loop
 def list_deliveries(
     authorized: AuthorizedCall, query: Annotated[DeliveryQuery, Query()]
 ) -> Page[DeliveryOut]:
@@ -39,7 +41,7 @@ def list_deliveries(
         shown, following = pages.cut(
             rows, query.limit, lambda row: pages.delivery_text(delivery_list.key_of(row, filters))
         )
-        return Page(items=[DeliveryOut.of(row) for row in shown], next=following)
+        return Page(items=[DeliveryOut.listed(row) for row in shown], next=following)
 
 
 @router.post("/", summary="Create a delivery", status_code=201)
@@ -57,12 +59,13 @@ def create_delivery(authorized: AuthorizedCall, body: DeliveryNew, response: Res
 
 
 @router.get("/{delivery_id}/", summary="Read a delivery")
+@on_loop
 def read_delivery(authorized: AuthorizedCall, delivery_id: PathId, response: Response) -> DeliveryDetail:
     """With the van's position and the ETA while it is under way. Its `ETag` is for `If-Match`."""
     with authorized() as (session, actor):
-        delivery = deliveries.find(session, actor, delivery_id)
+        delivery, whereabouts = delivery_read.find(session, actor, delivery_id)
         etags.tag(response, delivery.version)
-        return DeliveryDetail.seen(delivery, tracking.whereabouts(session, delivery))
+        return DeliveryDetail.seen(delivery, whereabouts)
 
 
 @router.put("/{delivery_id}/", summary="Replace a delivery's fields", responses=EDITED)
@@ -101,6 +104,7 @@ def edit_delivery(
     response_model=LocationOut,
     responses=CONFLICT,
 )
+@on_loop
 def report_location(
     authorized: AuthorizedCall, live: LiveOf, delivery_id: PathId, body: LocationIn
 ) -> Response:
@@ -117,6 +121,7 @@ def report_location(
 
 
 @router.post("/{delivery_id}/status/", summary="Change a delivery's status", responses=EDITED)
+@on_loop
 def change_status(
     authorized: AuthorizedCall, delivery_id: PathId, body: StatusIn, if_match: IfMatch, response: Response
 ) -> StatusOut:

@@ -9,7 +9,7 @@ from api.dependencies import AuthorizedCall
 from api.idempotency import OnceRoute
 from api.openapi import CONFLICT
 from api.schemas.fields import PathId
-from api.schemas.loads import LoadOrderIn, LoadOrderOut, LoadOrderPatch
+from api.schemas.loads import LoadOrderIn, LoadOrderOut, LoadOrderPatch, LoadTotalsOut
 from api.schemas.pages import Page, PageQuery
 from core import loads
 
@@ -17,12 +17,12 @@ router = APIRouter(prefix="/load-orders", tags=["loads"], route_class=OnceRoute)
 
 
 @router.get("/", summary="List load orders")
-def list_load_orders(authorized: AuthorizedCall, query: Annotated[PageQuery, Query()]) -> Page[LoadOrderOut]:
-    """For managers and operators; others see a load with its delivery."""
+def list_load_orders(authorized: AuthorizedCall, query: Annotated[PageQuery, Query()]) -> Page[LoadTotalsOut]:
+    """With the totals of each; one alone shows its items. For managers and operators."""
     with authorized() as (session, actor):
         rows = loads.page(session, actor, after=pages.number_key(query.cursor), limit=query.limit + 1)
         shown, following = pages.cut(rows, query.limit, lambda row: row.id)
-        return Page(items=[LoadOrderOut.model_validate(row) for row in shown], next=following)
+        return Page(items=[LoadTotalsOut.model_validate(row) for row in shown], next=following)
 
 
 @router.post("/", summary="Add a load order", status_code=201)
@@ -32,14 +32,14 @@ def add_load_order(authorized: AuthorizedCall, body: LoadOrderIn, response: Resp
     with authorized() as (session, actor):
         order = loads.add(session, actor, body.reference, items)
         response.headers["Location"] = f"/load-orders/{order.id}/"
-        return LoadOrderOut.model_validate(order)
+        return LoadOrderOut.of(order)
 
 
 @router.get("/{load_order_id}/", summary="Read a load order")
 def read_load_order(authorized: AuthorizedCall, load_order_id: PathId) -> LoadOrderOut:
     """For managers and operators; others see a load with its delivery."""
     with authorized() as (session, actor):
-        return LoadOrderOut.model_validate(loads.find(session, actor, load_order_id))
+        return LoadOrderOut.of(loads.find(session, actor, load_order_id))
 
 
 @router.patch("/{load_order_id}/", summary="Change a load order")
@@ -48,7 +48,7 @@ def edit_load_order(authorized: AuthorizedCall, load_order_id: PathId, body: Loa
     values = body.sent()
     with authorized() as (session, actor):
         order = loads.replace(session, actor, load_order_id, values.get("reference"), values.get("items"))
-        return LoadOrderOut.model_validate(order)
+        return LoadOrderOut.of(order)
 
 
 @router.delete("/{load_order_id}/", summary="Delete a load order", status_code=204, responses=CONFLICT)

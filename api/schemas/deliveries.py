@@ -6,10 +6,11 @@ from typing import Annotated, Any, Self
 from pydantic import ConfigDict, Field, JsonValue, model_validator
 
 from api.schemas.fields import Input, Instant, Line, Output, QueryId, RowId
-from api.schemas.loads import Items, LoadOrderOut
+from api.schemas.loads import Items, LoadOrderOut, LoadTotalsOut
 from api.schemas.pages import PageQuery
 from api.schemas.places import Place, PlaceOut
 from core.delivery_list import Filters
+from core.delivery_read import DeliveryRow, DeliveryView, ListedDelivery
 from core.errors import InvalidValue
 from core.models import Delivery, Status
 from core.tracking import NOWHERE, Whereabouts
@@ -124,7 +125,7 @@ class DeliveryOut(Output):
     driver_id: int | None
     vehicle_id: int | None
     load_order_id: int | None
-    load: LoadOrderOut | None
+    load: LoadTotalsOut | None
     pickup: PlaceOut
     dropoff: PlaceOut
     window_start: datetime | None
@@ -134,9 +135,20 @@ class DeliveryOut(Output):
     ended_at: datetime | None
 
     @classmethod
-    def of(cls, delivery: Delivery) -> Self:
+    def listed(cls, delivery: ListedDelivery) -> Self:
+        load = LoadTotalsOut.model_validate(delivery.load_totals) if delivery.load_totals else None
+        return cls(**_fields(delivery), load=load)
+
+
+class DeliveryWithLoad(DeliveryOut):
+    """With every item of its load."""
+
+    load: LoadOrderOut | None
+
+    @classmethod
+    def of(cls, delivery: Delivery | DeliveryView) -> Self:
         """Its load must have been read with it."""
-        return cls(**_fields(delivery))
+        return cls(**_fields(delivery), load=_load(delivery))
 
 
 class PositionOut(Output):
@@ -150,19 +162,23 @@ class PositionOut(Output):
     accuracy_m: float | None
 
 
-class DeliveryDetail(DeliveryOut):
+class DeliveryDetail(DeliveryWithLoad):
     """``position`` and ``eta`` are null unless the delivery is under way and its van was heard since."""
 
     position: PositionOut | None
     eta: datetime | None
 
     @classmethod
-    def seen(cls, delivery: Delivery, whereabouts: Whereabouts = NOWHERE) -> Self:
+    def seen(cls, delivery: Delivery | DeliveryView, whereabouts: Whereabouts = NOWHERE) -> Self:
         position = PositionOut.model_validate(whereabouts.position) if whereabouts.position else None
-        return cls(**_fields(delivery), position=position, eta=whereabouts.eta)
+        return cls(**_fields(delivery), load=_load(delivery), position=position, eta=whereabouts.eta)
 
 
-def _fields(delivery: Delivery) -> dict[str, Any]:
+def _load(delivery: Delivery | DeliveryView) -> LoadOrderOut | None:
+    return LoadOrderOut.of(delivery.load_order) if delivery.load_order else None
+
+
+def _fields(delivery: Delivery | DeliveryRow) -> dict[str, Any]:
     return {
         "id": delivery.id,
         "reference": delivery.reference,
@@ -172,7 +188,6 @@ def _fields(delivery: Delivery) -> dict[str, Any]:
         "driver_id": delivery.driver_id,
         "vehicle_id": delivery.vehicle_id,
         "load_order_id": delivery.load_order_id,
-        "load": LoadOrderOut.model_validate(delivery.load_order) if delivery.load_order else None,
         "pickup": PlaceOut(
             address=delivery.pickup_address,
             latitude=delivery.pickup_latitude,

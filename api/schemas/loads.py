@@ -1,11 +1,14 @@
 """What deliveries carry."""
 
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Self
 
 from pydantic import BeforeValidator, Field
 
 from api.schemas.fields import Input, Line, Output, Positive, whole
+from core.delivery_read import LoadView
+from core.loads import total
+from core.models import LoadOrder
 
 Quantity = Annotated[int, Field(strict=True, ge=1, le=1_000_000), BeforeValidator(whole)]
 
@@ -42,8 +45,31 @@ class LoadItemOut(Output):
     volume_m3: float | None
 
 
-class LoadOrderOut(Output):
+class LoadTotalsOut(Output):
+    """A load order as lists show it. A total is null when no item says what it weighs, or takes up."""
+
     id: int
     reference: str
     created_at: datetime
+    item_count: int
+    weight_kg: float | None
+    volume_m3: float | None
+
+
+class LoadOrderOut(LoadTotalsOut):
+    """With every item."""
+
     items: list[LoadItemOut]
+
+    @classmethod
+    def of(cls, order: LoadOrder | LoadView) -> Self:
+        """Its items must have been read with it."""
+        return cls(
+            id=order.id,
+            reference=order.reference,
+            created_at=order.created_at,
+            item_count=len(order.items),
+            weight_kg=total(item.weight_kg for item in order.items),
+            volume_m3=total(item.volume_m3 for item in order.items),
+            items=[LoadItemOut.model_validate(item) for item in order.items],
+        )

@@ -6,7 +6,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field
 
 from api.documents import DocumentFormat
-from api.schemas.deliveries import DeliveryOut
+from api.schemas.deliveries import DeliveryWithLoad
 from api.schemas.fields import Input, Output
 from api.schemas.proofs import ProofOut
 from api.schemas.tracking import CheckpointOut
@@ -93,7 +93,7 @@ class ReportOut(Output):
     checkpoints, of more than 2,000 evenly every n-th; ``counts`` says how many there are.
     """
 
-    delivery: DeliveryOut
+    delivery: DeliveryWithLoad
     company_name: str
     customer_name: str
     time_zone: str
@@ -125,5 +125,5 @@ class ReportOut(Output):
             )
         }
         proofs = [ProofOut.of(report.delivery.id, one) for one in report.proven]
-        whole = plain | shown | {"delivery": DeliveryOut.of(report.delivery), "proofs": proofs}
+        whole = plain | shown | {"delivery": DeliveryWithLoad.of(report.delivery), "proofs": proofs}
         return cls.model_validate(whole)

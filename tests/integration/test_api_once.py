@@ -42,6 +42,8 @@ def test_every_edit_and_status_change_has_a_new_tag(
         client.post(f"{path}/status", json={"status": "failed", "reason": "x"}, headers=headers),
         client.get(path, headers=headers),
     ]
+    for answer in tags:
+        assert answer.headers["content-length"] == str(len(answer.content))
     assert [answer.headers["etag"] for answer in tags] == ['"1"', '"2"', '"3"', '"4"', '"5"', '"5"']
 
 

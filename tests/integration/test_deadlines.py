@@ -8,6 +8,8 @@ import pytest
 from sqlalchemy import Connection, Engine, make_url, text
 from sqlalchemy.exc import DBAPIError, OperationalError
 
+from core import cooperative, database
+from core.cooperative import CooperativeConnection
 from core.database import driver_cursor, make_engine
 from core.deadlines import BoundedConnection
 from tests.fronts import Front, plain_front
@@ -19,15 +21,25 @@ LIMIT_S = 1.0
 @pytest.fixture
 def front(database_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Front]:
     monkeypatch.setattr(BoundedConnection, "limit_s", LIMIT_S)
+    monkeypatch.setattr(cooperative, "LIMIT_S", LIMIT_S)
     url = make_url(database_url)
     with plain_front((url.host or "", url.port or 5432)) as front:
         yield front
 
 
+@pytest.fixture(params=[BoundedConnection, CooperativeConnection])
+def connections(request: pytest.FixtureRequest) -> type[BoundedConnection | CooperativeConnection]:
+    kind: type[BoundedConnection | CooperativeConnection] = request.param
+    return kind
+
+
 @pytest.fixture
-def engine(front: Front, database_url: str) -> Iterator[Engine]:
+def engine(
+    front: Front, database_url: str, connections: type[BoundedConnection | CooperativeConnection]
+) -> Iterator[Engine]:
     url = make_url(database_url).set(host="127.0.0.1", port=front.port)
-    engine = make_engine(make_settings(url.render_as_string(hide_password=False)), process="test")
+    settings = make_settings(url.render_as_string(hide_password=False))
+    engine = make_engine(settings, process="test", connections=connections)
     yield engine
     front.thaw()
     engine.dispose()
@@ -55,6 +67,7 @@ def test_a_commit_without_an_answer_ends(engine: Engine, front: Front) -> None:
             connection.commit()
 
 
+@pytest.mark.parametrize("connections", [BoundedConnection])  # the other kind has no COPY
 def test_a_copy_without_an_answer_ends(engine: Engine, front: Front) -> None:
     with engine.connect() as connection:
         connection.execute(text("CREATE TEMPORARY TABLE target (id int)"))
@@ -69,7 +82,10 @@ def _copy(connection: Connection) -> None:
         cursor.copy_expert("COPY target FROM STDIN", io.StringIO("1\n"))
 
 
-def test_a_pooled_connection_is_asked_before_its_use_and_that_ends_too(engine: Engine, front: Front) -> None:
+def test_an_idle_connection_is_asked_before_its_use_and_that_ends_too(
+    engine: Engine, front: Front, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(database, "IDLE_S", 0.0)
     with engine.connect() as connection:
         connection.execute(text("SELECT 1"))
     front.freeze()

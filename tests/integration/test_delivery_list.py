@@ -13,7 +13,8 @@ from core import delivery_list
 from core.actors import Actor
 from core.database import make_engine, make_sessions
 from core.delivery_list import Filters, Key
-from core.models import Delivery, Role, Status
+from core.delivery_read import ListedDelivery
+from core.models import Role, Status
 from core.settings import Settings
 from tests import factories
 from tests.integration.api_client import House, assert_bad_field, bearer
@@ -243,7 +244,7 @@ def test_pages_hold_what_a_plain_query_finds(crowd: tuple[Session, dict[Role, Ac
     manager = actors[Role.MANAGER]
     day = datetime(2026, 1, 20, tzinfo=UTC)
     filters = Filters(since=day, until=day + timedelta(days=1), statuses=[Status.FAILED], text="street 2")
-    seen: list[Delivery] = []
+    seen: list[ListedDelivery] = []
     while page := delivery_list.page(
         session, manager, filters, after=delivery_list.key_of(seen[-1], filters) if seen else None, limit=4
     ):

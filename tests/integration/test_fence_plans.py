@@ -1,6 +1,6 @@
 """Row-level security costs no index: the API's statements are planned inside the fence as outside of it.
 
-Those that SQLAlchemy sends: what `core.positions` sends through the driver's own cursor is not seen here.
+Those that SQLAlchemy sends, and the prepared ones: what else `core.positions` sends for batches is not seen.
 """
 
 import json
@@ -16,6 +16,7 @@ from starlette.testclient import TestClient
 
 from core import isolation
 from core.models import Company, Status
+from core.prepared import Named
 from core.settings import Settings
 from tests.integration import openapi_walk as walk
 from tests.integration.api_client import House, bearer, furnish
@@ -70,6 +71,20 @@ def statements() -> Iterator[list[Statement]]:
     def forget(connection: Connection) -> None:
         connection.info["is_inside"] = False
 
+    fence = isolation._fence
+
+    def note_fence(connection: Connection, company_id: int) -> None:
+        """A cooperative connection sends it with the next statement: `note` does not see it."""
+        fence(connection, company_id)
+        connection.info["is_inside"] = True
+
+    call = Named.call
+
+    def note_prepared(named: Named, cursor: Any, values: Any) -> str:
+        if not named.name.startswith("actor") and named.source.lstrip().startswith(PLANNED):
+            seen.append((named.source, values if isinstance(values, Mapping) else tuple(values)))
+        return call(named, cursor, values)
+
     listeners: dict[str, Callable[..., Any]] = {
         "before_cursor_execute": note,
         "commit": forget,
@@ -78,7 +93,10 @@ def statements() -> Iterator[list[Statement]]:
     for name, listener in listeners.items():
         event.listen(Engine, name, listener)
     try:
-        yield seen
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(Named, "call", note_prepared)
+            patch.setattr(isolation, "_fence", note_fence)
+            yield seen
     finally:
         for name, listener in listeners.items():
             event.remove(Engine, name, listener)

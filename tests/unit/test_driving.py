@@ -12,6 +12,7 @@ from core.geo import distance_m
 from local.simulator import city, driving, routes
 from local.simulator.driving import Reading, Van
 from local.simulator.routes import Route
+from local.simulator.simulation import next_due
 from local.simulator.trips import SLOW_DOWN_MPS2, SPEED_UP_MPS2, Trip, plan
 
 START = datetime(2026, 3, 1, 8, tzinfo=UTC)
@@ -173,3 +174,8 @@ def test_a_route_may_start_and_end_beside_the_streets() -> None:
 def test_a_route_to_nowhere_is_refused() -> None:
     with pytest.raises(ValueError, match="two places"):
         routes.along(())
+
+
+@pytest.mark.parametrize(("now", "expected"), [(10.0, 10.5), (10.4, 10.5), (10.5, 11.0), (17.0, 17.5)])
+def test_who_is_late_leaves_out_what_it_missed(now: float, expected: float) -> None:
+    assert next_due(10.0, 0.5, now) == expected

@@ -1,0 +1,113 @@
+"""Queries of the busiest requests: built by SQLAlchemy and compiled once, run on the driver's own cursor.
+
+SQLAlchemy's share of a small query is more than PostgreSQL's. What is scoped stays scoped in one place: the
+text comes from `core.actors.visible_deliveries`. Rows are plain tuples: an enum comes as its text.
+"""
+
+import itertools
+import re
+from collections.abc import Callable, Mapping, MutableMapping
+from functools import cached_property
+from typing import Any
+from weakref import WeakKeyDictionary
+
+from sqlalchemy import Executable, Select
+from sqlalchemy.dialects.postgresql.psycopg2 import PGDialect_psycopg2
+from sqlalchemy.orm import Session
+
+from core.actors import Actor
+from core.database import driver_cursor
+from core.models import Role
+
+_FIELD = re.compile(r"%(?:\((\w+)\))?s")
+_PREPARED: MutableMapping[Any, set[str]] = WeakKeyDictionary()  # by connection, which forgets them as it ends
+# Values that no real row has, by which a compiled query tells where an actor's own belong.
+_PROBES = {"company_id": -1, "driver_id": -2, "customer_id": -3}
+Rows = list[tuple[Any, ...]]
+
+
+class Named:
+    """SQL with ``%(name)s`` or ``%s``, prepared once a connection: planning costs more than such work does.
+
+    A session pooler between us and the server is fine; one that changes servers within a session is not.
+    """
+
+    def __init__(self, name: str, sql: str) -> None:
+        self.name = name
+        self.source = sql
+        self._fields = _FIELD.findall(sql)
+        numbers = {field: number for number, field in enumerate(dict.fromkeys(self._fields), 1) if field}
+        places = itertools.count(1)
+        self._sql = _FIELD.sub(lambda match: f"${numbers.get(match[1]) or next(places)}", sql)
+        arguments = [f"%({field})s" for field in numbers] or ["%s"] * len(self._fields)
+        self._call = f"EXECUTE {name} ({', '.join(arguments)})"
+
+    def call(self, cursor: Any, values: Any) -> str:
+        """The finished SQL of one execution, for sending along with other statements."""
+        known = _PREPARED.setdefault(cursor.connection, set())
+        if self.name not in known:
+            cursor.execute(f"PREPARE {self.name} AS {self._sql}")
+            known.add(self.name)
+        text: str = cursor.mogrify(self._call, values).decode()
+        return text
+
+    def execute(self, cursor: Any, values: Any) -> None:
+        cursor.execute(self.call(cursor, values))
+
+
+class Prepared:
+    """One statement; its bind parameters are given by name."""
+
+    def __init__(self, name: str, statement: Executable) -> None:
+        self._name = name
+        self._statement = statement
+
+    @cached_property
+    def _named(self) -> Named:
+        return Named(self._name, _compiled(self._statement)[0])
+
+    def run(self, session: Session, **values: Any) -> Rows:
+        return _run(session, self._named, values)
+
+
+class PreparedForActor:
+    """A statement that depends on who asks: compiled once for each kind of actor."""
+
+    def __init__(self, name: str, build: Callable[[Actor], Select[*tuple[Any, ...]]]) -> None:
+        self._name = name
+        self._build = build
+        self._known: dict[tuple[Any, ...], tuple[Named, dict[str, str]]] = {}
+
+    def run(self, session: Session, actor: Actor, **values: Any) -> Rows:
+        statement, names = self._for(actor.role, actor.driver_id is None, actor.customer_id is None)
+        own = {name: getattr(actor, field) for name, field in names.items()}
+        return _run(session, statement, values | own)
+
+    def _for(self, role: Role, no_driver: bool, no_customer: bool) -> tuple[Named, dict[str, str]]:
+        kind = (role, no_driver, no_customer)
+        if kind not in self._known:
+            probe = Actor(
+                company_id=_PROBES["company_id"],
+                company_slug="",
+                role=role,
+                driver_id=None if no_driver else _PROBES["driver_id"],
+                customer_id=None if no_customer else _PROBES["customer_id"],
+            )
+            text, values = _compiled(self._build(probe))
+            fields = {probed: field for field, probed in _PROBES.items()}
+            name = f"{self._name}_{role.value}_{int(no_driver)}{int(no_customer)}"
+            own = {parameter: fields[v] for parameter, v in values.items() if v in fields}
+            self._known[kind] = Named(name, text), own
+        return self._known[kind]
+
+
+def _compiled(statement: Executable) -> tuple[str, Mapping[str, Any]]:
+    compiled = statement.compile(dialect=PGDialect_psycopg2())  # type: ignore[attr-defined, no-untyped-call]
+    return str(compiled), compiled.params
+
+
+def _run(session: Session, statement: Named, values: Mapping[str, Any]) -> Rows:
+    with driver_cursor(session.connection()) as cursor:
+        statement.execute(cursor, values)
+        rows: Rows = cursor.fetchall()
+        return rows
