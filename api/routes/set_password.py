@@ -1,4 +1,4 @@
-"""The page that links in e-mails lead to. It stands alone, and the token in its URL's fragment stays there."""
+"""The page that links in e-mails lead to. It stands alone; the token in its URL's fragment stays there."""
 
 import base64
 import hashlib
