@@ -120,14 +120,9 @@ class Sender:
         """A daemon: one that waits for a name server must not hold the process."""
 
         def run() -> None:
-            try:
-                work()
-            except SQLAlchemyError as error:
-                log.warning("sender_worker_ended worker=%s reason=%r", key, str(error).strip())
-            except Exception:
-                log.exception("sender_worker_failed worker=%s", key)
-            finally:
-                self._workers.pop(key, None)
+            is_done = _ends_well(key, work)
+            self._workers.pop(key, None)
+            if is_done:  # else the next try waits for the poll: it may fail as fast, and for long
                 self._bell.set()
 
         thread = threading.Thread(target=run, name=f"sender-{key}", daemon=True)
@@ -157,6 +152,18 @@ class Sender:
         self._caller.cut_all()
         self._mailer.cut_all()
         _join([listener, *self._workers.values()], CUT_S)
+
+
+def _ends_well(key: object, work: Callable[[], None]) -> bool:
+    try:
+        work()
+    except SQLAlchemyError as error:
+        log.warning("sender_worker_ended worker=%s reason=%r", key, str(error).strip())
+    except Exception:
+        log.exception("sender_worker_failed worker=%s", key)
+    else:
+        return True
+    return False
 
 
 def _join(threads: list[threading.Thread], seconds: float) -> None:

@@ -499,6 +499,32 @@ def test_a_notification_wakes_it(
             monkeypatch.setattr(sender, "POLL_S", 0.01)
 
 
+def test_what_the_database_refuses_is_not_tried_without_end(
+    session: Session,
+    sessions: sessionmaker[Session],
+    plain: Settings,
+    monkeypatch: pytest.MonkeyPatch,
+    company: Company,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """As with a database that is not migrated yet."""
+    monkeypatch.setattr(sender, "POLL_S", 60.0)
+    with http_receiver() as receiver:
+        factories.webhook(session, company, "late", url=receiver.url())
+        notifications.queue(session, Event.LATE, company.id, {}, datetime.now(UTC))
+        session.execute(text("ALTER TABLE notification_attempt RENAME TO of_later"))
+        session.commit()
+        with sending(sessions, plain):
+            wait_until(lambda: is_listened_to(session), "the listener")
+            wait_until(lambda: "sender_worker_ended" in caplog.text, "the failure")
+            session.execute(text("ALTER TABLE of_later RENAME TO notification_attempt"))
+            notifications.queue(session, Event.LATE, company.id, {}, datetime.now(UTC))
+            session.commit()
+            all_are(session, "sent", "sent")
+            monkeypatch.setattr(sender, "POLL_S", 0.01)
+    assert caplog.text.count("sender_worker_ended") == 1
+
+
 def test_it_stops_soon_while_a_receiver_hangs(
     session: Session, sessions: sessionmaker[Session], plain: Settings, company: Company
 ) -> None:
