@@ -32,6 +32,7 @@ HEADERS = {
 router = APIRouter()
 
 
+@router.head("/set-password", include_in_schema=False)  # whoever scans the links of e-mails asks first
 @router.get("/set-password", include_in_schema=False)
 async def set_password_page() -> Response:
     """For people, not for programs: they use `POST /auth/set-password`."""
