@@ -225,7 +225,7 @@ def assert_given_up(session: Session, firm: Firm, bad: HttpReceiver, mailbox: Ma
         {"id": firm.bad.id},
     )
     assert tried == len(bad.calls)
-    (told,) = [one for one in mailbox.messages if firm.bad.url in str(one.get_body(("plain",)))]
+    (told,) = [one for one in mailbox.messages if one["X-Milepost-Event"] == "webhook_disabled"]
     assert told["To"] == firm.manager.email
 
 
