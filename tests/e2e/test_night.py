@@ -159,10 +159,10 @@ def hours_pass(session: Session, *, is_over: bool = False) -> None:
 
 
 def leases_end(session: Session) -> None:
-    """What the killed process had begun."""
+    """What the killed process had begun, and may not have said yet, is due before what came after."""
     session.rollback()
     begun = {"ids": list(in_doubt(session))}
-    session.execute(text("UPDATE notification SET next_attempt_at = now() WHERE id = ANY(:ids)"), begun)
+    session.execute(text("UPDATE notification SET next_attempt_at = created_at WHERE id = ANY(:ids)"), begun)
     session.commit()
 
 
