@@ -23,6 +23,7 @@ from core.notifications import Event, State
 from core.webhook_addresses import origin
 from core.webhooks import BY_FAILURES
 
+NO_SERVER = "no SMTP server is configured"
 LEASE = timedelta(minutes=2)
 FAILURES_ALLOWED = 20  # in a row; with the waits between them most of a day
 CALL_WAITS_S = (5.0, 2 * 3600.0)  # the first, doubled each time, and the longest

@@ -26,7 +26,6 @@ from jobs.smtp import ServerAway, SmtpSession
 log = logging.getLogger(__name__)
 
 AT_MOST = 200  # on one connection
-NO_SERVER = "no SMTP server is configured"
 NO_PUBLIC_URL = "MILEPOST_PUBLIC_URL is not set: a link needs it"
 
 
@@ -86,12 +85,12 @@ class Mailer:
 
     def explain(self, session: Session, now: datetime) -> None:
         """Without a server: say so on every e-mail that waits."""
-        if notification_sending.note_waiting(session, NO_SERVER, now):
-            log.error("alert=emails_wait reason=%r", NO_SERVER)
+        if notification_sending.note_waiting(session, notification_sending.NO_SERVER, now):
+            log.error("alert=emails_wait reason=%r", notification_sending.NO_SERVER)
         self.explain_links(session, now)
 
     def explain_links(self, session: Session, now: datetime) -> None:
-        reason = NO_SERVER if self._settings.smtp_host is None else NO_PUBLIC_URL
+        reason = notification_sending.NO_SERVER if self._settings.smtp_host is None else NO_PUBLIC_URL
         if user_links.note_waiting(session, reason, now):
             log.error("alert=password_links_wait reason=%r", reason)
 

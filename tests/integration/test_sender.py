@@ -15,10 +15,10 @@ from core import notification_cleaning, notifications, user_links, webhooks
 from core.job_states import JobFailed
 from core.models import Company
 from core.notification_models import NotificationTemplate
+from core.notification_sending import NO_SERVER
 from core.notifications import Event
 from core.settings import Settings
 from jobs import sender, sending_calls
-from jobs.sending_mail import NO_SERVER
 from jobs.webhook_calls import Caller
 from local.ports import free_port
 from tests import factories
@@ -224,15 +224,19 @@ def test_without_a_server_emails_wait_say_why_and_expire(
 def test_what_does_not_leave_is_a_failed_job(session: Session, company: Company) -> None:
     now = datetime.now(UTC)
     waiting = factories.webhook(session, company, retry_at=now + timedelta(hours=1))
-    slow = factories.webhook(session, company, last_success_at=now + timedelta(minutes=1))
+    slow = factories.webhook(session, company, last_success_at=now + timedelta(minutes=3))
     removed = factories.webhook(session, company, deleted_at=now, url="")
     for hook in (waiting, slow, removed):
         factories.notification(session, company, webhook_id=hook.id)
     row = factories.notification(session, company, error=NO_SERVER)
     session.flush()
-    notification_cleaning.watch(session, row.next_attempt_at + timedelta(minutes=5))
-    with pytest.raises(JobFailed, match=f"^1 notifications are due for 0:05:00; the reason: {NO_SERVER}$"):
-        notification_cleaning.watch(session, row.next_attempt_at + timedelta(minutes=5, seconds=1))
+    in_time, later = row.next_attempt_at + timedelta(minutes=5), row.next_attempt_at + timedelta(minutes=6)
+    assert notification_cleaning.watch(session, in_time) is None
+    assert notification_cleaning.watch(session, later) == f"1 e-mails wait: {NO_SERVER}"
+    row.error = "451 busy"
+    session.flush()
+    with pytest.raises(JobFailed, match=r"^1 notifications are due for 0:05:00; the reason: 451 busy$"):
+        notification_cleaning.watch(session, later)
 
 
 def test_a_dead_server_is_waited_for(
