@@ -17,7 +17,9 @@ _OVERDUE = text(
     " count(*) FILTER (WHERE n.error = :no_server) AS without_server FROM notification n"
     " LEFT JOIN webhook w ON w.id = n.webhook_id"
     " WHERE n.state = 'queued' AND n.next_attempt_at < :before AND n.expires_at > :now"
-    " AND w.disabled_at IS NULL AND (w.retry_at IS NULL OR w.retry_at < :before)"
+    " AND w.disabled_at IS NULL AND w.deleted_at IS NULL AND (w.retry_at IS NULL OR w.retry_at < :before)"
+    # One that takes what it gets, but slowly, is its company's affair.
+    " AND (w.last_success_at IS NULL OR w.last_success_at < :before)"
 )
 _EXPIRE = text(
     "UPDATE notification SET state = 'expired', finished_at = :now,"
