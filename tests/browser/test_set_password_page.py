@@ -19,7 +19,7 @@ from tests.browser.chromium import PROGRAM, Page, chromium
 from tests.services.settings import make_settings
 from tests.waiting import wait_until
 
-pytestmark = pytest.mark.skipif(PROGRAM is None, reason="there is no chromium")
+pytestmark = pytest.mark.skipif(PROGRAM is None, reason="no Chromium: apt-get install chromium")
 GOOD = "correct horse ☂"
 
 
