@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Makes everything ready for `make run` (argument: run) or `make test` (argument: test): a virtual environment in
-# .venv, a Mosquitto, what lays out PDFs, and for tests a Chromium. Done again only where something changed: the second time takes no time.
+# .venv, a Mosquitto, what lays out PDFs, and for tests a Chromium. Done again only where something changed: the
+# second time takes no time.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
