@@ -35,6 +35,7 @@ from api.routes import (
     operations,
     proofs,
     quarantine,
+    set_password,
     tracks,
     users,
     vehicles,
@@ -74,6 +75,7 @@ ROUTERS = (
     notification_templates.router,  # before the paths with an id
     notifications.router,
     webhooks.router,
+    set_password.router,
     operations.router,
     live.router,
 )

@@ -7,7 +7,6 @@ from typing import Any
 
 from fastapi import Request, Response
 from pydantic import BaseModel
-from starlette.concurrency import run_in_threadpool
 
 from api.negotiation import NotAcceptable, best
 from api.renderings import Renderings
@@ -62,15 +61,15 @@ async def answer(
     request: Request, name: DocumentFormat, write: Callable[[], str], file_name: str
 ) -> Response:
     """``write`` gives the JSON or the page; it runs in a thread, and must have closed its transaction."""
-    text = await run_in_threadpool(write)
+    renderings: Renderings = request.app.state.renderings
     headers = PRIVATE | {"Content-Disposition": f'inline; filename="{_plain(file_name)}.{name}"'}
+    if name is DocumentFormat.PDF:
+        return Response(await renderings.pdf(write), media_type="application/pdf", headers=headers)
+    text = await renderings.text(write)
     if name is DocumentFormat.JSON:
         return Response(text, media_type="application/json", headers=headers)
-    if name is DocumentFormat.HTML:
-        policy = {"Content-Security-Policy": pages.content_security_policy()}
-        return Response(text, media_type="text/html", headers=headers | policy)
-    renderings: Renderings = request.app.state.renderings
-    return Response(await renderings.pdf(text), media_type="application/pdf", headers=headers)
+    policy = {"Content-Security-Policy": pages.content_security_policy()}
+    return Response(text, media_type="text/html", headers=headers | policy)
 
 
 def _plain(name: str) -> str:

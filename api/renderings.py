@@ -1,13 +1,18 @@
-"""PDFs for those who ask the API: few at a time, the others wait, and no more than a few of them."""
+"""Reports for those who ask the API: few at a time are made, some wait, the others come again."""
 
 import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from anyio import CapacityLimiter
+from starlette.concurrency import run_in_threadpool
 
 from core.errors import DomainError
 from reports import rendering
 from reports.rendering import PdfNotMade
 
+READERS = 4  # of the 16 threads that everything else needs too; a long drive takes seconds
+READERS_WAITING = 60
 PROCESSES = 2
 MAXIMUM_WAITING = 8
 log = logging.getLogger(__name__)
@@ -18,7 +23,7 @@ class RenderingsBusy(DomainError):
     title = "Not available for the moment"
 
     def __init__(self) -> None:
-        super().__init__("Too many PDFs are being made; ask again in some seconds.", retry_after_s=10)
+        super().__init__("Too many reports are being made; ask again in some seconds.", retry_after_s=10)
 
 
 class CannotRender(DomainError):
@@ -31,24 +36,52 @@ class CannotRender(DomainError):
         super().__init__(f"{detail} Ask for text/html instead: it prints the same.", retry_after_s=3600)
 
 
+class Turns:
+    """``at_once`` have a turn, ``waiting`` more wait for theirs."""
+
+    def __init__(self, at_once: int, waiting: int) -> None:
+        self.asked = 0
+        self._at_once, self._most = at_once, at_once + waiting
+        self._limiter: CapacityLimiter | None = None
+
+    @property
+    def limiter(self) -> CapacityLimiter:
+        """Belongs to the event loop that is running."""
+        if self._limiter is None:
+            self._limiter = CapacityLimiter(self._at_once)
+        return self._limiter
+
+    @contextmanager
+    def place(self) -> Iterator[None]:
+        """Raises `RenderingsBusy`."""
+        if self.asked >= self._most:
+            raise RenderingsBusy
+        self.asked += 1
+        try:
+            yield
+        finally:
+            self.asked -= 1
+
+
 class Renderings:
     """Those under way in this process of ours. Used from the event loop only."""
 
     def __init__(self) -> None:
-        self._limiter: CapacityLimiter | None = None
-        self._asked = 0
+        self.texts = Turns(READERS, READERS_WAITING)
+        self.pdfs = Turns(PROCESSES, MAXIMUM_WAITING)
 
-    async def pdf(self, html: str) -> bytes:
-        """Raises `RenderingsBusy`, `CannotRender`."""
-        if self._asked >= PROCESSES + MAXIMUM_WAITING:
-            raise RenderingsBusy
-        if self._limiter is None:  # belongs to the event loop that is running
-            self._limiter = CapacityLimiter(PROCESSES)
-        self._asked += 1
-        try:
-            return await rendering.pdf_of(html, self._limiter)
-        except PdfNotMade as error:
-            log.warning("pdf_not_made characters=%d reason=%r", len(html), error.reason)
-            raise CannotRender(error.reason) from None
-        finally:
-            self._asked -= 1
+    async def text(self, write: Callable[[], str]) -> str:
+        """What ``write`` gives, in a thread. Raises `RenderingsBusy`."""
+        with self.texts.place():
+            async with self.texts.limiter:
+                return await run_in_threadpool(write)
+
+    async def pdf(self, write: Callable[[], str]) -> bytes:
+        """``write`` gives the page, once there is room. Raises `RenderingsBusy`, `CannotRender`."""
+        with self.pdfs.place():
+            html = await self.text(write)
+            try:
+                return await rendering.pdf_of(html, self.pdfs.limiter)
+            except PdfNotMade as error:
+                log.warning("pdf_not_made characters=%d reason=%r", len(html), error.reason)
+                raise CannotRender(error.reason) from None

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 import anyio
+from anyio import CapacityLimiter
 from fastapi import Request, Response, UploadFile
 from fastapi.security.utils import get_authorization_scheme_param
 from starlette.concurrency import run_in_threadpool
@@ -24,8 +25,9 @@ from core.proof_images import MAXIMUM_BYTES, ImageTooLarge, Picture, paint
 from core.proof_models import ImageKind
 from core.proofs import MAXIMUM_PHOTOS
 
-MAXIMUM_UPLOADS = 8  # under way at once in a process
-MAXIMUM_OF_ONE = 2  # of them by one person or integration, so that nobody takes them all
+MAXIMUM_UPLOADS = 24  # under way at once in a process; those that do not paint yet cost a file each
+MAXIMUM_OF_COMPANY = 8  # of them, so that none takes them all, however slowly it sends
+MAXIMUM_OF_ONE = 2  # person or integration
 UPLOAD_TIMEOUT_S = 300.0  # a phone on a slow line sends 12 MiB in it
 FORM_BYTES = 64 * 1024  # texts, and the parts' own headers
 MAXIMUM_PROOF_BYTES = (MAXIMUM_PHOTOS + 1) * MAXIMUM_BYTES + FORM_BYTES
@@ -33,6 +35,7 @@ MAXIMUM_PROOF_BYTES = (MAXIMUM_PHOTOS + 1) * MAXIMUM_BYTES + FORM_BYTES
 LARGER_BODIES: Mapping[re.Pattern[str], int] = {
     re.compile(r"/deliveries/\d+/proofs/?", re.ASCII): MAXIMUM_PROOF_BYTES
 }
+Sender = tuple[int, str]  # the company, and who of it
 PAINTERS = 2  # at once in a process: each may need 190 MiB for a moment
 
 
@@ -51,29 +54,35 @@ class Uploads:
 
     def __init__(self, maximum: int = MAXIMUM_UPLOADS, painters: int = PAINTERS) -> None:
         self.free = maximum
-        self.painters = anyio.CapacityLimiter(painters)
-        self._senders: Counter[str] = Counter()
+        self.painters = CapacityLimiter(painters)
+        self._taken: Counter[str | int] = Counter()
 
     @contextmanager
-    def place(self, sender: str) -> Iterator[None]:
+    def place(self, sender: Sender) -> Iterator[None]:
         """One of the few. Raises `UploadsBusy`."""
-        if self.free <= 0 or self._senders[sender] >= MAXIMUM_OF_ONE:
+        company_id, name = sender
+        if (
+            self.free <= 0
+            or self._taken[company_id] >= MAXIMUM_OF_COMPANY
+            or self._taken[name] >= MAXIMUM_OF_ONE
+        ):
             raise UploadsBusy
         self.free -= 1
-        self._senders[sender] += 1
+        self._taken.update(sender)
         try:
             yield
         finally:
             self.free += 1
-            self._senders -= Counter({sender: 1})  # forgets who has none
+            self._taken -= Counter(sender)  # forgets who has none
 
     async def picture(self, kind: ImageKind, file: UploadFile, field: str) -> Picture:
         """Raises `ImageTooLarge`, `InvalidValue`."""
         if file.size is not None and file.size > MAXIMUM_BYTES:
             raise ImageTooLarge(field)
-        data = await file.read()
-        await file.seek(0)
-        return await anyio.to_thread.run_sync(paint, kind, data, field, limiter=self.painters)
+        async with self.painters:  # before it is read, so that nobody's bytes wait in memory
+            data = await file.read()
+            await file.seek(0)
+            return await anyio.to_thread.run_sync(paint, kind, data, field, limiter=CapacityLimiter(1))
 
 
 class UploadRoute(OnceRoute):
@@ -97,15 +106,15 @@ def _admitted(handler: Handler) -> Handler:
     return handle
 
 
-async def _authenticate(request: Request) -> str:
+async def _authenticate(request: Request) -> Sender:
     """Who sends; the route asks again in the transaction of its work. Nobody else's 12 MiB are taken."""
     scheme, token = get_authorization_scheme_param(request.headers.get("authorization"))
     if scheme.lower() != "bearer" or not token:
         raise NotAuthenticated
     authorized = Authorized(request, credential_of(request.app.state.settings, token))
 
-    def ask() -> str:
+    def ask() -> Sender:
         with authorized() as (_session, actor):
-            return f"{actor.kind}:{actor.identity}"
+            return actor.company_id, f"{actor.kind}:{actor.identity}"
 
     return await run_in_threadpool(ask)

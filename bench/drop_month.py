@@ -16,13 +16,12 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 from sqlalchemy import text
 
-from bench.stage import Stage, stage
+from bench.stage import Stage, ingest, stage
 from core import partitions
 from core.models import Company, Vehicle
 from jobs.retention import enforce
@@ -75,17 +74,6 @@ def settle(made: Stage) -> None:
         connection = session.connection(execution_options={"isolation_level": "AUTOCOMMIT"})
         connection.execute(text("VACUUM ANALYZE position"))
         connection.execute(text("CHECKPOINT"))
-
-
-@contextmanager
-def ingest(made: Stage) -> Iterator[None]:
-    command = [sys.executable, "-m", "milepost", "ingest"]
-    process = subprocess.Popen(command, env={**os.environ, **made.environment}, stderr=subprocess.DEVNULL)
-    try:
-        yield
-    finally:
-        process.terminate()
-        process.wait()
 
 
 class Load:

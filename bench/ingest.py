@@ -16,7 +16,7 @@ from contextlib import contextmanager
 
 from sqlalchemy import text
 
-from bench.stage import WATCHER, Stage, stage
+from bench.stage import WATCHER, Stage, ingest, stage
 from core.identities import mqtt_secret
 
 LIMIT_S = 300
@@ -63,21 +63,14 @@ def _go(processes: list[subprocess.Popen[str]]) -> float:
 
 def measure_ingest(made: Stage, fixes: int, count: int) -> tuple[float, float]:
     """Seconds until all fixes are committed, and until the load had its last PUBACK."""
-    ingest = subprocess.Popen(
-        [sys.executable, "-m", "milepost", "ingest"], env={**os.environ, **made.environment}
-    )
-    try:
-        with loaders(made, fixes, count) as processes:
-            started = _go(processes)
-            while _rows(made) < fixes:
-                if time.perf_counter() - started > LIMIT_S or ingest.poll() is not None:
-                    raise SystemExit(f"only {_rows(made)} of {fixes} fixes were stored")
-                time.sleep(0.1)
-            took = time.perf_counter() - started
-            return took, max(float(_line(process)) for process in processes)
-    finally:
-        ingest.terminate()
-        ingest.wait()
+    with ingest(made) as process, loaders(made, fixes, count) as sending:
+        started = _go(sending)
+        while _rows(made) < fixes:
+            if time.perf_counter() - started > LIMIT_S or process.poll() is not None:
+                raise SystemExit(f"only {_rows(made)} of {fixes} fixes were stored")
+            time.sleep(0.1)
+        took = time.perf_counter() - started
+        return took, max(float(_line(one)) for one in sending)
 
 
 def _rows(made: Stage) -> int:

@@ -1,9 +1,14 @@
 """A PostgreSQL, a Mosquitto with access control and a company with devices, for one run of a benchmark."""
 
 import json
+import os
 import secrets
 import shutil
+import subprocess
+import sys
 import tempfile
+import time
+import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,7 +19,7 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from broker import access, plugin_file
 from core.database import make_sessions
-from core.identities import new_device_id
+from core.identities import SHARDS, new_device_id
 from core.models import Company, Device, Vehicle
 from core.schema import migrate
 from local.account import make_passable, remove_home, service_account, service_home
@@ -101,3 +106,33 @@ def _add_watcher(stage: Stage) -> None:
     state["roles"].append({"rolename": WATCHER, "acls": acls})
     state["clients"].append(plugin_file._user_document(access.User(WATCHER, WATCHER), stage.mqtt_key))
     path.write_text(json.dumps(state))
+
+
+@contextmanager
+def ingest(stage: Stage) -> Iterator[subprocess.Popen[bytes]]:
+    """A real ingest process, once it is on the broker: what is published before its first time is dropped."""
+    port = free_port()
+    environment = {**os.environ, **stage.environment, "MILEPOST_INGEST_METRICS_PORT": str(port)}
+    command = [sys.executable, "-m", "milepost", "ingest"]
+    process = subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL)
+    try:
+        _wait_subscribed(process, port)
+        yield process
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def _wait_subscribed(process: subprocess.Popen[bytes], port: int) -> None:
+    all_shards = f"milepost_ingest_connected_shards {len(SHARDS)}.0"
+    for _ in range(300):
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=1) as answer:
+                if all_shards in answer.read().decode():
+                    return
+        except OSError:
+            pass
+        if process.poll() is not None:
+            break
+        time.sleep(0.1)
+    raise SystemExit("ingest did not come up")

@@ -121,7 +121,7 @@ def generate(
         delivery,
         record,
         now,
-        lambda: route or _route(session, delivery_id, counts[CheckpointKind.LOCATION]),
+        lambda: route or location_checkpoints(session, delivery_id),
     )
     return DeliveryReport(
         delivery=delivery,
@@ -170,13 +170,22 @@ def measured(
     if removed_before is None:
         return told
     if delivery.driven_m is None:
-        return msgspec.structs.replace(told, is_complete=False, removed_before=removed_before)
+        # It was under way while some went; the location checkpoints are of all of it.
+        kept = driven.read(session, (), delivery.started_at, end, checkpoints)
+        longer = max(kept, told, key=lambda one: one.distance_m)
+        return msgspec.structs.replace(longer, is_complete=False, removed_before=removed_before)
     return msgspec.structs.replace(
         told,
         distance_m=delivery.driven_m,
         fixes=delivery.driven_fixes or 0,
+        is_complete=told.is_complete and delivery.driven_fixes is not None,
         removed_before=removed_before,
     )
+
+
+def location_checkpoints(session: Session, delivery_id: int) -> list[DeliveryCheckpoint]:
+    """As the report's route has them."""
+    return _route(session, delivery_id, _counts(session, delivery_id)[CheckpointKind.LOCATION])
 
 
 def fixes_removed_before(session: Session, delivery: Delivery) -> datetime | None:

@@ -12,13 +12,14 @@ from core.geo import distance_m
 from core.simplification import simplified
 from core.speeds import SpeedStep, SpeedSteps
 from core.stops import Stop, StopFinder, longest
+from core.wild_fixes import FASTEST_MPS, is_reachable, without_wild
 
 STEP_M = 10.0  # a parked receiver's jitter is no driving
 LINE_POINTS = 1_500
 FINEST_M = 2.0
 COARSEST_M = 5_000.0
 LONGEST_GAP = timedelta(minutes=5)  # between two fixes from which a speed is reckoned
-FASTEST_KMH = 250.0  # two fixes that ask for more are no drive but an error
+FASTEST_KMH = FASTEST_MPS * 3.6
 Point = tuple[float, float]
 
 
@@ -49,6 +50,10 @@ class Odometer:
         self.distance_m = 0.0
         self._anchor: Point | None = None
 
+    def restart(self) -> None:
+        """What comes next was not driven to."""
+        self._anchor = None
+
     def add(self, latitude: float, longitude: float) -> None:
         if self._anchor is None:
             self._anchor = (latitude, longitude)
@@ -72,9 +77,9 @@ class Meter:
     def add(self, samples: Iterable[Sample]) -> None:
         """One vehicle's fixes, in order of time; read once."""
         odometer, stops = Odometer(), StopFinder()
-        line = _outline(self._watched(samples, odometer, stops))
-        self._distance_m += odometer.distance_m
+        line = _outline(self._watched(without_wild(samples), odometer, stops))
         self._stops += stops.stops()
+        self._distance_m += odometer.distance_m - stops.wandered_m
         if line:
             self._lines.append(line)
 
@@ -94,8 +99,10 @@ class Meter:
         before: Sample | None = None
         for sample in samples:
             self._fixes += 1
+            if before is not None and not is_reachable(before, sample):
+                odometer.restart()
             odometer.add(sample.latitude, sample.longitude)
-            stops.add(sample.at, sample.latitude, sample.longitude)
+            stops.add(sample.at, sample.latitude, sample.longitude, odometer.distance_m)
             if (speed_kmh := _speed_kmh(before, sample)) is not None:
                 self._speeds.add(sample.at, speed_kmh)
             before = sample

@@ -8,7 +8,7 @@ Idempotent: done again, as after restoring an older backup, it erases again and 
 """
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import delete, select, text
@@ -21,7 +21,8 @@ from core.people_models import LoginAttempt
 from core.report_models import DailyReport
 
 PURPOSES = ("login", "reset")  # of which attempts are counted by e-mail
-# With :company_id, :customer_id, :deliveries and :loads (arrays of ids), :now. The customer itself goes last.
+# With :company_id, :customer_id, :deliveries and :loads (arrays of ids), :now. The …_texts name those that
+# are no longer there too. The customer itself goes last.
 STATEMENTS = (
     "UPDATE delivery SET reference = 'erased-' || id, pickup_address = 'erased', dropoff_address = 'erased',"
     " pickup_latitude = NULL, pickup_longitude = NULL, dropoff_latitude = NULL, dropoff_longitude = NULL,"
@@ -42,10 +43,10 @@ STATEMENTS = (
     "UPDATE load_item SET description = 'erased' WHERE load_order_id = ANY(:loads)",
     # The announcements that have not gone out yet, or never could.
     "UPDATE outbox SET payload = payload || '{\"reason\": null}' WHERE company_id = :company_id"
-    " AND kind = 'status' AND (payload ->> 'delivery')::int = ANY(:deliveries)",
+    " AND kind = 'status' AND payload ->> 'delivery' = ANY(:delivery_texts)",
     # What a driver's phone said of such a delivery and was refused. Compared as texts: it may be any number.
     "DELETE FROM quarantine WHERE company_id = :company_id AND topic LIKE '%/status' AND"
-    " (regexp_match(encode(raw, 'escape'), '\"delivery\"\\s*:\\s*([0-9]+)'))[1] = ANY(:delivery_texts)",
+    " (regexp_match(encode(raw, 'escape'), '\"delivery\"\\s*:\\s*\"?([0-9]+)'))[1] = ANY(:delivery_texts)",
     # Only references are kept in the log of what may be somebody's.
     "UPDATE audit_entry SET changes = changes || '{\"reference\": null}' WHERE company_id = :company_id"
     " AND changes ->> 'reference' IS NOT NULL"
@@ -59,10 +60,28 @@ STATEMENTS = (
     " archived_at = coalesce(archived_at, :now), erased_at = coalesce(erased_at, :now)"
     " WHERE company_id = :company_id AND id = :customer_id",
 )
+# Deliveries of the customer's that retention has deleted: the log and the daily reports still tell of them.
+FORMER = text(
+    "SELECT DISTINCT e.subject_id::int FROM audit_entry e"
+    " WHERE e.company_id = :company_id AND e.subject_kind = 'delivery' AND CAST(:customer_id AS text) IN"
+    " (e.changes #>> '{customer_id,before}', e.changes #>> '{customer_id,after}')"
+    " AND NOT EXISTS (SELECT FROM delivery d WHERE d.id = e.subject_id::int)"
+)
+# What the deliveries carry, or carried once by the log; nothing that another customer's delivery carries.
 OWN_LOADS = text(
-    "SELECT DISTINCT d.load_order_id FROM delivery d WHERE d.id = ANY(:deliveries)"
-    " AND d.load_order_id IS NOT NULL AND NOT EXISTS (SELECT FROM delivery o"
-    " WHERE o.load_order_id = d.load_order_id AND o.customer_id <> d.customer_id)"
+    "SELECT n.load_id FROM (SELECT d.load_order_id AS load_id FROM delivery d WHERE d.id = ANY(:deliveries)"
+    " UNION SELECT v.load_id::int FROM audit_entry e CROSS JOIN LATERAL unnest(ARRAY["
+    " e.changes #>> '{load_order_id,before}', e.changes #>> '{load_order_id,after}']) AS v(load_id)"
+    " WHERE e.company_id = :company_id AND e.subject_kind = 'delivery' AND e.subject_id = ANY(:texts)) n"
+    " WHERE n.load_id IS NOT NULL AND NOT EXISTS (SELECT FROM delivery o"
+    " WHERE o.load_order_id = n.load_id AND o.customer_id <> :customer_id)"
+)
+TOLD_DAYS = text(
+    "SELECT r.day FROM daily_report r WHERE r.company_id = :company_id AND ("
+    " EXISTS (SELECT FROM jsonb_array_elements(r.figures -> 'problems') p"
+    "  WHERE (p ->> 'delivery_id')::int = ANY(:ids)) OR"
+    " EXISTS (SELECT FROM jsonb_array_elements(r.figures -> 'reasons') n,"
+    "  jsonb_array_elements_text(n -> 'delivery_ids') d WHERE d::int = ANY(:ids)))"
 )
 
 
@@ -76,8 +95,8 @@ def erase(session: Session, actor: Actor, customer_id: int, now: datetime) -> Cu
     _clear_facts(session, actor, deliveries)
     with isolation.outside(session):  # the record and the log can only be added to from inside
         _forget_attempts(session, customer)
-        _scrub_daily_reports(session, deliveries)
         values = _values(session, customer, deliveries, now)
+        _scrub_daily_reports(session, customer.company_id, {int(key) for key in values["delivery_texts"]})
         for statement in STATEMENTS:
             session.execute(text(statement), values)
     session.refresh(customer)
@@ -114,21 +133,9 @@ def _write_down_distances(session: Session, deliveries: Sequence[Delivery], now:
     session.flush()
 
 
-def _scrub_daily_reports(session: Session, deliveries: Sequence[Delivery]) -> None:
-    """They are kept as they were made, with references and reasons: those of the days of these deliveries.
-
-    A day of any time zone begins or ends at most 14 hours from UTC's.
-    """
-    ids = {delivery.id for delivery in deliveries}
-    days = {
-        (delivery.ended_at + timedelta(days=shift)).date()
-        for delivery in deliveries
-        if delivery.ended_at is not None
-        for shift in (-1, 0, 1)
-    }
-    if not days:
-        return
-    company_id = deliveries[0].company_id
+def _scrub_daily_reports(session: Session, company_id: int, ids: set[int]) -> None:
+    """They are kept as they were made, with references and reasons of these deliveries."""
+    days = session.scalars(TOLD_DAYS, {"company_id": company_id, "ids": list(ids)}).all()
     query = select(DailyReport).where(DailyReport.company_id == company_id, DailyReport.day.in_(days))
     for report in session.scalars(query.with_for_update()):
         report.figures = _scrubbed(report.figures, ids)
@@ -173,12 +180,11 @@ def _values(
     session: Session, customer: Customer, deliveries: Sequence[Delivery], now: datetime
 ) -> Mapping[str, Any]:
     ids = [delivery.id for delivery in deliveries]
-    loads = list(session.scalars(OWN_LOADS, {"deliveries": ids}))
-    return {
-        "company_id": customer.company_id,
-        "customer_id": customer.id,
-        "deliveries": ids,
-        "delivery_texts": [str(key) for key in ids],
+    known = {"company_id": customer.company_id, "customer_id": customer.id, "deliveries": ids}
+    texts = [str(key) for key in (*ids, *session.scalars(FORMER, known))]
+    loads = list(session.scalars(OWN_LOADS, known | {"texts": texts}))
+    return known | {
+        "delivery_texts": texts,
         "loads": loads,
         "load_texts": [str(key) for key in loads],
         "now": now,

@@ -344,7 +344,7 @@ class Delivery(Base):
     checkpoint_longitude: Mapped[float | None]
     fact_retained: Mapped[bool] = mapped_column(server_default="false")
     driven_m: Mapped[float | None] = mapped_column(doc="measured before the fixes went; None: they tell")
-    driven_fixes: Mapped[int | None]
+    driven_fixes: Mapped[int | None] = mapped_column(doc="None: not all of them were measured")
     erased_at: Mapped[datetime | None] = mapped_column(doc="when its customer was erased from it")
     late_told_for: Mapped[datetime | None] = mapped_column(doc="the window's end that it was told late for")
     arriving_soon_told_at: Mapped[datetime | None]

@@ -6,15 +6,20 @@ from sqlalchemy import CursorResult, text
 from sqlalchemy.orm import Session
 
 from core.job_states import JobFailed
+from core.notification_sending import NO_SERVER
 
 PROMPT = timedelta(minutes=5)
 KEPT = timedelta(days=90)
 BATCH = 5_000
 _OVERDUE = text(
-    "SELECT count(*) AS many, min(n.error) AS reason FROM notification n"
+    "SELECT count(*) FILTER (WHERE n.error IS DISTINCT FROM :no_server) AS many,"
+    " min(n.error) FILTER (WHERE n.error <> :no_server) AS reason,"
+    " count(*) FILTER (WHERE n.error = :no_server) AS without_server FROM notification n"
     " LEFT JOIN webhook w ON w.id = n.webhook_id"
     " WHERE n.state = 'queued' AND n.next_attempt_at < :before AND n.expires_at > :now"
-    " AND w.disabled_at IS NULL AND (w.retry_at IS NULL OR w.retry_at < :before)"
+    " AND w.disabled_at IS NULL AND w.deleted_at IS NULL AND (w.retry_at IS NULL OR w.retry_at < :before)"
+    # One that takes what it gets, but slowly, is its company's affair.
+    " AND (w.last_success_at IS NULL OR w.last_success_at < :before)"
 )
 _EXPIRE = text(
     "UPDATE notification SET state = 'expired', finished_at = :now,"
@@ -28,13 +33,15 @@ _FORGET = text(
 )
 
 
-def watch(session: Session, now: datetime) -> None:
-    """Raises `JobFailed` when the sender leaves lie what it could try: it is stuck, or has no mail server."""
-    row = session.execute(_OVERDUE, {"now": now, "before": now - PROMPT}).one()
+def watch(session: Session, now: datetime) -> str | None:
+    """What waits for a mail server nobody configured. Raises `JobFailed` for what else does not leave."""
+    values = {"now": now, "before": now - PROMPT, "no_server": NO_SERVER}
+    row = session.execute(_OVERDUE, values).one()
     if row.many:
         raise JobFailed(
             f"{row.many} notifications are due for {PROMPT}; the reason: {row.reason or 'unknown'}"
         )
+    return f"{row.without_server} e-mails wait: {NO_SERVER}" if row.without_server else None
 
 
 def expire(session: Session, now: datetime) -> int:

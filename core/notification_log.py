@@ -7,7 +7,7 @@ import msgspec
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from core import audit, scoping
+from core import audit, notification_people, scoping
 from core.actors import Actor
 from core.errors import Conflict
 from core.models import Notification
@@ -59,6 +59,8 @@ def attempts(session: Session, notification: Notification) -> Sequence[Notificat
 def resend(session: Session, actor: Actor, notification_id: int, now: datetime) -> Notification:
     """Send it now, whatever became of it, with the same event id and Message-ID; for another day.
 
+    An e-mail goes to the addressee's present address: a wrong one may have been why it failed.
+
     Raises `Conflict` when nobody is left to send it to. One that is being sent just now is left alone.
     """
     row = scoping.lock(session, actor, Notification, notification_id)
@@ -77,6 +79,7 @@ def _require_receiver(session: Session, row: Notification) -> None:
     if row.webhook_id is None:
         if row.recipient is None:
             raise Conflict("The recipient's data were erased.")
+        row.recipient = notification_people.present_address(session, row)
     elif session.get_one(Webhook, row.webhook_id).deleted_at is not None:
         raise Conflict("The webhook was removed.")
 

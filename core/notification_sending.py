@@ -20,8 +20,10 @@ from core.actors import Actor
 from core.models import Company, Notification, Role
 from core.notification_models import NotificationAttempt, Webhook
 from core.notifications import Event, State
+from core.webhook_addresses import origin
 from core.webhooks import BY_FAILURES
 
+NO_SERVER = "no SMTP server is configured"
 LEASE = timedelta(minutes=2)
 FAILURES_ALLOWED = 20  # in a row; with the waits between them most of a day
 CALL_WAITS_S = (5.0, 2 * 3600.0)  # the first, doubled each time, and the longest
@@ -66,7 +68,7 @@ _CLAIMED = (
     f" n.payload, n.created_at FROM notification n WHERE {_DUE}"
 )
 _READY_WEBHOOKS = text(
-    "SELECT w.id FROM webhook w CROSS JOIN LATERAL ("  # noqa: S608  # of constants
+    "SELECT w.id, w.company_id FROM webhook w CROSS JOIN LATERAL ("  # noqa: S608  # of constants
     f" SELECT n.next_attempt_at FROM notification n WHERE n.webhook_id = w.id AND {_DUE}"
     f" ORDER BY n.next_attempt_at LIMIT 1) first WHERE {_READY}"
     " AND w.id <> ALL(:busy) ORDER BY first.next_attempt_at LIMIT :limit"
@@ -96,10 +98,12 @@ _BEGIN = text(
 )
 
 
-def ready_webhooks(session: Session, now: datetime, *, busy: Collection[int], limit: int) -> list[int]:
-    """Endpoints that may be called now and have something due, but the ``busy`` ones."""
+def ready_webhooks(
+    session: Session, now: datetime, *, busy: Collection[int], limit: int
+) -> list[tuple[int, int]]:
+    """Endpoints that may be called now and have something due, but the ``busy`` ones: id, company's id."""
     values = {"now": now, "busy": list(busy), "limit": limit}
-    return list(session.scalars(_READY_WEBHOOKS, values))
+    return [(row.id, row.company_id) for row in session.execute(_READY_WEBHOOKS, values)]
 
 
 def claim_call(session: Session, webhook_id: int, now: datetime) -> Claimed | None:
@@ -214,7 +218,8 @@ def _disable(session: Session, webhook: Webhook, now: datetime) -> None:
     company = session.get_one(Company, webhook.company_id)
     system = Actor(company_id=company.id, company_slug=company.slug, role=Role.MANAGER)
     audit.note(session, system, "disabled", webhook, {"failures": {"after": webhook.failures}})
-    told = {"id": webhook.id, "url": webhook.url}
+    # Its path may hold a token, and other endpoints are told too.
+    told = {"id": webhook.id, "url": origin(webhook.url)}
     facts = {"webhook": told, "failures": webhook.failures, "error": webhook.last_error}
     notifications.queue(session, Event.WEBHOOK_DISABLED, webhook.company_id, facts, now)
 

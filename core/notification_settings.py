@@ -31,13 +31,17 @@ def read(session: Session, actor: Actor) -> Chosen:
 
 
 def edit(
-    session: Session, actor: Actor, events: Mapping[Event, Choice], thresholds: Mapping[str, int]
+    session: Session, actor: Actor, events: Mapping[Event, Mapping[str, bool]], thresholds: Mapping[str, int]
 ) -> Chosen:
-    """Whatever is not named stays. Raises `InvalidValue` for what no customer is ever told."""
+    """Of each event ``customer`` and ``managers``; whatever is not named stays.
+
+    Raises `InvalidValue` for what no customer is ever told.
+    """
     scoping.require_manager(actor)
     company = session.get_one(Company, actor.company_id, with_for_update={"key_share": True})
     before = read(session, actor).events
-    for event, choice in events.items():
+    for event, chosen in events.items():
+        choice = msgspec.structs.replace(before[event], **chosen)
         if choice.customer and event not in OF_A_DELIVERY:
             raise InvalidValue(f"events.{event}.customer", "is of no delivery: it has no customer to tell")
         if choice != before[event]:

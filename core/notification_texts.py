@@ -53,7 +53,7 @@ SAMPLES: Mapping[Event, Mapping[str, Any]] = {
     },
     Event.WEBHOOK_DISABLED: {
         **_EVERY,
-        "webhook": {"id": 9, "url": "https://shop.example.com/milepost"},
+        "webhook": {"id": 9, "url": "https://shop.example.com/…"},
         "failures": 20,
         "error": "HTTP status 500",
     },

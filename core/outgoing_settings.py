@@ -57,6 +57,9 @@ class OutgoingSettings(BaseSettings):
             raise ValueError("MILEPOST_SMTP_FROM is not set: whom are e-mails from?")
         if (self.smtp_user is None) != (self.smtp_password is None):
             raise ValueError("MILEPOST_SMTP_USER and MILEPOST_SMTP_PASSWORD go together")
+        password = self.smtp_password.get_secret_value() if self.smtp_password is not None else ""
+        if not f"{self.smtp_user or ''}{password}".isascii():
+            raise ValueError("MILEPOST_SMTP_USER and MILEPOST_SMTP_PASSWORD must be ASCII")
         if self.smtp_password is not None and self.smtp_tls == "none":
             raise ValueError("MILEPOST_SMTP_TLS=none would send the password in the clear")
         return self

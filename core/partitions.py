@@ -24,7 +24,8 @@ WHERE i.inhparent = 'position'::regclass ORDER BY 3
 """
 _LEFT_OVER = """
 SELECT c.oid::regclass::text FROM pg_class c
-WHERE c.relkind = 'r' AND NOT c.relispartition AND obj_description(c.oid, 'pg_class') = :doomed
+WHERE c.relnamespace = current_schema()::regnamespace AND c.relkind = 'r' AND NOT c.relispartition
+  AND obj_description(c.oid, 'pg_class') = :doomed
 """
 
 
@@ -83,6 +84,11 @@ def drop_before(connection: Connection, before: datetime, now: datetime) -> list
             # Known by this mark, should we be cut off between detaching and dropping.
             connection.execute(text(f"COMMENT ON TABLE {month.name} IS '{_DOOMED}'"))
             connection.execute(text(f"ALTER TABLE position DETACH PARTITION {month.name} CONCURRENTLY"))
+    return drop_left_over(connection)
+
+
+def drop_left_over(connection: Connection) -> list[str]:
+    """Drop the months that were detached to be dropped, and are in the way of making them again."""
     gone = list(connection.scalars(text(_LEFT_OVER), {"doomed": _DOOMED}))
     for name in gone:
         connection.execute(text(f"DROP TABLE {name}"))

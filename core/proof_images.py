@@ -8,7 +8,7 @@ import hashlib
 from io import BytesIO
 
 import msgspec
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from core.errors import DomainError, InvalidValue
 from core.proof_models import ImageKind
@@ -148,4 +148,6 @@ def _saved(image: Image.Image, name: str, **options: int | bool) -> bytes:
 
 
 def _first_line(error: Exception) -> str:
+    if isinstance(error, UnidentifiedImageError):  # it names an address of our memory
+        return "it is damaged"
     return str(error).partition("\n")[0][:200] or type(error).__name__

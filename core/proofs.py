@@ -79,11 +79,14 @@ def require_may_add(session: Session, actor: Actor, delivery_id: int) -> None:
 def add(session: Session, actor: Actor, delivery_id: int, new: ProofNew, now: datetime) -> ProofAdded:
     """Store a proof and its checkpoint. The same again, by anybody, writes nothing.
 
-    Raises `NotFound`, `Forbidden`, `InvalidValue`, and `Conflict` when the delivery has too many.
+    Raises `NotFound`, `Forbidden`, `InvalidValue`, and `Conflict` when the delivery has too many, or its
+    customer was erased: a phone that was offline must not bring the name and the signature back.
     """
     delivery = deliveries.lock(session, actor, delivery_id)
     _require_writer(actor)
     _require_something(new)
+    if delivery.erased_at is not None:
+        raise Conflict("The data of the delivery's customer were erased: it takes no proof any more.")
     mark = fingerprint(new)
     if (present := _by_fingerprint(session, delivery_id, mark)) is not None:
         return ProofAdded(present, written=False)

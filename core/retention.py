@@ -87,6 +87,27 @@ def _fixes_before(midnight: datetime, days: int | None, *, by_months: bool) -> d
     return partitions.month_start(before) if by_months else before
 
 
+def still(session: Session, bounds: Sequence[Kept], now: datetime) -> list[Kept]:
+    """The bounds as they are by now, but none later than in ``bounds``, up to which all was measured.
+
+    A run takes hours: who has meanwhile chosen to keep more must not lose it.
+    """
+    known = {bound.company_id: bound for bound in bounds}
+    return [_earlier(known.get(bound.company_id, bound), bound) for bound in kept(session, now)]
+
+
+def _earlier(one: Kept, other: Kept) -> Kept:
+    return Kept(
+        one.company_id,
+        _first(one.fixes_before, other.fixes_before),
+        _first(one.deliveries_before, other.deliveries_before),
+    )
+
+
+def _first(one: datetime | None, other: datetime | None) -> datetime | None:
+    return None if one is None or other is None else min(one, other)
+
+
 def months_before(bounds: Sequence[Kept]) -> datetime | None:
     """Before when no company wants a fix; None: one keeps them for ever, or there is none."""
     befores = [bound.fixes_before for bound in bounds]
@@ -103,9 +124,16 @@ def measure(session: Session, company_id: int, before: datetime, now: datetime, 
 
 
 def write_down(session: Session, delivery: Delivery, now: datetime) -> None:
-    """How far it was, while its fixes still tell."""
-    driven = delivery_report.measured(session, delivery, announced(session, delivery.id), now)
-    delivery.driven_m, delivery.driven_fixes = driven.distance_m, driven.fixes
+    """How far it was, while its fixes still tell; ``driven_fixes`` stays None where not all of them did."""
+    driven = delivery_report.measured(
+        session,
+        delivery,
+        announced(session, delivery.id),
+        now,
+        lambda: delivery_report.location_checkpoints(session, delivery.id),
+    )
+    delivery.driven_m = driven.distance_m
+    delivery.driven_fixes = driven.fixes if driven.is_complete else None
 
 
 def _unmeasured(before: datetime) -> tuple[ColumnElement[bool], ...]:

@@ -6,7 +6,7 @@ from pathlib import Path
 from alembic import command
 from alembic.config import Config
 from alembic.script import ScriptDirectory
-from sqlalchemy import create_engine, text
+from sqlalchemy import Connection, create_engine, text
 from sqlalchemy.orm import Session
 
 from core import fences, partitions
@@ -39,21 +39,27 @@ def migrate(database_url: str) -> None:
         engine.dispose()
 
 
-def rebuild(database_url: str, revision: str) -> None:
-    """Empty the database and give it the structure of ``revision``: all that was in it is gone."""
-    engine = create_engine(database_url, connect_args=connect_arguments("migrate") | {"options": ""})
-    try:
-        with engine.connect() as guard:
-            guard.execute(text("SELECT pg_advisory_lock(:key)"), {"key": _LOCK})
-            guard.commit()
-            if guard.scalar(text("SELECT to_regclass('company') IS NOT NULL")):
-                # So that the way down has no rows to convert.
-                guard.execute(text("TRUNCATE company, position CASCADE"))
-            guard.commit()
-            command.downgrade(alembic_config(database_url), "base")
-            command.upgrade(alembic_config(database_url), revision)
-    finally:
-        engine.dispose()
+def rebuild(connection: Connection, revision: str) -> None:
+    """Empty the database and give it the structure of ``revision``: all that was in it is gone.
+
+    In the transaction of ``connection``, as `bring_up` works: until that commits nobody sees any of it, and
+    whoever wants one of the tables waits.
+    """
+    connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})
+    if connection.scalar(text("SELECT to_regclass('company') IS NOT NULL")):
+        # So that the way down has no rows to convert.
+        connection.execute(text("TRUNCATE company, position CASCADE"))
+    partitions.drop_left_over(connection)
+    command.downgrade(alembic_config("", connection), "base")
+    command.upgrade(alembic_config("", connection), revision)
+
+
+def bring_up(session: Session, now: datetime) -> None:
+    """What `migrate` does, in the session's own transaction. Raises `core.fences.RoleNeeded`."""
+    connection = session.connection()
+    command.upgrade(alembic_config("", connection), "head")
+    fences.raise_fences(connection)
+    partitions.ensure(session, now)
 
 
 def require_known(revision: str) -> None:
@@ -61,10 +67,12 @@ def require_known(revision: str) -> None:
     ScriptDirectory.from_config(alembic_config("")).get_revision(revision)
 
 
-def alembic_config(database_url: str) -> Config:
+def alembic_config(database_url: str, connection: Connection | None = None) -> Config:
+    """For work on ``connection``, inside its transaction; without one, on one of Alembic's own."""
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
     config.attributes["database_url"] = database_url
+    config.attributes["connection"] = connection
     return config
 
 

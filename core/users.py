@@ -10,7 +10,7 @@ from sqlalchemy import and_, bindparam, func, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from core import audit, login_sessions, outbox, scoping, user_links
+from core import audit, login_sessions, notification_people, outbox, scoping, user_links
 from core.actors import Actor
 from core.deliveries import require_reference
 from core.errors import Conflict, Forbidden, InvalidValue, NotAuthenticated
@@ -267,6 +267,7 @@ def disable_people_of(session: Session, actor: Actor, person: Driver | Customer,
 def _lock_out(session: Session, actor: Actor, user: AppUser, now: datetime) -> None:
     user.disabled_at = now
     _end_access(session, user, Ending.DISABLED, now)
+    notification_people.withdraw(session, user, now)
     audit.note(session, actor, "disabled", user)
     _tell_broker(session, user)
 

@@ -1,6 +1,6 @@
 """Where webhooks may go: public addresses, and the private networks that the operator allows."""
 
-from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from urllib.parse import urlsplit
 
 from core.errors import InvalidValue
@@ -14,7 +14,16 @@ _CARRIERS = (
     (IPv6Network("64:ff9b::/96"), 0),
     (IPv6Network("2002::/16"), 80),
 )
-_NEVER = (IPv6Network("64:ff9b:1::/48"), IPv6Network("2001::/32"), IPv6Network("fec0::/10"))
+# Python's own lists differ by its version.
+_NEVER = (
+    IPv4Network("192.0.0.0/24"),
+    IPv4Network("192.88.99.0/24"),
+    IPv6Network("64:ff9b:1::/48"),
+    IPv6Network("2001::/32"),
+    IPv6Network("3fff::/20"),
+    IPv6Network("5f00::/16"),
+    IPv6Network("fec0::/10"),
+)
 
 
 def is_allowed(text: str, allowed: Networks) -> bool:
@@ -50,6 +59,12 @@ def require_url(url: str, allowed: Networks) -> None:
         raise InvalidValue("url", "webhooks are not sent to private addresses")
 
 
+def origin(url: str) -> str:
+    """Without what may hold a token: for those who are not to have it."""
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc}/…"
+
+
 def _is_address(host: str) -> bool:
     try:
         ip_address(host)
@@ -59,7 +74,7 @@ def _is_address(host: str) -> bool:
 
 
 def _is_public(address: IPv4Address | IPv6Address) -> bool:
-    if isinstance(address, IPv6Address) and any(address in network for network in _NEVER):
+    if any(address in network for network in _NEVER):
         return False
     return address.is_global and not address.is_multicast and not address.is_reserved
 

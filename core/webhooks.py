@@ -13,7 +13,7 @@ from typing import Any
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from core import audit, scoping
+from core import audit, scoping, webhook_queue
 from core.actors import Actor
 from core.errors import Conflict, NotFound
 from core.identities import mqtt_secret
@@ -81,6 +81,7 @@ def edit(
         require_url(changes["url"], allowed)
         if changes["url"] != row.url:
             row.failures, row.retry_at = 0, None
+            webhook_queue.hurry(session, row.id)
     if "events" in changes:
         changes["events"] = _sorted(changes["events"])
     audit.change(session, actor, row, changes)
@@ -112,6 +113,7 @@ def enable(session: Session, actor: Actor, webhook_id: int) -> Webhook:
         audit.note(session, actor, "enabled", row)
     row.disabled_at = row.disabled_because = row.retry_at = None
     row.failures = 0
+    webhook_queue.hurry(session, row.id)
     return row
 
 
@@ -125,9 +127,10 @@ def test(session: Session, actor: Actor, webhook_id: int, now: datetime) -> Noti
 
 
 def remove(session: Session, actor: Actor, webhook_id: int, now: datetime) -> None:
-    """Its row stays without its URL, for what was sent to it; what is queued will expire."""
+    """Its row stays without its URL, for what was sent to it; what is queued has failed."""
     row = _locked(session, actor, webhook_id)
     row.deleted_at, row.url = now, ""
+    webhook_queue.give_up(session, row.id, "the webhook was removed", now)
     audit.note(session, actor, "removed", row)
 
 

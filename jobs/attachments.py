@@ -21,11 +21,14 @@ Key = tuple[int, str]  # company and day
 
 
 class DailyReports:
-    """Keeps the last one: every manager of a company gets the same, one after the other."""
+    """Keeps the last one: every manager of a company gets the same, one after the other.
+
+    Also that it could not be made, so that everybody's e-mails wait for it only once.
+    """
 
     def __init__(self, sessions: sessionmaker[Session]) -> None:
         self._sessions = sessions
-        self._last: tuple[Key, bytes] | None = None
+        self._last: tuple[Key, bytes | None] | None = None
 
     def attach(self, letter: EmailMessage, claimed: Claimed) -> None:
         day = str(claimed.payload.get("day"))
@@ -42,13 +45,8 @@ class DailyReports:
         page = self._page(key)
         if page is None:
             return None
-        try:
-            made = anyio.run(rendering.pdf_of, page)
-        except PdfNotMade as error:
-            log.error("daily_report_not_attached company=%d day=%s reason=%r", *key, error.reason)
-            return None
-        self._last = (key, made)
-        return made
+        self._last = (key, _pdf(page, key))
+        return self._last[1]
 
     def _page(self, key: Key) -> str | None:
         """None once its days are no longer kept."""
@@ -56,3 +54,11 @@ class DailyReports:
         with self._sessions() as session:
             daily = daily_report.stored(session, company_id, date.fromisoformat(day))
         return None if daily is None else daily_page.html(daily)
+
+
+def _pdf(page: str, key: Key) -> bytes | None:
+    try:
+        return anyio.run(rendering.pdf_of, page)
+    except PdfNotMade as error:
+        log.error("daily_report_not_attached company=%d day=%s reason=%r", *key, error.reason)
+        return None

@@ -16,6 +16,8 @@ _POLICY = policy.SMTP.clone(max_line_length=78)
 _LOCAL = re.compile(r"[\w!#$%&'*+/=?^`{|}~.-]+")
 _DOMAIN = re.compile(r"[\w-]+(\.[\w-]+)*")
 _LONGEST_NAME = 100
+# Python's e-mail policy decodes encoded words in what it is given, line breaks included.
+_ENCODED_WORD = re.compile(r"=(?=\?)")
 _RESET = """Hello,
 
 somebody asked for a link to set a new password for {email}.
@@ -57,7 +59,7 @@ def of_link(owed: OwedLink, public_url: str, sender: str, now: datetime) -> Emai
 
 def _letter(subject: str, text: str, recipient: str, at: datetime) -> EmailMessage:
     message = EmailMessage(policy=_POLICY)
-    message["Subject"] = subject
+    message["Subject"] = _ENCODED_WORD.sub("= ", subject)
     message["To"] = _address(recipient)
     message["Date"] = format_datetime(at)
     message["Auto-Submitted"] = "auto-generated"
@@ -69,11 +71,21 @@ def _letter(subject: str, text: str, recipient: str, at: datetime) -> EmailMessa
 def _address(text: str) -> Address:
     """Of the ordinary form only: whatever needs quoting could be read as another address by somebody."""
     local, _, domain = text.rpartition("@")
-    if _LOCAL.fullmatch(local) is None or _DOMAIN.fullmatch(domain) is None:
+    is_ordinary = _LOCAL.fullmatch(local) and _DOMAIN.fullmatch(domain) and not _ENCODED_WORD.search(local)
+    if not is_ordinary:
         raise BadAddress("the e-mail address cannot be used")
-    return Address(username=local, domain=domain)
+    return Address(username=local, domain=_ascii(domain))
+
+
+def _ascii(domain: str) -> str:
+    """Of `bücher.example`, as every server knows it; as it is where that would be another domain's name."""
+    try:
+        encoded = domain.encode("idna")
+        return encoded.decode() if encoded.decode("idna") == domain.lower() else domain
+    except UnicodeError:
+        raise BadAddress("the e-mail address cannot be used") from None
 
 
 def _named(name: str, address: Address) -> Address:
     shown = " ".join("".join(mark if mark.isprintable() else " " for mark in name).split())
-    return Address(shown[:_LONGEST_NAME], address.username, address.domain)
+    return Address(_ENCODED_WORD.sub("= ", shown)[:_LONGEST_NAME], address.username, address.domain)

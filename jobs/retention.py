@@ -58,15 +58,24 @@ class Retention:
         with self._sessions.begin() as session:
             bounds = retention.kept(session, self._now)
         self._measure(bounds)
-        self._drop_months(bounds)
-        for bound in bounds:
-            self._delete_fixes(bound)
-            self._delete_deliveries(bound)
+        present = self._still(bounds)
+        self._note(present)
+        self._drop_months(present)
+        for company_id in [bound.company_id for bound in bounds]:
+            bound = next((one for one in self._still(bounds) if one.company_id == company_id), None)
+            if bound is not None:
+                self._delete_fixes(bound)
+                self._delete_deliveries(bound)
         for age in retention.AGES:
             self.removed.others += self._drain(
                 partial(retention.delete_aged, age=age, now=self._now, limit=ROWS)
             )
         return self.removed
+
+    def _still(self, bounds: list[Kept]) -> list[Kept]:
+        """Asked again before anything goes for good."""
+        with self._sessions.begin() as session:
+            return retention.still(session, bounds, self._now)
 
     def _measure(self, bounds: list[Kept]) -> None:
         """All of it before anything goes: a month that is dropped is everybody's."""
@@ -82,8 +91,13 @@ class Retention:
                         limit=MEASURED,
                     )
                 )
+
+    def _note(self, bounds: list[Kept]) -> None:
+        """Before the first one goes, so that no report ever misses fixes without a word."""
+        for bound in bounds:
+            if bound.fixes_before is not None and not self._stop.is_set():
                 with self._sessions.begin() as session:
-                    retention.note_removal(session, company_id, before)
+                    retention.note_removal(session, bound.company_id, bound.fixes_before)
 
     def _drop_months(self, bounds: list[Kept]) -> None:
         before = retention.months_before(bounds)

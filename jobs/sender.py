@@ -10,7 +10,7 @@ import logging
 import select
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 
@@ -25,12 +25,15 @@ from core.settings import Settings
 from jobs import leadership, sending_calls
 from jobs.recording import Recorder
 from jobs.sending_mail import Mailer
+from jobs.turns import Endpoint, Turns
 from jobs.webhook_calls import Caller
 
 log = logging.getLogger(__name__)
 
 POLL_S = 1.0  # the net below NOTIFY
 ENDPOINTS_AT_ONCE = 16
+ENDPOINTS_OF_A_COMPANY = 4
+ENDPOINTS_LOOKED_AT = 1000
 MAIL_CONNECTIONS = ("mail-1", "mail-2")
 LISTEN_S = 1.0  # the longest that a stop goes unnoticed there
 EXPLAIN_EVERY_S = 10.0
@@ -52,6 +55,7 @@ class Sender:
         self._caller = caller or Caller(settings.webhook_networks)
         self._mailer = Mailer(sessions, settings, self._recorder)
         self._workers: dict[object, threading.Thread] = {}
+        self._turns = Turns(ENDPOINTS_AT_ONCE, ENDPOINTS_OF_A_COMPANY)
         self._explained_at = -EXPLAIN_EVERY_S
 
     def run(self) -> None:
@@ -80,19 +84,23 @@ class Sender:
     def _start_due(self) -> None:
         busy = {key for key, thread in list(self._workers.items()) if thread.is_alive()}
         now = datetime.now(UTC)
+        calling = [key for key in busy if isinstance(key, Endpoint)]
         with self._sessions.begin() as session:
-            endpoints = [key for key in busy if isinstance(key, int)]
-            free = ENDPOINTS_AT_ONCE - len(endpoints)
-            ready = (
-                notification_sending.ready_webhooks(session, now, busy=endpoints, limit=free) if free else []
-            )
+            begun = self._turns.begin(self._ready(session, now, calling), calling)
             has_mail = self._mailer.is_ready and self._mailer.has_work(session, now)
             self._explain(session, now)
-        for webhook_id in ready:
-            self._start(webhook_id, lambda key=webhook_id: self._call(key))  # type: ignore[misc]
+        for endpoint in begun:
+            self._start(endpoint, lambda one=endpoint: self._call(one.webhook_id))  # type: ignore[misc]
         idle = [name for name in MAIL_CONNECTIONS if name not in busy]
         if has_mail and idle:  # one a round: a second connects only if the first has not done it all by then
             self._start(idle[0], self._mailer.drain)
+
+    def _ready(self, session: Session, now: datetime, calling: Sequence[Endpoint]) -> list[Endpoint]:
+        if len(calling) == ENDPOINTS_AT_ONCE:
+            return []
+        busy = [endpoint.webhook_id for endpoint in calling]
+        found = notification_sending.ready_webhooks(session, now, busy=busy, limit=ENDPOINTS_LOOKED_AT)
+        return [Endpoint(*ids) for ids in found]
 
     def _call(self, webhook_id: int) -> None:
         key = self._settings.mqtt_key.get_secret_value()
@@ -112,14 +120,9 @@ class Sender:
         """A daemon: one that waits for a name server must not hold the process."""
 
         def run() -> None:
-            try:
-                work()
-            except SQLAlchemyError as error:
-                log.warning("sender_worker_ended worker=%s reason=%r", key, str(error).strip())
-            except Exception:
-                log.exception("sender_worker_failed worker=%s", key)
-            finally:
-                self._workers.pop(key, None)
+            is_done = _ends_well(key, work)
+            self._workers.pop(key, None)
+            if is_done:  # else the next try waits for the poll: it may fail as fast, and for long
                 self._bell.set()
 
         thread = threading.Thread(target=run, name=f"sender-{key}", daemon=True)
@@ -149,6 +152,18 @@ class Sender:
         self._caller.cut_all()
         self._mailer.cut_all()
         _join([listener, *self._workers.values()], CUT_S)
+
+
+def _ends_well(key: object, work: Callable[[], None]) -> bool:
+    try:
+        work()
+    except SQLAlchemyError as error:
+        log.warning("sender_worker_ended worker=%s reason=%r", key, str(error).strip())
+    except Exception:
+        log.exception("sender_worker_failed worker=%s", key)
+    else:
+        return True
+    return False
 
 
 def _join(threads: list[threading.Thread], seconds: float) -> None:

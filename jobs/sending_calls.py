@@ -1,6 +1,7 @@
 """The calls of one endpoint, one after another: in the order of the queue as long as none fails."""
 
 import logging
+import time
 from datetime import UTC, datetime
 from functools import partial
 
@@ -16,18 +17,17 @@ from jobs.webhook_calls import Caller, body_of, headers_of
 
 log = logging.getLogger(__name__)
 
-AT_MOST = 50  # then another endpoint has its turn
+TURN_S = 10.0  # then another endpoint has its turn
 
 
 def drain(
     webhook_id: int, sessions: sessionmaker[Session], caller: Caller, key: str, recorder: Recorder
 ) -> None:
     """Until nothing is due, one fails, or others have waited long enough."""
-    for _ in range(AT_MOST):
-        if recorder.is_stopping:
-            return
+    began = time.monotonic()
+    while not recorder.is_stopping:
         outcome = _call_next(webhook_id, sessions, caller, key, recorder)
-        if outcome is None or outcome.error is not None:
+        if outcome is None or outcome.error is not None or time.monotonic() - began >= TURN_S:
             return
 
 

@@ -8,6 +8,7 @@ from email.message import EmailMessage
 from functools import partial
 from typing import Any
 
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session, sessionmaker
 
 from core import notification_sending, notification_templates, user_links
@@ -25,7 +26,6 @@ from jobs.smtp import ServerAway, SmtpSession
 log = logging.getLogger(__name__)
 
 AT_MOST = 200  # on one connection
-NO_SERVER = "no SMTP server is configured"
 NO_PUBLIC_URL = "MILEPOST_PUBLIC_URL is not set: a link needs it"
 
 
@@ -70,6 +70,12 @@ class Mailer:
                         return
         except ServerAway as away:
             self._pause(str(away))
+        except SQLAlchemyError:
+            raise
+        except Exception as fault:
+            # Ours, before anything was claimed: the next try must not come at once, for ever.
+            self._pause(f"e-mails cannot be sent: {type(fault).__name__}")
+            raise
         finally:
             self._open.discard(connection)
 
@@ -79,12 +85,12 @@ class Mailer:
 
     def explain(self, session: Session, now: datetime) -> None:
         """Without a server: say so on every e-mail that waits."""
-        if notification_sending.note_waiting(session, NO_SERVER, now):
-            log.error("alert=emails_wait reason=%r", NO_SERVER)
+        if notification_sending.note_waiting(session, notification_sending.NO_SERVER, now):
+            log.error("alert=emails_wait reason=%r", notification_sending.NO_SERVER)
         self.explain_links(session, now)
 
     def explain_links(self, session: Session, now: datetime) -> None:
-        reason = NO_SERVER if self._settings.smtp_host is None else NO_PUBLIC_URL
+        reason = notification_sending.NO_SERVER if self._settings.smtp_host is None else NO_PUBLIC_URL
         if user_links.note_waiting(session, reason, now):
             log.error("alert=password_links_wait reason=%r", reason)
 
@@ -145,12 +151,15 @@ def _sent(connection: SmtpSession, letter: Any, what: Any) -> tuple[Outcome, Ser
         return connection.send(letter(what)), None
     except letters.BadAddress as bad:
         return Outcome(error=str(bad), is_final=True), None
-    except (ValueError, TypeError, LookupError) as fault:
-        # Ours, and the same at every attempt: it must be seen, and must not stop the others.
-        log.exception("mail_cannot_be_written")
-        return Outcome(error=f"the e-mail cannot be written: {type(fault).__name__}", is_final=True), None
     except ServerAway as away:
         return Outcome(error=str(away)), away
+    except SQLAlchemyError:
+        raise
+    except Exception as fault:
+        # Ours, and mostly the same at every attempt: it must be seen, and must not stop the others.
+        log.exception("mail_cannot_be_written")
+        is_final = not isinstance(fault, OSError | MemoryError)
+        return Outcome(error=f"the e-mail cannot be written: {type(fault).__name__}", is_final=is_final), None
 
 
 def _count(outcome: Outcome, what: str, away: ServerAway | None) -> None:

@@ -1,7 +1,7 @@
 """Instants and spans of time in words, in one zone."""
 
 from collections.abc import Iterable
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 _MINUTE, _HOUR, _DAY = 60, 3600, 86400
@@ -13,7 +13,7 @@ class Clock:
     def __init__(self, zone: str, instants: Iterable[datetime | None]) -> None:
         self.zone = zone
         self._zone = ZoneInfo(zone)
-        given = [instant.astimezone(self._zone) for instant in instants if instant is not None]
+        given = [self.local(instant) for instant in instants if instant is not None]
         self._names = sorted({_offset(instant) for instant in given})
 
     @property
@@ -22,7 +22,11 @@ class Clock:
         return f"{self.zone} ({', '.join(self._names)})" if self._names else self.zone
 
     def local(self, instant: datetime) -> datetime:
-        return instant.astimezone(self._zone)
+        """In UTC at the calendar's ends, where the zone has no date for it any more."""
+        try:
+            return instant.astimezone(self._zone)
+        except OverflowError:
+            return instant.astimezone(UTC)
 
     def date(self, instant: datetime) -> str:
         return date_words(self.local(instant).date())
@@ -30,6 +34,11 @@ class Clock:
     def time(self, instant: datetime) -> str:
         local = self.local(instant)
         return f"{local:%H:%M} {_offset(local)}" if len(self._names) > 1 else f"{local:%H:%M}"
+
+    def tick(self, instant: datetime) -> str:
+        """For an axis: the time, and at midnight the day that begins."""
+        local = self.local(instant)
+        return f"{local:%H:%M}" if (local.hour, local.minute) != (0, 0) else f"{local.day} {local:%b}"
 
     def both(self, instant: datetime) -> str:
         return f"{self.date(instant)}, {self.time(instant)}"

@@ -37,14 +37,14 @@ def _values(daily: Daily) -> dict[str, Any]:
         "ring": day_charts.on_time_ring(total.on_time_percent),
         "by_hour": day_charts.by_hour(figures.hours, clock) if total.deliveries else None,
         "keys": day_charts.key(),
-        "reason_headings": tables.headings("Why", "Outcome", "n:Deliveries", ""),
+        "reason_headings": tables.headings("w:Why", "Outcome", "n:Deliveries", ""),
         "reasons": _reasons(figures.reasons),
         "share_columns": ["n:Deliveries", "n:Delivered", "n:On time", "", "n:Distance"],
         "groups": [
             _group("Drivers", figures.drivers, "with deliveries under way"),
             _group("Vehicles", figures.vehicles, "all day"),
         ],
-        "problem_headings": tables.headings("t:Ended", "Delivery", "Outcome", "n:Late", "Reason"),
+        "problem_headings": tables.headings("t:Ended", "w:Delivery", "Outcome", "n:Late", "w:Reason"),
         "problems": [_problem(problem, clock) for problem in figures.problems],
         "problems_left_out": figures.problems_left_out,
     }
@@ -83,7 +83,7 @@ def _group(name: str, shares: Sequence[Share], driven: str) -> dict[str, Any]:
     return {
         "name": name,
         "headings": tables.headings(
-            name[:-1], "n:Deliveries", "n:Delivered", "n:On time", "", f"n:Driven, {driven}"
+            f"w:{name[:-1]}", "n:Deliveries", "n:Delivered", "n:On time", "", f"n:Driven, {driven}"
         ),
         "rows": [_share(share) for share in shares[:MAXIMUM_SHARES]],
         "left_out": max(len(shares) - MAXIMUM_SHARES, 0),

@@ -53,7 +53,7 @@ def _values(report: DeliveryReport) -> dict[str, Any]:
         "phases": [_phase_row(phase, clock) for phase in report.phases],
         "proofs": proof_section.values(report, clock),
         **drive_section.values(report, clock),
-        "item_headings": tables.headings("Item", "n:Quantity", "n:Weight", "n:Volume"),
+        "item_headings": tables.headings("w:Item", "n:Quantity", "n:Weight", "n:Volume"),
         "items": [] if report.is_for_customer else _items(delivery),
         "record_headings": record_rows.headings(report),
         "record": record_rows.rows(report, clock),

@@ -29,7 +29,7 @@ def values(report: DeliveryReport, clock: Clock) -> dict[str, Any]:
         "route_map": _map(report, drive.lines) if drive is not None and is_shown else None,
         "map_keys": route_map.key(_halts(report), _pins(report.delivery), "end" if is_over else "now"),
         "measured_note": _measured_note(report) if is_shown else None,
-        "stop_headings": tables.headings("n:No.", "Where", "t:From", "t:Until", "n:Time"),
+        "stop_headings": tables.headings("n:No.", "w:Where", "t:From", "t:Until", "n:Time"),
         "stops": [
             tables.row(str(number), _stop_place(report.delivery, stop), *_stop_times(stop, clock))
             for number, stop in enumerate(stops, start=1)

@@ -11,12 +11,13 @@ from reports import tables, words
 from reports.clock import Clock, duration
 
 MAXIMUM_LOCATIONS = 120  # on paper; more are a track, which can be had as such
+LONGEST_NAME = 40  # in a narrow column
 TOLD_LATE = timedelta(minutes=2)
 
 
 def headings(report: DeliveryReport) -> list[dict[str, str]]:
     where = [] if report.is_for_customer else ["t:Where"]
-    return tables.headings("t:When", "What", *where, "By")
+    return tables.headings("t:When", "w:What", *where, "By")
 
 
 def rows(report: DeliveryReport, clock: Clock) -> list[dict[str, Any]]:
@@ -47,7 +48,7 @@ def actor_words(checkpoint: DeliveryCheckpoint, names: Names) -> str:
 
 
 def _named(kind: str, name: str | None) -> str:
-    return f"{name} ({kind})" if name else kind
+    return f"{words.cut(name, LONGEST_NAME)} ({kind})" if name else kind
 
 
 def _shown(report: DeliveryReport) -> Iterator[DeliveryCheckpoint]:

@@ -1,11 +1,14 @@
 """PDFs made in a process of their own, which is killed when it takes too long or its caller has left."""
 
+import logging
+
 import anyio
 from anyio import CapacityLimiter, to_process
 
 from reports import pdf
 
 TIMEOUT_S = 45.0
+log = logging.getLogger(__name__)
 
 
 class PdfNotMade(Exception):
@@ -28,3 +31,6 @@ async def pdf_of(html: str, limiter: CapacityLimiter | None = None) -> bytes:
             raise PdfNotMade("It takes too much memory.") from None
         except pdf.CannotMakePdf as error:
             raise PdfNotMade(f"A library for it is missing on the server: {error}.") from None
+        except Exception as error:  # what a layout engine stumbles over is anything
+            log.error("page_not_laid_out characters=%d error=%s", len(html), type(error).__name__)
+            raise PdfNotMade("The page could not be laid out.") from None

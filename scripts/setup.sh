@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Makes everything ready for `make run` (argument: run) or `make test` (argument: test): a virtual environment in
-# .venv, a Mosquitto, and what lays out PDFs. Done again only where something changed: the second time takes no time.
+# .venv, a Mosquitto, what lays out PDFs, and for tests a Chromium. Done again only where something changed: the
+# second time takes no time.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -161,6 +162,17 @@ install_pdf_libraries() {
     if [ "$purpose" = test ]; then fail "the tests need it"; fi
 }
 
+# --- A browser for the tests -----------------------------------------------------------------------------------------
+
+has_chromium() { command -v chromium >/dev/null || command -v chromium-browser >/dev/null; }
+
+# Only the tests of pages need it, and they say that they were skipped.
+install_chromium() {
+    if [ "$purpose" != test ] || has_chromium || ! can_apt; then return; fi
+    say "installing Chromium …"
+    quietly apt_install chromium
+}
+
 case "$purpose" in
 run | test) ;;
 *) fail "usage: scripts/setup.sh run|test" ;;
@@ -168,4 +180,5 @@ esac
 install_mosquitto
 install_python_packages
 install_pdf_libraries
+install_chromium
 rm -f "$log"

@@ -69,7 +69,8 @@ def read_notification(authorized: AuthorizedCall, notification_id: PathId) -> No
 def resend_notification(authorized: AuthorizedCall, notification_id: PathId) -> NotificationOut:
     """By a manager: at once, and then for a day, with the same event id and Message-ID.
 
-    409 when its webhook was removed or its recipient's data were erased.
+    An e-mail goes to the address that its recipient has now. 409 when its webhook was removed, its
+    recipient's data were erased, or its recipient was disabled or has no address any more.
     """
     with authorized() as (session, actor):
         return NotificationOut.of(notification_log.resend(session, actor, notification_id, now()), actor)

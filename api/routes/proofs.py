@@ -1,10 +1,12 @@
 """Proofs of delivery over REST: pictures in, painted anew; pictures out, to whoever sees the delivery."""
 
+from collections import Counter
 from typing import Annotated, Any
 
 import msgspec
 from fastapi import APIRouter, Depends, Form, Header, Request, Response
 from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import FormData
 
 from api.dependencies import Authorized, AuthorizedCall, now
 from api.openapi import CONFLICT
@@ -15,6 +17,7 @@ from api.schemas.tracking import StatusOut
 from api.uploads import UploadRoute, Uploads
 from core import deliveries, proofs
 from core.deliveries import StatusRequest
+from core.errors import InvalidValue
 from core.proof_images import Picture
 from core.proof_models import ImageKind
 from core.proofs import ProofNew
@@ -46,6 +49,7 @@ async def _upload(
     form: Annotated[ProofForm, Form(media_type="multipart/form-data")],
 ) -> Upload:
     """No picture is looked at for who may not add it."""
+    _require_single(await request.form())
     await run_in_threadpool(_require_may_add, authorized, delivery_id)
     proof = ProofNew(
         recipient_name=form.recipient_name,
@@ -60,6 +64,14 @@ async def _upload(
         status=form.status, reason=form.reason, occurred_at=form.occurred_at, location=form.location
     )
     return Upload(proof, status)
+
+
+def _require_single(form: FormData) -> None:
+    """Of two signatures one would be dropped without a word. The form is the one that was read already."""
+    counted = Counter(name for name, _ in form.multi_items())
+    for name, count in counted.items():
+        if count > 1 and name != "photos":
+            raise InvalidValue(name, "is there more than once")
 
 
 def _require_may_add(authorized: Authorized, delivery_id: int) -> None:

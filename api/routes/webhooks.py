@@ -66,7 +66,7 @@ def edit_webhook(
 
 @router.delete("/{webhook_id}/", summary="Remove a webhook", status_code=204)
 def remove_webhook(authorized: AuthorizedCall, webhook_id: PathId) -> None:
-    """By a manager. What was sent to it stays in the list of notifications; nothing more is sent."""
+    """By a manager. What was sent to it stays in the list of notifications; what waits for it has failed."""
     with authorized() as (session, actor):
         webhooks.remove(session, actor, webhook_id, now())
 

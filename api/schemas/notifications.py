@@ -13,17 +13,20 @@ from core.models import Notification
 from core.notification_log import Selection
 from core.notification_models import NotificationAttempt
 from core.notification_settings import THRESHOLDS, Chosen
-from core.notifications import Audience, Choice, Event, State
+from core.notifications import Audience, Event, State
 
 DAY_MIN = 24 * 60
 Minutes = Annotated[int, Strict(), Field(ge=0, le=DAY_MIN), BeforeValidator(whole)]
 
 
 class ChoiceIn(Input):
-    """Who gets an e-mail: the delivery's customer, every manager. Webhooks choose their own events."""
+    """Who gets an e-mail: the delivery's customer, every manager; whoever is left out stays as before.
 
-    customer: Annotated[bool, Strict()] = False
-    managers: Annotated[bool, Strict()] = False
+    Webhooks choose their own events.
+    """
+
+    customer: Annotated[bool, Strict()] = Field(default_factory=bool)
+    managers: Annotated[bool, Strict()] = Field(default_factory=bool)
 
 
 class ChoicesIn(Input):
@@ -48,9 +51,9 @@ class NotificationSettingsPatch(Input):
         Field(default_factory=int)
     )
 
-    def choices(self) -> dict[Event, Choice]:
+    def choices(self) -> dict[Event, dict[str, bool]]:
         chosen = {Event(name): getattr(self.events, name) for name in ChoicesIn.model_fields}
-        return {event: Choice(one.customer, one.managers) for event, one in chosen.items() if one is not None}
+        return {event: one.sent() for event, one in chosen.items() if one is not None}
 
     def thresholds(self) -> dict[str, int]:
         return {name: value for name, value in self.sent().items() if name in THRESHOLDS}

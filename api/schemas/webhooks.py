@@ -2,7 +2,6 @@
 
 from datetime import datetime
 from typing import Annotated, Any, Literal, Self
-from urllib.parse import urlsplit
 
 from pydantic import Field, StringConstraints
 
@@ -10,7 +9,7 @@ from api.schemas.fields import Input, Line, Output
 from core.actors import Actor
 from core.notification_models import Webhook
 from core.notifications import CHOSEN, Event
-from core.webhook_addresses import LONGEST_URL
+from core.webhook_addresses import LONGEST_URL, origin
 
 Url = Annotated[
     str,
@@ -64,15 +63,10 @@ class WebhookOut(Output):
     @classmethod
     def of(cls, row: Webhook, actor: Actor, **more: Any) -> Self:
         shown = {name: getattr(row, name) for name in WebhookOut.model_fields}
-        return cls(**shown | {"url": row.url if actor.manages else _origin(row.url)} | more)
+        return cls(**shown | {"url": row.url if actor.manages else origin(row.url)} | more)
 
 
 class WebhookMade(WebhookOut):
     """``secret`` is shown only here; it signs the calls."""
 
     secret: Annotated[str, Field(examples=["whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"])]
-
-
-def _origin(url: str) -> str:
-    parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.netloc}/…"

@@ -3,9 +3,13 @@
 The manifest is its last member and has every other's SHA-256, so a file that was cut off is none.
 """
 
+import errno
+import fcntl
 import hashlib
 import hmac
 import os
+import secrets
+import struct
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping
@@ -21,9 +25,25 @@ from core.errors import DomainError
 FORMAT = 1
 MANIFEST = "manifest.json"
 BROKER = "mosquitto.db"
+UNFINISHED = ".milepost-unfinished"
 CHUNK = 1 << 20
 # Fast: what is in it (digits) shrinks at once or not at all.
 COMPRESSION_LEVEL = 1
+
+
+# What reading a zip file whose bits have changed may end with: other versions, methods, lengths, passwords.
+DAMAGE = (
+    zipfile.BadZipFile,
+    zlib.error,
+    struct.error,
+    KeyError,
+    EOFError,
+    OSError,
+    ValueError,
+    NotImplementedError,
+    RuntimeError,
+    OverflowError,
+)
 
 
 class Unusable(DomainError):
@@ -107,21 +127,42 @@ class _Counted:
 @contextmanager
 def writing(path: Path) -> Iterator[Writer]:
     """A new backup at ``path``, there only when the block ends well. Raises `OSError`."""
-    if path.exists():
-        raise FileExistsError(17, "is there already", str(path))
-    unfinished = path.with_name(f".{path.name}.unfinished")
-    handle = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    _require_free(path)
+    _remove_left_over(path.parent)
+    # A name of its own: two that wrote the same file would both end well, with a file that is neither's.
+    unfinished = path.with_name(f".{path.name}.{secrets.token_hex(4)}{UNFINISHED}")
+    handle = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:
         with open(handle, "wb") as file:
+            with suppress(OSError):  # not every file system has locks
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED, compresslevel=COMPRESSION_LEVEL) as archive:
                 yield Writer(archive)
             file.flush()
             os.fsync(handle)
-        os.rename(unfinished, path)
+            _require_free(path)
+            os.rename(unfinished, path)
     except BaseException:
         with suppress(FileNotFoundError):
             unfinished.unlink()
         raise
+
+
+def _require_free(path: Path) -> None:
+    if path.is_symlink() or path.exists():
+        raise FileExistsError(errno.EEXIST, "is there already", str(path))
+
+
+def _remove_left_over(folder: Path) -> None:
+    """What a backup that was killed left: people's data, which nobody would ever delete."""
+    for left in folder.glob(f".*{UNFINISHED}"):
+        with suppress(OSError):
+            handle = os.open(left, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)  # whoever still writes it holds it
+                left.unlink()
+            finally:
+                os.close(handle)
 
 
 class Reader:
@@ -142,7 +183,7 @@ class Reader:
                 with self.open(name) as stream:
                     while chunk := stream.read(CHUNK):
                         digest.update(chunk)
-            except (zipfile.BadZipFile, zlib.error, KeyError, EOFError, OSError, ValueError) as error:
+            except DAMAGE as error:
                 raise Unusable(f"{name} in it cannot be read: {error}.") from None
             if digest.hexdigest() != member.sha256:
                 raise Unusable(f"{name} in it was changed since it was written.")
@@ -151,12 +192,13 @@ class Reader:
 @contextmanager
 def reading(path: Path) -> Iterator[Reader]:
     """Raises `Unusable`, `OSError`."""
-    try:
-        archive = zipfile.ZipFile(path)
-    except zipfile.BadZipFile:
-        raise Unusable(f"{path} is no backup, or only the beginning of one.") from None
-    with archive:
-        yield Reader(archive)
+    with path.open("rb") as file:
+        try:
+            archive = zipfile.ZipFile(file)
+        except DAMAGE:
+            raise Unusable(f"{path} is no backup, or only the beginning of one.") from None
+        with archive:
+            yield Reader(archive)
 
 
 def _manifest(archive: zipfile.ZipFile) -> Manifest:
@@ -165,5 +207,5 @@ def _manifest(archive: zipfile.ZipFile) -> Manifest:
         if (found := msgspec.json.decode(raw)["format"]) != FORMAT:
             raise Unusable(f"It has format {found}, this Milepost reads {FORMAT}: use a newer one.")
         return msgspec.json.decode(raw, type=Manifest)
-    except (KeyError, TypeError, zipfile.BadZipFile, msgspec.MsgspecError):
+    except (*DAMAGE, TypeError, msgspec.MsgspecError):
         raise Unusable("It has no manifest: it is no backup, or not a whole one.") from None

@@ -1,12 +1,15 @@
 """Restoring a backup into an empty database: the structure of its time, its rows, then today's structure.
 
-The file is read whole before anything is touched. All rows come in one transaction: what fails leaves an
-empty database, and can be done again.
+The file is read whole before anything is touched. Then all is one transaction, from the old tables' end to
+the last customer who is erased again: what fails or is killed leaves the database as it was, no service ever
+works on half of it, and who was erased never comes back, not even for a moment.
 """
 
+import errno
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 
@@ -53,22 +56,19 @@ def restore(path: Path, database_url: str, wanted: Wanted, now: datetime) -> Res
         _require_same_keys(backup.manifest, wanted)
         _require_known_revision(backup.manifest)
         backup.verify()
-        engine = create_engine(database_url, connect_args=connect_arguments("restore") | {"options": OPTIONS})
+        arguments = connect_arguments("restore") | {"options": OPTIONS}
+        engine = create_engine(database_url, connect_args=arguments)
+        restored = Restored(backup.manifest)
         try:
-            with engine.connect() as connection:
-                _require_free(connection, wanted)
-            _require_free_place(backup, wanted)
-            schema.rebuild(database_url, backup.manifest.revision)
-            with Session(engine) as session:
+            with Session(engine) as session, _broker_state(backup, wanted):
+                _require_free(session.connection(), wanted)
+                schema.rebuild(session.connection(), backup.manifest.revision)
                 _load(session, backup)
-                session.commit()
-            schema.migrate(database_url)
-            restored = Restored(backup.manifest)
-            with Session(engine) as session:
+                schema.bring_up(session, now)
                 _erase_again(session, path, restored, now)
+                session.commit()
         finally:
             engine.dispose()
-        _write_broker_state(backup, wanted)
     return restored
 
 
@@ -94,18 +94,31 @@ def _require_free(connection: Connection, wanted: Wanted) -> None:
     busy = connection.scalars(text(BUSY)).all()
     if busy:
         raise Conflict(f"Stop what works on the database first: {', '.join(busy)}.")
+    _require_ours(connection)
     has_tables = connection.scalar(text("SELECT to_regclass('company') IS NOT NULL"))
     has_rows = has_tables and connection.scalar(text("SELECT EXISTS (SELECT FROM company)"))
     if has_rows and not wanted.replace:
         raise Conflict("The database is not empty: --replace deletes all that is in it.")
 
 
-def _require_free_place(backup: Reader, wanted: Wanted) -> None:
-    place = wanted.broker_state
-    if place is None:
+def _require_ours(connection: Connection) -> None:
+    """Another program's tables are nothing to replace; a newer Milepost's we could not take down."""
+    if connection.scalar(text("SELECT to_regclass('alembic_version') IS NULL")):
+        if others := sorted(catalogue.tables(connection)):
+            raise Conflict(f"The database has tables that are not Milepost's: {', '.join(others[:5])}.")
         return
+    for revision in connection.scalars(text("SELECT version_num FROM alembic_version")):
+        try:
+            schema.require_known(revision)
+        except CommandError:
+            raise Conflict("The database is another program's, or a newer Milepost's.") from None
+
+
+def _require_free_place(backup: Reader, place: Path, wanted: Wanted) -> None:
     if archive.BROKER not in backup.manifest.members:
         raise Unusable("It has no state of a broker: leave --broker-state out.")
+    if place.is_dir():
+        raise IsADirectoryError(errno.EISDIR, "is a folder: name the file in it, mosquitto.db", str(place))
     if place.exists() and not wanted.replace:
         raise Conflict(f"{place} is there already: with the broker stopped, --replace overwrites it.")
 
@@ -133,39 +146,54 @@ def _erase_again(session: Session, path: Path, restored: Restored, now: datetime
     for slug, customer_id in sorted(_erased_since(path, restored.manifest)):
         name = f"{slug}/{customer_id}"
         try:
-            if session.get(Customer, customer_id) is not None:
-                erasure.erase(session, companies.system_actor(session, slug), customer_id, now)
-                restored.erased_again.append(name)
-            session.commit()
+            with session.begin_nested():
+                if session.get(Customer, customer_id) is not None:
+                    erasure.erase(session, companies.system_actor(session, slug), customer_id, now)
+                    restored.erased_again.append(name)
         except DomainError:
-            session.rollback()
             restored.not_erased.append(name)
 
 
 def _erased_since(path: Path, manifest: Manifest) -> set[tuple[str, int]]:
+    """By this installation's backups: in another's a company of the same name has other people."""
     known: set[tuple[str, int]] = set()
     for sibling in path.parent.glob("*.zip"):
         try:
             with archive.reading(sibling) as other:
-                if other.manifest.made_at > manifest.made_at:
+                if other.manifest.made_at > manifest.made_at and _is_ours(other.manifest, manifest):
                     known.update(other.manifest.erased)
         except (Unusable, OSError):
             continue
     return known - set(manifest.erased)
 
 
-def _write_broker_state(backup: Reader, wanted: Wanted) -> None:
-    """As the broker's own: with the owner of its folder, and nobody else's eyes."""
+def _is_ours(other: Manifest, manifest: Manifest) -> bool:
+    """One of the two keys may have been changed in between."""
+    return not manifest.keys or bool(other.keys.items() & manifest.keys.items())
+
+
+@contextmanager
+def _broker_state(backup: Reader, wanted: Wanted) -> Iterator[None]:
+    """Written beside its place before the block, so that a full disk stops all; put there once that is done.
+
+    As the broker's own: with the owner of its folder, and nobody else's eyes.
+    """
     place = wanted.broker_state
     if place is None:
+        yield
         return
+    _require_free_place(backup, place, wanted)
     unfinished = place.with_name(f".{place.name}.unfinished")
     handle = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with open(handle, "wb") as file, backup.open(archive.BROKER) as state:
-        shutil.copyfileobj(state, file)
-        file.flush()
-        os.fsync(handle)
-    if os.geteuid() == 0:
-        owner = place.parent.stat()
-        os.chown(unfinished, owner.st_uid, owner.st_gid)
-    os.replace(unfinished, place)
+    try:
+        with open(handle, "wb") as file, backup.open(archive.BROKER) as state:
+            shutil.copyfileobj(state, file)
+            file.flush()
+            os.fsync(handle)
+        if os.geteuid() == 0:
+            owner = place.parent.stat()
+            os.chown(unfinished, owner.st_uid, owner.st_gid)
+        yield
+        os.replace(unfinished, place)
+    finally:
+        unfinished.unlink(missing_ok=True)

@@ -3,7 +3,7 @@
 from typing import Any
 
 from alembic import context
-from sqlalchemy import create_engine, pool
+from sqlalchemy import Connection, create_engine, pool
 
 from core import jobs_models, notification_models, people_models, proof_models, report_models
 from core.models import Base
@@ -18,11 +18,20 @@ def is_ours(_object: Any, name: str | None, kind: str, *_rest: Any) -> bool:
 
 
 def run() -> None:
-    engine = create_engine(context.config.attributes["database_url"], poolclass=pool.NullPool)
+    """On a connection of the caller's, then inside its transaction, or on one of our own."""
+    attributes = context.config.attributes
+    if (given := attributes.get("connection")) is not None:
+        run_on(given)
+        return
+    engine = create_engine(attributes["database_url"], poolclass=pool.NullPool)
     with engine.connect() as connection:
-        context.configure(connection=connection, target_metadata=Base.metadata, include_object=is_ours)
-        with context.begin_transaction():
-            context.run_migrations()
+        run_on(connection)
+
+
+def run_on(connection: Connection) -> None:
+    context.configure(connection=connection, target_metadata=Base.metadata, include_object=is_ours)
+    with context.begin_transaction():
+        context.run_migrations()
 
 
 run()

@@ -1,6 +1,7 @@
 """Round numbers for axes."""
 
-from datetime import datetime, timedelta
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from math import floor, log10
 
 _MINUTES = (1, 2, 5, 10, 15, 30, 60, 120, 180, 360, 720, 1440)
@@ -21,15 +22,32 @@ def ticks(highest: float, wanted: int = 4) -> list[float]:
 
 
 def instants(start: datetime, end: datetime, wanted: int = 8) -> list[datetime]:
-    """Round times of day between two instants of one zone; of days longer than that, their midnights."""
-    minutes = (end - start).total_seconds() / 60
+    """Round times of day between two instants of one zone; of days longer than that, their midnights.
+
+    A time that the clocks skip is left out, one that comes twice is there twice.
+    """
+    minutes = (end.astimezone(UTC) - start.astimezone(UTC)).total_seconds() / 60
     step = next((one for one in _MINUTES if minutes / one <= wanted), None)
     if step is None:
         step = 1440 * max(1, round(minutes / 1440 / wanted))
-    first = start.replace(hour=0, minute=0, second=0, microsecond=0)
-    skipped = max(0, int((start - first) / timedelta(minutes=step)))
-    found = [first + timedelta(minutes=step) * (skipped + index) for index in range(wanted + 3)]
-    return [instant for instant in found if start <= instant <= end]
+    # By the clock on the wall, which at night may be earlier at the end.
+    first = min(start, end).replace(hour=0, minute=0, second=0, microsecond=0)
+    skipped = int((min(start, end) - first) / timedelta(minutes=step))
+    walls = [first + timedelta(minutes=step) * (skipped + index) for index in range(wanted + 3)]
+    between = {utc for wall in walls for utc in _at_wall(wall) if _is_between(start, utc, end)}
+    return [utc.astimezone(start.tzinfo) for utc in sorted(between)]
+
+
+def _at_wall(wall: datetime) -> Iterator[datetime]:
+    """The instants at which a zone's clocks show a time: none, one or two."""
+    for fold in (0, 1):
+        utc = wall.replace(fold=fold).astimezone(UTC)
+        if utc.astimezone(wall.tzinfo).replace(tzinfo=None) == wall.replace(tzinfo=None):
+            yield utc
+
+
+def _is_between(start: datetime, utc: datetime, end: datetime) -> bool:
+    return start.astimezone(UTC) <= utc <= end.astimezone(UTC)
 
 
 def length_words(metres: float) -> str:

@@ -53,7 +53,7 @@ def _frame(axes: _Axes, clock: Clock) -> Iterator[Markup]:
     for instant in scales.instants(clock.local(axes.start), clock.local(axes.end)):
         x = axes.x(instant)
         yield svg.rule(x, HEIGHT - BOTTOM, x, HEIGHT - BOTTOM + 4, svg.MUTED)
-        yield svg.label(x, HEIGHT - 9, clock.time(instant)[:5], anchor="middle")
+        yield svg.label(x, HEIGHT - 9, clock.tick(instant), anchor="middle")
 
 
 def _stops(axes: _Axes, stops: Sequence[Stop]) -> Iterator[Markup]:

@@ -51,7 +51,7 @@ def draw(
     if mark:
         parts += _mark(x(mark.at), mark, height)
     ticks = scales.instants(clock.local(start), clock.local(end))
-    parts += _axis([(x(at), clock.time(at)[:5]) for at in ticks], height)
+    parts += _axis([(x(at), clock.tick(at)) for at in ticks], height)
     return svg.picture(WIDTH, height, "Times of the delivery", parts)
 
 

@@ -8,9 +8,8 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 from starlette.testclient import TestClient
 
-from core import notifications, webhooks
+from core import webhooks
 from core.notification_models import Webhook
-from core.notifications import Event
 from core.settings import Settings
 from tests import factories
 from tests.integration.api_client import House, assert_bad_field, assert_problem, bearer, furnish
@@ -39,10 +38,9 @@ def test_choices_have_defaults_and_are_changed_one_by_one(
     after = client.patch("/notifications/settings/", json=body, headers=headers)
     assert after.status_code == 200
     expected = before | {"late_after_min": 5}
-    expected["events"]["late"] = {"customer": True, "managers": False}
+    expected["events"]["late"] = {"customer": True, "managers": True}
     assert after.json() == expected
     assert client.get("/notifications/settings/", headers=headers).json() == expected
-    assert notifications.queue(session, Event.LATE, house.company.id, {}, datetime.now(UTC)) == 0
     changes = session.scalars(
         text("SELECT changes FROM audit_entry WHERE subject_kind = 'company' ORDER BY id")
     ).all()
@@ -150,6 +148,8 @@ def test_a_webhook_is_disabled_enabled_tested_and_removed(
     assert (queued["event"], queued["state"]) == ("test", "queued")
     assert client.delete(path, headers=headers).status_code == 204
     assert client.get(path, headers=headers).status_code == 404
+    ended = client.get(f"/notifications/{queued['id']}/", headers=headers).json()
+    assert (ended["state"], ended["error"]) == ("failed", "the webhook was removed")
     assert_problem(client.post(f"/notifications/{queued['id']}/resend/", headers=headers), 409, "Conflict")
     assert session.scalar(text("SELECT url FROM webhook ORDER BY id DESC LIMIT 1")) == ""
 
@@ -218,3 +218,64 @@ def test_what_was_erased_is_not_sent_again(
     row = factories.notification(session, house.company, state="sent", recipient=None, payload={})
     session.commit()
     assert_problem(client.post(f"/notifications/{row.id}/resend/", headers=headers), 409, "Conflict")
+
+
+@pytest.mark.parametrize("change", ["enable", "another URL"])
+def test_what_waits_to_be_tried_again_is_due_at_once(
+    client: TestClient, house: House, headers: dict[str, str], session: Session, change: str
+) -> None:
+    later, hook = datetime.now(UTC) + timedelta(hours=2), house.webhook.id
+    tried, under_way = (
+        factories.notification(session, house.company, webhook_id=hook, attempts=1, next_attempt_at=later)
+        for _ in range(2)
+    )
+    factories.attempt(session, tried)
+    factories.attempt(session, under_way, finished_at=None, duration_ms=None, code=None, error=None)
+    session.commit()
+    if change == "enable":
+        answer = client.post(f"/webhooks/{hook}/enable/", headers=headers)
+    else:
+        answer = client.patch(f"/webhooks/{hook}/", json={"url": "https://new.example.com/"}, headers=headers)
+    assert answer.status_code == 200
+    session.refresh(tried)
+    session.refresh(under_way)
+    assert tried.next_attempt_at == tried.created_at
+    assert under_way.next_attempt_at == later
+
+
+def test_an_email_is_sent_again_to_the_address_of_now(
+    client: TestClient, house: House, headers: dict[str, str], session: Session
+) -> None:
+    addressee = f"customer:{house.delivery.customer_id}"
+    values = {"state": "failed", "recipient": "mistyped@example.com", "addressee": addressee}
+    row = factories.notification(session, house.company, **values)
+    session.commit()
+    path = f"/notifications/{row.id}/resend/"
+    right = {"email": "right@example.com"}
+    assert (
+        client.patch(f"/customers/{house.delivery.customer_id}/", json=right, headers=headers).status_code
+        == 200
+    )
+    assert client.post(path, headers=headers).json()["recipient"] == "right@example.com"
+    client.patch(f"/customers/{house.delivery.customer_id}/", json={"email": None}, headers=headers)
+    assert_problem(client.post(path, headers=headers), 409, "Conflict")
+
+
+def test_a_disabled_manager_is_told_nothing_more(
+    client: TestClient, house: House, headers: dict[str, str], session: Session
+) -> None:
+    gone = factories.user(session, house.company)
+    to_gone, to_manager = (
+        factories.notification(session, house.company, audience="manager", addressee=f"user:{user.id}")
+        for user in (gone, house.manager)
+    )
+    session.commit()
+    assert client.post(f"/users/{gone.id}/disable/", headers=headers).status_code == 200
+    session.refresh(to_gone)
+    session.refresh(to_manager)
+    assert (to_gone.state, to_gone.error, to_manager.state) == (
+        "failed",
+        "the recipient was disabled",
+        "queued",
+    )
+    assert_problem(client.post(f"/notifications/{to_gone.id}/resend/", headers=headers), 409, "Conflict")

@@ -2,6 +2,7 @@
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from typing import Any
 
 import httpx
@@ -125,12 +126,25 @@ def test_too_many_uploads_at_once_are_told_to_wait(house: House, driver: Sender,
     assert_problem(answer, 503, "UploadsBusy")
     assert answer.headers["retry-after"] == "5"
     uploads.free = free
-    sender = f"user:{house.driver.id}"
+    sender = house.company.id, f"user:{house.driver.id}"
     with uploads.place(sender), uploads.place(sender):
         assert_problem(driver.add(PHOTO), 503, "UploadsBusy")
         assert manager.add(SIGNATURE).status_code == 201
     assert driver.add(PHOTO).status_code == 201
     assert uploads.free == free
+
+
+def test_a_company_that_sends_slowly_is_in_its_own_way_only(
+    house: House, driver: Sender, manager: Sender, settings: Settings, session: Session
+) -> None:
+    uploads = driver.client.app.state.uploads  # type: ignore[attr-defined]
+    other = unproven(session, Status.IN_TRANSIT)
+    with ExitStack() as slow:
+        for number in range(8):
+            slow.enter_context(uploads.place((house.company.id, f"api_token:{number}")))
+        assert_problem(manager.add(SIGNATURE), 503, "UploadsBusy")
+        assert Sender(driver.client, settings, other, other.driver).add(PHOTO).status_code == 201
+    assert manager.add(SIGNATURE).status_code == 201
 
 
 BAD_FIELDS: list[tuple[str, dict[str, Any]]] = [
@@ -171,6 +185,22 @@ def test_numbers_are_bounded(house: House, driver: Sender, manager: Sender, sess
 def assert_bad_field_without_body(answer: httpx.Response, field: str) -> None:
     assert_problem(answer, 422, "InvalidValue")
     assert [error["field"] for error in answer.json()["errors"]] == [field]
+
+
+@pytest.mark.parametrize(
+    ("field", "parts"),
+    [
+        ("signature", [SIGNATURE, ("signature", ("t.png", pictures.jpeg(), "image/png"))]),
+        ("recipient_name", [("recipient_name", (None, "Rita")), ("recipient_name", (None, "Carla"))]),
+        ("status", [PHOTO, ("status", (None, "failed")), ("status", (None, "delivered"))]),
+    ],
+)
+def test_what_is_there_once_is_not_taken_twice(
+    driver: Sender, session: Session, field: str, parts: list[Any]
+) -> None:
+    """Which of two signatures is the recipient's is not ours to guess."""
+    assert_bad_field_without_body(driver.add(*parts), field)
+    assert count(session, "delivery_proof") == 0
 
 
 def test_the_same_again_is_the_first_one(driver: Sender, manager: Sender, session: Session) -> None:

@@ -1,5 +1,6 @@
 """Backups as files, and what is refused before anything is touched. With processes: tests/e2e."""
 
+import io
 import stat
 import zipfile
 from collections.abc import Callable, Iterator
@@ -230,6 +231,148 @@ def test_who_cannot_be_erased_again_is_named(filled: Place, empty: Place, sessio
     done = restored(empty, old)
     assert done.erased_again == []
     assert len(done.not_erased) == 1
+
+
+def test_another_installations_backups_erase_nobody_here(
+    filled: Place, empty: Place, session: Session
+) -> None:
+    """It may have a company of the same name."""
+    old = filled.backup("old.zip", NOW - timedelta(days=1))
+    session.execute(text("UPDATE customer SET erased_at = now()"))
+    session.commit()
+    new = filled.backup("new.zip")
+    rewritten(new, keys={name: key_mark("other") for name in KEYS}).replace(new)
+    done = restored(empty, old)
+    assert done.erased_again == done.not_erased == []
+    one_changed = KEYS | {"MILEPOST_JWT_KEY": key_mark("other")}
+    rewritten(filled.backup("newer.zip"), keys=one_changed).replace(filled.folder / "newer.zip")
+    assert restored(empty, old, replace=True).erased_again != []
+
+
+def test_a_restore_that_ends_half_way_leaves_all_as_it_was(
+    filled: Place, empty: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also when it was nearly done: nobody must find the rows with those who are still to be erased again."""
+    file = filled.backup("old.zip", NOW - timedelta(days=1))
+    with filled.sessions() as session:
+        session.execute(text("UPDATE customer SET erased_at = now()"))
+        session.commit()
+    filled.backup("new.zip")
+
+    def die(*_: object) -> None:
+        raise SystemExit
+
+    monkeypatch.setattr(erasure, "erase", die)
+    before = contents(filled)
+    for place in (filled, empty):
+        with pytest.raises(SystemExit):
+            restored(place, file, replace=True)
+    assert contents(filled) == before
+    with empty.sessions() as session:
+        assert session.scalar(text("SELECT to_regclass('customer')")) is None
+
+
+def test_of_two_backups_at_the_same_time_one_is_whole_and_one_refused(filled: Place) -> None:
+    """As when cron and an administrator meet in one second."""
+
+    def meet() -> None:
+        with archive.writing(filled.folder / "b.zip") as slow:
+            slow.copy("one", io.BytesIO(b"1" * 100_000))
+            filled.backup("b.zip")
+            filled.backup("c.zip")
+            slow.copy("two", io.BytesIO(b"2" * 100_000))
+
+    with pytest.raises(FileExistsError):
+        meet()
+    files = sorted(filled.folder.iterdir())
+    assert [file.name for file in files] == ["b.zip", "c.zip"]
+    for file in files:
+        with archive.reading(file) as backup:
+            backup.verify()
+
+
+def test_what_a_killed_backup_left_goes_with_the_next(filled: Place) -> None:
+    left = filled.folder / f".milepost-1.zip.1234{archive.UNFINISHED}"
+    left.write_bytes(b"people's data")
+    file = filled.backup()
+    assert list(filled.folder.iterdir()) == [file]
+
+
+def test_any_changed_bit_is_told_as_damage(tmp_path: Path) -> None:
+    """Wherever it is: lengths, methods, versions, flags. None ends in anything else."""
+    file, member = tmp_path / "b.zip", archive.member_of("customer")
+    with archive.writing(file) as writer:
+        with writer.member(member, ["name"]) as sink:
+            sink.write(b"Clara\n" * 50)
+        writer.finish(
+            Manifest(
+                format=archive.FORMAT,
+                made_at=NOW,
+                revision="0001",
+                keys={},
+                members=writer.members,
+                sequences={},
+                months=[],
+                erased=[],
+            )
+        )
+    raw = file.read_bytes()
+    damaged = 0
+    for bit in range(0, len(raw) * 8, 3):
+        changed = bytearray(raw)
+        changed[bit // 8] ^= 1 << bit % 8
+        file.write_bytes(changed)
+        try:
+            with archive.reading(file) as backup:
+                backup.verify()
+                with backup.open(member) as rows:
+                    assert rows.read() == b"Clara\n" * 50
+        except Unusable:
+            damaged += 1
+    assert damaged > len(raw)
+
+
+def test_a_month_that_was_about_to_be_dropped_is_in_no_restores_way(filled: Place) -> None:
+    """Retention was killed between detaching it and dropping it."""
+    file, before = filled.backup(), contents(filled)
+    name = f"position_{LONG_AGO:%Y_%m}"
+    with filled.sessions() as session:
+        session.execute(text(f"ALTER TABLE position DETACH PARTITION {name}"))
+        session.execute(text(f"COMMENT ON TABLE {name} IS 'milepost: to be dropped'"))
+        session.commit()
+    restored(filled, file, replace=True)
+    assert contents(filled) == before
+
+
+@pytest.mark.parametrize(
+    "statements",
+    [
+        ("CREATE TABLE customer (id int)",),
+        ("CREATE TABLE alembic_version (version_num text)", "INSERT INTO alembic_version VALUES ('abc')"),
+    ],
+)
+def test_another_programs_database_is_left_alone(
+    filled: Place, empty: Place, statements: tuple[str, ...]
+) -> None:
+    with empty.sessions() as session:
+        for statement in statements:
+            session.execute(text(statement))
+        session.commit()
+    before = contents(empty)
+    with pytest.raises(Conflict, match=r"not Milepost's|another program's"):
+        restored(empty, filled.backup(), replace=True)
+    assert contents(empty) == before
+
+
+def test_a_folder_for_the_brokers_state_is_refused_before_all(filled: Place, empty: Place) -> None:
+    state = filled.folder / "mosquitto.db"
+    state.write_bytes(b"state")
+    file = filled.folder / "b.zip"
+    take(file, filled.url, KEYS, state, NOW)
+    with pytest.raises(IsADirectoryError):
+        restored(empty, file, broker_state=filled.folder, replace=True)
+    with empty.sessions() as session:
+        assert session.scalar(text("SELECT to_regclass('company')")) is None
 
 
 def test_a_service_at_work_is_named(filled: Place, empty: Place) -> None:

@@ -78,10 +78,14 @@ def test_each_manager_gets_the_figures_and_the_pdf(
 def test_letter_leaves_without_a_pdf_that_cannot_be_made(
     sessions: sessionmaker[Session], database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def fail(_html: str) -> bytes:
+    tried = []
+
+    async def fail(html: str) -> bytes:
+        tried.append(html)
         raise PdfNotMade("It takes too long.")
 
     monkeypatch.setattr(rendering, "pdf_of", fail)
     for letter in sent(sessions, database_url):
         assert "Delivered: 1" in letter.get_content()
         assert list(letter.iter_attachments()) == []
+    assert len(tried) == 1, "each manager's letter waited for it"

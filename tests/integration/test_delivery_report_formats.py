@@ -9,7 +9,6 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from xml.etree import ElementTree
 
-import anyio
 import httpx
 import pytest
 from PIL import Image
@@ -18,7 +17,6 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 from starlette.testclient import TestClient
 
-from api.renderings import CannotRender, Renderings
 from core import delivery_report, driven, report_proofs
 from core.models import AppUser, CheckpointKind, Status
 from core.proof_models import ImageKind, ProofImage
@@ -285,7 +283,7 @@ def test_proof_is_shown_with_its_pictures_to_whoever_sees_the_delivery(
 ) -> None:
     for user in (proven.manager, proven.customer):
         page = ask(client, settings, proven, user, "text/html").text
-        assert "Received by <b>&lt;script&gt;" in page
+        assert "Received by <b><bdi>&lt;script&gt;" in page
         assert "By the &lt;b&gt;back door" in page
         assert "Proof of delivery added" in page
         kinds = re.findall('<img src="data:image/(png|jpeg);base64,([^"]+)" alt="(Photo|Signature)', page)
@@ -348,6 +346,38 @@ def test_delivery_that_has_not_begun_and_one_without_any_fix_have_reports_too(
             assert answer.status_code == 200, answer.text
 
 
+def test_long_words_leave_room_for_the_others(
+    client: TestClient, house: House, settings: Settings, session: Session
+) -> None:
+    """A column of few words beside a long reason, and the page's number beside a long title."""
+    house.delivery.reference = "WIDE-" * 40
+    factories.checkpoint(
+        session,
+        house.delivery,
+        status=Status.DELIVERED,
+        occurred_at=at(100),
+        actor_user_id=house.manager.id,
+        reason="Nobody was at home, and the neighbour would not take it. " * 15,
+    )
+    session.commit()
+    words = pdf_text(ask(client, settings, house, house.manager, format="pdf"))
+    assert "(office)" in words
+    assert re.search(r"Page 1 of \d", words)
+
+
+@pytest.mark.parametrize("zone", ["Pacific/Kiritimati", "America/New_York"])
+def test_window_at_the_calendars_ends_is_reported(
+    client: TestClient, house: House, settings: Settings, session: Session, zone: str
+) -> None:
+    first, last = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
+    for window_start in (first, last - timedelta(days=1)):
+        house.delivery.window_start = window_start
+        house.delivery.window_end = house.delivery.window_start + timedelta(days=1)
+        session.execute(text("UPDATE company SET time_zone = :zone"), {"zone": zone})
+        session.commit()
+        assert ask(client, settings, house, house.manager, format="html").status_code == 200
+
+
 def test_many_fixes_are_looked_at_in_bounded_memory(
     session: Session, house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -383,46 +413,12 @@ def test_more_fixes_than_are_looked_at_leave_the_checkpoints(
     assert (report.driven.fixes, report.driven.measured_by) == (151, driven.Source.CHECKPOINTS)
 
 
-def test_renderer_reads_neither_files_nor_the_network(tmp_path: Any) -> None:
-    secret = tmp_path / "secret.txt"
-    secret.write_text("top secret words")
-    style = tmp_path / "style.css"
-    style.write_text("body::before { content: 'top secret words' }")
-    page = (
-        f'<link rel="stylesheet" href="{style.as_uri()}"><img src="{secret.as_uri()}" alt="kept out">'
-        f'<object data="{secret.as_uri()}">kept out</object><a rel="attachment" href="{secret.as_uri()}">a'
-        "</a>"
-        '<img src="http://127.0.0.1:1/x.png" alt="unreached">'
-    )
-    made = anyio.run(Renderings().pdf, page)
-    reader = PdfReader(io.BytesIO(made))
-    words = "".join(one.extract_text() for one in reader.pages)
-    assert "kept out" in words
-    assert "unreached" in words
-    assert "secret" not in words
-    assert not reader.attachments
-
-
-def test_rendering_that_takes_too_long_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("reports.rendering.TIMEOUT_S", 0.05)
-    renderings = Renderings()
-
-    async def render() -> None:
-        with pytest.raises(CannotRender):
-            await renderings.pdf("<p>word</p>" * 20_000)
-
-    anyio.run(render)
-    monkeypatch.setattr("reports.rendering.TIMEOUT_S", 60)
-    assert anyio.run(renderings_of_another_loop).startswith(b"%PDF")
-
-
-async def renderings_of_another_loop() -> bytes:
-    return await Renderings().pdf("<p>word</p>")
-
-
-def test_too_many_renderings_are_refused(client: TestClient, house: House, settings: Settings) -> None:
+def test_too_many_renderings_are_refused_before_anything_is_read(
+    client: TestClient, house: House, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
     renderings: Any = client.app.state.renderings  # type: ignore[attr-defined]
-    renderings._asked = 10
+    renderings.pdfs.asked = 10
+    monkeypatch.delattr(delivery_report, "generate")
     refused = ask(client, settings, house, house.manager, format="pdf")
     assert_problem(refused, 503, "RenderingsBusy")
     assert refused.headers["retry-after"] == "10"

@@ -10,7 +10,7 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 from starlette.testclient import TestClient
 
-from core import daily_report, local_days
+from core import daily_report, local_days, retention
 from core.models import Delivery, Quarantine, Role, Status
 from core.nights import Night
 from core.settings import Settings
@@ -113,18 +113,20 @@ class Story:
         assert answer.is_success, answer.text
 
     def refused(self) -> None:
-        raw = f'{{"delivery" : {self.deliveries[0]}, "status": "failed", "reason": "{self.mark} nicht da"}}'
-        self.session.add(
-            Quarantine(
-                company_id=self.house.company.id,
-                device_id=self.house.device.id,
-                topic=f"up/0/{self.house.device.id}/status",
-                raw=raw.encode(),
-                reason="invalid",
-                detail=f"{self.mark} text",
-                received_at=datetime.now(UTC),
+        """What a phone said, once with an id of the wrong type."""
+        for told in (self.deliveries[0], f'"{self.deliveries[1]}"'):
+            raw = f'{{"delivery" : {told}, "status": "failed", "reason": "{self.mark} nicht da"}}'
+            self.session.add(
+                Quarantine(
+                    company_id=self.house.company.id,
+                    device_id=self.house.device.id,
+                    topic=f"up/0/{self.house.device.id}/status",
+                    raw=raw.encode(),
+                    reason="invalid",
+                    detail=f"{self.mark} text",
+                    received_at=datetime.now(UTC),
+                )
             )
-        )
         self.session.commit()
 
     def report_the_day(self) -> None:
@@ -185,6 +187,52 @@ def test_no_mark_is_left_in_any_column_of_any_table(
     # Kept answers are forgotten whole, for any may show the customer.
     assert after == {table: count for table, count in others.items() if table != "idempotency"}
     assert client.get(f"/deliveries/{other.deliveries[0]}/", headers=story.manager).is_success
+
+
+def test_what_was_deleted_or_taken_off_before_goes_too(
+    client: TestClient, session: Session, story: Story
+) -> None:
+    """The log and the daily reports outlive a delivery, and a load that another took the place of."""
+    spare = story.post("/load-orders/", items=[{"description": f"{MARK} text", "quantity": 1}])["id"]
+    company = story.house.company
+    pending = factories.delivery(
+        session, company, customer_id=story.customer, load_order_id=None, reference="plain"
+    )
+    session.commit()
+    for load in (spare, None):
+        edited = {"load_order_id": load}
+        assert client.patch(f"/deliveries/{pending.id}/", json=edited, headers=story.manager).is_success
+    story.post(
+        f"/deliveries/{pending.id}/status/",
+        template="/deliveries/{delivery_id}/status/",
+        status="failed",
+        occurred_at=None,
+    )
+    session.execute(
+        text(
+            "UPDATE delivery SET ended_at = ended_at - interval '40 days', fact_retained = false"
+            " WHERE id = ANY(:ids)"
+        ),
+        {"ids": story.deliveries},
+    )
+    before = datetime.now(UTC) - timedelta(days=30)
+    assert retention.delete_deliveries(session, company.id, before, 10) == len(story.deliveries)
+    session.commit()
+    assert {"audit_entry", "daily_report", "load_order", "load_item"} <= found(session, MARK).keys()
+    assert story.erase().is_success
+    assert found(session, MARK) == {}
+
+
+def test_a_phone_that_was_offline_brings_no_proof_back(client: TestClient, story: Story) -> None:
+    story.erase()
+    answer = client.post(
+        f"/deliveries/{story.deliveries[0]}/proofs/",
+        data={"recipient_name": f"{MARK} again"},
+        files=[PHOTO],
+        headers=story.manager,
+    )
+    assert_problem(answer, 409, "Conflict")
+    assert found(story.session, MARK) == {}
 
 
 def test_what_counts_stays(client: TestClient, session: Session, story: Story) -> None:

@@ -13,8 +13,8 @@ from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session, sessionmaker
 from starlette.testclient import TestClient
 
-from core import partitions, retention
-from core.models import Company, Delivery, Outbox, Quarantine, Status, Vehicle
+from core import driven, partitions, retention
+from core.models import CheckpointKind, Company, Delivery, Outbox, Quarantine, Status, Vehicle
 from core.people_models import AuditEntry
 from core.settings import Settings
 from jobs import retention as job
@@ -29,7 +29,7 @@ from tests.waiting import wait_until
 NOW = datetime.now(UTC)
 ADD = """
 INSERT INTO position (vehicle_id, fix_time, latitude, longitude, received_at, suspect)
-SELECT :vehicle, CAST(:start AS timestamptz) + i * interval '1 s', 52 + i * 0.001, 13, now(), false
+SELECT :vehicle, CAST(:start AS timestamptz) + i * interval '1 s', 52 + i * 0.0003, 13, now(), false
 FROM generate_series(0, :count - 1) i
 """
 REFERRING = """
@@ -47,7 +47,7 @@ def days_ago(days: float) -> datetime:
 
 
 def drive(session: Session, vehicle: Vehicle, start: datetime, count: int = 3) -> None:
-    """Fixes a second apart, about 111 m each."""
+    """Fixes a second apart, about 33 m each: faster ones are held for wild."""
     partitions.make(session, [partitions.month_start(start), partitions.month_start(start, 1)])
     session.execute(text(ADD), {"vehicle": vehicle.id, "start": start, "count": count})
 
@@ -113,6 +113,25 @@ def test_who_keeps_longest_loses_whole_months_even_those_that_are_never_dropped(
     session.commit()
     assert run(sessions) == Removed(fixes=3 if NOW.day > 1 else 0)
     assert hours(NOW - timedelta(minutes=5))[0] in fixes(session, lone)
+
+
+def test_who_chooses_meanwhile_to_keep_more_loses_nothing(
+    session: Session, sessions: sessionmaker[Session], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run takes hours; it began when the fixes were still to go."""
+    saved = [van(session, days, days_ago(200), days_ago(100)) for days in (50, 90)]
+    session.commit()
+    measure = retention.measure
+
+    def meanwhile(measuring: Session, **known: Any) -> int:
+        with sessions.begin() as other:
+            other.execute(text("UPDATE company SET fixes_kept_days = NULL"))
+        return measure(measuring, **known)
+
+    monkeypatch.setattr(retention, "measure", meanwhile)
+    assert run(sessions) == Removed()
+    assert [fixes(session, vehicle) for vehicle in saved] == [hours(days_ago(200), days_ago(100))] * 2
+    assert set(session.scalars(text("SELECT fixes_removed_before FROM company"))) == {None}
 
 
 def test_rows_go_in_small_parts_by_the_key(
@@ -220,7 +239,7 @@ def test_a_table_of_an_engines_loses_rows_only(session: Session, sessions: sessi
 
 
 def driven_delivery(session: Session, house: House, start: datetime) -> Delivery:
-    """Ended ten minutes after its start, with ten fixes, about a kilometre."""
+    """Ended ten minutes after its start, with ten fixes, about 300 metres."""
     delivery = factories.delivery(
         session,
         house.company,
@@ -248,7 +267,7 @@ def test_a_report_keeps_its_distance_and_says_that_the_fixes_are_gone(
         return answer.json()
 
     before = [read(delivery, "report")["driven"] for delivery in (old, recent)]
-    assert before[0]["distance_m"] > 900
+    assert before[0]["distance_m"] > 250
     assert before[0]["removed_before"] is None
     assert run(sessions).fixes == 10
     after = [read(delivery, "report")["driven"] for delivery in (old, recent)]
@@ -271,9 +290,60 @@ def test_a_delivery_that_ends_after_its_fixes_went_does_not_pretend(
     session.commit()
     run(sessions)
     path = f"/deliveries/{forgotten.id}/report/"
-    driven = client.get(path, headers=bearer(settings, house.manager)).json()["driven"]
-    assert driven["is_complete"] is False
-    assert driven["removed_before"] is not None
+    told = client.get(path, headers=bearer(settings, house.manager)).json()["driven"]
+    assert told["is_complete"] is False
+    assert told["removed_before"] is not None
+
+
+def test_a_drive_whose_beginning_went_unmeasured_is_told_by_its_checkpoints(
+    client: TestClient, house: House, session: Session, sessions: sessionmaker[Session], settings: Settings
+) -> None:
+    """It was under way for longer than fixes are kept: what is left of them is no distance of it."""
+    van(session, None)
+    house.company.fixes_kept_days = 30
+    delivery = driven_delivery(session, house, days_ago(40))
+    session.execute(text("UPDATE delivery SET status = 'in_transit', ended_at = NULL"))
+    passed(session, delivery)
+    drive(session, house.vehicle, days_ago(20), count=2)
+    session.commit()
+    run(sessions)
+    session.execute(text("UPDATE delivery SET status = 'delivered', ended_at = now()"))
+    session.commit()
+    path, headers = f"/deliveries/{delivery.id}/report/", bearer(settings, house.manager)
+    for _ in range(2):  # before it is written down, and after
+        told = client.get(path, headers=headers).json()["driven"]
+        assert told["is_complete"] is False
+        assert told["distance_m"] > 900
+        run(sessions)
+    assert session.scalar(text("SELECT driven_m FROM delivery WHERE driven_m IS NOT NULL"))
+
+
+def test_a_drive_of_too_many_fixes_keeps_the_distance_of_its_checkpoints(
+    house: House, session: Session, sessions: sessionmaker[Session], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(driven, "MAXIMUM_SCANNED", 5)
+    van(session, None)
+    house.company.fixes_kept_days = 30
+    delivery = driven_delivery(session, house, days_ago(40))
+    passed(session, delivery)
+    session.commit()
+    assert run(sessions).fixes == 10
+    session.refresh(delivery)
+    assert (delivery.driven_m or 0) > 900
+
+
+def passed(session: Session, delivery: Delivery) -> None:
+    """Ten location checkpoints a minute apart, about a kilometre."""
+    assert delivery.started_at is not None
+    for minute in range(10):
+        factories.checkpoint(
+            session,
+            delivery,
+            kind=CheckpointKind.LOCATION,
+            occurred_at=delivery.started_at + timedelta(minutes=minute),
+            latitude=52 + minute * 0.001,
+            longitude=13.0,
+        )
 
 
 def ended(session: Session, company: Company, at: datetime, **values: Any) -> Delivery:

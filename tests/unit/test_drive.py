@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
+from random import Random
 
 import pytest
 
@@ -118,3 +119,56 @@ def test_steps_of_a_parked_receiver_add_up_only_when_it_moves() -> None:
     points = [(52.5 + i * METRE, 13.4) for i in range(101)]
     assert travelled_m(points) == pytest.approx(100, abs=10)
     assert all(distance_m(*a, *b) < 10 for a, b in pairwise(points))
+
+
+def elsewhere(seconds: float, latitude: float = 48.1, longitude: float = 11.6) -> Sample:
+    return Sample(at(seconds), latitude, longitude)
+
+
+def reach(drive: Drive) -> float:
+    """How far from where it began the drawn line comes, in degrees."""
+    first = drive.lines[0][0]
+    return max(abs(latitude - first[0]) + abs(longitude - first[1]) for latitude, longitude in drive.lines[0])
+
+
+@pytest.mark.parametrize("place", [0, 1, 60, 118, 119])
+@pytest.mark.parametrize("count", [1, 3])
+def test_a_jump_to_another_town_and_back_is_neither_driven_nor_drawn(place: int, count: int) -> None:
+    fixes = driving(0, 600)
+    fixes[place : place + count] = [
+        elsewhere(5 * (place + number)) for number in range(min(count, 120 - place))
+    ]
+    drive = measured(fixes)
+    assert drive.distance_m == pytest.approx(5950, abs=50 * (count + 1))
+    assert reach(drive) < 0.1
+    assert all(step.maximum_kmh < 50 for step in drive.speeds)
+
+
+def test_who_goes_on_elsewhere_is_believed_and_the_way_there_not_counted() -> None:
+    drive = measured([*driving(0, 600), *(elsewhere(600 + 5 * n, 48.1 + n * 50 * METRE) for n in range(120))])
+    assert drive.distance_m == pytest.approx(2 * 5950, rel=0.02)
+    assert drive.lines[0][-1][0] == pytest.approx(48.1 + 119 * 50 * METRE)
+
+
+def test_leap_over_a_long_silence_is_driven() -> None:
+    drive = measured([*driving(0, 100), *driving(3600, 100, from_m=60_000)], until=7200)
+    assert drive.distance_m == pytest.approx(60_950, rel=0.02)
+
+
+def test_a_single_fix_is_all_there_is_to_draw() -> None:
+    assert measured([sample(0, 0)]).lines == [[(52.5, 13.4)]]
+
+
+def test_who_crawls_in_a_jam_still_moves_on() -> None:
+    drive = measured([sample(s, s * 0.1) for s in range(0, 10_000, 5)], until=10_000)
+    assert drive.distance_m == pytest.approx(1000, rel=0.05)
+
+
+def test_who_stands_all_day_has_driven_nothing() -> None:
+    """However a receiver between houses wanders, and also when one fix lies far off."""
+    wander = Random(7)
+    fixes = [sample(s, wander.gauss(0, 8)) for s in range(600, 36_000, 10)]
+    fixes[1000] = sample(10_600, 300)
+    drive = measured([*driving(0, 600, -6000), *fixes, *driving(36_000, 600)], until=40_000)
+    assert drive.distance_m == pytest.approx(12_000, rel=0.03)
+    assert len(drive.stops) == 1

@@ -154,3 +154,4 @@ def test_what_is_no_plain_picture_is_refused(name: str, kind: ImageKind) -> None
         paint(kind, data, "signature")
     error: DomainError = refused.value
     assert error.facts["errors"][0]["field"] == "signature"
+    assert " at 0x" not in str(error)

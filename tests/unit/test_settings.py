@@ -98,6 +98,7 @@ def test_an_env_file_that_is_not_text_is_told(tmp_path: Path) -> None:
         ({"SMTP_USER": "u"}, "go together"),
         ({"SMTP_USER": "u", "SMTP_PASSWORD": "p", "SMTP_TLS": "none"}, "in the clear"),
         ({"SMTP_FROM": "a@example.com\nBcc: b@example.com"}, "MILEPOST_SMTP_FROM"),
+        ({"SMTP_USER": "u", "SMTP_PASSWORD": "pässword"}, "must be ASCII"),
         ({"SMTP_FROM": "nobody"}, "MILEPOST_SMTP_FROM"),
         ({"SMTP_TLS": "ssl"}, "MILEPOST_SMTP_TLS"),
         ({"PUBLIC_URL": "track.example.com"}, "MILEPOST_PUBLIC_URL"),

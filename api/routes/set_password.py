@@ -1,0 +1,39 @@
+"""The page that links in e-mails lead to. It stands alone; the token in its URL's fragment stays there."""
+
+import base64
+import hashlib
+import re
+from pathlib import Path
+
+from fastapi import APIRouter, Response
+
+PAGE = (Path(__file__).parent.parent / "web" / "set_password.html").read_text(encoding="utf-8")
+
+
+def _hashes(element: str) -> str:
+    """Of what stands inline, for the policy: nothing else is run or applied."""
+    found = re.findall(rf"<{element}>(.*?)</{element}>", PAGE, re.DOTALL)
+    digests = [base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in found]
+    return " ".join(f"'sha256-{digest}'" for digest in digests)
+
+
+HEADERS = {
+    "Content-Security-Policy": (
+        f"default-src 'none'; script-src {_hashes('script')}; style-src {_hashes('style')};"
+        " connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    ),
+    "Cache-Control": "no-store",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+}
+
+router = APIRouter()
+
+
+@router.head("/set-password", include_in_schema=False)  # whoever scans the links of e-mails asks first
+@router.get("/set-password", include_in_schema=False)
+async def set_password_page() -> Response:
+    """For people, not for programs: they use `POST /auth/set-password`."""
+    return Response(PAGE, media_type="text/html", headers=HEADERS)
