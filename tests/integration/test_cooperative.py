@@ -11,7 +11,7 @@ from sqlalchemy import Engine, event, make_url, select, text
 from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.orm import Session
 
-from core import cooperative, host_names
+from core import cooperative, host_names, isolation
 from core.cooperative import CooperativeConnection
 from core.database import driver_cursor, make_engine, make_sessions, send_ahead
 from core.models import Vehicle
@@ -139,6 +139,29 @@ def test_what_cannot_be_sent_takes_nothing_with_it_that_goes_ahead(loop_engine: 
             with pytest.raises((ValueError, DBAPIError)):
                 connection.execute(text("SELECT :value"), {"value": value})
         assert connection.execute(NAME).scalar_one() == "fenced"
+
+
+def test_a_statement_prepared_outside_the_fence_is_inside_it_later(
+    loop_engine: Engine, session: Session
+) -> None:
+    """One connection serves log-in, as the owner, and every company in turn."""
+    companies = [factories.company(session) for _ in range(2)]
+    vehicles = [factories.vehicle(session, company) for company in companies]
+    session.commit()
+    every = Named("every_vehicle", "SELECT id FROM vehicle WHERE id <> %s ORDER BY id")
+
+    def seen_in(company_id: int | None) -> list[int]:
+        with make_sessions(loop_engine)() as own:
+            if company_id is not None:
+                isolation.enter(own, company_id)
+            with driver_cursor(own.connection()) as cursor:
+                every.execute(cursor, (0,))
+                return [row[0] for row in cursor.fetchall()]
+
+    both = [vehicle.id for vehicle in vehicles]
+    for _ in range(2):
+        assert [seen_in(company.id) for company in companies] == [[both[0]], [both[1]]]
+        assert seen_in(None) == both
 
 
 def test_several_rows_are_changed_at_once(loop_engine: Engine, session: Session) -> None:
