@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import func, select, text
+from sqlalchemy import func, select, text, update
 from sqlalchemy.orm import Session
 from starlette.testclient import TestClient
 
@@ -198,16 +198,25 @@ def test_checkpoints_come_in_pages_in_order(
     assert second["next"] is None
 
 
-def test_life_of_a_delivery_and_its_report(client: TestClient, house: House, settings: Settings) -> None:
+def test_life_of_a_delivery_and_its_report(
+    client: TestClient, house: House, settings: Settings, session: Session
+) -> None:
+    """Of twenty minutes: faster, its way would be a receiver's error."""
+    an_hour_ago = datetime.now(UTC) - timedelta(hours=1)
+    session.execute(update(DeliveryCheckpoint).values(occurred_at=an_hour_ago))
+    session.execute(update(Delivery).values(vehicle_since=an_hour_ago))
+    session.commit()
     headers, path = bearer(settings, house.driver), f"/deliveries/{house.delivery.id}"
-    for status in ("pickup_in_progress", "in_transit", "delivered"):
-        body = {"status": status, "location": {"latitude": 52.5, "longitude": 13.4}}
+    minutes_ago = {"pickup_in_progress": 20, "in_transit": 5, "delivered": 0}
+    for status, minutes in minutes_ago.items():
+        at = (datetime.now(UTC) - timedelta(minutes=minutes)).isoformat()
+        body = {"status": status, "occurred_at": at, "location": {"latitude": 52.5, "longitude": 13.4}}
         answer = client.post(f"{path}/status", json=body, headers=headers)
         assert answer.status_code == 200, answer.text
         assert answer.json()["result"] == "changed"
         assert answer.json()["checkpoint"]["latitude"] == 52.5
         if status != "delivered":
-            fix = {"latitude": 52.5 if status == "in_transit" else 52.4, "longitude": 13.4}
+            fix = {"latitude": 52.5 if status == "in_transit" else 52.4, "longitude": 13.4, "fix_time": at}
             assert client.post(f"{path}/location", json=fix, headers=headers).status_code == 201
     report = client.get(f"{path}/report", headers=headers).json()
     assert [phase["status"] for phase in report["phases"]] == ["pending", "pickup_in_progress", "in_transit"]
