@@ -78,9 +78,14 @@ def describe(error: BaseException) -> str:
 def where(error: BaseException) -> str:
     """The place in our own code nearest to the fault, as ``core/throttle.py:42``."""
     files = [(Path(frame.f_code.co_filename), line) for frame, line in walk_tb(error.__traceback__)]
-    ours = [(path.relative_to(PROJECT), line) for path, line in files if path.is_relative_to(PROJECT)]
+    ours = [(path.relative_to(PROJECT), line) for path, line in files if _is_ours(path)]
     told = [f"{path}:{line}" for path, line in ours if path not in _EVERYBODYS_WAY]
     return told[-1] if told else "no place of ours"
+
+
+def _is_ours(path: Path) -> bool:
+    """A virtual environment may lie inside the project."""
+    return path.is_relative_to(PROJECT) and "site-packages" not in path.parts
 
 
 def _what(error: BaseException) -> str:

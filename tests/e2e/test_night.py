@@ -22,6 +22,7 @@ from core.deliveries import StatusRequest
 from core.models import AppUser, Company, Delivery, Status
 from core.notification_models import NotificationSetting, Webhook
 from core.notification_sending import FAILURES_ALLOWED
+from core.notifications import CHANNEL
 from core.settings import Settings
 from local.ports import free_port
 from tests import factories
@@ -155,6 +156,7 @@ def hours_pass(session: Session, *, is_over: bool = False) -> None:
     session.rollback()
     session.execute(text(HOURS_PASS), {"step": timedelta(hours=25 if is_over else 0)})
     session.execute(text("UPDATE webhook SET retry_at = now() WHERE retry_at IS NOT NULL"))
+    session.execute(text(f"NOTIFY {CHANNEL}"))
     session.commit()
 
 
@@ -179,8 +181,10 @@ def assert_calls(session: Session, webhook: Webhook, receiver: HttpReceiver, set
     assert len(owed) == CHANGES + LATE + 1  # and that the other one was disabled
     doubtful = {str(row.event_id) for row in owed if row.id in in_doubt(session)}
     assert {event for event, count in counts.items() if count > 1} <= doubtful
+    lives = (["failed"], [one.value for one in A_LIFE])
+    repeated = {row.delivery_id for row in owed if row.id in in_doubt(session)}  # these may come late
     for delivery, statuses in by_delivery(told).items():
-        assert statuses in (["failed"], [one.value for one in A_LIFE]), delivery
+        assert statuses in lives or (delivery in repeated and set(statuses) == set(lives[1])), delivery
 
 
 def by_delivery(told: list[Any]) -> dict[int, list[str]]:
@@ -277,4 +281,4 @@ def wait_until(
             between(session)
         return condition()
 
-    wait_within(look, 90.0, what, poll=0.5 if between else 0.05)
+    wait_within(look, 90.0, what, poll=0.2 if between else 0.05)

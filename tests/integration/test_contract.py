@@ -29,7 +29,7 @@ from tests.services.mosquitto import Broker
 from tests.services.postgres import Databases
 from tests.services.settings import make_settings
 
-EXAMPLES = 25  # for each operation, beside the examples and the boundary cases of its schema
+EXAMPLES = 12  # for each operation, beside the examples and the boundary cases of its schema
 schema = schemathesis.openapi.from_dict(document())
 rows: dict[str, Any] = {}  # by table: the id of a row there is
 
