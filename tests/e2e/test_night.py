@@ -36,7 +36,9 @@ LATE = 20  # of them are never fetched, and their window ends
 A_LIFE = (Status.PICKUP_IN_PROGRESS, Status.IN_TRANSIT, Status.DELIVERED)
 HOURS_PASS = """
 WITH waiting AS (
-    SELECT id, attempts FROM notification n WHERE state = 'queued' AND NOT EXISTS (
+    SELECT id, attempts FROM notification n
+    -- Only what waits: what is due and locked here would be passed over, and come late.
+    WHERE state = 'queued' AND (next_attempt_at > now() OR :step > interval '0') AND NOT EXISTS (
         SELECT FROM notification_attempt a
         WHERE a.notification_id = n.id AND a.finished_at IS NULL AND a.error IS NULL)
 )
