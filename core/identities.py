@@ -23,10 +23,6 @@ def new_device_id() -> str:
     return "".join(secrets.choice(_ALPHABET) for _ in range(10))
 
 
-def is_device_id(text: str) -> bool:
-    return DEVICE_ID.fullmatch(text) is not None
-
-
 def is_slug(text: str) -> bool:
     return SLUG.fullmatch(text) is not None
 

@@ -15,9 +15,8 @@ import msgspec
 from sqlalchemy import CursorResult, Row, text, update
 from sqlalchemy.orm import Session
 
-from core import audit, notifications
-from core.actors import Actor
-from core.models import Company, Notification, Role
+from core import audit, companies, notifications
+from core.models import Notification
 from core.notification_models import NotificationAttempt, Webhook
 from core.notifications import Event, State
 from core.webhook_addresses import origin
@@ -215,8 +214,7 @@ def _note_notification(
 
 def _disable(session: Session, webhook: Webhook, now: datetime) -> None:
     webhook.disabled_at, webhook.disabled_because = now, BY_FAILURES
-    company = session.get_one(Company, webhook.company_id)
-    system = Actor(company_id=company.id, company_slug=company.slug, role=Role.MANAGER)
+    system = companies.system_actor_of(session, webhook.company_id)
     audit.note(session, system, "disabled", webhook, {"failures": {"after": webhook.failures}})
     # Its path may hold a token, and other endpoints are told too.
     told = {"id": webhook.id, "url": origin(webhook.url)}

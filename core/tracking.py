@@ -137,7 +137,7 @@ def _require_usable(fix: Fix, now: datetime) -> None:
 
 def _eta_after(session: Session, target: Target, facts: list[PositionFact]) -> datetime | None:
     """From the fact just made, without a query; an older fix changed nothing, so ask what stands."""
-    dropoff = _dropoff(target.dropoff_latitude, target.dropoff_longitude)
+    dropoff = dropoff_of(target.dropoff_latitude, target.dropoff_longitude)
     if facts:
         fact = facts[0]
         return eta(fact.fix_time, fact.latitude, fact.longitude, fact.smoothed_speed_kmh, dropoff)
@@ -160,7 +160,7 @@ def whereabouts_of(delivery: Tracked, vehicle: Van) -> Whereabouts:
     if position.fix_time < served_since(delivery.started_at, delivery.vehicle_since):
         return NOWHERE
     return Whereabouts(
-        position, _eta(vehicle, _dropoff(delivery.dropoff_latitude, delivery.dropoff_longitude))
+        position, _eta(vehicle, dropoff_of(delivery.dropoff_latitude, delivery.dropoff_longitude))
     )
 
 
@@ -198,5 +198,6 @@ def _eta(vehicle: Van, dropoff: Dropoff) -> datetime | None:
     return eta(position.fix_time, position.latitude, position.longitude, vehicle.smoothed_speed_kmh, dropoff)
 
 
-def _dropoff(latitude: float | None, longitude: float | None) -> Dropoff:
+def dropoff_of(latitude: float | None, longitude: float | None) -> Dropoff:
+    """Degrees, as `eta` takes them; None when the place is not known."""
     return None if latitude is None or longitude is None else (latitude, longitude)

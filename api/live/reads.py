@@ -26,6 +26,7 @@ from core.models import (
 )
 from core.people_models import ApiToken, LoginSession
 from core.scoping import MAXIMUM_ID
+from core.tracking import dropoff_of
 
 MAXIMUM_MISSED = 500
 MAXIMUM_AGE = timedelta(hours=24)
@@ -258,9 +259,6 @@ def _targets(session: Session, *conditions: ColumnElement[bool]) -> list[Target]
 
 
 def _target(row: Any) -> Target:
-    dropoff = None
-    if row.dropoff_latitude is not None and row.dropoff_longitude is not None:
-        dropoff = (row.dropoff_latitude, row.dropoff_longitude)
     return Target(
         delivery=row.delivery,
         company=row.company,
@@ -269,7 +267,7 @@ def _target(row: Any) -> Target:
         driver_id=row.driver_id,
         vehicle=row.vehicle_id,
         status=row.status,
-        dropoff=dropoff,
+        dropoff=dropoff_of(row.dropoff_latitude, row.dropoff_longitude),
         position=_position(row),
     )
 
