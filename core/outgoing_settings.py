@@ -8,11 +8,19 @@ from pydantic import AfterValidator, Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings
 
 Networks = tuple[IPv4Network | IPv6Network, ...]
+_MAPPED = IPv6Network("::ffff:0:0/96")
 SMTP_PORTS = {"starttls": 587, "tls": 465, "none": 25}
 
 
 def _networks(text: str) -> Networks:
-    return tuple(ip_network(part.strip()) for part in text.split(",") if part.strip())
+    return tuple(_plain(ip_network(part.strip())) for part in text.split(",") if part.strip())
+
+
+def _plain(network: IPv4Network | IPv6Network) -> IPv4Network | IPv6Network:
+    """IPv4 networks written as IPv6 (``::ffff:10.0.0.0/104``) are the IPv4 networks that sockets make of them."""
+    if isinstance(network, IPv6Network) and network.subnet_of(_MAPPED):
+        return IPv4Network((int(network.network_address) & 0xFFFFFFFF, network.prefixlen - 96))
+    return network
 
 
 def _names_networks(text: str) -> str:

@@ -14,6 +14,8 @@ _CARRIERS = (
     (IPv6Network("64:ff9b::/96"), 0),
     (IPv6Network("2002::/16"), 80),
 )
+# ``::`` and ``::1`` lie within ``::/96``, but are IPv6's own: the unspecified address and loopback.
+_OWN = IPv6Network("::/127")
 # Python's own lists differ by its version.
 _NEVER = (
     IPv4Network("192.0.0.0/24"),
@@ -29,16 +31,16 @@ _NEVER = (
 def is_allowed(text: str, allowed: Networks) -> bool:
     """Whether a connection may be made to this address; an IPv4 address inside an IPv6 one counts itself."""
     try:
-        address = _innermost(ip_address(text.partition("%")[0]))
+        address = _address(text)
     except ValueError:
         return False
-    return is_private_allowed(text, allowed) or _is_public(address)
+    return is_private_allowed(text, allowed) or _is_public(_innermost(address))
 
 
 def is_private_allowed(text: str, allowed: Networks) -> bool:
     """Whether the operator allowed the network it is in; there plain http is allowed too."""
-    address = _innermost(ip_address(text.partition("%")[0]))
-    return any(address in network for network in allowed)
+    address = _address(text)
+    return any(_is_within(address, network) for network in allowed)
 
 
 def require_url(url: str, allowed: Networks) -> None:
@@ -79,9 +81,28 @@ def _is_public(address: IPv4Address | IPv6Address) -> bool:
     return address.is_global and not address.is_multicast and not address.is_reserved
 
 
+def _address(text: str) -> IPv4Address | IPv6Address:
+    """Without the scope of a link-local address: networks have none."""
+    return ip_address(text.partition("%")[0])
+
+
+def _is_within(address: IPv4Address | IPv6Address, network: IPv4Network | IPv6Network) -> bool:
+    """By the innermost address; as it is written only in a network of carried addresses.
+
+    ``::/0`` allows IPv6's own addresses, but no IPv4 address inside one.
+    """
+    is_carried = _carrier(network.network_address) is not None
+    return _innermost(address) in network or (is_carried and address in network)
+
+
+def _carrier(address: IPv4Address | IPv6Address) -> tuple[IPv6Network, int] | None:
+    if not isinstance(address, IPv6Address) or address in _OWN:
+        return None
+    return next((carrier for carrier in _CARRIERS if address in carrier[0]), None)
+
+
 def _innermost(address: IPv4Address | IPv6Address) -> IPv4Address | IPv6Address:
-    if isinstance(address, IPv6Address):
-        for network, shift in _CARRIERS:
-            if address in network:
-                return IPv4Address(int(address) >> shift & 0xFFFFFFFF)
-    return address
+    carrier = _carrier(address)
+    if carrier is None:
+        return address
+    return IPv4Address(int(address) >> carrier[1] & 0xFFFFFFFF)

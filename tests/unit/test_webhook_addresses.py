@@ -5,7 +5,8 @@ from ipaddress import ip_network
 import pytest
 
 from core.errors import InvalidValue
-from core.webhook_addresses import is_allowed, require_url
+from core.webhook_addresses import is_allowed, is_private_allowed, require_url
+from tests.services.settings import make_settings
 
 PRIVATE = """
 127.0.0.1 127.8.8.8 0.0.0.0 10.1.2.3 172.16.0.1 172.31.255.255 192.168.1.1 169.254.169.254 100.64.0.1
@@ -35,6 +36,47 @@ def test_networks_that_the_operator_allowed() -> None:
     assert is_allowed("fd00::7", allowed)
     assert not is_allowed("10.2.0.1", allowed)
     assert not is_allowed("127.0.0.1", allowed)
+
+
+@pytest.mark.parametrize(
+    ("network", "address"),
+    [
+        ("::1/128", "::1"),
+        ("::1", "::1"),
+        ("::/128", "::"),
+        ("::/0", "::1"),
+        ("fe80::/10", "fe80::1%eth0"),
+        ("fe80::%eth0/64", "fe80::1%eth0"),
+        ("127.0.0.0/8", "::ffff:127.0.0.1"),
+        ("::ffff:10.0.0.0/104", "::ffff:10.1.2.3"),
+        ("::ffff:10.0.0.0/104", "10.1.2.3"),
+        ("64:ff9b::/96", "64:ff9b::10.1.2.3"),
+        ("2002:a00::/24", "2002:a01:203::1"),
+    ],
+)
+def test_allowed_network_matches_its_addresses_as_written(network: str, address: str) -> None:
+    allowed = make_settings("postgresql://x@h/d", webhook_allowed_networks=network).webhook_networks
+    assert is_allowed(address, allowed)
+    assert is_private_allowed(address, allowed)
+    assert not is_allowed(address, ())
+
+
+@pytest.mark.parametrize(
+    ("network", "address"),
+    [
+        ("::1/128", "0.0.0.1"),
+        ("::1/128", "::2"),
+        ("::1/128", "127.0.0.1"),
+        ("::/0", "::ffff:127.0.0.1"),
+        ("::/0", "64:ff9b::169.254.169.254"),
+        ("::/0", "2002:7f00:1::"),
+        ("64:ff9b::/96", "10.1.2.3"),
+        ("0.0.0.0/8", "::1"),
+        ("10.0.0.0/8", "fe80::1%eth0"),
+    ],
+)
+def test_allowed_network_matches_no_disguise_of_another(network: str, address: str) -> None:
+    assert not is_allowed(address, (ip_network(network),))
 
 
 @pytest.mark.parametrize(
