@@ -2,13 +2,12 @@
 
 from collections.abc import Mapping
 from typing import Any
-from zoneinfo import available_timezones
 
 from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from core import audit, outbox, proof_rules, scoping, users
+from core import audit, outbox, proof_rules, scoping, time_zones, users
 from core.actors import Actor
 from core.errors import Conflict, InvalidValue, NotFound
 from core.identities import is_slug
@@ -91,5 +90,5 @@ def edit(session: Session, actor: Actor, values: Mapping[str, Any]) -> Company:
 
 
 def require_time_zone(name: str) -> None:
-    if name not in available_timezones():
+    if not time_zones.is_accepted(name):
         raise InvalidValue("time_zone", "must be a name of the IANA database, as in Europe/Berlin")

@@ -3,11 +3,9 @@
 A local time that the clocks skip is the instant at which they do; one that comes twice is its first.
 """
 
-import logging
-from datetime import UTC, date, datetime, time, timedelta, tzinfo
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+from datetime import UTC, date, datetime, time, timedelta
 
-log = logging.getLogger(__name__)
+from core.time_zones import zone_of
 
 DAY = timedelta(days=1)
 
@@ -19,24 +17,15 @@ def bounds(day: date, zone: str) -> tuple[datetime, datetime]:
 
 def at(day: date, zone: str, hour: int = 0) -> datetime:
     """The instant, in UTC, of a full hour of a local day."""
-    return datetime.combine(day, time(hour), _zone(zone)).astimezone(UTC)
+    return datetime.combine(day, time(hour), zone_of(zone)).astimezone(UTC)
 
 
 def of(instant: datetime, zone: str) -> date:
     """The local day of an instant."""
-    return instant.astimezone(_zone(zone)).date()
+    return instant.astimezone(zone_of(zone)).date()
 
 
 def last_over(now: datetime, zone: str, hour: int) -> date:
     """The newest local day that ended and after which the clocks have reached ``hour``."""
     today = of(now, zone)
     return today - DAY if at(today, zone, hour) <= now else today - 2 * DAY
-
-
-def _zone(name: str) -> tzinfo:
-    """UTC for a name that this machine's database does not have: one company must not stop all others."""
-    try:
-        return ZoneInfo(name)
-    except (ZoneInfoNotFoundError, ValueError):
-        log.warning("time_zone_unknown name=%r", name)
-        return UTC

@@ -16,6 +16,7 @@ from core.errors import InvalidValue, NotFound
 from core.models import Company
 from core.notification_models import NotificationTemplate
 from core.notification_texts import DEFAULTS, SAMPLES, Texts
+from core.notification_times import with_window
 from core.notifications import Audience, Event
 
 LONGEST_SUBJECT = 200
@@ -115,13 +116,15 @@ def check(event: Event, texts: Texts) -> None:
 
 def write(texts: Texts, facts: Mapping[str, Any], time_zone: str) -> Texts:
     """The e-mail. Its subject is one line whatever stands in the facts: no header can be smuggled in."""
-    known = {**facts, template_language.TIME_ZONE: time_zone}
-    subject = _CONTROL.sub(" ", template_language.render(texts.subject, known)).strip()
+    known = with_window(facts, time_zone)
+    subject = _CONTROL.sub(" ", template_language.render(texts.subject, known, time_zone)).strip()
     html = texts.html
     return Texts(
         subject=_sendable(subject[:LONGEST_SUBJECT]) or "Notification",
-        text=_sendable(template_language.render(texts.text, known)),
-        html=_sendable(template_language.render(html, known, is_html=True)) if html is not None else None,
+        text=_sendable(template_language.render(texts.text, known, time_zone)),
+        html=None
+        if html is None
+        else _sendable(template_language.render(html, known, time_zone, is_html=True)),
     )
 
 

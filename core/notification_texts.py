@@ -25,6 +25,7 @@ _DELIVERY = {
     "vehicle_id": 5,
     "window_start": "2026-03-01T12:00:00Z",
     "window_end": "2026-03-01T14:00:00Z",
+    "window": "2026-03-01 12:00 to 2026-03-01 14:00",
     "pickup_address": "Alexanderplatz 1, Berlin",
     "dropoff_address": "Am Alten Markt 1, Potsdam",
 }
@@ -70,11 +71,7 @@ SAMPLES: Mapping[Event, Mapping[str, Any]] = {
 }
 _GREETING = "Hello {{ recipient_name }},\n\n"
 _SENDER = "\n\n{{ company_name }}\n"
-_WINDOW = (
-    "{% if delivery.window_end %}"
-    "Agreed: {{ delivery.window_start | datetime }} to {{ delivery.window_end | datetime }}\n"
-    "{% endif %}"
-)
+_WINDOW = "{% if delivery.window %}Agreed: {{ delivery.window }}\n{% endif %}"
 _ETA = "{% if eta %}Expected: {{ eta | datetime }}\n{% endif %}"
 _REASON = "{% if reason %}Reason: {{ reason }}\n{% endif %}"
 

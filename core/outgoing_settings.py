@@ -17,7 +17,7 @@ def _networks(text: str) -> Networks:
 
 
 def _plain(network: IPv4Network | IPv6Network) -> IPv4Network | IPv6Network:
-    """IPv4 networks written as IPv6 (``::ffff:10.0.0.0/104``) are the IPv4 networks that sockets make of them."""
+    """Return the IPv4 network that ``::ffff:10.0.0.0/104`` and the like name; others as they are."""
     if isinstance(network, IPv6Network) and network.subnet_of(_MAPPED):
         return IPv4Network((int(network.network_address) & 0xFFFFFFFF, network.prefixlen - 96))
     return network

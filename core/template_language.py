@@ -6,20 +6,19 @@ nothing but the facts it is given, and cannot fail. A missing or null fact is em
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from datetime import datetime
 from functools import lru_cache
 from typing import Any
-from zoneinfo import ZoneInfo
 
 from jinja2 import ChainableUndefined, Template, TemplateSyntaxError, nodes, pass_context
 from jinja2.runtime import Context
 from jinja2.sandbox import SandboxedEnvironment
 
 from core.errors import DomainError
+from core.notification_times import Moments
 
 MAXIMUM_PLACEHOLDERS = 200
 MAXIMUM_DEPTH = 20
-TIME_ZONE = "time_zone"  # a fact by which ``date``, ``time`` and ``datetime`` tell the day and the hour
+MOMENTS = "$moments"  # no template can name it; ``date``, ``time`` and ``datetime`` tell times by it
 _ALLOWED = (
     nodes.Template,
     nodes.Output,
@@ -55,11 +54,8 @@ def _at(form: str) -> Callable[[Context, Any], str]:
     @pass_context
     def shown(context: Context, instant: Any) -> str:
         """An ISO 8601 text by the company's clock; anything else as it is."""
-        try:
-            moment = datetime.fromisoformat(instant)
-            return moment.astimezone(ZoneInfo(context.get(TIME_ZONE) or "UTC")).strftime(form)
-        except (TypeError, ValueError, OverflowError):
-            return str(instant or "")
+        moments: Moments = context[MOMENTS]
+        return moments.words(instant, form)
 
     return shown
 
@@ -101,9 +97,9 @@ def check(source: str, facts: Mapping[str, Any], *, is_html: bool = False) -> No
         raise TemplateProblem("line 1: it is nested too deeply, or holds a number that is too long") from None
 
 
-def render(source: str, facts: Mapping[str, Any], *, is_html: bool = False) -> str:
+def render(source: str, facts: Mapping[str, Any], time_zone: str = "UTC", *, is_html: bool = False) -> str:
     """``source`` has passed `check`."""
-    return _compiled(source, is_html).render(facts)
+    return _compiled(source, is_html).render({**facts, MOMENTS: Moments(facts, time_zone)})
 
 
 @lru_cache(maxsize=256)

@@ -1,12 +1,11 @@
 """E-mails as they leave: of notifications, and with links to set a password."""
 
 import re
-from datetime import datetime
+from datetime import UTC, datetime
 from email import policy
 from email.headerregistry import Address
 from email.message import EmailMessage
 from email.utils import format_datetime, parseaddr
-from zoneinfo import ZoneInfo
 
 from core.notification_sending import Claimed
 from core.notification_texts import Texts
@@ -48,7 +47,7 @@ def of_notification(claimed: Claimed, texts: Texts, company: str, sender: str) -
 def of_link(owed: OwedLink, public_url: str, sender: str, now: datetime) -> EmailMessage:
     """The token stands behind ``#``, which no browser sends to any server. Raises `BadAddress`."""
     name, address = parseaddr(sender)
-    until = owed.link.expires_at.astimezone(ZoneInfo("UTC"))
+    until = owed.link.expires_at.astimezone(UTC)
     url = f"{public_url}/set-password#token={owed.link.token}"
     text = _RESET.format(email=owed.email, until=f"{until:%Y-%m-%d %H:%M}", url=url)
     message = _letter("Set a new password", text, owed.email, now)

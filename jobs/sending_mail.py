@@ -156,10 +156,10 @@ def _sent(connection: SmtpSession, letter: Any, what: Any) -> tuple[Outcome, Ser
     except SQLAlchemyError:
         raise
     except Exception as fault:
-        # Ours, and mostly the same at every attempt: it must be seen, and must not stop the others.
+        # A fault of ours or of this machine must be seen and must not stop the others. It is never final: an
+        # update or a repair may heal it before the message expires.
         log.exception("mail_cannot_be_written")
-        is_final = not isinstance(fault, OSError | MemoryError)
-        return Outcome(error=f"the e-mail cannot be written: {type(fault).__name__}", is_final=is_final), None
+        return Outcome(error=f"the e-mail cannot be written: {type(fault).__name__}"), None
 
 
 def _count(outcome: Outcome, what: str, away: ServerAway | None) -> None:

@@ -1,39 +1,42 @@
 """Instants and spans of time in words, in one zone."""
 
 from collections.abc import Iterable
-from datetime import UTC, date, datetime, timedelta
-from zoneinfo import ZoneInfo
+from datetime import date, datetime
+
+from core import time_zones, windows
+from core.time_zones import offset_words
 
 _MINUTE, _HOUR, _DAY = 60, 3600, 86400
 
 
 class Clock:
-    """A zone's times. Where its offset changes between the instants it is told of, each time says its own."""
+    """A zone's times. Where its offset changes between the instants it is told of, each time says its own.
+
+    A zone that this machine does not know is UTC, and the title says so.
+    """
 
     def __init__(self, zone: str, instants: Iterable[datetime | None]) -> None:
         self.zone = zone
-        self._zone = ZoneInfo(zone)
+        self._zone = time_zones.zone_of(zone)
         given = [self.local(instant) for instant in instants if instant is not None]
-        self._names = sorted({_offset(instant) for instant in given})
+        self._names = sorted({offset_words(instant) for instant in given})
 
     @property
     def title(self) -> str:
         """As ``Europe/Berlin (UTC+01:00)``."""
+        if not time_zones.is_known(self.zone):
+            return f"UTC (this server does not know the time zone {self.zone})"
         return f"{self.zone} ({', '.join(self._names)})" if self._names else self.zone
 
     def local(self, instant: datetime) -> datetime:
-        """In UTC at the calendar's ends, where the zone has no date for it any more."""
-        try:
-            return instant.astimezone(self._zone)
-        except OverflowError:
-            return instant.astimezone(UTC)
+        return time_zones.local_time(instant, self._zone)
 
     def date(self, instant: datetime) -> str:
         return date_words(self.local(instant).date())
 
     def time(self, instant: datetime) -> str:
         local = self.local(instant)
-        return f"{local:%H:%M} {_offset(local)}" if len(self._names) > 1 else f"{local:%H:%M}"
+        return f"{local:%H:%M} {offset_words(local)}" if len(self._names) > 1 else f"{local:%H:%M}"
 
     def tick(self, instant: datetime) -> str:
         """For an axis: the time, and at midnight the day that begins."""
@@ -45,8 +48,24 @@ class Clock:
 
     def span(self, start: datetime, end: datetime) -> str:
         """The date once where it is the same."""
-        is_one_day = self.local(start).date() == self.local(end).date()
-        return f"{self.both(start)} – {self.time(end) if is_one_day else self.both(end)}"  # noqa: RUF001
+        until = self.time(end) if self._is_one_day(start, end) else self.both(end)
+        return f"{self.both(start)} – {until}"  # noqa: RUF001
+
+    def window(self, start: datetime | None, end: datetime | None) -> str | None:
+        """Return what was agreed, with its dates: a span, ``by …`` or ``from …``; None without a window."""
+        return windows.words(start, end, self.both, self.span)
+
+    def window_of_day(self, start: datetime | None, end: datetime | None, day: datetime) -> str | None:
+        """Return `window` without dates where it lies within the local day of ``day``."""
+        if not all(self._is_one_day(one, day) for one in (start, end) if one is not None):
+            return self.window(start, end)
+        return windows.words(start, end, self.time, self._times)
+
+    def _times(self, start: datetime, end: datetime) -> str:
+        return f"{self.time(start)} – {self.time(end)}"  # noqa: RUF001
+
+    def _is_one_day(self, one: datetime, other: datetime) -> bool:
+        return self.local(one).date() == self.local(other).date()
 
 
 def date_words(day: date) -> str:
@@ -73,10 +92,3 @@ def duration(seconds: float) -> str:
 
 def distance(metres: float) -> str:
     return f"{metres / 1000:.1f} km" if metres >= 1000 else f"{metres:.0f} m"
-
-
-def _offset(local: datetime) -> str:
-    offset = local.utcoffset() or timedelta(0)
-    minutes = round(offset.total_seconds() / _MINUTE)
-    sign = "+" if minutes >= 0 else "-"
-    return f"UTC{sign}{abs(minutes) // 60:02d}:{abs(minutes) % 60:02d}"

@@ -9,7 +9,7 @@ from core.models import Delivery, Status
 from core.stops import Stop
 from reports import drive_section, pages, proof_section, record_rows, tables, words
 from reports.charts import svg, time_line
-from reports.charts.time_line import Mark, Stretch
+from reports.charts.time_line import Mark, Stretch, Window
 from reports.clock import Clock, distance, duration
 
 MAXIMUM_ITEMS = 100
@@ -85,13 +85,11 @@ def _facts(report: DeliveryReport, clock: Clock) -> list[dict[str, str]]:
 
 def _punctuality_fact(report: DeliveryReport, clock: Clock) -> dict[str, str]:
     found = report.punctuality
-    if found.window_end is None:
+    agreed = clock.window(found.window_start, found.window_end)
+    if agreed is None:
         return _fact("agreed", "any time")
-    agreed = (
-        clock.span(found.window_start, found.window_end)
-        if found.window_start
-        else f"until {clock.both(found.window_end)}"
-    )
+    if found.window_end is None:
+        return _fact(f"agreed: {agreed}", "Open end")
     if found.late_seconds:
         return _fact(f"agreed: {agreed}", f"{duration(found.late_seconds)} late", "bad")
     if found.on_time:
@@ -126,7 +124,7 @@ def _time_line(report: DeliveryReport, clock: Clock) -> Markup | None:
         if phase.status in UNDER_WAY
     ]
     delivery = report.delivery
-    window = (delivery.window_start, delivery.window_end) if delivery.window_end else None
+    window = Window(delivery.window_start, delivery.window_end)
     return time_line.draw(stretches, window, _end_mark(report, clock), clock)
 
 

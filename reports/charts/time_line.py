@@ -12,6 +12,7 @@ from reports.clock import Clock
 WIDTH, LEFT, RIGHT = 720.0, 4.0, 4.0
 BAR_Y, BAR_HEIGHT, WINDOW_Y = 22.0, 24.0, 58.0
 LEAST_LABELLED = 90.0
+CHARACTER = 6.6  # mean width of a label's characters
 
 
 class Stretch(msgspec.Struct, frozen=True):
@@ -29,15 +30,24 @@ class Mark(msgspec.Struct, frozen=True):
     colour: str
 
 
+class Window(msgspec.Struct, frozen=True):
+    """What was agreed: either end may be open."""
+
+    start: datetime | None
+    end: datetime | None
+
+    @property
+    def ends(self) -> list[datetime]:
+        return [one for one in (self.start, self.end) if one is not None]
+
+
 def draw(
-    stretches: Sequence[Stretch],
-    window: tuple[datetime | None, datetime] | None,
-    mark: Mark | None,
-    clock: Clock,
+    stretches: Sequence[Stretch], window: Window | None, mark: Mark | None, clock: Clock
 ) -> Markup | None:
-    """``window`` is what was agreed: from (perhaps open) and until. None where nothing has begun."""
+    """Return the drawing, or None where nothing has begun."""
     if not stretches:
         return None
+    window = window if window and window.ends else None
     start, end = _bounds(stretches, window, mark)
     height = 108.0 if window else 74.0
 
@@ -47,7 +57,11 @@ def draw(
 
     parts = [part for stretch in stretches for part in _bar(x(stretch.start), x(stretch.end), stretch)]
     if window:
-        parts += _window(x(window[0]) if window[0] else LEFT, x(window[1]), window, clock)
+        since = x(window.start) if window.start else LEFT
+        until = x(window.end) if window.end else WIDTH - RIGHT
+        parts += _window(
+            since, until, window, clock.window_of_day(window.start, window.end, stretches[0].start)
+        )
     if mark:
         parts += _mark(x(mark.at), mark, height)
     ticks = scales.instants(clock.local(start), clock.local(end))
@@ -56,7 +70,7 @@ def draw(
 
 
 def _bounds(
-    stretches: Sequence[Stretch], window: tuple[datetime | None, datetime] | None, mark: Mark | None
+    stretches: Sequence[Stretch], window: Window | None, mark: Mark | None
 ) -> tuple[datetime, datetime]:
     """A window far away would leave nothing to see of the work: then it is cut off."""
     starts = [stretch.start for stretch in stretches]
@@ -64,8 +78,10 @@ def _bounds(
     start, end = min(starts), max(ends)
     room = max(end - start, timedelta(hours=1)) * 2
     if window:
-        start = max(min(start, window[0] or window[1]), start - room)
-        end = min(max(end, window[1]), end + room)
+        start, end = (
+            max(min(start, *window.ends), start - room),
+            min(max(end, *window.ends), end + room),
+        )
     margin = (end - start) / 40
     return start - margin, end + margin
 
@@ -77,15 +93,21 @@ def _bar(x: float, to_x: float, stretch: Stretch) -> Iterator[Markup]:
         yield svg.label(middle, BAR_Y + 16, stretch.title, anchor="middle", fill="#ffffff")
 
 
-def _window(
-    x: float, to_x: float, window: tuple[datetime | None, datetime], clock: Clock
-) -> Iterator[Markup]:
-    since = f"{clock.time(window[0])[:5]} – " if window[0] else "until "  # noqa: RUF001
-    words = f"agreed: {since}{clock.time(window[1])[:5]}"
+def _window(x: float, to_x: float, window: Window, words: str | None) -> Iterator[Markup]:
+    """A bar, with a dashed line where it ends; where its end is open, at its start."""
+    edge = to_x if window.end else x
     yield svg.box(x, WINDOW_Y, to_x - x, 10.0, svg.GOOD, fill_opacity=0.25, rx=2)
-    yield svg.rule(to_x, BAR_Y - 4, to_x, WINDOW_Y + 10, svg.GOOD, stroke_dasharray="4 3", stroke_width=1.5)
-    is_right = to_x > WIDTH / 2
-    yield svg.label(to_x, WINDOW_Y + 23, words, anchor="end" if is_right else "start", fill=svg.GOOD)
+    yield svg.rule(edge, BAR_Y - 4, edge, WINDOW_Y + 10, svg.GOOD, stroke_dasharray="4 3", stroke_width=1.5)
+    yield _window_label(edge, f"agreed: {words}")
+
+
+def _window_label(edge: float, words: str) -> Markup:
+    """Beside the edge, on the side with more space; from the left margin where that is too little."""
+    is_right = edge > WIDTH / 2
+    space = edge - LEFT if is_right else WIDTH - RIGHT - edge
+    if len(words) * CHARACTER > space:
+        return svg.label(LEFT, WINDOW_Y + 23, words, fill=svg.GOOD)
+    return svg.label(edge, WINDOW_Y + 23, words, anchor="end" if is_right else "start", fill=svg.GOOD)
 
 
 def _mark(x: float, mark: Mark, height: float) -> Iterator[Markup]:

@@ -395,3 +395,18 @@ def test_list_of_days_is_paged_newest_first(
     assert_bad_field(
         client.get("/reports/daily/", params={"cursor": "OTk5OTk5OTk"}, headers=headers), "cursor"
     )
+
+
+def test_unknown_zone_of_a_tenant_stops_no_daily_report(
+    client: TestClient, house: House, settings: Settings, session: Session
+) -> None:
+    session.execute(text("UPDATE company SET time_zone = 'Mars/Olympus'"))
+    session.commit()
+    path = f"/reports/daily/{datetime.now(UTC).date().isoformat()}/"
+    headers = bearer(settings, house.operator)
+    assert client.get(path, headers=headers).json()["figures"]["total"]["deliveries"] == 2
+    page = client.get(path, params={"format": "html"}, headers=headers)
+    assert "UTC (this server does not know the time zone Mars/Olympus)" in page.text
+    paper = client.get(path, params={"format": "pdf"}, headers=headers)
+    assert "Mars/Olympus" in PdfReader(io.BytesIO(paper.content)).pages[0].extract_text()
+    assert client.get("/reports/daily/", headers=headers).status_code == 200

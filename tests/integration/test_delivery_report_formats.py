@@ -378,6 +378,22 @@ def test_window_at_the_calendars_ends_is_reported(
         assert ask(client, settings, house, house.manager, format="html").status_code == 200
 
 
+def test_unknown_zone_of_a_tenant_stops_no_report(
+    client: TestClient, house: House, settings: Settings, session: Session
+) -> None:
+    house.delivery.window_start = None
+    session.execute(text("UPDATE company SET time_zone = 'Mars/Olympus'"))
+    session.commit()
+    page = ask(client, settings, house, house.manager, format="html")
+    assert page.status_code == 200
+    assert "all times: UTC (this server does not know the time zone Mars/Olympus)" in page.text
+    assert f"agreed: by {at(90).day} {at(90):%b %Y, %H:%M}" in page.text
+    paper = pdf_text(ask(client, settings, house, house.manager, format="pdf"))
+    assert "Mars/Olympus" in paper
+    assert "agreed: by" in " ".join(paper.split())
+    assert ask(client, settings, house, house.manager).json()["time_zone"] == "Mars/Olympus"
+
+
 def test_many_fixes_are_looked_at_in_bounded_memory(
     session: Session, house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,15 +1,20 @@
 """The migrations and the models tell the same story."""
 
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
-from sqlalchemy import Engine
+from sqlalchemy import Engine, text
+from sqlalchemy.orm import Session
 
 from core import jobs_models, notification_models, people_models, proof_models, report_models
 from core.models import Base
+from core.notification_models import NotificationTemplate
 from core.schema import alembic_config
+from tests import factories
+from tests.unit.test_notification_times import OF_BEFORE
 
 MODULES = (jobs_models, notification_models, people_models, proof_models, report_models)
 
@@ -28,3 +33,38 @@ def test_the_way_down_leads_up_again(engine: Engine, database_url: str) -> None:
     command.downgrade(alembic_config(database_url), "0001")
     command.upgrade(alembic_config(database_url), "head")
     test_migrated_database_has_the_tables_of_the_models(engine)
+
+
+def test_emails_that_could_not_be_written_are_due_again(session: Session, database_url: str) -> None:
+    now = datetime.now(UTC)
+    company = factories.company(session, time_zone="Mars/Olympus")
+    failed = {"state": "failed", "attempts": 1, "finished_at": now}
+    ours = {**failed, "error": "the e-mail cannot be written: ZoneInfoNotFoundError"}
+    factories.notification(session, company, **ours)
+    factories.notification(session, company, **ours, expires_at=now - timedelta(hours=1))
+    factories.notification(session, company, **failed, error="550 unknown")
+    factories.notification(session, company, **ours, recipient=None)
+    session.commit()
+    migrated_again(database_url)
+    found = session.execute(text("SELECT state, finished_at IS NULL FROM notification ORDER BY id")).all()
+    assert found == [("queued", True), ("failed", False), ("failed", False), ("failed", False)]
+
+
+def test_our_words_for_a_window_are_replaced_in_tenants_templates(
+    session: Session, database_url: str
+) -> None:
+    company = factories.company(session)
+    for event, words in (("late", f"Dear customer,\n{OF_BEFORE}Bye"), ("status_changed", "Nothing of ours")):
+        row = {"company_id": company.id, "event": event, "audience": "customer", "subject": "s"}
+        session.add(NotificationTemplate(**row, text=words, updated_at=datetime.now(UTC)))
+    session.commit()
+    migrated_again(database_url)
+    found = session.execute(text("SELECT text FROM notification_template ORDER BY event")).scalars().all()
+    now = "{% if delivery.window %}Agreed: {{ delivery.window }}\n{% endif %}"
+    assert found == [f"Dear customer,\n{now}Bye", "Nothing of ours"]
+
+
+def migrated_again(database_url: str) -> None:
+    """From a database of the version before."""
+    command.downgrade(alembic_config(database_url), "0010")
+    command.upgrade(alembic_config(database_url), "head")

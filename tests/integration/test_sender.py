@@ -170,7 +170,7 @@ def test_a_refused_recipient_fails_and_a_busy_server_is_tried_again(
     assert mailbox[0].recipients == ["later@example.com"]
 
 
-def test_one_that_cannot_be_written_fails_and_stops_nobody(
+def test_one_that_cannot_be_written_waits_and_stops_nobody(
     session: Session,
     sessions: sessionmaker[Session],
     settings: Settings,
@@ -178,17 +178,41 @@ def test_one_that_cannot_be_written_fails_and_stops_nobody(
     company: Company,
 ) -> None:
     words = {"subject": "{% loop %}", "text": "of another version", "updated_at": datetime.now(UTC)}
-    session.add(NotificationTemplate(company_id=company.id, event="late", audience="customer", **words))
+    template = NotificationTemplate(company_id=company.id, event="late", audience="customer", **words)
+    session.add(template)
     factories.notification(session, company, event="of_another_version")
     factories.notification(session, company, event="late")
     factories.notification(session, company)
     session.commit()
     with sending(sessions, settings):
-        all_are(session, "failed", "failed", "sent")
-    assert [row.error for row in rows(session)[:2]] == [
-        "the e-mail cannot be written: ValueError",
-        "the e-mail cannot be written: TemplateSyntaxError",
-    ]
+        wait_until(lambda: len([a for a in attempts(session) if a.finished_at]) == 3, "three attempts")
+        assert [(row.state, row.error) for row in rows(session)] == [
+            ("queued", "the e-mail cannot be written: ValueError"),
+            ("queued", "the e-mail cannot be written: TemplateSyntaxError"),
+            ("sent", None),
+        ]
+        template.subject = "Repaired"
+        session.commit()
+        due_again(session)
+        wait_until(lambda: states(session)[1] == "sent", "the repaired one")
+    assert mailbox[0].messages[-1]["Subject"] == "Repaired"
+
+
+def test_unknown_zone_of_a_tenant_stops_no_email(
+    session: Session,
+    sessions: sessionmaker[Session],
+    settings: Settings,
+    mailbox: tuple[Mailbox, int],
+    company: Company,
+) -> None:
+    session.execute(text("UPDATE company SET time_zone = 'Mars/Olympus'"))
+    delivery = {"reference": "D-1", "window_start": None, "window_end": "2026-11-27T15:12:00Z"}
+    factories.notification(session, company, event="late", payload={"delivery": delivery})
+    session.commit()
+    with sending(sessions, settings):
+        all_are(session, "sent")
+    (message,) = mailbox[0].messages
+    assert "Agreed: by 2026-11-27 15:12 (UTC+00:00)" in message.get_body(("plain",)).get_content()  # type: ignore[union-attr]
 
 
 def test_a_server_name_that_is_none_is_waited_for(

@@ -22,7 +22,7 @@ FACTS = {
 
 def render(source: str, *, is_html: bool = False, time_zone: str = "UTC") -> str:
     template_language.check(source, FACTS, is_html=is_html)
-    return template_language.render(source, {**FACTS, "time_zone": time_zone}, is_html=is_html)
+    return template_language.render(source, FACTS, time_zone, is_html=is_html)
 
 
 def test_facts_conditions_and_filters() -> None:
