@@ -1,4 +1,4 @@
-"""Distances on the earth."""
+"""Distances and longitudes on the earth."""
 
 from math import asin, cos, radians, sin, sqrt
 
@@ -12,3 +12,16 @@ def distance_m(latitude: float, longitude: float, to_latitude: float, to_longitu
     half_longitude = radians(to_longitude - longitude) / 2
     chord = sin(half_latitude) ** 2 + cos(latitude_1) * cos(latitude_2) * sin(half_longitude) ** 2
     return 2 * EARTH_RADIUS_M * asin(sqrt(min(1.0, chord)))
+
+
+def turn(longitude: float, to_longitude: float) -> float:
+    """Return how many degrees east it is the shorter way round, from -180 to 180."""
+    degrees = to_longitude - longitude
+    if degrees > 180.0:
+        return degrees - 360.0
+    return degrees + 360.0 if degrees < -180.0 else degrees
+
+
+def wrapped(longitude: float) -> float:
+    """Return the same meridian between -180 and 180, for at most one turn beyond."""
+    return turn(0.0, longitude)

@@ -1,6 +1,7 @@
 """A track as GPX 1.1: one ``trkseg`` for each vehicle's part.
 
-Speed (m/s) and course are in Garmin's TrackPointExtension v2, which has them where GPX 1.1 has none.
+Speed (m/s) and course are in Garmin's TrackPointExtension v2, which has them where GPX 1.1 has none. Both
+schemas exclude the end of a turn: 180° of longitude is -180°, a course of 360° is 0°.
 """
 
 import re
@@ -35,16 +36,23 @@ def write(track: Track, legs: Iterable[tuple[Leg, Iterable[TrackFix]]]) -> Itera
 def _point(fix: TrackFix) -> str:
     elevation = "" if fix.altitude_m is None else f"<ele>{decimal(fix.altitude_m)}</ele>"
     return (
-        f'<trkpt lat="{decimal(fix.latitude)}" lon="{decimal(fix.longitude)}">{elevation}'
+        f'<trkpt lat="{decimal(fix.latitude)}" lon="{_below(fix.longitude, "180", "-180")}">{elevation}'
         f"<time>{iso(fix.fix_time)}</time>{_extensions(fix)}</trkpt>\n"
     )
 
 
 def _extensions(fix: TrackFix) -> str:
     speed = "" if fix.speed_kmh is None else f"<gpxtpx:speed>{fix.speed_kmh / 3.6:.3f}</gpxtpx:speed>"
-    course = "" if fix.course_deg is None else f"<gpxtpx:course>{decimal(fix.course_deg)}</gpxtpx:course>"
+    degrees = None if fix.course_deg is None else _below(fix.course_deg, "360", "0")
+    course = "" if degrees is None else f"<gpxtpx:course>{degrees}</gpxtpx:course>"
     if not speed and not course:
         return ""
     return (
         f"<extensions><gpxtpx:TrackPointExtension>{speed}{course}</gpxtpx:TrackPointExtension></extensions>"
     )
+
+
+def _below(degrees: float, end: str, begin: str) -> str:
+    """As text, which is what may round up to the ``end``."""
+    text = decimal(degrees)
+    return begin if text == end else text

@@ -37,10 +37,15 @@ WRITERS: Mapping[TrackFormat, Writer] = {
 
 
 def chunks(pieces: Iterable[str]) -> Iterator[bytes]:
-    """Small pieces of text as few larger ones of UTF-8."""
+    """Small pieces of text as few larger ones of UTF-8.
+
+    An empty piece passes: its writer has nothing yet, and lets the stream look at its deadline.
+    """
     held: list[str] = []
     size = 0
     for piece in pieces:
+        if not piece:
+            yield b""
         held.append(piece)
         size += len(piece)
         if size >= CHUNK_CHARACTERS:

@@ -68,7 +68,9 @@ async def read_track(
     delivery's driver, operators and managers; customers get 403, as it shows others' stops.
 
     * `json`: the legs, and every fix with all that is known of it.
-    * `geojson`: a FeatureCollection with one LineString for each vehicle's part; `coordTimes` has the times.
+    * `geojson`: a FeatureCollection with one LineString for each vehicle's part, cut into a MultiLineString
+      where it crosses 180° of longitude; `coordTimes` has the times in the same shape. A line has altitudes
+      only where all its fixes have one.
     * `gpx`: GPX 1.1, one segment for each vehicle's part; speed (m/s) and course in TrackPointExtension v2.
     * `csv`: a header and a line for each fix.
 

@@ -12,6 +12,7 @@ from xml.etree import ElementTree
 import httpx
 import psutil
 import pytest
+import shapely
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 from starlette.testclient import TestClient
@@ -51,8 +52,8 @@ def store(session: Session, house: House, *fixes: Fix, device: str | None = None
     session.commit()
 
 
-def fix(minutes: float, latitude: float = 52.5, **values: Any) -> Fix:
-    return Fix(fix_time=at(minutes), latitude=latitude, longitude=13.4, **values)
+def fix(minutes: float, latitude: float = 52.5, longitude: float = 13.4, **values: Any) -> Fix:
+    return Fix(fix_time=at(minutes), latitude=latitude, longitude=longitude, **values)
 
 
 def fill(session: Session, vehicle_id: int, count: int, skipped: int = 0) -> None:
@@ -226,6 +227,23 @@ def test_every_format_holds_the_same_fixes_by_parameter_or_header(
     assert_problem(client.get(path, headers=headers | {"Accept": "image/png"}), 406, "NotAcceptable")
 
 
+def test_geojson_across_180_degrees_is_read_by_shapely(
+    client: TestClient, house: House, settings: Settings, session: Session
+) -> None:
+    places = [(0, 179.998), (1, 179.999), (2, -179.999), (3, -179.998)]
+    fixes = [fix(minutes, -16.8, longitude, altitude_m=9.0) for minutes, longitude in places]
+    store(session, house, *fixes, fix(4, -16.8, -179.997))
+    answer = client.get(
+        track_path(house), params={"format": "geojson"}, headers=bearer(settings, house.manager)
+    )
+    (feature,) = answer.json()["features"]
+    line = shapely.geometry.shape(feature["geometry"])
+    assert (line.geom_type, line.has_z) == ("MultiLineString", False)
+    assert [len(part.coords) for part in line.geoms] == [3, 4]
+    assert line.length < 0.01
+    assert [len(times) for times in feature["properties"]["coordTimes"]] == [3, 4]
+
+
 def test_tolerance_leaves_out_what_lies_on_the_line(
     client: TestClient, house: House, settings: Settings, session: Session
 ) -> None:
@@ -323,12 +341,13 @@ def test_simplifying_200_000_fixes_takes_no_memory_either(
     assert peak < 8 * MEGABYTE
 
 
+@pytest.mark.parametrize("name", ["json", "geojson"])
 def test_connection_is_given_back_when_the_reader_leaves(
-    server: LiveServer, house: House, settings: Settings, session: Session
+    server: LiveServer, house: House, settings: Settings, session: Session, name: str
 ) -> None:
     fill(session, house.vehicle.id, 200_000)
     url, headers = f"http://127.0.0.1:{server.port}{track_path(house)}", bearer(settings, house.manager)
-    with httpx.stream("GET", url, headers=headers) as answer:
+    with httpx.stream("GET", url, params={"format": name}, headers=headers, timeout=60) as answer:
         chunks = answer.iter_raw()
         next(chunks)
         assert not idle_again(server)

@@ -146,7 +146,7 @@ def test_track_without_fixes_is_a_whole_document(name: TrackFormat) -> None:
 
 @pytest.mark.parametrize("name", TrackFormat)
 def test_fixes_are_read_one_by_one(name: TrackFormat) -> None:
-    """What is written of the first fixes is there before the last are read."""
+    """What is written of the first fixes is there before the last are read; GeoJSON gives control back."""
     taken = 0
 
     def endless() -> Iterator[TrackFix]:
@@ -156,7 +156,8 @@ def test_fixes_are_read_one_by_one(name: TrackFormat) -> None:
             yield TrackFix(7, at(taken), 52.5, 13.4)
 
     pieces = chunks(WRITERS[name].write(TRACK, iter([(LEGS[0], endless())])))
-    assert len(next(pieces)) >= CHUNK_CHARACTERS
+    first = next(pieces)
+    assert len(first) >= CHUNK_CHARACTERS or (name is TrackFormat.GEOJSON and first == b"")
     assert taken < 10_000
 
 
