@@ -10,6 +10,7 @@ from io import BytesIO
 import msgspec
 from PIL import Image, UnidentifiedImageError
 
+from core import proof_ink
 from core.errors import DomainError, InvalidValue
 from core.proof_models import ImageKind
 
@@ -23,6 +24,10 @@ PHOTO_STEPS = ((2048, 85), (2048, 70), (1600, 60), (1024, 60))
 # Grey, without compression still less than `MAXIMUM_BYTES`.
 SIGNATURE_EDGE = 1200
 MODES = frozenset({"1", "L", "LA", "P", "RGB", "RGBA"})
+BLANK = {
+    ImageKind.PHOTO: "is blank: all of it has one colour; take the photo again",
+    ImageKind.SIGNATURE: "is blank: nothing is drawn on it; let the recipient sign again",
+}
 ORIENTATION = 0x0112
 TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -57,17 +62,24 @@ class Picture(msgspec.Struct, frozen=True):
 
 
 def paint(kind: ImageKind, data: bytes, field: str) -> Picture:
-    """A photo becomes a JPEG, a signature a grey PNG on white. Raises `ImageTooLarge`, `InvalidValue`."""
+    """A photo becomes a JPEG, a signature a grey PNG on white. Raises `ImageTooLarge`, `InvalidValue`.
+
+    A picture that shows nothing proves nothing: it is refused.
+    """
     if len(data) > MAXIMUM_BYTES:
         raise ImageTooLarge(field)
-    image = _decoded(data, field, PHOTO_STEPS[0][0] if kind is ImageKind.PHOTO else SIGNATURE_EDGE)
-    content, media_type, size = _photo(image) if kind is ImageKind.PHOTO else _signature(image)
+    image = _decoded(kind, data, field)
+    is_photo = kind is ImageKind.PHOTO
+    if proof_ink.is_blank_photo(image) if is_photo else proof_ink.is_blank_signature(image):
+        raise InvalidValue(field, BLANK[kind])
+    content, media_type, size = _photo(image) if is_photo else _signature(image)
     digests = hashlib.sha256(content).digest(), hashlib.sha256(data).digest()
     return Picture(kind, content, media_type, *size, *digests)
 
 
-def _decoded(data: bytes, field: str, edge: int) -> Image.Image:
-    """Upright, on white, no longer than ``edge``, and a new image: what clung to the old is not on it."""
+def _decoded(kind: ImageKind, data: bytes, field: str) -> Image.Image:
+    """Upright, on paper, no longer than its kind's edge, and a new image without what clung to the old."""
+    edge = PHOTO_STEPS[0][0] if kind is ImageKind.PHOTO else SIGNATURE_EDGE
     name = _format(data)
     if name is None:
         raise InvalidValue(field, "must be a JPEG, PNG or WebP picture, whatever its name says")
@@ -75,10 +87,12 @@ def _decoded(data: bytes, field: str, edge: int) -> Image.Image:
         with Image.open(BytesIO(data), formats=[name]) as file:
             _require_usable(file, name, data, field)
             turn = TURNS.get(_orientation(file))
-            image = file.convert("RGBA") if file.mode in {"1", "P"} else file
+            # Before it is made smaller: a transparent colour would be mixed with those beside it.
+            is_mixed = file.mode in {"1", "P", "LA"} or "transparency" in file.info
+            image = file.convert("RGBA") if is_mixed else file
             image.thumbnail((edge, edge))
             upright = image if turn is None else image.transpose(turn)
-            return _on_white(upright)
+            return _on_white(upright) if kind is ImageKind.PHOTO else proof_ink.on_paper(upright)
     except (InvalidValue, MemoryError):
         raise
     except Exception as error:  # what a decoder raises for a stranger's bytes is anything
@@ -119,11 +133,7 @@ def _orientation(image: Image.Image) -> int:
 
 def _on_white(image: Image.Image) -> Image.Image:
     painted = Image.new("RGB", image.size, "white")
-    if image.mode in {"RGBA", "LA"} or "transparency" in image.info:
-        image = image.convert("RGBA")
-        painted.paste(image, mask=image.getchannel("A"))
-    else:
-        painted.paste(image)
+    painted.paste(image, mask=image.getchannel("A") if image.mode == "RGBA" else None)
     return painted
 
 
@@ -138,7 +148,7 @@ def _photo(image: Image.Image) -> tuple[bytes, str, tuple[int, int]]:
 
 
 def _signature(image: Image.Image) -> tuple[bytes, str, tuple[int, int]]:
-    return _saved(image.convert("L"), "PNG", optimize=False), "image/png", image.size
+    return _saved(image, "PNG", optimize=False), "image/png", image.size
 
 
 def _saved(image: Image.Image, name: str, **options: int | bool) -> bytes:

@@ -6,7 +6,7 @@ import zlib
 from io import BytesIO
 from typing import Any
 
-from PIL import Image, PngImagePlugin
+from PIL import Image, ImageDraw, PngImagePlugin
 
 GPS_MARK = b"Torre de Belem"
 SCRIPT = b"<script>alert(1)</script>"
@@ -21,11 +21,21 @@ def saved(image: Image.Image, name: str, **options: Any) -> bytes:
 
 
 def jpeg(width: int = 40, height: int = 30, color: str = "red", **options: Any) -> bytes:
-    return saved(Image.new("RGB", (width, height), color), "JPEG", **options)
+    return saved(drawn(Image.new("RGB", (width, height), color)), "JPEG", **options)
 
 
 def png(width: int = 40, height: int = 30, mode: str = "RGB", **options: Any) -> bytes:
-    return saved(Image.new(mode, (width, height)), "PNG", **options)
+    return saved(drawn(Image.new(mode, (width, height))), "PNG", **options)
+
+
+def drawn(image: Image.Image) -> Image.Image:
+    """With something on it in its middle, for a blank picture is refused."""
+    width, height = image.size
+    ink: Any = {"RGB": (90, 90, 200), "RGBA": (90, 90, 200, 255), "LA": (90, 255), "1": 1}.get(image.mode, 90)
+    if image.mode == "P":
+        image.putpalette([grey for grey in range(256) for _ in range(3)])
+    image.paste(ink, (width // 3, height // 3, width - width // 3, height - height // 3))
+    return image
 
 
 def signature() -> bytes:
@@ -33,6 +43,15 @@ def signature() -> bytes:
     image = Image.new("RGBA", (60, 20), (0, 0, 0, 0))
     image.paste((0, 0, 0, 255), (10, 5, 50, 8))
     return saved(image, "PNG")
+
+
+def inked(ink: Any, ground: Any = (0, 0, 0, 0), mode: str = "RGBA") -> Image.Image:
+    """A canvas as a phone's, with a scrawl of three strokes."""
+    image = Image.new(mode, (300, 100), ground)
+    draw = ImageDraw.Draw(image)
+    for points in ([(30, 70), (80, 20), (110, 80)], [(110, 60), (170, 30), (210, 75)], [(60, 85), (260, 80)]):
+        draw.line(points, fill=ink, width=3)
+    return image
 
 
 def noise(edge: int, quality: int) -> bytes:

@@ -99,8 +99,9 @@ def add_proof(
     """By its driver or a manager, at any time: a phone may be offline for days. It is never changed.
 
     Pictures are told by their content and made anew (photos as JPEG of at most 2048 pixels an edge,
-    signatures as grey PNG), so that places, comments and whatever else a file carries are gone. The same
-    proof sent again is the first one. With `status` the delivery's status changes in the same step.
+    signatures as grey PNG, light ink on transparency as dark on white), so that places, comments and whatever
+    else a file carries are gone. A blank picture is refused. The same proof sent again is the first one. With
+    `status` the delivery's status changes in the same step.
     """
     with authorized() as (session, actor):
         at = now()

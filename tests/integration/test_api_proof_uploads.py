@@ -7,6 +7,7 @@ from typing import Any
 
 import httpx
 import pytest
+from PIL import Image
 from sqlalchemy.orm import Session
 from starlette.testclient import TestClient
 
@@ -51,6 +52,39 @@ def test_what_is_no_picture_is_refused_and_nothing_stored(driver: Sender, sessio
         named = "photos.1" if field == "photos" else "signature"
         assert [error["field"] for error in answer.json()["errors"]] == [named], file[0]
     assert count(session, "delivery_proof") == 0
+
+
+BLANK_PICTURES: list[tuple[str, Any]] = [
+    ("photos", ("p.jpg", pictures.saved(Image.new("RGB", (40, 30)), "JPEG"), "image/jpeg")),
+    ("signature", ("s.png", pictures.saved(Image.new("RGBA", (300, 100)), "PNG"), "image/png")),
+    ("signature", ("s.png", pictures.saved(Image.new("L", (300, 100), 255), "PNG"), "image/png")),
+]
+
+
+def test_blank_picture_is_refused_each_time_it_is_sent(driver: Sender, session: Session) -> None:
+    for field, file in BLANK_PICTURES:
+        answers = [driver.add(PHOTO, (field, file), headers=KEY, **NAMED) for _ in range(2)]
+        for answer in answers:
+            assert_problem(answer, 422, "InvalidValue")
+            (error,) = answer.json()["errors"]
+            assert error["field"] == ("photos.1" if field == "photos" else field)
+            assert error["message"].startswith("is blank")
+        assert answers[0].json() == answers[1].json()
+    assert count(session, "delivery_proof") == 0
+    assert driver.add(PHOTO, SIGNATURE, headers=KEY, **NAMED).status_code == 201
+
+
+def test_blank_signature_changes_no_status(driver: Sender, session: Session) -> None:
+    assert_problem(driver.add(BLANK_PICTURES[1], status="delivered", **NAMED), 422, "InvalidValue")
+    assert driver.get("").json()["status"] == "in_transit"
+
+
+def test_signature_in_white_ink_is_shown_in_black(driver: Sender) -> None:
+    white = pictures.saved(pictures.inked((255, 255, 255, 255)), "PNG")
+    added = driver.add(("signature", ("s.png", white, "image/png")), **NAMED)
+    assert added.status_code == 201
+    shown = driver.client.get(added.json()["images"][0]["url"], headers=driver.headers)
+    assert pictures.opened(shown.content).getextrema() == (0, 255)
 
 
 def test_two_mebibytes_a_picture(driver: Sender, session: Session) -> None:

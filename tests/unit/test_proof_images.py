@@ -66,7 +66,8 @@ def test_the_texts_of_a_png_are_gone() -> None:
 
 
 def test_what_follows_a_picture_is_gone() -> None:
-    for source in (pictures.jpeg(), pictures.png(), pictures.saved(Image.new("RGB", (9, 9)), "WEBP")):
+    webp = pictures.saved(pictures.drawn(Image.new("RGB", (9, 9))), "WEBP")
+    for source in (pictures.jpeg(), pictures.png(), webp):
         picture, _ = painted(source + pictures.HTML + b"PK\x03\x04")
         assert b"script" not in picture.content
         assert b"PK\x03\x04" not in picture.content
@@ -99,7 +100,7 @@ def test_broken_exif_is_no_reason_to_refuse() -> None:
 
 
 def test_a_camera_s_jpeg_of_several_pictures_is_its_first() -> None:
-    first, second = Image.new("RGB", (40, 30), "red"), Image.new("RGB", (40, 30), "blue")
+    first, second = (pictures.drawn(Image.new("RGB", (40, 30), color)) for color in ("red", "blue"))
     source = pictures.saved(first, "MPO", save_all=True, append_images=[second])
     picture, image = painted(source)
     assert image.getpixel((5, 5))[0] > 200  # type: ignore[index]
@@ -122,6 +123,7 @@ def test_a_signature_is_grey_on_white() -> None:
 def test_a_transparent_palette_is_painted_on_white() -> None:
     image = Image.new("P", (8, 8), 0)
     image.putpalette([0, 0, 0, 255, 0, 0])
+    image.paste(1, (0, 0, 8, 2))
     _, shown = painted(pictures.saved(image, "PNG", transparency=0), ImageKind.SIGNATURE)
     assert shown.getpixel((4, 4)) == 255
 
