@@ -4,20 +4,12 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 import msgspec
-from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from core import job_states
+from core import job_states, leader
 from core.jobs_models import JobState
-from jobs.leadership import LOCK
 from jobs.run import Job, Nightly
 from jobs.schedule import JOBS
-
-_LEADER_SINCE = """
-SELECT a.backend_start FROM pg_locks l JOIN pg_stat_activity a ON a.pid = l.pid
-WHERE l.locktype = 'advisory' AND l.granted AND l.classid = 0 AND l.objid = :key AND l.objsubid = 1
-  AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
-"""
 
 
 class Line(msgspec.Struct, frozen=True, kw_only=True):
@@ -48,7 +40,8 @@ class Listing(msgspec.Struct, frozen=True, kw_only=True):
 
 def read(session: Session) -> Listing:
     states = job_states.read(session)
-    since = session.scalar(text(_LEADER_SINCE), {"key": LOCK})
+    present = leader.present(session)
+    since = None if present is None else present.since
     return Listing(leading_since=since, jobs=[_line(job, states.get(job.name)) for job in JOBS])
 
 

@@ -8,10 +8,11 @@ from alembic.runtime.migration import MigrationContext
 from sqlalchemy import Engine
 
 from core import jobs_models, notification_models, people_models, proof_models, report_models
+from core.health import models as health_models
 from core.models import Base
 from core.schema import alembic_config
 
-MODULES = (jobs_models, notification_models, people_models, proof_models, report_models)
+MODULES = (health_models, jobs_models, notification_models, people_models, proof_models, report_models)
 
 
 def is_ours(_object: Any, name: str | None, kind: str, *_rest: Any) -> bool:
