@@ -15,14 +15,17 @@ WHERE l.locktype = 'advisory' AND l.granted AND l.classid = 0 AND l.objid = :key
 _PROCESS = "SELECT process FROM heartbeat WHERE part = 'relay' AND state <> 'stopped'"
 
 
-class Leader(msgspec.Struct, frozen=True):
-    """``process`` is ``host:pid``; None: it has not said so yet."""
+class Leader(msgspec.Struct, frozen=True, kw_only=True):
+    """``holder`` is ``host:pid``, or "unknown"."""
 
-    process: str | None
-    since: datetime
+    holder: str
+    since: datetime | None
+    is_silent: bool = False
 
 
-def present(session: Session) -> Leader | None:
-    """Return the leader, or None while no jobs process leads."""
+def read(session: Session) -> Leader | None:
+    """Return the process that leads, or None while none does."""
     since = session.scalar(text(_HELD), {"key": LOCK})
-    return None if since is None else Leader(session.scalar(text(_PROCESS)), since)
+    if since is None:
+        return None
+    return Leader(holder=session.scalar(text(_PROCESS)) or "unknown", since=since)

@@ -18,11 +18,11 @@ from sqlalchemy.exc import SQLAlchemyError
 from core.backoff import Backoff
 from core.database import connect_arguments
 from core.deadlines import BoundedConnection
-from core.leader import LOCK
 from core.settings import Settings
 
 log = logging.getLogger(__name__)
 
+LOCK = 0x6D6C6561  # "mlea"
 IS_LEADER = Gauge("milepost_jobs_is_leader", "1 in the active jobs process, 0 in one that stands by")
 
 Term = Callable[[psycopg2.extensions.connection], None]

@@ -4,12 +4,20 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 import msgspec
+from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from core import job_states, leader
+from core import job_states
 from core.jobs_models import JobState
+from jobs.leadership import LOCK
 from jobs.run import Job, Nightly
 from jobs.schedule import JOBS
+
+_LEADER_SINCE = """
+SELECT a.backend_start FROM pg_locks l JOIN pg_stat_activity a ON a.pid = l.pid
+WHERE l.locktype = 'advisory' AND l.granted AND l.classid = 0 AND l.objid = :key AND l.objsubid = 1
+  AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+"""
 
 
 class Line(msgspec.Struct, frozen=True, kw_only=True):
@@ -40,8 +48,7 @@ class Listing(msgspec.Struct, frozen=True, kw_only=True):
 
 def read(session: Session) -> Listing:
     states = job_states.read(session)
-    present = leader.present(session)
-    since = None if present is None else present.since
+    since = session.scalar(text(_LEADER_SINCE), {"key": LOCK})
     return Listing(leading_since=since, jobs=[_line(job, states.get(job.name)) for job in JOBS])
 
 

@@ -167,11 +167,10 @@ def _leader(seen: DatabaseView | None) -> Check:
         return _not_known("leader")
     if seen.leader is None:
         return _check("leader", Status.FAILING, "No jobs process leads: nothing is relayed, sent or run.")
-    process = seen.leader.process or "A jobs process"
-    part = Part(
-        name="leader", status=Status.OK, detail="", process=seen.leader.process, since=seen.leader.since
-    )
-    return _check("leader", Status.OK, f"{process} leads.", parts=[part])
+    holder, status = seen.leader.holder, Status.FAILING if seen.leader.is_silent else Status.OK
+    part = Part(name="leader", status=status, detail="", process=holder, since=seen.leader.since)
+    detail = f"{holder} leads, but does not renew its lease." if seen.leader.is_silent else f"{holder} leads."
+    return _check("leader", status, detail, parts=[part])
 
 
 def _outbox(seen: DatabaseView | None) -> Check:

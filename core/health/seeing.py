@@ -83,7 +83,7 @@ def _read(session: Session) -> DatabaseView:
     return DatabaseView(
         at=session.execute(select(func.clock_timestamp())).scalar_one(),
         heartbeats=heartbeats.read(session),
-        leader=leader.present(session),
+        leader=leader.read(session),
         outbox=_outbox(session),
         write_fault=None,
     )
