@@ -11,7 +11,7 @@ from fastapi_offline import FastAPIOffline
 from api import errors, live, openapi
 from api.bodies import LimitedBody
 from api.hashing import Hashing
-from api.health import Health
+from api.health import HealthWatch
 from api.live import Live
 from api.methods import Methods
 from api.metrics import Measured, RequestMetrics
@@ -97,7 +97,7 @@ def create_app(settings: Settings) -> FastAPI:
         try:
             async with (
                 Live(settings, app.state.sessions, app.state.metrics.registry) as app.state.live,
-                Health(settings, app.state.live, app.state.revision) as app.state.health,
+                HealthWatch(settings, app.state.live, app.state.revision) as app.state.health,
             ):
                 yield
         finally:

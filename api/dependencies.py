@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from api import scopes
 from api.authentication import Credential, credential_of, note_use, resolve
-from api.health import Health
+from api.health import HealthWatch
 from api.live import Live
 from core import isolation
 from core.actors import Actor
@@ -85,8 +85,8 @@ async def _live(request: Request) -> Live:
     return live
 
 
-async def _health(request: Request) -> Health:
-    health: Health = request.app.state.health
+async def _health(request: Request) -> HealthWatch:
+    health: HealthWatch = request.app.state.health
     return health
 
 
@@ -120,6 +120,6 @@ def now() -> datetime:
 SettingsOf = Annotated[Settings, Depends(_settings)]
 Sessions = Annotated[sessionmaker[Session], Depends(_sessions)]
 LiveOf = Annotated[Live, Depends(_live)]
-HealthOf = Annotated[Health, Depends(_health)]
+HealthOf = Annotated[HealthWatch, Depends(_health)]
 Peer = Annotated[str, Depends(_peer)]
 AuthorizedCall = Annotated[Authorized, Depends(_authorized)]

@@ -19,7 +19,7 @@ from core.database import make_sessions
 from core.health import checks, heartbeats, seeing
 from core.health.beating import beating, watching_engine
 from core.health.checks import BrokerView, View
-from core.health.heartbeats import Beat, Kind, State
+from core.health.heartbeats import Beat, PartKind, PartState
 from core.health.history import History
 from core.health.report import HealthReport
 from core.health.seeing import DatabaseView
@@ -32,7 +32,7 @@ CONNECTIONS = 2  # readiness and the look wait for each other in nothing
 log = logging.getLogger(__name__)
 
 
-class Health:
+class HealthWatch:
     """Entered in the app's lifespan; the routes find it as ``app.state.health``."""
 
     def __init__(self, settings: Settings, live: Live, revision: str | None) -> None:
@@ -114,8 +114,8 @@ class Health:
 
     def _beats(self) -> list[Beat]:
         fault = self._live.broker_fault
-        state = State.OK if fault is None else State.OFF_BROKER
-        return [Beat(part=Kind.API, name=heartbeats.me(), state=state, detail=fault)]
+        state = PartState.OK if fault is None else PartState.OFF_BROKER
+        return [Beat(part=PartKind.API, name=heartbeats.me(), state=state, detail=fault)]
 
 
 def _broker_view(live: Live) -> BrokerView:

@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session, sessionmaker
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from core.health.checks import Status
+from core.health.checks import CheckStatus
 from core.health.report import HealthReport
 from core.models import Outbox, Quarantine
 from core.settings import Settings
@@ -146,13 +146,13 @@ def health_text(report: HealthReport) -> bytes:
         registry=registry,
     )
     for check in report.checks:
-        for status in Status:
+        for status in CheckStatus:
             state.labels(check.name, status.value).set(check.status is status)
         for name, value in check.figures.items():
             if value is not None:
                 figure.labels(check.name, name).set(value)
         for one in check.parts:
-            part.labels(check.name, one.name).set(one.status is Status.OK)
+            part.labels(check.name, one.name).set(one.status is CheckStatus.OK)
     return generate_latest(registry)
 
 

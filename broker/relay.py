@@ -29,7 +29,7 @@ from broker.link import WINDOW, BrokerAway, Link
 from core.backoff import Backoff
 from core.facts import AlertFact, StatusFact
 from core.health import heartbeats
-from core.health.heartbeats import Beat, State
+from core.health.heartbeats import Beat, PartState
 from core.identities import PROVISIONER_USER, RELAY_USER
 from core.outbox import CHANNEL, Kind
 from core.settings import Settings
@@ -92,11 +92,11 @@ class Relay:
 
     def beats(self) -> list[Beat]:
         """Return how the relay fares. For the heartbeat's thread."""
-        state = State.OK if self._fault is None else State.OFF_BROKER
+        state = PartState.OK if self._fault is None else PartState.OFF_BROKER
         detail, still_s = self._fault, time.monotonic() - self._turned_at
-        if state is State.OK and still_s > STUCK_AFTER_S:
-            state, detail = State.STUCK, f"for {still_s:.0f} s"
-        relay = heartbeats.Kind.RELAY
+        if state is PartState.OK and still_s > STUCK_AFTER_S:
+            state, detail = PartState.STUCK, f"for {still_s:.0f} s"
+        relay = heartbeats.PartKind.RELAY
         return [Beat(part=relay, name="relay", state=state, detail=detail, worked_at=self._published_at)]
 
     def run(self) -> None:

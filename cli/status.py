@@ -19,11 +19,11 @@ def status(
 ) -> None:
     """Show whether the whole system is well. Exit code 1 when it is not."""
     from core.health import report
-    from core.health.checks import Status
+    from core.health.checks import CheckStatus
 
     found = _look(admin_settings())
     typer.echo(report.as_json(found) if as_json else report.as_text(found))
-    raise typer.Exit(0 if found.status is Status.OK else 1)
+    raise typer.Exit(0 if found.status is CheckStatus.OK else 1)
 
 
 def _look(settings: "Settings") -> "HealthReport":

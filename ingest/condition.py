@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 import msgspec
 
-from core.health.heartbeats import Beat, Kind, State
+from core.health.heartbeats import Beat, PartKind, PartState
 
 FAULT_LASTS_S = 30.0  # a batch that cannot be stored comes back every few seconds
 STUCK_AFTER_S = 20.0
@@ -44,14 +44,16 @@ class Condition:
 
     def _beat(self, shard: ShardView) -> Beat:
         state, detail = self._state(shard)
-        return Beat(part=Kind.INGEST, name=shard.name, state=state, detail=detail, worked_at=self._stored_at)
+        return Beat(
+            part=PartKind.INGEST, name=shard.name, state=state, detail=detail, worked_at=self._stored_at
+        )
 
-    def _state(self, shard: ShardView) -> tuple[State, str | None]:
+    def _state(self, shard: ShardView) -> tuple[PartState, str | None]:
         now = time.monotonic()
         if (fault := self._fault) is not None and now - self._fault_at < FAULT_LASTS_S:
-            return State.CANNOT_STORE, fault
+            return PartState.CANNOT_STORE, fault
         if shard.fault is not None:
-            return State.OFF_BROKER, shard.fault
+            return PartState.OFF_BROKER, shard.fault
         if now - self._turned_at > STUCK_AFTER_S:
-            return State.STUCK, f"for {now - self._turned_at:.0f} s"
-        return State.OK, None
+            return PartState.STUCK, f"for {now - self._turned_at:.0f} s"
+        return PartState.OK, None

@@ -9,7 +9,7 @@ from msgspec import json
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from api.dependencies import Authorized, HealthOf, SettingsOf, bearer, require_credential
-from api.health import ANSWER_WITHIN_S, Health
+from api.health import ANSWER_WITHIN_S, HealthWatch
 from api.metrics import has_metrics_token, is_local
 from api.schemas.status import StatusReport
 from core import scoping
@@ -42,7 +42,7 @@ def _is_monitor(request: Request, has_token: bool) -> bool:
     return has_token or (is_local(request) and "authorization" not in request.headers)
 
 
-async def _require_reader(request: Request, health: Health) -> None:
+async def _require_reader(request: Request, health: HealthWatch) -> None:
     """Raises `NotAuthenticated`, `Forbidden`, or `PoolTimeout` when the database does not say."""
     authorized = Authorized(request, await require_credential(request))
     try:

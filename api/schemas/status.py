@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from pydantic import ConfigDict, Field
 
 from api.schemas.fields import Output
-from core.health.checks import Status
+from core.health.checks import CheckStatus
 
 _FAILING: dict[str, Any] = {
     "name": "ingest",
@@ -39,7 +39,7 @@ _WELL: dict[str, Any] = {
 
 class StatusPart(Output):
     name: str
-    status: Status
+    status: CheckStatus
     detail: str
     process: Annotated[str | None, Field(description="`host:pid`")]
     since: Annotated[datetime | None, Field(description="since when it is as it is, by the database's clock")]
@@ -51,7 +51,7 @@ class StatusCheck(Output):
     """`unknown`: this process cannot tell, because the database or the broker does not."""
 
     name: str
-    status: Status
+    status: CheckStatus
     detail: str
     since: Annotated[datetime | None, Field(description="since when this process has seen this status")]
     figures: Annotated[
@@ -76,7 +76,7 @@ class StatusReport(Output):
         }
     )
 
-    status: Status
+    status: CheckStatus
     checked_at: datetime
     process: Annotated[str, Field(description="the API process that looked")]
     checks: Sequence[StatusCheck]

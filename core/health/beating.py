@@ -19,7 +19,7 @@ from sqlalchemy.orm import Session, sessionmaker
 from core.database import make_engine, make_sessions
 from core.deadlines import BoundedConnection
 from core.health import heartbeats
-from core.health.heartbeats import Beat, Kind, State
+from core.health.heartbeats import Beat, PartKind, PartState
 from core.settings import Settings
 
 EVERY_S = 5.0
@@ -62,7 +62,7 @@ class _Heart:
         self._every_s = every_s
         self._stop = threading.Event()
         self._fault: str | None = None
-        self._parts: set[Kind] = set()
+        self._parts: set[PartKind] = set()
         # A daemon: it may hang in the driver, and the process must end all the same.
         self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
 
@@ -107,4 +107,4 @@ def _write_with_room(session: Session, beats: Sequence[Beat]) -> None:
 
 
 def _faulty(beats: Sequence[Beat], fault: str) -> list[Beat]:
-    return [msgspec.structs.replace(beat, state=State.CANNOT_STORE, detail=fault) for beat in beats]
+    return [msgspec.structs.replace(beat, state=PartState.CANNOT_STORE, detail=fault) for beat in beats]

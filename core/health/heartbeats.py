@@ -28,13 +28,13 @@ _REQUIRE_ROOM = (
 )
 
 
-class Kind(enum.StrEnum):
+class PartKind(enum.StrEnum):
     INGEST = "ingest"
     RELAY = "relay"
     API = "api"
 
 
-class State(enum.StrEnum):
+class PartState(enum.StrEnum):
     OK = "ok"
     OFF_BROKER = "off_broker"
     CANNOT_STORE = "cannot_store"
@@ -45,9 +45,9 @@ class State(enum.StrEnum):
 class Beat(msgspec.Struct, frozen=True, kw_only=True):
     """One part's own words. ``worked_at``: when it last did its work; None: not since it started."""
 
-    part: Kind
+    part: PartKind
     name: str
-    state: State
+    state: PartState
     detail: str | None = None
     worked_at: datetime | None = None
 
@@ -86,17 +86,17 @@ def write(session: Session, process: str, beats: Sequence[Beat]) -> None:
     )
 
 
-def stopped(session: Session, process: str, parts: Iterable[Kind]) -> None:
+def stopped(session: Session, process: str, parts: Iterable[PartKind]) -> None:
     """Write down that parts of a process stopped in order; another process's rows stay as they are."""
     now = func.clock_timestamp()
     query = update(Heartbeat).where(Heartbeat.process == process, Heartbeat.part.in_(parts))
-    session.execute(query.values(state=State.STOPPED, detail=None, since=now, seen_at=now))
+    session.execute(query.values(state=PartState.STOPPED, detail=None, since=now, seen_at=now))
 
 
 def purge_old_processes(session: Session) -> None:
     """Delete the rows of API processes of days before."""
     is_old = Heartbeat.seen_at < func.clock_timestamp() - KEPT
-    session.execute(delete(Heartbeat).where(Heartbeat.part == Kind.API, is_old))
+    session.execute(delete(Heartbeat).where(Heartbeat.part == PartKind.API, is_old))
 
 
 def read(session: Session) -> Sequence[Heartbeat]:

@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 
 import msgspec
 
-from core.health.checks import Check, Status
+from core.health.checks import Check, CheckStatus
 
 ALERT_AFTER = timedelta(seconds=10)
 
@@ -22,10 +22,10 @@ log = logging.getLogger(__name__)
 class _Course:
     """One check's. ``trouble_since``: None while it is well; ``told``: the worst status that was logged."""
 
-    status: Status
+    status: CheckStatus
     since: datetime
     trouble_since: datetime | None = None
-    told: Status | None = None
+    told: CheckStatus | None = None
 
 
 class History:
@@ -47,16 +47,16 @@ class History:
 
 
 def _alert(course: _Course, check: Check, now: datetime) -> None:
-    if check.status is Status.UNKNOWN:
+    if check.status is CheckStatus.UNKNOWN:
         return
-    if check.status is Status.OK:
+    if check.status is CheckStatus.OK:
         if course.told is not None and course.trouble_since is not None:
             lasted_s = (now - course.trouble_since).total_seconds()
             log.warning("alert=status check=%s status=ok lasted_s=%.0f", check.name, lasted_s)
         course.trouble_since = course.told = None
         return
     course.trouble_since = course.trouble_since or now
-    is_worse = course.told is not Status.FAILING and course.told is not check.status
+    is_worse = course.told is not CheckStatus.FAILING and course.told is not check.status
     if is_worse and now - course.trouble_since >= ALERT_AFTER:
         log.error("alert=status check=%s status=%s detail=%r", check.name, check.status.value, check.detail)
         course.told = check.status

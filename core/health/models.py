@@ -12,10 +12,10 @@ class Heartbeat(Base):
 
     __tablename__ = "heartbeat"
 
-    part: Mapped[str] = mapped_column(primary_key=True, doc="`core.health.heartbeats.Kind`")
+    part: Mapped[str] = mapped_column(primary_key=True, doc="`core.health.heartbeats.PartKind`")
     name: Mapped[str] = mapped_column(primary_key=True, doc="the shard, ``relay``, or the process itself")
     process: Mapped[str] = mapped_column(doc="``host:pid``")
-    state: Mapped[str] = mapped_column(doc="`core.health.heartbeats.State`")
+    state: Mapped[str] = mapped_column(doc="`core.health.heartbeats.PartState`")
     detail: Mapped[str | None] = mapped_column(doc="one line for people: no value of a row, no secret")
     since: Mapped[datetime] = mapped_column(doc="when it took on its state, by the database's clock")
     seen_at: Mapped[datetime] = mapped_column(doc="when it last spoke, by the database's clock")

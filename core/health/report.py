@@ -6,13 +6,13 @@ from datetime import datetime
 import msgspec
 
 from core.health import checks
-from core.health.checks import Check, Status
+from core.health.checks import Check, CheckStatus
 
 
 class HealthReport(msgspec.Struct, frozen=True, kw_only=True):
     """``process`` looked at ``checked_at``; ``status`` is the worst of the checks'."""
 
-    status: Status
+    status: CheckStatus
     checked_at: datetime
     process: str
     checks: Sequence[Check]
@@ -31,7 +31,7 @@ def as_text(report: HealthReport) -> str:
     lines = [f"The system is {report.status}.", ""]
     for check in report.checks:
         lines.append(f"{check.name:<9} {check.status:<9} {check.detail}")
-        bad = [part for part in check.parts if part.status is not Status.OK]
+        bad = [part for part in check.parts if part.status is not CheckStatus.OK]
         if len(check.parts) > 1:
             lines += [f"{'':<9} {part.name:>9} {part.detail}" for part in bad]
     return "\n".join(lines)
