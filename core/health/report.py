@@ -27,11 +27,11 @@ def as_json(report: HealthReport) -> str:
 
 
 def as_text(report: HealthReport) -> str:
-    """Return a table for people: one line per check, and below it one per part that is not well."""
+    """Return a table for people: one line per check, and one per part that is worse off than others."""
     lines = [f"The system is {report.status}.", ""]
     for check in report.checks:
         lines.append(f"{check.name:<9} {check.status:<9} {check.detail}")
         bad = [part for part in check.parts if part.status is not CheckStatus.OK]
-        if len(check.parts) > 1:
+        if len(bad) < len(check.parts):
             lines += [f"{'':<9} {part.name:>9} {part.detail}" for part in bad]
     return "\n".join(lines)
