@@ -76,7 +76,10 @@ class _Heart:
     def _run(self) -> None:
         self._try(heartbeats.purge_old_processes)
         while not self._stop.is_set():
-            self._beat()
+            try:
+                self._beat()
+            except Exception:  # a bug in a report must not make a process look dead
+                log.exception("heartbeat_failed")
             self._stop.wait(self._every_s)
         self._try(lambda session: heartbeats.stopped(session, heartbeats.me(), self._parts))
         self._engine.dispose()
