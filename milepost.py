@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from cli import backups, broker, company, customer, device, jobs, outbox, user
+from cli import backups, broker, company, customer, device, jobs, outbox, status, user
 from cli.common import admin_settings, database_errors, process_settings
 from core.errors import DomainError
 from core.settings import SettingsError
@@ -27,6 +27,7 @@ app.add_typer(outbox.app, name="outbox")
 app.add_typer(jobs.app, name="jobs")
 app.command()(backups.backup)
 app.command()(backups.restore)
+app.command()(status.status)
 
 
 def main() -> None:

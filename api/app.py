@@ -11,6 +11,7 @@ from fastapi_offline import FastAPIOffline
 from api import errors, live, openapi
 from api.bodies import LimitedBody
 from api.hashing import Hashing
+from api.health import HealthWatch
 from api.live import Live
 from api.methods import Methods
 from api.metrics import Measured, RequestMetrics
@@ -36,6 +37,7 @@ from api.routes import (
     proofs,
     quarantine,
     set_password,
+    status,
     tracks,
     users,
     vehicles,
@@ -77,6 +79,7 @@ ROUTERS = (
     webhooks.router,
     set_password.router,
     operations.router,
+    status.router,
     live.router,
 )
 
@@ -92,7 +95,10 @@ def create_app(settings: Settings) -> FastAPI:
         app.state.sessions = make_sessions(engine)
         app.state.hashing = Hashing()
         try:
-            async with Live(settings, app.state.sessions, app.state.metrics.registry) as app.state.live:
+            async with (
+                Live(settings, app.state.sessions, app.state.metrics.registry) as app.state.live,
+                HealthWatch(settings, app.state.live, app.state.revision) as app.state.health,
+            ):
                 yield
         finally:
             app.state.on_loop.close()

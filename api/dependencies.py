@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from api import scopes
 from api.authentication import Credential, credential_of, note_use, resolve
+from api.health import HealthWatch
 from api.live import Live
 from core import isolation
 from core.actors import Actor
@@ -84,6 +85,11 @@ async def _live(request: Request) -> Live:
     return live
 
 
+async def _health(request: Request) -> HealthWatch:
+    health: HealthWatch = request.app.state.health
+    return health
+
+
 async def require_credential(request: Request) -> Credential:
     """No I/O: only a genuine token, or what may be an API token, reaches the database.
 
@@ -114,5 +120,6 @@ def now() -> datetime:
 SettingsOf = Annotated[Settings, Depends(_settings)]
 Sessions = Annotated[sessionmaker[Session], Depends(_sessions)]
 LiveOf = Annotated[Live, Depends(_live)]
+HealthOf = Annotated[HealthWatch, Depends(_health)]
 Peer = Annotated[str, Depends(_peer)]
 AuthorizedCall = Annotated[Authorized, Depends(_authorized)]

@@ -1,9 +1,12 @@
 """Prometheus: requests by route template, and on each scrape the depth of the outbox and the quarantine."""
 
+import asyncio
 import hmac
 import os
 import time
+from contextlib import suppress
 
+from anyio import to_thread
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
 from sqlalchemy import func, select
@@ -12,11 +15,14 @@ from sqlalchemy.orm import Session, sessionmaker
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from core.health.checks import CheckStatus
+from core.health.report import HealthReport
 from core.models import Outbox, Quarantine
 from core.settings import Settings
 
 LOOPBACK = frozenset({"127.0.0.1", "::1"})
 METHODS = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"})
+STATE_WITHIN_S = 3.0
 MULTIPROCESS_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 
 
@@ -76,18 +82,36 @@ class Measured:
 
 
 def may_scrape(request: Request, settings: Settings) -> bool:
-    """With the token, or from this machine itself: a local proxy's requests carry X-Forwarded-For."""
+    """With the token, or from this machine itself."""
+    return has_metrics_token(request, settings) or is_local(request)
+
+
+def has_metrics_token(request: Request, settings: Settings) -> bool:
     token = settings.metrics_token.get_secret_value() if settings.metrics_token else ""
     sent = request.headers.get("authorization", "").encode("utf-8", "replace")
-    if token and hmac.compare_digest(sent, f"Bearer {token}".encode()):
-        return True
-    is_local = request.client is not None and request.client.host in LOOPBACK
-    return is_local and not {"x-forwarded-for", "forwarded"}.intersection(request.headers)
+    return bool(token) and hmac.compare_digest(sent, f"Bearer {token}".encode())
 
 
-def state_text(sessions: sessionmaker[Session]) -> bytes:
-    """Gauges read at the scrape. With the database away they say only that."""
+def is_local(request: Request) -> bool:
+    """A local proxy's requests carry X-Forwarded-For."""
+    is_loopback = request.client is not None and request.client.host in LOOPBACK
+    return is_loopback and not {"x-forwarded-for", "forwarded"}.intersection(request.headers)
+
+
+async def state_text(sessions: sessionmaker[Session], *, is_up: bool) -> bytes:
+    """Gauges read at the scrape. With the database away they say only that; a slow one is left out."""
     registry = CollectorRegistry()
+    _gauge(registry, "milepost_database_up", "Whether the database answers", is_up)
+    if is_up:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(STATE_WITHIN_S):
+                counts = await to_thread.run_sync(_state_counts, sessions, abandon_on_cancel=True)
+                for name, meaning, value in counts:
+                    _gauge(registry, name, meaning, value)
+    return generate_latest(registry)
+
+
+def _state_counts(sessions: sessionmaker[Session]) -> list[tuple[str, str, float]]:
     try:
         with sessions() as session:
             waiting, parked, oldest = session.execute(
@@ -101,13 +125,34 @@ def state_text(sessions: sessionmaker[Session]) -> bytes:
             ).one()
             quarantined = session.scalar(select(func.count()).select_from(Quarantine)) or 0
     except SQLAlchemyError:
-        _gauge(registry, "milepost_database_up", "Whether the database answers", False)
-        return generate_latest(registry)
-    _gauge(registry, "milepost_database_up", "Whether the database answers", True)
-    _gauge(registry, "milepost_outbox_rows", "Rows that wait for the relay", waiting)
-    _gauge(registry, "milepost_outbox_parked_rows", "Rows refused too often", parked)
-    _gauge(registry, "milepost_outbox_oldest_seconds", "Age of the oldest row that waits", float(oldest or 0))
-    _gauge(registry, "milepost_quarantine_rows", "Messages in the quarantine", quarantined)
+        return []
+    return [
+        ("milepost_outbox_rows", "Rows that wait for the relay", waiting),
+        ("milepost_outbox_parked_rows", "Rows refused too often", parked),
+        ("milepost_outbox_oldest_seconds", "Age of the oldest row that waits", float(oldest or 0)),
+        ("milepost_quarantine_rows", "Messages in the quarantine", quarantined),
+    ]
+
+
+def health_text(report: HealthReport) -> bytes:
+    """The checks of `GET /status/`: of each one, 1 for the status that it has, and its figures."""
+    registry = CollectorRegistry()
+    state = Gauge("milepost_check", "1: the check has this status", ["check", "status"], registry=registry)
+    figure = Gauge("milepost_check_figure", "What the check measured", ["check", "figure"], registry=registry)
+    part = Gauge(
+        "milepost_check_part_ok",
+        "Whether this shard or process is well",
+        ["check", "part"],
+        registry=registry,
+    )
+    for check in report.checks:
+        for status in CheckStatus:
+            state.labels(check.name, status.value).set(check.status is status)
+        for name, value in check.figures.items():
+            if value is not None:
+                figure.labels(check.name, name).set(value)
+        for one in check.parts:
+            part.labels(check.name, one.name).set(one.status is CheckStatus.OK)
     return generate_latest(registry)
 
 

@@ -12,12 +12,13 @@ from dataclasses import dataclass
 from sqlalchemy import Row, select
 from sqlalchemy.orm import Session
 
-from broker import topics
+from broker import figures, topics
 from core.identities import (
     API_SLOTS,
     PROVISIONER_USER,
     RELAY_USER,
     SHARDS,
+    STATUS_USER,
     api_user,
     ingest_user,
     operator_user,
@@ -119,12 +120,22 @@ def _ingest_role(shard: str) -> Role:
     )
 
 
+def _reads_figures() -> tuple[Acl, ...]:
+    """The broker's own measures, by name: it offers more of them than a process needs to know."""
+    return tuple(
+        Acl(acltype, topic)
+        for topic in figures.TOPICS
+        for acltype in (AclType.SUBSCRIBE_EXACTLY, AclType.RECEIVE)
+    )
+
+
 SERVICE_ROLES: tuple[Role, ...] = (
     *map(_device_role, SHARDS),
     *map(_ingest_role, SHARDS),
-    _closed("api", *_reads(topics.ALL_FACTS), *_writes(topics.ALL_FACTS)),
+    _closed("api", *_reads(topics.ALL_FACTS), *_writes(topics.ALL_FACTS), *_reads_figures()),
     _closed("relay", *_writes(topics.ALL_FACTS, topics.ALL_DOWN)),
     _closed("provisioner", *_reads(CONTROL_RESPONSE), *_writes(CONTROL)),
+    _closed("status", *_reads_figures()),
 )
 
 SERVICE_USERS: tuple[User, ...] = (
@@ -132,6 +143,7 @@ SERVICE_USERS: tuple[User, ...] = (
     *(User(api_user(slot), "api") for slot in range(API_SLOTS)),
     User(RELAY_USER, "relay"),
     User(PROVISIONER_USER, "provisioner"),
+    User(STATUS_USER, "status"),
 )
 
 

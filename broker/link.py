@@ -23,7 +23,14 @@ WINDOW = 100  # publishes on their way; Mosquitto's max_inflight_messages, beyon
 
 
 class BrokerAway(Exception):
-    """The broker cannot be reached, refused us, went away or did not answer in time."""
+    """The broker cannot be reached, refused us, went away or did not answer in time.
+
+    ``summary`` says so without hosts and ports.
+    """
+
+    def __init__(self, detail: str, summary: str = "") -> None:
+        super().__init__(detail)
+        self.summary = summary or detail
 
 
 class Link:
@@ -42,13 +49,15 @@ class Link:
         self._answers: dict[int, ReasonCode] = {}
         self._connack: ReasonCode | None = None
         self._reason = ""
-        self._messages: deque[bytes] = deque()
+        self._messages: deque[tuple[str, bytes]] = deque()
 
     def __enter__(self) -> Self:
         try:
             self._client.connect(self._to.host, self._to.port, KEEP_ALIVE_S)
         except (OSError, ValueError) as error:
-            raise BrokerAway(f"cannot connect to {self._to.host}:{self._to.port}: {error}") from None
+            raise BrokerAway(
+                f"cannot connect to {self._to.host}:{self._to.port}: {error}", "the broker cannot be reached"
+            ) from None
         try:
             self._turn_until(lambda: self._connack is not None, CONNECT_TIMEOUT_S)
         except BrokerAway as error:
@@ -104,6 +113,10 @@ class Link:
 
     def receive(self, timeout_s: float = ANSWER_TIMEOUT_S) -> bytes:
         """The payload of the next message that arrives."""
+        return self.receive_message(timeout_s)[1]
+
+    def receive_message(self, timeout_s: float = ANSWER_TIMEOUT_S) -> tuple[str, bytes]:
+        """Return topic and payload of the next message that arrives."""
         self._turn_until(lambda: bool(self._messages), timeout_s)
         return self._messages.popleft()
 
@@ -131,7 +144,7 @@ class Link:
         self._answers[packet_id] = reasons[0]
 
     def _on_message(self, _client: Any, _data: Any, message: paho.MQTTMessage) -> None:
-        self._messages.append(bytes(message.payload))
+        self._messages.append((message.topic, bytes(message.payload)))
 
     def _on_disconnect(
         self, _client: Any, _data: Any, _flags: Any, reason: ReasonCode, _properties: Any

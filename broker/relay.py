@@ -28,6 +28,8 @@ from broker.control import Control, ControlError
 from broker.link import WINDOW, BrokerAway, Link
 from core.backoff import Backoff
 from core.facts import AlertFact, StatusFact
+from core.health import heartbeats
+from core.health.heartbeats import Beat, PartState
 from core.identities import PROVISIONER_USER, RELAY_USER
 from core.outbox import CHANNEL, Kind
 from core.settings import Settings
@@ -36,6 +38,7 @@ log = logging.getLogger(__name__)
 
 POLL_S = 1.0  # the net below NOTIFY, and the longest that a stop goes unnoticed
 ATTEMPTS = 5
+STUCK_AFTER_S = 30.0  # longer than any wait for the broker or the database
 LARGEST_BYTES = 256 * 1024  # a larger packet makes the broker disconnect us, again and again
 
 PUBLISHED = Counter("milepost_relay_published", "Outbox rows published and deleted")
@@ -83,6 +86,18 @@ class Relay:
         self._mqtt_key = settings.mqtt_key.get_secret_value()
         self._stop = stop
         self._backoff = Backoff()
+        self._fault: str | None = "it has not connected yet"  # why nothing is relayed; None while it is
+        self._turned_at = time.monotonic()
+        self._published_at: datetime | None = None
+
+    def beats(self) -> list[Beat]:
+        """Return how the relay fares. For the heartbeat's thread."""
+        state = PartState.OK if self._fault is None else PartState.OFF_BROKER
+        detail, still_s = self._fault, time.monotonic() - self._turned_at
+        if state is PartState.OK and still_s > STUCK_AFTER_S:
+            state, detail = PartState.STUCK, f"for {still_s:.0f} s"
+        relay = heartbeats.PartKind.RELAY
+        return [Beat(part=relay, name="relay", state=state, detail=detail, worked_at=self._published_at)]
 
     def run(self) -> None:
         """Until ``stop``. Raises `psycopg2.Error` or `SQLAlchemyError` when the database fails."""
@@ -92,14 +107,18 @@ class Relay:
                 with Link(login(self._settings, RELAY_USER)) as link:
                     self._serve(link)
             except BrokerAway as error:
+                self._fault = error.summary
                 log.warning("relay_broker_away reason=%r", str(error))
                 self._pause(self._backoff.next())
 
     def _serve(self, link: Link) -> None:
+        self._fault = "it is bringing the broker up to date"
         self._reconcile()
         self._announce_open_deliveries(link)
         self._backoff.reset()
+        self._fault = None
         while not self._stop.is_set():
+            self._turned_at = time.monotonic()
             if not self._relay_some(link):
                 self._wait_for_rows(link)
 
@@ -137,6 +156,7 @@ class Relay:
         if done:
             self._execute(_DELETE, ([row.id for row in same[:done]],))
             PUBLISHED.inc(done)
+            self._published_at = datetime.now(UTC)
         if error is not None:
             self._refused(same[done], str(error))
         return True

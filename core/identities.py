@@ -15,6 +15,7 @@ DEVICE_ID = re.compile(r"[a-z0-9]{10}", re.ASCII)
 SLUG = re.compile(r"[a-z0-9][a-z0-9-]{0,62}", re.ASCII)
 RELAY_USER = "relay"
 PROVISIONER_USER = "provisioner"
+STATUS_USER = "status"  # `milepost status`, which proves that the broker lets a user in
 _ALPHABET = "abcdefghijklmnopqrstuvwxyz0123456789"
 
 

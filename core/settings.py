@@ -42,6 +42,9 @@ class Settings(OutgoingSettings):
     ingest_metrics_port: int | None = Field(default=None, ge=1, le=65535)
     jobs_metrics_port: int | None = Field(default=None, ge=1, le=65535)
     metrics_token: SecretStr | None = None
+    disk_folder: Path | None = Field(
+        default=None, description="whose disk's free space GET /status/ tells: where PostgreSQL's data lie"
+    )
     access_token_minutes: int = Field(default=30, ge=1, le=24 * 60)
     refresh_token_days: int = Field(default=30, ge=1, le=365)
     login_failures_per_address: int = Field(

@@ -34,6 +34,11 @@ class ConnectionLost(Exception):
     def is_taken_over(self) -> bool:
         return self.reason_code == int(mqtt5.DisconnectReasonCode.SESSION_TAKEN_OVER)
 
+    @property
+    def summary(self) -> str:
+        """What is wrong, without hosts and ports: the broker's own words, or that there is none."""
+        return "the broker cannot be reached" if self.reason_code is None else str(self)
+
 
 class Connection:
     """Connected once made, ``topic_filter`` asked for. ``session_present``: the broker kept our queue."""

@@ -5,6 +5,7 @@ import logging
 import signal
 
 from core.database import make_engine, make_sessions
+from core.health.beating import beating
 from core.settings import Settings
 from ingest.metrics import Metrics
 from ingest.worker import Worker, shards_of
@@ -34,7 +35,8 @@ def run(settings: Settings, worker: int = 0, workers: int = 1) -> int:
     gc.freeze()
     gc.set_threshold(200_000, 20, 20)
     log.info("started worker=%d workers=%d shards=%s", worker, workers, "".join(shards))
-    loop.run()
+    with beating(settings, loop.beats):
+        loop.run()
     engine.dispose()
     if not stopped_by:
         log.error(

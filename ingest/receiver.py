@@ -16,6 +16,7 @@ import mqtt5
 from broker import topics
 from broker.connection import Login
 from core.backoff import Backoff
+from ingest.condition import ShardView
 from ingest.connection import Connection, ConnectionLost
 
 BATCH_MESSAGES = 5_000
@@ -40,6 +41,7 @@ class Shard:
         self.connected_at = 0.0
         self.retry_at = 0.0
         self.is_let_go = False
+        self.fault: str | None = "it has not connected yet"  # for people; None while it is connected
 
 
 class Receiver:
@@ -58,6 +60,11 @@ class Receiver:
     def is_let_go(self) -> bool:
         """Every shard was taken over: another worker does this one's work."""
         return all(shard.is_let_go for shard in self._shards.values())
+
+    @property
+    def shards(self) -> list[ShardView]:
+        """Each shard that is this worker's, and why it is not on the broker. For other threads too."""
+        return [ShardView(shard.name, shard.fault) for shard in self._shards.values() if not shard.is_let_go]
 
     def next_batch(self) -> list[Message]:
         """The messages of the 10 ms after the first, 5,000 or 16 MiB at most; empty after half a second."""
@@ -98,6 +105,7 @@ class Receiver:
                 shard.connection.disconnect()
                 shard.connection = None
                 shard.retry_at = 0.0
+                shard.fault = "it left until a batch can be stored"
 
     def close(self) -> None:
         self.disconnect()
@@ -127,10 +135,11 @@ class Receiver:
         try:
             connection = Connection(shard.login, topics.shard_filter(shard.name))
         except ConnectionLost as lost:
+            shard.fault = lost.summary
             self._schedule(shard)
             log.warning("connect_failed shard=%s reason=%s", shard.name, lost)
             return
-        shard.connection = connection
+        shard.connection, shard.fault = connection, None
         shard.connected_at = time.monotonic()
         self._selector.register(connection, selectors.EVENT_READ, shard)
         log.info("connected shard=%s session_present=%s", shard.name, connection.session_present)
@@ -151,6 +160,7 @@ class Receiver:
             self._selector.unregister(shard.connection)
             shard.connection.close()
             shard.connection = None
+        shard.fault = lost.summary
         if lost.is_taken_over:
             shard.is_let_go = True
             log.warning("shard_let_go shard=%s another worker has its session", shard.name)

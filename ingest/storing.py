@@ -21,6 +21,7 @@ from core.backoff import Backoff
 from core.database import sqlstate
 from core.facts import PositionFact
 from core.fixes import Rejection
+from core.health.heartbeats import fault_of
 from core.intake import Answer, KnownDevice, Report, Result, Taken
 from core.quarantine import Quarantined
 
@@ -37,6 +38,11 @@ Sessions = sessionmaker[Session]
 
 class DatabaseAway(Exception):
     """The database cannot take anything now; the message's sender is not at fault."""
+
+    @property
+    def fault(self) -> str:
+        """The class of its cause: ``DiskFull 53100``."""
+        return fault_of(self.__cause__ or self)
 
 
 class MessageFault(Exception):

@@ -11,8 +11,10 @@ from collections.abc import Sequence
 from broker import connection, payloads
 from core import positions
 from core.backoff import Backoff
+from core.health.heartbeats import Beat
 from core.identities import SHARDS, ingest_user
 from core.settings import Settings
+from ingest.condition import Condition
 from ingest.metrics import Metrics
 from ingest.pipeline import Pipeline, fact_packet
 from ingest.receiver import Message, Receiver
@@ -38,6 +40,7 @@ class Worker:
         self._pipeline = Pipeline(self._receiver, sessions, metrics)
         self._sessions = sessions
         self._metrics = metrics
+        self._condition = Condition()
         self._backoff = Backoff(limit_s=3.0)
         self._stop = threading.Event()
 
@@ -45,6 +48,10 @@ class Worker:
     def connected(self) -> int:
         """How many shards have a connection."""
         return self._receiver.connected
+
+    def beats(self) -> list[Beat]:
+        """Return how each shard fares. For the heartbeat's thread."""
+        return self._condition.beats(self._receiver.shards)
 
     def stop(self) -> None:
         """Ask the loop to end after the batch in hand."""
@@ -61,17 +68,20 @@ class Worker:
     def _work(self) -> None:
         batch: list[Message] = []
         try:
+            self._condition.turned()
             batch = self._receiver.next_batch()
             self._metrics.connected.set(self._receiver.connected)
             self._republish()
             if batch:
                 self._pipeline.process(batch)
+                self._condition.stored()
                 self._backoff.reset()
         except DatabaseAway as away:
             self._wait_for_database(away, len(batch))
 
     def _wait_for_database(self, away: DatabaseAway, messages: int) -> None:
         """Give the batch back to the broker by leaving: unacknowledged, it will be delivered again."""
+        self._condition.failed(away.fault)
         self._receiver.disconnect()
         self._metrics.database_away.inc()
         log.warning("database_away messages_returned=%d reason=%s", messages, away)

@@ -15,6 +15,7 @@ from sqlalchemy.orm import Session, sessionmaker
 from broker.relay import Relay
 from core import logs
 from core.database import make_engine, make_sessions
+from core.health.beating import beating
 from core.settings import Settings
 from jobs import leadership, metrics, schedule, sender
 
@@ -79,7 +80,9 @@ def _serve(
 ) -> None:
     """One term of office."""
     with schedule.running(sessions) as jobs, sender.running(sessions, settings):
-        Relay(connection, sessions, settings, stop).run()
+        relay = Relay(connection, sessions, settings, stop)
+        with beating(settings, relay.beats):
+            relay.run()
     if stop.is_set() and (left := jobs.wait(settings.shutdown_timeout_s * WAIT_FOR_JOBS)):
         # Their transactions are rolled back, and the next leader runs them at its start.
         log.warning("jobs_cut_off jobs=%s", ",".join(left))

@@ -241,6 +241,7 @@ class Machine:
             "MILEPOST_HTTP_HOST": ports.LOOPBACK,
             "MILEPOST_HTTP_PORT": str(self._settings.http_port),
             "MILEPOST_SHUTDOWN_TIMEOUT_S": str(CHILD_SHUTDOWN_S),
+            "MILEPOST_DISK_FOLDER": str(self._postgres.folder),
         }
 
     def _log(self, name: str) -> Path:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 import aiomqtt
+from aiomqtt.exceptions import MqttConnectError
 from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 from sqlalchemy.exc import SQLAlchemyError
@@ -19,7 +20,7 @@ from api.live import reads, slots
 from api.live.groups import Groups
 from api.live.outgoing import Outgoing
 from api.live.reader import Reader
-from broker import payloads, topics
+from broker import figures, payloads, topics
 from broker.connection import aiomqtt_arguments, login
 from core.backoff import Backoff
 from core.facts import PositionFact
@@ -44,6 +45,8 @@ class SlotLost(Exception):
 class Bridge:
     def __init__(self, settings: Settings, groups: Groups, outgoing: Outgoing, reader: Reader) -> None:
         self.connected = False
+        self.fault: str | None = "it has just started"  # why it is not on the broker, without addresses
+        self.gauges = figures.Gauges()
         self._settings = settings
         self._groups = groups
         self._subscriptions = groups.subscriptions
@@ -66,8 +69,10 @@ class Bridge:
                     await self._connection(await self._claimed(), backoff)
                 except (aiomqtt.MqttError, OSError, SQLAlchemyError, SlotLost, slots.NoFreeSlot) as error:
                     log.warning("not on the broker error=%s", error)
-                except Exception:
+                    self.fault = _fault_of(error)
+                except Exception as error:
                     log.exception("the bridge failed")
+                    self.fault = _fault_of(error)
                 await asyncio.sleep(backoff.next())
         finally:
             await self._release()
@@ -96,6 +101,7 @@ class Bridge:
                     self._receive(client),
                     self._subscribe(client),
                     self._publish(client),
+                    self._subscribe_to_figures(client),
                     self._keep_claim(claim),
                 )
             finally:
@@ -114,6 +120,8 @@ class Bridge:
 
     def _set_connected(self, connected: bool) -> None:
         self.connected = connected
+        self.fault = None if connected else "the connection was lost"
+        self.gauges.reset()
         self._metrics.connected.set(connected)
         if connected:
             self._metrics.connections.inc()
@@ -131,6 +139,9 @@ class Bridge:
                 log.warning("not a fact topic=%s error=%s", message.topic, error)
 
     def _handle(self, topic: str, payload: Any) -> None:
+        if topic.startswith(figures.ALL):
+            self.gauges.note(topic, payload)
+            return
         match topics.parse_fleet(topic):
             case topics.VehicleTopic(company, vehicle):
                 position = payloads.decode_position(payload)
@@ -160,6 +171,13 @@ class Bridge:
             log.error("the broker refused subscriptions topics=%s", refused)
             asyncio.get_running_loop().call_later(REFUSED_RETRY_S, self._subscriptions.retry, refused)
 
+    async def _subscribe_to_figures(self, client: aiomqtt.Client) -> None:
+        """A broker set up by an older version refuses them until the jobs process has changed its roles."""
+        wanted = [(topic, SubscribeOptions(qos=0)) for topic in figures.TOPICS]
+        while any(map(_is_failure, await client.subscribe(wanted))):
+            await asyncio.sleep(REFUSED_RETRY_S)
+        await asyncio.Event().wait()  # as long as the connection
+
     async def _publish(self, client: aiomqtt.Client) -> None:
         facts = self._outgoing.take()
         try:
@@ -184,6 +202,18 @@ class Bridge:
         while await asyncio.to_thread(claim.holds):
             await asyncio.sleep(CLAIM_CHECK_S)
         raise SlotLost(f"the claim on {api_user(claim.slot)} was lost with its database connection")
+
+
+def _fault_of(error: BaseException) -> str:
+    """Return what is wrong in a few words, without hosts and ports."""
+    match error:
+        case MqttConnectError(rc=code):
+            return f"the broker refused it ({code})"
+        case aiomqtt.MqttError() | OSError():
+            return "the broker cannot be reached"
+        case SQLAlchemyError():
+            return "the database does not let it claim a user of the broker"
+    return str(error)
 
 
 def _options(topic: str) -> SubscribeOptions:

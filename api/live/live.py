@@ -16,6 +16,7 @@ from api.live.metrics import Metrics
 from api.live.outgoing import Outgoing
 from api.live.reader import Reader
 from api.live.watch import CatchUp, Guard
+from broker.figures import Figures
 from core.facts import PositionFact
 from core.settings import Settings
 
@@ -51,6 +52,16 @@ class Live:
     def connected(self) -> bool:
         """Whether this process is on the broker."""
         return self._bridge.connected
+
+    @property
+    def broker_fault(self) -> str | None:
+        """Why this process is not on the broker; None while it is."""
+        return self._bridge.fault
+
+    @property
+    def broker_figures(self) -> Figures:
+        """What the broker has told this process about itself."""
+        return self._bridge.gauges.read()
 
     @property
     def user_name(self) -> str | None:

@@ -6,10 +6,11 @@ from alembic import context
 from sqlalchemy import Connection, create_engine, pool
 
 from core import jobs_models, notification_models, people_models, proof_models, report_models
+from core.health import models as health_models
 from core.models import Base
 
 # Loaded, so that `Base` knows their tables.
-MODULES = (jobs_models, notification_models, people_models, proof_models, report_models)
+MODULES = (health_models, jobs_models, notification_models, people_models, proof_models, report_models)
 
 
 def is_ours(_object: Any, name: str | None, kind: str, *_rest: Any) -> bool:

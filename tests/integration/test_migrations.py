@@ -10,13 +10,14 @@ from sqlalchemy import Engine, text
 from sqlalchemy.orm import Session
 
 from core import jobs_models, notification_models, people_models, proof_models, report_models
+from core.health import models as health_models
 from core.models import Base
 from core.notification_models import NotificationTemplate
 from core.schema import alembic_config
 from tests import factories
 from tests.unit.test_notification_times import OF_BEFORE
 
-MODULES = (jobs_models, notification_models, people_models, proof_models, report_models)
+MODULES = (health_models, jobs_models, notification_models, people_models, proof_models, report_models)
 
 
 def is_ours(_object: Any, name: str | None, kind: str, *_rest: Any) -> bool:

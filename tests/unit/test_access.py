@@ -2,7 +2,7 @@
 
 import pytest
 
-from broker import access
+from broker import access, figures
 from broker.access import LAST, SERVICE_ROLES, SERVICE_USERS, Acl, AclType, Role
 from core.identities import SHARDS
 
@@ -30,9 +30,21 @@ def test_no_role_uses_a_word_that_the_plugin_would_ignore(role: Role) -> None:
 
 def test_only_the_provisioner_may_touch_access_control() -> None:
     allowed = {
-        role.name for role in ALL_ROLES for acl in role.acls if acl.allow and acl.topic.startswith("$")
+        role.name for role in ALL_ROLES for acl in role.acls if acl.allow and acl.topic.startswith("$CONTROL")
     }
     assert allowed == {"provisioner"}
+
+
+def test_the_brokers_figures_are_read_one_by_one_and_by_two_roles() -> None:
+    granted = {
+        (role.name, acl.acltype, acl.topic)
+        for role in ALL_ROLES
+        for acl in role.acls
+        if acl.allow and acl.topic.startswith("$SYS")
+    }
+    assert {role for role, _type, _topic in granted} == {"api", "status"}
+    assert {str(kind) for _role, kind, _topic in granted} == {"subscribeLiteral", "publishClientReceive"}
+    assert {topic for _role, _type, topic in granted} == set(figures.TOPICS)
 
 
 def test_service_users_have_roles_that_exist() -> None:

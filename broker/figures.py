@@ -1,0 +1,44 @@
+"""What Mosquitto measures about itself, below ``$SYS``: retained, and published every 10 s when changed."""
+
+import msgspec
+
+_STORED = "$SYS/broker/store/messages/count"
+_RETAINED = "$SYS/broker/retained messages/count"
+_DROPPED = "$SYS/broker/publish/messages/dropped"
+TOPICS = (_STORED, _RETAINED, _DROPPED)
+ALL = "$SYS/"
+_LARGEST_NUMBER = 20
+
+
+class Figures(msgspec.Struct, frozen=True):
+    """``waiting``: messages that the broker holds for sessions that have not taken them, ingest's among them.
+
+    ``dropped``: messages that it threw away since it started, for any client. None: not known.
+    """
+
+    waiting: int | None
+    dropped: int | None
+
+
+class Gauges:
+    """Collects the broker's figures as they arrive."""
+
+    def __init__(self) -> None:
+        self._numbers: dict[str, int] = {}
+
+    def note(self, topic: str, payload: bytes) -> None:
+        """Remember one figure; other topics and what is no number are ignored."""
+        if topic in TOPICS and payload.isdigit() and len(payload) <= _LARGEST_NUMBER:
+            self._numbers[topic] = int(payload)
+
+    def reset(self) -> None:
+        self._numbers.clear()
+
+    @property
+    def is_complete(self) -> bool:
+        return len(self._numbers) == len(TOPICS)
+
+    def read(self) -> Figures:
+        stored, retained = self._numbers.get(_STORED), self._numbers.get(_RETAINED)
+        waiting = None if stored is None or retained is None else max(0, stored - retained)
+        return Figures(waiting, self._numbers.get(_DROPPED))

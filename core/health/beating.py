@@ -1,0 +1,113 @@
+"""The thread that writes a process's heartbeats, beside its work and never in its way.
+
+Invariants: it has a connection of its own and waits for no lock of the work. A database that does not answer
+makes it silent, which is the truth.
+Errors: what the database says becomes the heartbeat if another transaction can still write it; nothing is
+raised.
+"""
+
+import logging
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+import msgspec
+from sqlalchemy import Engine
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import Session, sessionmaker
+
+from core.database import make_engine, make_sessions
+from core.deadlines import BoundedConnection
+from core.health import heartbeats
+from core.health.heartbeats import Beat, PartKind, PartState
+from core.settings import Settings
+
+EVERY_S = 5.0
+STOP_WITHIN_S = 1.0
+
+log = logging.getLogger(__name__)
+
+Report = Callable[[], Sequence[Beat]]
+
+
+class ImpatientConnection(BoundedConnection):
+    """For watching: no answer is an answer too, and it must come soon."""
+
+    limit_s = 3.0
+
+
+def watching_engine(settings: Settings, process: str, connections: int = 1) -> Engine:
+    """Return an engine of a few connections that give up early, apart from those of the work."""
+    return make_engine(
+        settings, process=process, pool_size=connections, overflow=0, connections=ImpatientConnection
+    )
+
+
+@contextmanager
+def beating(settings: Settings, report: Report, every_s: float = EVERY_S) -> Iterator[None]:
+    """Write what ``report`` returns now and every ``every_s``; at the end, that this process stopped."""
+    heart = _Heart(settings, report, every_s)
+    heart.start()
+    try:
+        yield
+    finally:
+        heart.stop()
+
+
+class _Heart:
+    def __init__(self, settings: Settings, report: Report, every_s: float) -> None:
+        self._engine = watching_engine(settings, "heartbeat")
+        self._sessions: sessionmaker[Session] = make_sessions(self._engine)
+        self._report = report
+        self._every_s = every_s
+        self._stop = threading.Event()
+        self._fault: str | None = None
+        self._parts: set[PartKind] = set()
+        # A daemon: it may hang in the driver, and the process must end all the same.
+        self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._stop.set()
+        self._thread.join(STOP_WITHIN_S)
+
+    def _run(self) -> None:
+        self._try(heartbeats.purge_old_processes)
+        while not self._stop.is_set():
+            try:
+                self._beat()
+            except Exception:  # a bug in a report must not make a process look dead
+                log.exception("heartbeat_failed")
+            self._stop.wait(self._every_s)
+        self._try(lambda session: heartbeats.stopped(session, heartbeats.me(), self._parts))
+        self._engine.dispose()
+
+    def _beat(self) -> None:
+        beats = self._report()
+        self._parts |= {beat.part for beat in beats}
+        fault = self._try(lambda session: _write_with_room(session, beats))
+        if fault is not None:
+            self._try(lambda session: heartbeats.write(session, heartbeats.me(), _faulty(beats, fault)))
+        if fault != self._fault:
+            log.warning("heartbeat_%s reason=%s", "failed" if fault else "recovered", fault or self._fault)
+            self._fault = fault
+
+    def _try(self, work: Callable[[Session], None]) -> str | None:
+        """Run ``work`` in a transaction; return its fault, if any."""
+        try:
+            with self._sessions.begin() as session:
+                work(session)
+        except SQLAlchemyError as error:
+            return heartbeats.fault_of(error)
+        return None
+
+
+def _write_with_room(session: Session, beats: Sequence[Beat]) -> None:
+    heartbeats.require_room(session)
+    heartbeats.write(session, heartbeats.me(), beats)
+
+
+def _faulty(beats: Sequence[Beat], fault: str) -> list[Beat]:
+    return [msgspec.structs.replace(beat, state=PartState.CANNOT_STORE, detail=fault) for beat in beats]

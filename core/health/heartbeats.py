@@ -1,0 +1,124 @@
+"""Heartbeats: what each part of the system says about itself. The caller commits.
+
+A part that is frozen, killed or cut off from the database says nothing, so its row grows old: silence is the
+signal, and only the database's clock measures it.
+"""
+
+import enum
+import os
+import socket
+from collections.abc import Iterable, Sequence
+from datetime import datetime, timedelta
+
+import msgspec
+from sqlalchemy import case, delete, func, select, text, update
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.orm import Session
+
+from core.database import sqlstate
+from core.health.models import Heartbeat
+
+KEPT = timedelta(days=1)  # of API processes, which are named after themselves and never come back
+# Grows the file of a temporary table by 8 pages, which commit truncates again: no WAL, no bloat. The UPDATE
+# of a heartbeat reuses its page, and would succeed on a disk on which no fix can be stored.
+_REQUIRE_ROOM = (
+    "CREATE TEMPORARY TABLE IF NOT EXISTS heartbeat_room (filler text) ON COMMIT DELETE ROWS",
+    "INSERT INTO heartbeat_room SELECT repeat('x', 1900) FROM generate_series(1, 32)",
+)
+
+
+class PartKind(enum.StrEnum):
+    INGEST = "ingest"
+    RELAY = "relay"
+    API = "api"
+
+
+class PartState(enum.StrEnum):
+    OK = "ok"
+    OFF_BROKER = "off_broker"
+    CANNOT_STORE = "cannot_store"
+    STUCK = "stuck"
+    STOPPED = "stopped"
+
+
+class Beat(msgspec.Struct, frozen=True, kw_only=True):
+    """One part's own words. ``worked_at``: when it last did its work; None: not since it started."""
+
+    part: PartKind
+    name: str
+    state: PartState
+    detail: str | None = None
+    worked_at: datetime | None = None
+
+
+def me() -> str:
+    """Return this process's name, ``host:pid``."""
+    return f"{socket.gethostname()}:{os.getpid()}"
+
+
+def fault_of(error: BaseException) -> str:
+    """Return the class of a database error and its SQLSTATE: ``DiskFull 53100``. Never a row's value."""
+    if not isinstance(error, DBAPIError):
+        return type(error).__name__
+    return f"{type(error.orig).__name__} {sqlstate(error)}".rstrip()
+
+
+def write(session: Session, process: str, beats: Sequence[Beat]) -> None:
+    """Write the beats of one process. ``since`` stays while the state does."""
+    rows = [_row(process, beat) for beat in sorted(beats, key=lambda beat: (beat.part, beat.name))]
+    if not rows:
+        return
+    query = insert(Heartbeat).values(rows)
+    new = query.excluded
+    session.execute(
+        query.on_conflict_do_update(
+            index_elements=[Heartbeat.part, Heartbeat.name],
+            set_={
+                "process": new.process,
+                "state": new.state,
+                "detail": new.detail,
+                "seen_at": new.seen_at,
+                "worked_at": func.coalesce(new.worked_at, Heartbeat.worked_at),
+                "since": case((Heartbeat.state == new.state, Heartbeat.since), else_=new.since),
+            },
+        )
+    )
+
+
+def stopped(session: Session, process: str, parts: Iterable[PartKind]) -> None:
+    """Write down that parts of a process stopped in order; another process's rows stay as they are."""
+    now = func.clock_timestamp()
+    query = update(Heartbeat).where(Heartbeat.process == process, Heartbeat.part.in_(parts))
+    session.execute(query.values(state=PartState.STOPPED, detail=None, since=now, seen_at=now))
+
+
+def purge_old_processes(session: Session) -> None:
+    """Delete the rows of API processes of days before."""
+    is_old = Heartbeat.seen_at < func.clock_timestamp() - KEPT
+    session.execute(delete(Heartbeat).where(Heartbeat.part == PartKind.API, is_old))
+
+
+def read(session: Session) -> Sequence[Heartbeat]:
+    """Return all rows, by part and name."""
+    return session.scalars(select(Heartbeat).order_by(Heartbeat.part, Heartbeat.name)).all()
+
+
+def require_room(session: Session) -> None:
+    """Make PostgreSQL grow a file. Raises `DBAPIError` (53100 on a full disk)."""
+    for statement in _REQUIRE_ROOM:
+        session.execute(text(statement))
+
+
+def _row(process: str, beat: Beat) -> dict[str, object]:
+    now = func.clock_timestamp()
+    return {
+        "part": beat.part.value,
+        "name": beat.name,
+        "process": process,
+        "state": beat.state.value,
+        "detail": beat.detail,
+        "since": now,
+        "seen_at": now,
+        "worked_at": beat.worked_at,
+    }

@@ -1,0 +1,62 @@
+"""What became of each check over time: since when it is as it is, and the alerts at its changes.
+
+Trouble shorter than `ALERT_AFTER` (a restart) is shown but not logged. `UNKNOWN` neither begins nor ends
+trouble: it says nothing.
+"""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import msgspec
+
+from core.health.checks import Check, CheckStatus
+
+ALERT_AFTER = timedelta(seconds=10)
+
+log = logging.getLogger(__name__)
+
+
+@dataclass
+class _Course:
+    """One check's. ``trouble_since``: None while it is well; ``told``: the worst status that was logged."""
+
+    status: CheckStatus
+    since: datetime
+    trouble_since: datetime | None = None
+    told: CheckStatus | None = None
+
+
+class History:
+    """Of one process: another one's may differ, for each sees with its own eyes."""
+
+    def __init__(self) -> None:
+        self._courses: dict[str, _Course] = {}
+
+    def note(self, checks: Sequence[Check], now: datetime) -> list[Check]:
+        """Return the checks with ``since``, and log an alert for each that has begun or ended."""
+        return [self._note(check, now) for check in checks]
+
+    def _note(self, check: Check, now: datetime) -> Check:
+        course = self._courses.setdefault(check.name, _Course(check.status, now))
+        if course.status is not check.status:
+            course.status, course.since = check.status, now
+        _alert(course, check, now)
+        return msgspec.structs.replace(check, since=course.since)
+
+
+def _alert(course: _Course, check: Check, now: datetime) -> None:
+    if check.status is CheckStatus.UNKNOWN:
+        return
+    if check.status is CheckStatus.OK:
+        if course.told is not None and course.trouble_since is not None:
+            lasted_s = (now - course.trouble_since).total_seconds()
+            log.warning("alert=status check=%s status=ok lasted_s=%.0f", check.name, lasted_s)
+        course.trouble_since = course.told = None
+        return
+    course.trouble_since = course.trouble_since or now
+    is_worse = course.told is not CheckStatus.FAILING and course.told is not check.status
+    if is_worse and now - course.trouble_since >= ALERT_AFTER:
+        log.error("alert=status check=%s status=%s detail=%r", check.name, check.status.value, check.detail)
+        course.told = check.status

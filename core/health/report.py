@@ -1,0 +1,37 @@
+"""The one document about the system's health, for `GET /status/` and `milepost status` alike."""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+import msgspec
+
+from core.health import checks
+from core.health.checks import Check, CheckStatus
+
+
+class HealthReport(msgspec.Struct, frozen=True, kw_only=True):
+    """``process`` looked at ``checked_at``; ``status`` is the worst of the checks'."""
+
+    status: CheckStatus
+    checked_at: datetime
+    process: str
+    checks: Sequence[Check]
+
+    @classmethod
+    def of(cls, found: Sequence[Check], process: str, now: datetime) -> "HealthReport":
+        return cls(status=checks.overall(found), checked_at=now, process=process, checks=found)
+
+
+def as_json(report: HealthReport) -> str:
+    return msgspec.json.format(msgspec.json.encode(report)).decode()
+
+
+def as_text(report: HealthReport) -> str:
+    """Return a table for people: one line per check, and one per part that is worse off than others."""
+    lines = [f"The system is {report.status}.", ""]
+    for check in report.checks:
+        lines.append(f"{check.name:<9} {check.status:<9} {check.detail}")
+        bad = [part for part in check.parts if part.status is not CheckStatus.OK]
+        if len(bad) < len(check.parts):
+            lines += [f"{'':<9} {part.name:>9} {part.detail}" for part in bad]
+    return "\n".join(lines)
