@@ -1,6 +1,5 @@
 """Prometheus: requests by route template, and on each scrape the depth of the outbox and the quarantine."""
 
-import hmac
 import os
 import time
 
@@ -12,10 +11,10 @@ from sqlalchemy.orm import Session, sessionmaker
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from core import scraping
 from core.models import Outbox, Quarantine
 from core.settings import Settings
 
-LOOPBACK = frozenset({"127.0.0.1", "::1"})
 METHODS = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"})
 MULTIPROCESS_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 
@@ -77,12 +76,12 @@ class Measured:
 
 def may_scrape(request: Request, settings: Settings) -> bool:
     """With the token, or from this machine itself: a local proxy's requests carry X-Forwarded-For."""
-    token = settings.metrics_token.get_secret_value() if settings.metrics_token else ""
-    sent = request.headers.get("authorization", "").encode("utf-8", "replace")
-    if token and hmac.compare_digest(sent, f"Bearer {token}".encode()):
-        return True
-    is_local = request.client is not None and request.client.host in LOOPBACK
-    return is_local and not {"x-forwarded-for", "forwarded"}.intersection(request.headers)
+    return scraping.may_scrape(
+        request.client.host if request.client is not None else None,
+        request.headers.get("authorization", ""),
+        is_forwarded=bool({"x-forwarded-for", "forwarded"}.intersection(request.headers)),
+        settings=settings,
+    )
 
 
 def state_text(sessions: sessionmaker[Session]) -> bytes:

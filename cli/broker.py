@@ -62,5 +62,8 @@ def broker_login(email: Annotated[str, typer.Argument(help="A manager's or opera
         actor = users.actor_of(session, person.user_id, person.token_epoch)
         mqtt = users.mqtt_login(session, actor, mqtt_key(settings))
     print_fields(
-        broker=settings.mqtt_url, user=mqtt.user_name, password=mqtt.secret, topics=f"fleet/{mqtt.company}/#"
+        broker=settings.broker_url,
+        user=mqtt.user_name,
+        password=mqtt.secret,
+        topics=f"fleet/{mqtt.company}/#",
     )

@@ -91,7 +91,7 @@ def _print_credentials(settings: Settings, credentials: "Credentials") -> None:
 
     device = credentials.device_id
     print_fields(
-        broker=settings.mqtt_url,
+        broker=settings.broker_url,
         user=device,
         password=credentials.secret,
         publish_to=topics.up(credentials.shard, device, "location"),

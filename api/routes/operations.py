@@ -14,6 +14,7 @@ from api.metrics import may_scrape, state_text
 from api.schemas.fields import Output
 from core import schema
 from core.errors import Forbidden
+from core.scraping import REFUSAL
 
 router = APIRouter(tags=["operations"])
 
@@ -78,6 +79,6 @@ METRICS: dict[int | str, dict[str, Any]] = {
 def metrics(request: Request, settings: SettingsOf, sessions: Sessions) -> Response:
     """From this machine itself, or with `Authorization: Bearer <MILEPOST_METRICS_TOKEN>`."""
     if not may_scrape(request, settings):
-        raise Forbidden("Metrics are for this machine itself, or for whoever has the metrics token.")
+        raise Forbidden(REFUSAL)
     text = request.app.state.metrics.text() + state_text(sessions)
     return Response(text, media_type=CONTENT_TYPE_LATEST)
