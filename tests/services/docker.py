@@ -11,7 +11,7 @@ import docker
 import psycopg2
 from testcontainers.core.container import DockerContainer
 
-from local.mosquitto import ACL, CONF
+from broker.mosquitto_conf import ACL, CONF
 from local.ports import free_port
 from tests.waiting import wait_until
 
