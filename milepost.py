@@ -1,11 +1,12 @@
 """The command line. A verb only translates: settings and arguments in, one call, its result out."""
 
 import sys
+from importlib.metadata import version
 from typing import Annotated
 
 import typer
 
-from cli import backups, broker, company, customer, device, jobs, outbox, status, user
+from cli import backups, broker, company, customer, database, device, jobs, outbox, status, user
 from cli.common import admin_settings, database_errors, process_settings
 from core.errors import DomainError
 from core.settings import SettingsError
@@ -13,7 +14,6 @@ from core.settings import SettingsError
 USAGE_ERROR = 2
 
 app = typer.Typer(
-    help="Delivery tracking over MQTT: GPS units in, live deliveries out.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,  # it would print local variables, secrets among them
@@ -23,6 +23,7 @@ app.add_typer(user.app, name="user")
 app.add_typer(device.app, name="device")
 app.add_typer(customer.app, name="customer")
 app.add_typer(broker.app, name="broker")
+app.add_typer(database.app, name="database")
 app.add_typer(outbox.app, name="outbox")
 app.add_typer(jobs.app, name="jobs")
 app.command()(backups.backup)
@@ -42,6 +43,21 @@ def main() -> None:
         fields = [f"{fault['field']} {fault['message']}" for fault in error.facts.get("errors", [])]
         typer.echo(f"{error.title}: {'; '.join(fields) or error.detail}", err=True)
         sys.exit(1)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"milepost {version('milepost')}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    _version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    """Delivery tracking over MQTT: GPS units in, live deliveries out."""
 
 
 @app.command()

@@ -1,7 +1,6 @@
 """Prometheus: requests by route template, and on each scrape the depth of the outbox and the quarantine."""
 
 import asyncio
-import hmac
 import os
 import time
 from contextlib import suppress
@@ -15,12 +14,12 @@ from sqlalchemy.orm import Session, sessionmaker
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from core import scraping
 from core.health.checks import CheckStatus
 from core.health.report import HealthReport
 from core.models import Outbox, Quarantine
 from core.settings import Settings
 
-LOOPBACK = frozenset({"127.0.0.1", "::1"})
 METHODS = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"})
 STATE_WITHIN_S = 3.0
 MULTIPROCESS_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
@@ -82,20 +81,19 @@ class Measured:
 
 
 def may_scrape(request: Request, settings: Settings) -> bool:
-    """With the token, or from this machine itself."""
+    """Whether the request has the metrics token or comes from this machine itself."""
     return has_metrics_token(request, settings) or is_local(request)
 
 
 def has_metrics_token(request: Request, settings: Settings) -> bool:
-    token = settings.metrics_token.get_secret_value() if settings.metrics_token else ""
-    sent = request.headers.get("authorization", "").encode("utf-8", "replace")
-    return bool(token) and hmac.compare_digest(sent, f"Bearer {token}".encode())
+    return scraping.has_token(request.headers.get("authorization", ""), settings)
 
 
 def is_local(request: Request) -> bool:
-    """A local proxy's requests carry X-Forwarded-For."""
-    is_loopback = request.client is not None and request.client.host in LOOPBACK
-    return is_loopback and not {"x-forwarded-for", "forwarded"}.intersection(request.headers)
+    return scraping.is_local(
+        request.client.host if request.client is not None else None,
+        is_forwarded=bool({"x-forwarded-for", "forwarded"}.intersection(request.headers)),
+    )
 
 
 async def state_text(sessions: sessionmaker[Session], *, is_up: bool) -> bytes:

@@ -4,12 +4,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from cli.common import admin_settings, database_errors, give_up, process_settings
 from core.settings import Settings
+
+if TYPE_CHECKING:
+    from core.backups.restore import Restored
 
 
 def backup(
@@ -36,13 +39,21 @@ def restore(
         Path | None, typer.Option(help="Where the broker, stopped, shall find its mosquitto.db.")
     ] = None,
     replace: Annotated[bool, typer.Option("--replace", help="Delete what is there, for good.")] = False,
+    scratch: Annotated[
+        bool, typer.Option("--scratch", help="Only try it, in a database that is made for it and removed.")
+    ] = False,
     other_keys: Annotated[
         bool, typer.Option("--other-keys", help="Go on with other keys: every device needs a new password.")
     ] = False,
 ) -> None:
-    """Bring a backup into an empty database; ingest, jobs and API must not run."""
+    """Bring a backup into an empty database; ingest, jobs and API must not run (they may with --scratch)."""
     from core.backups import restore as restoring
 
+    if scratch:
+        if replace or broker_state is not None:
+            raise typer.BadParameter("--scratch touches nothing: leave --replace and --broker-state out")
+        _try_out(file, other_keys=other_keys)
+        return
     settings = process_settings("restore")
     wanted = restoring.Wanted(
         keys=_key_marks(settings), broker_state=broker_state, replace=replace, other_keys=other_keys
@@ -50,11 +61,35 @@ def restore(
     url = settings.database_url.get_secret_value()
     with database_errors(), _file_errors():
         done = restoring.restore(file, url, wanted, datetime.now(UTC))
+    _print_restored(done)
+    typer.echo("next: `milepost broker write` for a new broker, then start everything")
+
+
+def _try_out(file: Path, *, other_keys: bool) -> None:
+    """Restore beside the real database, that of the `milepost up` that runs here too."""
+    from core.backups import restore as restoring
+    from core.backups import trial
+
+    settings = admin_settings()
+    url = settings.database_url.get_secret_value()
+    wanted = restoring.Wanted(keys=_key_marks(settings), other_keys=other_keys)
+    with database_errors(), _file_errors(), trial.scratch_database(url) as name:
+        typer.echo(f"restoring into the new database {name}")
+        done = restoring.restore(file, trial.url_beside(url, name), wanted, datetime.now(UTC))
+        rows = trial.count_rows(trial.url_beside(url, name))
+    _print_restored(done)
+    typer.echo(
+        f"{sum(rows.values())} rows in {len(rows)} tables, among them {rows['company']} companies,"
+        f" {rows['delivery']} deliveries and {rows['position']} fixes"
+    )
+    typer.echo(f"{name} is removed again; nothing else was touched")
+
+
+def _print_restored(done: "Restored") -> None:
     typer.echo(f"restored as it was at {done.manifest.made_at:%Y-%m-%d %H:%M:%S} UTC")
     for said, names in (("erased again", done.erased_again), ("STILL TO BE ERASED", done.not_erased)):
         if names:
             typer.echo(f"{said}: {', '.join(names)}")
-    typer.echo("next: `milepost broker write` for a new broker, then start everything")
 
 
 @contextmanager

@@ -1,11 +1,20 @@
 """`milepost broker`."""
 
+import re
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cli.common import admin_settings, give_up, mqtt_key, print_fields, transaction
+from cli.common import CONTROL, admin_settings, give_up, mqtt_key, print_fields, transaction
+from core.settings import Settings
+
+if TYPE_CHECKING:
+    from broker.mosquitto_conf import Layout
+
+LISTENER = re.compile(r"([0-9]{1,5})( [0-9A-Za-z.:%_-]+)?")
+DEBIAN_FOLDER = Path("/etc/mosquitto")
+DEBIAN_STATE = Path("/var/lib/mosquitto")
 
 app = typer.Typer(help="Users and roles on the MQTT broker.", no_args_is_help=True)
 
@@ -28,6 +37,33 @@ def broker_write(
     except OSError as error:
         give_up(f"{path} cannot be written: {error.strerror}")
     typer.echo(f"{path} written")
+
+
+@app.command("config")
+def broker_config(
+    folder: Annotated[Path, typer.Argument(help="For mosquitto.conf and the ACL file.")] = DEBIAN_FOLDER,
+    state: Annotated[
+        Path, typer.Option(help="Mosquitto's own folder: sessions, queues, users and roles.")
+    ] = DEBIAN_STATE,
+    listen: Annotated[str, typer.Option(help="PORT, or PORT and ADDRESS.")] = "1883 127.0.0.1",
+    plugin: Annotated[
+        Path | None, typer.Option(help="mosquitto_dynamic_security.so; unset: found by itself.")
+    ] = None,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Put other files that are there aside, as *.old.")
+    ] = False,
+) -> None:
+    """Write all that a Mosquitto of your own needs, for one that does not run yet. As it is, for Debian's."""
+    from broker.mosquitto_conf import Layout
+
+    layout = Layout(folder.absolute(), state.absolute(), _plugin(plugin), _listener(listen))
+    _require_usable(layout)
+    settings = admin_settings()
+    try:
+        _write_layout(layout, settings, replace=replace)
+    except OSError as error:
+        give_up(f"{error.filename or folder} cannot be written: {error.strerror}")
+    typer.echo(f"next, with the broker stopped before: mosquitto -c {layout.conf_file}")
 
 
 @app.command("reconcile")
@@ -62,5 +98,52 @@ def broker_login(email: Annotated[str, typer.Argument(help="A manager's or opera
         actor = users.actor_of(session, person.user_id, person.token_epoch)
         mqtt = users.mqtt_login(session, actor, mqtt_key(settings))
     print_fields(
-        broker=settings.mqtt_url, user=mqtt.user_name, password=mqtt.secret, topics=f"fleet/{mqtt.company}/#"
+        broker=settings.broker_url,
+        user=mqtt.user_name,
+        password=mqtt.secret,
+        topics=f"fleet/{mqtt.company}/#",
     )
+
+
+def _plugin(given: Path | None) -> Path:
+    from broker.mosquitto_conf import PLUGIN, find_plugin
+
+    plugin = find_plugin() if given is None else given.absolute()
+    if plugin is None or not plugin.is_file():
+        give_up(f"{given or PLUGIN} was not found: install Mosquitto 2, or name the plugin with --plugin.")
+    return plugin
+
+
+def _listener(given: str) -> str:
+    match = LISTENER.fullmatch(given)
+    if match is None or not 0 < int(match[1]) < 65536:
+        give_up("--listen must be a port, or a port and an address: 1883, or '1883 127.0.0.1'.")
+    return given
+
+
+def _require_usable(layout: "Layout") -> None:
+    for path in (layout.folder, layout.state, layout.plugin):
+        if CONTROL.search(str(path)):
+            give_up(f"{str(path)!r} has characters that mosquitto.conf cannot hold.")
+    for path in (layout.folder, layout.state):
+        if not path.is_dir():
+            give_up(f"{path} is no folder: make it first, the second one (--state) as Mosquitto's own.")
+
+
+def _write_layout(layout: "Layout", settings: Settings, *, replace: bool) -> None:
+    from broker import mosquitto_conf, plugin_file
+
+    files = mosquitto_conf.files(layout)
+    for path, text in files.items():
+        if path.exists() and path.read_text(errors="replace") != text and not replace:
+            give_up(f"{path} is there already, another one: --replace puts it aside as {path.name}.old.")
+    if replace or not layout.plugin_file.exists():
+        with transaction(settings) as session:
+            plugin_file.write(layout.plugin_file, session, mqtt_key(settings))
+        typer.echo(f"{layout.plugin_file} written: users and roles")
+    else:
+        typer.echo(f"{layout.plugin_file} is there already: left as it is")
+    owner = layout.state.stat()
+    for path, text in files.items():
+        put_aside = mosquitto_conf.put(path, text, owner)
+        typer.echo(f"{path} written" + (f"; the one before is {put_aside}" if put_aside else ""))

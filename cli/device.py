@@ -14,6 +14,10 @@ if TYPE_CHECKING:
 
 DeviceArgument = Annotated[str, typer.Argument(help="The device's id.")]
 
+UNBOUND = (
+    "It is bound to no vehicle and to no driver. Until a manager binds it (PATCH /devices/{device}/), its"
+    " fixes are rejected (no_vehicle) and kept in the quarantine. --vehicle or --driver binds it at once."
+)
 
 app = typer.Typer(help="GPS units and drivers' phones.", no_args_is_help=True)
 
@@ -35,6 +39,8 @@ def device_add(
         device = devices.add(session, actor, label=label, vehicle_id=vehicle, driver_id=driver)
         credentials = devices.credentials(session, actor, device.id, mqtt_key(settings))
     _print_credentials(settings, credentials)
+    if vehicle is None and driver is None:
+        typer.echo(UNBOUND.format(device=credentials.device_id))
 
 
 @app.command("list")
@@ -91,7 +97,7 @@ def _print_credentials(settings: Settings, credentials: "Credentials") -> None:
 
     device = credentials.device_id
     print_fields(
-        broker=settings.mqtt_url,
+        broker=settings.broker_url,
         user=device,
         password=credentials.secret,
         publish_to=topics.up(credentials.shard, device, "location"),

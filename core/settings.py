@@ -33,6 +33,9 @@ class Settings(OutgoingSettings):
         description="PostgreSQL 15 or newer: postgresql://user:password@host/name"
     )
     mqtt_url: str = Field(description="mqtt://host:port or mqtts://host:port, without a user")
+    public_mqtt_url: str | None = Field(
+        default=None, description="The broker as devices and people reach it; unset: mqtt_url"
+    )
     mqtt_ca_file: Path | None = Field(default=None, description="CA bundle for mqtts://; unset: the system's")
     mqtt_key: SecretStr = Field(description="Key from which every MQTT secret is derived")
     jwt_key: SecretStr = Field(description="Key that signs access and refresh tokens")
@@ -41,6 +44,9 @@ class Settings(OutgoingSettings):
     api_processes: int = Field(default=1, ge=1, le=16)
     ingest_metrics_port: int | None = Field(default=None, ge=1, le=65535)
     jobs_metrics_port: int | None = Field(default=None, ge=1, le=65535)
+    metrics_host: str = Field(
+        default="127.0.0.1", description="The address on which ingest and jobs show their metrics"
+    )
     metrics_token: SecretStr | None = None
     disk_folder: Path | None = Field(
         default=None, description="whose disk's free space GET /status/ tells: where PostgreSQL's data lie"
@@ -65,9 +71,16 @@ class Settings(OutgoingSettings):
         _require_database_url(chosen)
         return SecretStr(chosen)
 
-    @field_validator("mqtt_url")
+    @property
+    def broker_url(self) -> str:
+        """The broker's address to tell devices and people."""
+        return self.public_mqtt_url or self.mqtt_url
+
+    @field_validator("mqtt_url", "public_mqtt_url")
     @classmethod
-    def _names_a_broker(cls, url: str) -> str:
+    def _names_a_broker(cls, url: str | None) -> str | None:
+        if url is None:
+            return None
         parts = urlsplit(url)
         if parts.scheme not in {"mqtt", "mqtts"} or not parts.hostname or not _has_usable_port(url):
             raise ValueError("must look like mqtt://host:1883 or mqtts://host:8883")

@@ -19,8 +19,7 @@ def run(settings: Settings, worker: int = 0, workers: int = 1) -> int:
     """Run worker ``worker`` of ``workers`` until SIGTERM or SIGINT; returns the exit status."""
     engine = make_engine(settings, process="ingest", pool_size=1, overflow=1)
     metrics = Metrics()
-    if settings.ingest_metrics_port is not None:
-        metrics.serve(settings.ingest_metrics_port)
+    metrics.serve(settings)
     shards = shards_of(worker, workers)
     loop = Worker(settings, make_sessions(engine), shards, metrics)
     stopped_by: list[int] = []

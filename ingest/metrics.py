@@ -3,10 +3,11 @@
 from collections import Counter as Counts
 from collections.abc import Iterable, Sequence
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, start_http_server
+from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from core.intake import Answer
-from core.settings import port_taken
+from core.scraping import MetricsServer
+from core.settings import Settings
 
 
 class Metrics:
@@ -30,9 +31,7 @@ class Metrics:
         for result, number in results.items():
             self.items.labels(result.value).inc(number)
 
-    def serve(self, port: int) -> None:
-        """Serve ``/metrics`` on loopback. Raises `SettingsError` on a taken port."""
-        try:
-            start_http_server(port, "127.0.0.1", registry=self.registry)
-        except OSError as error:
-            raise port_taken("ingest_metrics_port", port, error) from None
+    def serve(self, settings: Settings) -> None:
+        """Serve ``/metrics`` if a port is set for it. Raises `SettingsError` on a taken port."""
+        if settings.ingest_metrics_port is not None:
+            MetricsServer(settings, "ingest_metrics_port", self.registry)

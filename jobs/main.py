@@ -30,7 +30,7 @@ def run(settings: Settings) -> int:
     logs.configure("jobs", settings.log_level, settings.log_format)
     engine = make_engine(settings, process="jobs", overflow=CONNECTIONS)
     sessions = make_sessions(engine)
-    with metrics.served(settings.jobs_metrics_port, sessions):
+    with metrics.served(settings, sessions):
         exit_code = _run_until_told(settings, sessions)
     engine.dispose()
     log.info("jobs_stopped exit_code=%d", exit_code)

@@ -1,11 +1,11 @@
-"""Prometheus metrics of the jobs process, on the loopback address only."""
+"""Prometheus metrics of the jobs process."""
 
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 
-from prometheus_client import REGISTRY, start_http_server
+from prometheus_client import REGISTRY
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 from sqlalchemy import func, select
@@ -15,13 +15,12 @@ from sqlalchemy.orm import Session, sessionmaker
 from core import job_states
 from core.jobs_models import JobState
 from core.models import Outbox
-from core.settings import port_taken
+from core.scraping import MetricsServer
+from core.settings import Settings
 from jobs.schedule import JOBS
 from jobs.sender_metrics import QueueCollector
 
 log = logging.getLogger(__name__)
-
-LOOPBACK = "127.0.0.1"
 
 
 class OutboxCollector(Collector):
@@ -81,23 +80,18 @@ JOB_GAUGES: tuple[tuple[str, str, Callable[[JobState], float | None]], ...] = (
 
 
 @contextmanager
-def served(port: int | None, sessions: sessionmaker[Session]) -> Iterator[None]:
+def served(settings: Settings, sessions: sessionmaker[Session]) -> Iterator[None]:
     """Answer ``/metrics`` while inside; without a port do nothing. Raises `SettingsError` on a taken port."""
-    if port is None:
+    if settings.jobs_metrics_port is None:
         yield
         return
-    try:
-        server, thread = start_http_server(port, addr=LOOPBACK)
-    except OSError as error:
-        raise port_taken("jobs_metrics_port", port, error) from None
+    server = MetricsServer(settings, "jobs_metrics_port", REGISTRY)
     collectors = (OutboxCollector(sessions), QueueCollector(sessions), JobsCollector(sessions))
     for collector in collectors:
         REGISTRY.register(collector)
     try:
         yield
     finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
+        server.stop()
         for collector in collectors:
             REGISTRY.unregister(collector)

@@ -240,6 +240,7 @@ class Machine:
             "MILEPOST_JWT_KEY": self._secrets.jwt_key,
             "MILEPOST_HTTP_HOST": ports.LOOPBACK,
             "MILEPOST_HTTP_PORT": str(self._settings.http_port),
+            "MILEPOST_METRICS_HOST": ports.LOOPBACK,
             "MILEPOST_SHUTDOWN_TIMEOUT_S": str(CHILD_SHUTDOWN_S),
             "MILEPOST_DISK_FOLDER": str(self._postgres.folder),
         }

@@ -3,27 +3,16 @@
 import shutil
 import signal
 import subprocess
-from collections.abc import Mapping
 from pathlib import Path
 
+from broker.mosquitto_conf import Layout, acl_text, conf_text, find_plugin
 from local import ports
 from local.account import Account, give, make_passable, make_private
 from local.kept_files import Damaged
 from local.processes import GiveUp, ServiceFailed, end, never, spawn, tail, wait_answering
 
-PROJECT = Path(__file__).parent.parent
-CONF = PROJECT / "mosquitto.conf"
-ACL = PROJECT / "broker" / "mosquitto.acl"
-PLUGIN = "mosquitto_dynamic_security.so"
 # /usr/sbin is not on a normal user's PATH in Debian.
 BINARY_FOLDERS = ("/usr/sbin", "/usr/local/sbin", "/opt/homebrew/sbin", "/usr/local/opt/mosquitto/sbin")
-LIBRARY_FOLDERS = (
-    "/usr/lib",
-    "/usr/lib64",
-    "/usr/local/lib",
-    "/opt/homebrew/lib",
-    "/opt/homebrew/opt/mosquitto/lib",
-)
 HOW_TO_INSTALL = """Mosquitto with its dynamic-security plugin was not found. Install it with
   apt-get install mosquitto mosquitto-clients     (Debian, Ubuntu)
   dnf install mosquitto                           (Fedora)
@@ -45,13 +34,14 @@ class Mosquitto:
     """
 
     def __init__(self, home: Path, *, port: int, account: Account | None, log: Path) -> None:
-        self.binary, self.plugin = find_mosquitto()
+        self.binary, plugin = find_mosquitto()
         self.folder = make_passable(home / "mosquitto")
         self.state = make_private(self.folder / "state", account)
+        self.layout = Layout(self.folder, self.state, plugin, f"{port} {ports.LOOPBACK}")
         self.account = account
         self.port = port
         self.log = log
-        self.plugin_file = self.state / "dynamic-security.json"
+        self.plugin_file = self.layout.plugin_file
         self.process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -60,23 +50,14 @@ class Mosquitto:
 
     def prepare(self) -> None:
         """Write its configuration, and hand it over what it must be able to read and rewrite."""
-        acl_file = self.folder / "mosquitto.acl"
-        acl_file.write_text(ACL.read_text())
-        replacements = {
-            "listener": f"{self.port} {ports.LOOPBACK}",
-            "plugin": str(self.plugin),
-            "plugin_opt_config_file": str(self.plugin_file),
-            "acl_file": str(acl_file),
-            "persistence_location": f"{self.state}/",
-        }
-        conf_file = self.folder / "mosquitto.conf"
-        conf_file.write_text(render(CONF.read_text(), replacements))
-        for file in (acl_file, conf_file, self.plugin_file):
+        self.layout.acl_file.write_text(acl_text())
+        self.layout.conf_file.write_text(conf_text(self.layout))
+        for file in (self.layout.acl_file, self.layout.conf_file, self.plugin_file):
             give(file, self.account)
 
     def spawn(self) -> subprocess.Popen[bytes]:
         return spawn(
-            [self.binary, "-c", self.folder / "mosquitto.conf"],
+            [self.binary, "-c", self.layout.conf_file],
             log=self.log,
             cwd=self.state,
             account=self.account,
@@ -121,36 +102,12 @@ class Mosquitto:
         self.start()
 
 
-def render(text: str, replacements: Mapping[str, str]) -> str:
-    """``mosquitto.conf`` with other values for some directives.
-
-    Raises `ValueError` for a directive that does not stand there exactly once: a file that we no longer
-    understand must not be run half-replaced.
-    """
-    lines, missing = [], dict(replacements)
-    for line in text.splitlines():
-        directive = line.split(maxsplit=1)[0] if line.strip() else ""
-        if directive in replacements:
-            if directive not in missing:
-                raise ValueError(f"mosquitto.conf has {directive!r} twice")
-            line = f"{directive} {missing.pop(directive)}"
-        lines.append(line)
-    if missing:
-        raise ValueError(f"mosquitto.conf has no {', '.join(missing)}")
-    return "\n".join(lines) + "\n"
-
-
 def find_mosquitto() -> tuple[Path, Path]:
     """The broker's binary and its dynamic-security plugin. Raises `MosquittoMissing`."""
     binary = shutil.which("mosquitto") or next(
         (str(path) for folder in BINARY_FOLDERS if (path := Path(folder, "mosquitto")).is_file()), None
     )
-    plugin = next((path for folder in LIBRARY_FOLDERS for path in _plugins_in(Path(folder))), None)
+    plugin = find_plugin()
     if binary is None or plugin is None:
         raise MosquittoMissing
     return Path(binary), plugin
-
-
-def _plugins_in(folder: Path) -> list[Path]:
-    """Debian has a folder an architecture below ``/usr/lib``."""
-    return [*folder.glob(PLUGIN), *sorted(folder.glob(f"*/{PLUGIN}"))]

@@ -87,7 +87,7 @@ def _credentials(
     forbid_keeping(response)
     key = settings.mqtt_key.get_secret_value()
     with authorized() as (session, actor):
-        return CredentialsOut.of(find(session, actor, device_id, key))
+        return CredentialsOut.of(find(session, actor, device_id, key), settings.broker_url)
 
 
 @router.post("/{device_id}/disable/", summary="Disable a device")

@@ -61,7 +61,7 @@ def read_mqtt_login(authorized: AuthorizedCall, settings: SettingsOf, response: 
     forbid_keeping(response)
     key = settings.mqtt_key.get_secret_value()
     with authorized() as (session, actor):
-        return MqttLoginOut.of(users.mqtt_login(session, actor, key))
+        return MqttLoginOut.of(users.mqtt_login(session, actor, key), settings.broker_url)
 
 
 @router.post("/mqtt/rotate/", summary="Give the own MQTT login a new secret")
@@ -70,4 +70,4 @@ def rotate_mqtt_secret(authorized: AuthorizedCall, settings: SettingsOf, respons
     forbid_keeping(response)
     key = settings.mqtt_key.get_secret_value()
     with authorized() as (session, actor):
-        return MqttLoginOut.of(users.rotate_mqtt_secret(session, actor, key))
+        return MqttLoginOut.of(users.rotate_mqtt_secret(session, actor, key), settings.broker_url)

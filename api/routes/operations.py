@@ -12,6 +12,7 @@ from api.metrics import health_text, may_scrape, state_text
 from api.schemas.fields import Output
 from core.errors import Forbidden
 from core.health import seeing
+from core.scraping import REFUSAL
 
 router = APIRouter(tags=["operations"])
 
@@ -72,7 +73,7 @@ async def metrics(request: Request, settings: SettingsOf, sessions: Sessions, he
     Whatever is frozen, it answers within a few seconds, without what the database did not tell.
     """
     if not may_scrape(request, settings):
-        raise Forbidden("Metrics are for this machine itself, or for whoever has the metrics token.")
+        raise Forbidden(REFUSAL)
     is_up = await health.database_state() == seeing.UP
     own = await to_thread.run_sync(request.app.state.metrics.text)
     text = own + await state_text(sessions, is_up=is_up) + health_text(await health.current())

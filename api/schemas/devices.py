@@ -5,7 +5,7 @@ from typing import Annotated, Self
 
 from pydantic import Field
 
-from api.schemas.fields import Input, Line, Output, QueryId, RowId
+from api.schemas.fields import BrokerUrl, Input, Line, Output, QueryId, RowId
 from api.schemas.pages import PageQuery
 from broker import topics
 from core.devices import Credentials
@@ -54,15 +54,17 @@ class DeviceTopics(Output):
 
 
 class CredentialsOut(Output):
+    broker_url: BrokerUrl
     user_name: str
     secret: str
     shard: str
     topics: DeviceTopics
 
     @classmethod
-    def of(cls, credentials: Credentials) -> Self:
+    def of(cls, credentials: Credentials, broker_url: str) -> Self:
         device, shard = credentials.device_id, credentials.shard
         return cls(
+            broker_url=broker_url,
             user_name=device,
             secret=credentials.secret,
             shard=shard,

@@ -110,6 +110,9 @@ RowId = Annotated[int, Strict(), Field(ge=1, le=MAXIMUM_ID), BeforeValidator(who
 Instant = Annotated[AwareDatetime, BeforeValidator(_iso_text), AfterValidator(_utc)]
 
 # In a path or a query, where everything is text. A path that breaks these answers 404.
+BrokerUrl = Annotated[
+    str, Field(description="Where to connect with MQTT.", examples=["mqtts://mqtt.example.com:8883"])
+]
 QueryId = Annotated[int, Field(ge=1, le=MAXIMUM_ID, examples=[42]), BeforeValidator(_digits)]
 PathId = Annotated[QueryId, Path()]
 PathDevice = Annotated[str, Path(pattern="^[a-z0-9]{10}$", max_length=10, examples=["k3v9x0q2ma"])]

@@ -5,7 +5,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BeforeValidator, Field, Strict
 
-from api.schemas.fields import Email, Input, Line, Output, Password, Positive, RowId, whole
+from api.schemas.fields import BrokerUrl, Email, Input, Line, Output, Password, Positive, RowId, whole
 from api.schemas.pages import PageQuery
 from broker import topics
 from core.invitations import Invitation
@@ -154,12 +154,16 @@ class Me(UserOut):
 class MqttLoginOut(Output):
     """Subscribe to ``topics`` with QoS 1: facts are retained, so the whole fleet's state comes at once."""
 
+    broker_url: BrokerUrl
     user_name: str
     secret: str
     topics: list[str]
 
     @classmethod
-    def of(cls, login: MqttLogin) -> Self:
+    def of(cls, login: MqttLogin, broker_url: str) -> Self:
         return cls(
-            user_name=login.user_name, secret=login.secret, topics=[topics.company_filter(login.company)]
+            broker_url=broker_url,
+            user_name=login.user_name,
+            secret=login.secret,
+            topics=[topics.company_filter(login.company)],
         )

@@ -14,6 +14,7 @@ from core.lifecycle import FINAL
 from core.models import Status
 from local.demo import cast
 from local.demo.jobs import Job, Place
+from local.demo.proving import Prover
 from local.demo.reporting import Reporter
 from local.demo.rest import Away, Refused
 from local.simulator import driving, routes
@@ -29,10 +30,11 @@ log = logging.getLogger(__name__)
 class Courier:
     """`take` the deliveries of this driver, `tick` the van, `step` the work."""
 
-    def __init__(self, name: str, unit: Unit, reporter: Reporter, rng: Random) -> None:
+    def __init__(self, name: str, unit: Unit, reporter: Reporter, prover: Prover, rng: Random) -> None:
         self.name = name
         self.unit = unit
         self._reporter = reporter
+        self._prover = prover
         self._rng = rng
         self._jobs: list[Job] = []
         self._job: Job | None = None
@@ -101,6 +103,9 @@ class Courier:
             log.debug("%s: delivery %d: %s", self.name, job.id, away)
             return
         except Refused as refused:
+            if refused.missing:
+                self._asked = job, self._prover.prove(job.id, refused.missing)
+                return
             # Somebody else changed it: what it is now comes with the next list.
             log.info("%s: delivery %d: %s", self.name, job.id, refused)
             self._jobs.remove(job)

@@ -23,6 +23,7 @@ from local.demo import cast
 from local.demo.courier import Courier
 from local.demo.dispatch import Dispatch, Listing
 from local.demo.errands import Errands
+from local.demo.proving import RestProver
 from local.demo.reporting import Phone, RestReporter
 from local.demo.rest import Away, Refused, Rest
 from local.demo.roster import Member, Roster, read_roster
@@ -165,7 +166,8 @@ class Demo:
         place = member.last or (home.latitude, home.longitude)
         unit = Unit(login, driving.parked_at(*place, self._rng, member.odometer_m), self.tally, self._rng)
         self._network.add(unit.link)
-        return Courier(member.crew.driver, unit, self._reporter(member), self._rng)
+        prover = RestProver(self._rest(member.email), self._errands)
+        return Courier(member.crew.driver, unit, self._reporter(member), prover, self._rng)
 
     def _reporter(self, member: Member) -> Phone | RestReporter:
         if not member.crew.phone or member.phone is None:

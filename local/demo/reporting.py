@@ -97,4 +97,5 @@ class Phone:
         if accepted:
             request.future.set_result(request.status)
         else:
-            request.future.set_exception(Refused(409, {"detail": reply.get("reason")}))
+            problem = {"detail": reply.get("reason"), "missing": reply.get("missing")}
+            request.future.set_exception(Refused(409, problem))

@@ -20,6 +20,11 @@ class Refused(Exception):
         self.status = status
         self.problem = problem
 
+    @property
+    def missing(self) -> list[str]:
+        """The parts of a proof that the company asks for, when that is why."""
+        return list(self.problem.get("missing") or ())
+
 
 class Away(Exception):
     """No answer, or a 5xx: the same request may work later."""
@@ -40,18 +45,24 @@ class Rest:
 
     def post(self, path: str, body: dict[str, Any]) -> Any:
         """Raises `Refused` or `Away`."""
-        return self._authorized("POST", path, json.dumps(body).encode())
+        return self.send(path, json.dumps(body).encode(), "application/json")
 
-    def _authorized(self, method: str, path: str, body: bytes | None) -> Any:
+    def send(self, path: str, body: bytes, content_type: str) -> Any:
+        """POST a body of any kind. Raises `Refused` or `Away`."""
+        return self._authorized("POST", path, body, content_type)
+
+    def _authorized(
+        self, method: str, path: str, body: bytes | None, content_type: str = "application/json"
+    ) -> Any:
         if not self._token:
             self._log_in()
         try:
-            return self._call(method, path, body)
+            return self._call(method, path, body, content_type)
         except Refused as refused:
             if refused.status != 401:
                 raise
         self._log_in()
-        return self._call(method, path, body)
+        return self._call(method, path, body, content_type)
 
     def _log_in(self) -> None:
         form = urllib.parse.urlencode({"username": self.email, "password": self._password}).encode()

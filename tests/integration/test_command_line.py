@@ -5,13 +5,17 @@ import socket
 import subprocess
 import sys
 from collections.abc import Mapping
+from contextlib import closing
+from importlib.metadata import version
 from pathlib import Path
 
+import psycopg2
 import pytest
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from core.settings import Settings
+from tests import factories
 from tests.services.mosquitto import Broker
 from tests.services.postgres import PostgresServer
 from tests.services.processes import Processes
@@ -68,6 +72,44 @@ def test_a_company_its_people_and_devices_are_made(processes: Processes, session
     device = session.scalar(text("SELECT id FROM device"))
     assert str(device) in added
     assert str(device) in _done(processes, "device", "list", "--company", "acme")
+
+
+def test_a_device_without_a_binding_says_what_becomes_of_its_fixes(
+    processes: Processes, session: Session
+) -> None:
+    company = factories.company(session, slug="acme")
+    van = factories.vehicle(session, company)
+    session.commit()
+    unbound = _done(processes, "device", "add", "van 1", "--company", "acme")
+    device = session.scalar(text("SELECT id FROM device"))
+    assert "rejected (no_vehicle)" in unbound
+    assert f"PATCH /devices/{device}/" in unbound
+    bound = _done(processes, "device", "add", "van 2", "--company", "acme", "--vehicle", str(van.id))
+    assert "no_vehicle" not in bound
+
+
+def test_the_version_is_told(tmp_path: Path) -> None:
+    result = run_with_nothing_set(tmp_path, "--version")
+    assert (result.returncode, result.stdout) == (0, f"milepost {version('milepost')}\n")
+
+
+def test_the_databases_url_is_printed_for_other_programs(
+    processes: Processes, settings: Settings, session: Session
+) -> None:
+    url = _done(processes, "database", "url").strip()
+    assert url == settings.database_url.get_secret_value().replace("+psycopg2", "")
+    with closing(psycopg2.connect(url)) as connection, connection.cursor() as cursor:
+        cursor.execute("SELECT current_database()")
+        assert cursor.fetchall() == [(session.scalar(text("SELECT current_database()")),)]
+    assert _done(processes, "database", "url", "--name", "scratch").strip().endswith("/scratch")
+
+
+def test_the_databases_url_is_also_that_of_the_local_run(settings: Settings, tmp_path: Path) -> None:
+    local = {name: value for name, value in environment(settings).items() if name.startswith("MILEPOST_")}
+    (tmp_path / ".milepost").mkdir()
+    (tmp_path / ".milepost" / "run.env").write_text("".join(f"{k}={v}\n" for k, v in local.items()))
+    printed = run_with_nothing_set(tmp_path, "database", "url").stdout.strip()
+    assert printed == settings.database_url.get_secret_value().replace("+psycopg2", "")
 
 
 def test_a_devices_secret_is_the_one_the_broker_knows(

@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import paho.mqtt.client as paho
@@ -25,6 +26,7 @@ from core.models import (
     Status,
     Vehicle,
 )
+from core.proof_models import DeliveryProof, ProofImage
 from core.settings import Settings
 from local import demo
 from local.demo import cast
@@ -241,6 +243,36 @@ def test_deliveries_are_ordered_started_and_ended_over_rest_and_by_phone(
         assert open_deliveries is not None
         assert open_deliveries <= 2 * len(cast.CREWS) + 1
     assert running_demo.tally.answers["rejected"] == 0
+
+
+def test_the_drivers_prove_their_deliveries_when_the_company_asks_for_it(
+    running_demo: Demo, sessions: sessionmaker[Session]
+) -> None:
+    wanted = ["photo", "signature", "recipient_name"]
+    with sessions.begin() as session:
+        company = session.scalars(select(Company)).one()
+        company.proof_required = wanted
+
+    def proven(by_phone: bool) -> bool:
+        """A delivery that ended since, of a driver who reports by phone, or of one who does so over REST."""
+        phones = select(Device.driver_id).where(Device.driver_id.is_not(None))
+        query = (
+            select(func.count(DeliveryProof.id))
+            .join(Delivery, Delivery.id == DeliveryProof.delivery_id)
+            .where(
+                Delivery.status == Status.DELIVERED,
+                DeliveryProof.recipient_name.is_not(None),
+                Delivery.driver_id.in_(phones) if by_phone else Delivery.driver_id.not_in(phones),
+            )
+        )
+        with sessions() as session:
+            return bool(session.scalar(query))
+
+    for by_phone in (True, False):
+        wait_until(partial(proven, by_phone), timeout=60, what=f"a proven delivery, by phone: {by_phone}")
+    with sessions() as session:
+        kinds = set(session.scalars(select(ProofImage.kind)))
+    assert {str(kind) for kind in kinds} == {"photo", "signature"}
 
 
 def test_a_walk_through_that_somebody_ended_is_made_again_while_the_demo_runs(

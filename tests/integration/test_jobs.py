@@ -218,7 +218,7 @@ def test_the_metrics_tell_how_each_job_fares(sessions: sessionmaker[Session], se
     partitions = schedule.find("partitions")
     assert partitions is not None
     once_by_hand(sessions, partitions)
-    with metrics.served(free_port(), sessions):
+    with metrics.served(settings.model_copy(update={"jobs_metrics_port": free_port()}), sessions):
         names = ("last_start_timestamp", "last_end_timestamp", "last_success_timestamp", "last_duration")
         told = {
             name: REGISTRY.get_sample_value(f"milepost_job_{name}_seconds", {"job": "partitions"})

@@ -81,3 +81,13 @@ def test_a_broker_that_lost_its_data_still_knows_its_users(broker: Broker) -> No
     broker.lose_data()
     broker.start()
     assert _connect(broker, RELAY_USER, broker.password(RELAY_USER)) == "Success"
+
+
+def test_a_running_brokers_log_can_be_read_and_outlives_its_data(broker: Broker) -> None:
+    wait_until(lambda: "New connection" in broker.log(), what="the log has the connection of its start")
+    broker.stop()
+    first_life = broker.log()
+    broker.lose_data()
+    broker.start()
+    wait_until(lambda: "New connection" in broker.log()[len(first_life) :], what="the log goes on")
+    assert broker.log().startswith(first_life)

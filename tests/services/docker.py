@@ -11,7 +11,7 @@ import docker
 import psycopg2
 from testcontainers.core.container import DockerContainer
 
-from local.mosquitto import ACL, CONF
+from broker.mosquitto_conf import ACL, CONF
 from local.ports import free_port
 from tests.waiting import wait_until
 
@@ -82,11 +82,11 @@ class DockerMosquitto:
 
     def __init__(self, folder: Path) -> None:
         self.port = free_port()
-        self.log = folder / "mosquitto.log"
         self.plugin_file = folder / "dynamic-security.json"
         self._container = self._new_container()
         self._made = False
         self._given: bytes | None = None
+        self._output_of_removed = ""
 
     @property
     def url(self) -> str:
@@ -110,6 +110,10 @@ class DockerMosquitto:
         self.stop()
         self.start()
 
+    def output(self) -> str:
+        """While it runs too."""
+        return self._output_of_removed + (self._container_output() if self._made else "")
+
     def present_plugin_file(self) -> Path:
         present = self.plugin_file.with_name("present.json")
         self._container.copy_from_container(PLUGIN_FILE, present)
@@ -118,6 +122,7 @@ class DockerMosquitto:
     def lose_data(self) -> None:
         """Its data go with the container; the next start makes another one."""
         self.plugin_file.write_bytes(self.present_plugin_file().read_bytes())
+        self._output_of_removed = self.output()
         self.remove()
         self._container, self._made = self._new_container(), False
 
@@ -150,7 +155,10 @@ class DockerMosquitto:
         if container.status == "running":
             container.kill(signal)
             container.wait(timeout=15)
-        self.log.write_bytes(container.logs())
+
+    def _container_output(self) -> str:
+        written: bytes = self._container.get_wrapped_container().logs()
+        return written.decode(errors="replace")
 
     def _is_ready(self) -> bool:
         """Docker's proxy accepts connections before Mosquitto listens: only an answer tells."""

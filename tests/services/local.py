@@ -22,6 +22,9 @@ PREFIX = "milepost-tests-"
 
 
 class LocalMosquitto(Mosquitto):
+    def output(self) -> str:
+        return self.log.read_text(errors="replace") if self.log.exists() else ""
+
     def present_plugin_file(self) -> Path:
         return self.plugin_file
 

@@ -1,5 +1,6 @@
 """What a demo driver does next, from the delivery's status and where the van stands."""
 
+from collections.abc import Collection
 from concurrent.futures import Future
 from random import Random
 
@@ -23,11 +24,16 @@ class Desk:
     def __init__(self) -> None:
         self.reports: list[tuple[int, str, str | None]] = []
         self.answers: list[Future[str]] = []
+        self.proofs: list[tuple[int, list[str]]] = []
 
     def report(self, delivery_id: int, status: str, reason: str | None) -> Future[str]:
         self.reports.append((delivery_id, status, reason))
         self.answers.append(Future())
         return self.answers[-1]
+
+    def prove(self, delivery_id: int, missing: Collection[str]) -> Future[str]:
+        self.proofs.append((delivery_id, list(missing)))
+        return self.report(delivery_id, "delivered", None)
 
     def accept(self) -> None:
         self.answers[-1].set_result(self.reports[-1][1])
@@ -42,7 +48,7 @@ class Day:
         rng = Random(seed)
         login = Login("127.0.0.1", 1, "k3v9x0q2ma", "")
         unit = Unit(login, driving.parked_at(*place, rng), Tally(), rng)
-        self.courier = Courier("Duarte", unit, self.desk, rng)
+        self.courier = Courier("Duarte", unit, self.desk, self.desk, rng)
 
     def step(self) -> None:
         self.now += 1.0
@@ -96,6 +102,34 @@ def test_a_refusal_moves_on_to_the_next_delivery() -> None:
     day.step()
     day.step()
     assert [number for number, _, _ in day.desk.reports] == [1, 2]
+
+
+def test_a_delivery_whose_proof_is_missing_is_proven() -> None:
+    day = Day(place=DROPOFF, seed=2)
+    day.courier.take([delivery(1, Status.IN_TRANSIT), delivery(2)], listed_at=1.0)
+    day.step()
+    day.desk.answers[-1].set_exception(Refused(409, {"missing": ["photo", "signature"]}))
+    day.step()
+    assert day.desk.proofs == [(1, ["photo", "signature"])]
+    day.desk.accept()
+    day.step()
+    day.step()
+    assert [(number, status) for number, status, _ in day.desk.reports] == [
+        (1, "delivered"),
+        (1, "delivered"),
+        (2, "pickup_in_progress"),
+    ]
+
+
+def test_a_proof_that_is_refused_moves_on_to_the_next_delivery() -> None:
+    day = Day(place=DROPOFF)
+    day.courier.take([delivery(1, Status.IN_TRANSIT), delivery(2)], listed_at=1.0)
+    day.step()
+    for problem in ({"missing": ["photo"]}, {}):
+        day.desk.answers[-1].set_exception(Refused(409, problem))
+        day.step()
+    day.step()
+    assert [number for number, _, _ in day.desk.reports] == [1, 1, 2]
 
 
 def test_an_api_that_is_away_is_asked_again_after_a_back_off() -> None:

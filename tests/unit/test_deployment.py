@@ -89,6 +89,21 @@ def test_docker_is_more_patient_than_our_processes(compose: dict[str, Any]) -> N
         assert int(compose["services"][name]["stop_grace_period"].rstrip("s")) > limit
 
 
+def test_a_prometheus_in_the_same_network_reaches_every_process(compose: dict[str, Any]) -> None:
+    for name in ("ingest", "jobs"):
+        variables = compose["services"][name]["environment"]
+        assert variables["MILEPOST_METRICS_HOST"] == "0.0.0.0"
+        assert f"MILEPOST_{name.upper()}_METRICS_PORT" in variables
+    assert compose["services"]["api"]["environment"]["MILEPOST_HTTP_HOST"] == "0.0.0.0"
+
+
+@pytest.mark.parametrize("name", ["migrate", "ingest", "jobs", "api"])
+def test_no_container_tells_devices_the_networks_inner_address(compose: dict[str, Any], name: str) -> None:
+    variables = {**compose["x-milepost"]["environment"], **compose["services"][name]["environment"]}
+    wanted = "${MILEPOST_PUBLIC_MQTT_URL:-mqtt://127.0.0.1:${MILEPOST_MQTT_PORT:-1883}}"
+    assert variables["MILEPOST_PUBLIC_MQTT_URL"] == wanted
+
+
 def test_named_volumes_are_declared(compose: dict[str, Any]) -> None:
     used = {
         volume.split(":")[0]

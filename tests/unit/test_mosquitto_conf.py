@@ -4,8 +4,10 @@ from pathlib import Path
 
 import pytest
 
+from broker import mosquitto_conf
+from broker.mosquitto_conf import CONF, PLUGIN, Layout, conf_text, render
 from local import mosquitto
-from local.mosquitto import CONF, MosquittoMissing, find_mosquitto, render
+from local.mosquitto import MosquittoMissing, find_mosquitto
 
 REPLACED = {
     "listener": "11883 127.0.0.1",
@@ -20,6 +22,14 @@ def test_only_the_named_directives_change() -> None:
     before, after = CONF.read_text().splitlines(), render(CONF.read_text(), REPLACED).splitlines()
     changed = [new for old, new in zip(before, after, strict=True) if old != new]
     assert {line.split()[0]: line.split(maxsplit=1)[1] for line in changed} == REPLACED
+
+
+def test_every_path_of_the_machine_is_replaced() -> None:
+    layout = Layout(Path("/etc/here"), Path("/var/there"), Path("/lib/plugin.so"), "1883 127.0.0.1")
+    before = CONF.read_text()
+    paths = [line.split()[1] for line in before.splitlines() if len(line.split()) == 2 and " /" in line]
+    assert len(paths) == 4
+    assert not [path for path in paths if f"{path}\n" in conf_text(layout)]
 
 
 def test_the_local_broker_listens_on_loopback_only() -> None:
@@ -52,10 +62,10 @@ def test_a_missing_mosquitto_is_told_with_the_ways_to_get_it(
 def test_the_plugin_is_found_in_a_folder_an_architecture(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    binary, plugin = tmp_path / "mosquitto", tmp_path / "riscv64-linux-gnu" / mosquitto.PLUGIN
+    binary, plugin = tmp_path / "mosquitto", tmp_path / "riscv64-linux-gnu" / PLUGIN
     plugin.parent.mkdir()
     plugin.touch()
     binary.touch(mode=0o755)
     monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.setattr(mosquitto, "LIBRARY_FOLDERS", (str(tmp_path),))
+    monkeypatch.setattr(mosquitto_conf, "LIBRARY_FOLDERS", (str(tmp_path),))
     assert find_mosquitto() == (binary, plugin)

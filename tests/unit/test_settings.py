@@ -128,3 +128,12 @@ def test_a_complete_way_out_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     assert settings.smtp_port_used == 465
     assert settings.public_url == "https://track.example.com"
     assert [str(network) for network in settings.webhook_networks] == ["10.0.0.0/8", "fd00::/8"]
+
+
+def test_the_public_broker_url_is_what_others_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert load().broker_url == USABLE["MQTT_URL"]
+    monkeypatch.setenv("MILEPOST_PUBLIC_MQTT_URL", "mqtts://mqtt.example.com:8883")
+    assert load().broker_url == "mqtts://mqtt.example.com:8883"
+    monkeypatch.setenv("MILEPOST_PUBLIC_MQTT_URL", "https://mqtt.example.com")
+    with pytest.raises(SettingsError, match="MILEPOST_PUBLIC_MQTT_URL must look like mqtt://host:1883"):
+        load()
