@@ -3,6 +3,7 @@
 import hmac
 import os
 import time
+from datetime import timedelta
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
@@ -12,10 +13,15 @@ from sqlalchemy.orm import Session, sessionmaker
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from core.models import Outbox, Quarantine
+from core.models import Outbox, Quarantine, QuarantineCount
 from core.settings import Settings
 
 LOOPBACK = frozenset({"127.0.0.1", "::1"})
+_NOT_KEPT = select(func.sum(QuarantineCount.not_kept_rows)).where(
+    QuarantineCount.not_kept_rows > 0,
+    QuarantineCount.device_id.is_not(None),
+    QuarantineCount.hour > func.now() - timedelta(hours=2),
+)
 METHODS = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"})
 MULTIPROCESS_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 
@@ -100,6 +106,7 @@ def state_text(sessions: sessionmaker[Session]) -> bytes:
                 )
             ).one()
             quarantined = session.scalar(select(func.count()).select_from(Quarantine)) or 0
+            not_kept = session.scalar(_NOT_KEPT) or 0
     except SQLAlchemyError:
         _gauge(registry, "milepost_database_up", "Whether the database answers", False)
         return generate_latest(registry)
@@ -108,6 +115,12 @@ def state_text(sessions: sessionmaker[Session]) -> bytes:
     _gauge(registry, "milepost_outbox_parked_rows", "Rows refused too often", parked)
     _gauge(registry, "milepost_outbox_oldest_seconds", "Age of the oldest row that waits", float(oldest or 0))
     _gauge(registry, "milepost_quarantine_rows", "Messages in the quarantine", quarantined)
+    _gauge(
+        registry,
+        "milepost_quarantine_not_kept",
+        "Refused messages beyond the quarantine's bounds in this hour and the last: counted only",
+        float(not_kept),
+    )
     return generate_latest(registry)
 
 
