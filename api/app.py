@@ -9,7 +9,7 @@ from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 
 from api import errors, live, openapi
-from api.bodies import LimitedBody
+from api.bodies import MAXIMUM_BODY_BYTES, OTHER_BODIES, LimitedRequest
 from api.hashing import Hashing
 from api.health import HealthWatch
 from api.live import Live
@@ -50,7 +50,6 @@ from core import schema
 from core.database import make_engine, make_sessions
 from core.settings import Settings
 
-MAXIMUM_BODY_BYTES = 1024 * 1024
 # As many threads as connections: a thread that waits for a connection would only be in the way. The event
 # loop has connections of its own (`api.quick`).
 POOL_SIZE, POOL_OVERFLOW = 4, 6
@@ -125,7 +124,7 @@ def create_app(settings: Settings) -> FastAPI:
         app.include_router(router)
     errors.install(app)
     openapi.install(app)
-    app.add_middleware(LimitedBody, maximum=MAXIMUM_BODY_BYTES, larger=LARGER_BODIES)
+    app.add_middleware(LimitedRequest, maximum=MAXIMUM_BODY_BYTES, others={**OTHER_BODIES, **LARGER_BODIES})
     app.add_middleware(Measured, metrics=app.state.metrics)
     app.add_middleware(Slashes, table=slash_table(_paths()))
     return app

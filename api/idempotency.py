@@ -21,6 +21,7 @@ from pydantic import BaseModel
 from sqlalchemy.orm import Session
 from starlette.concurrency import run_in_threadpool
 
+from api.bodies import BoundedRoute
 from api.dependencies import Authorized, now, require_credential
 from api.quick import Handler, quick_handler
 from core import idempotency
@@ -79,7 +80,7 @@ class OnceAuthorized(Authorized):
             self._session.close()
 
 
-class OnceRoute(APIRoute):
+class OnceRoute(BoundedRoute):
     """A route whose POSTs, if they authorize themselves, take an ``Idempotency-Key``."""
 
     def __init__(
@@ -98,9 +99,9 @@ class OnceRoute(APIRoute):
         super().__init__(path, endpoint, methods=methods, dependencies=dependencies, **options)
 
     def get_route_handler(self) -> Handler:
-        handler = super().get_route_handler()
+        handler = APIRoute.get_route_handler(self)
         quick = quick_handler(inspect.unwrap(self.endpoint), self.status_code, handler)
-        whole = _once(handler, quick) if self.is_once else quick
+        whole = self.bounded(_once(handler, quick) if self.is_once else quick)
         return _token_first(whole) if _authorizes(self.endpoint) else whole
 
 

@@ -4,6 +4,7 @@ import asyncio
 import os
 import time
 from contextlib import suppress
+from datetime import timedelta
 
 from anyio import to_thread
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
@@ -17,9 +18,14 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from core import scraping
 from core.health.checks import CheckStatus
 from core.health.report import HealthReport
-from core.models import Outbox, Quarantine
+from core.models import Outbox, Quarantine, QuarantineCount
 from core.settings import Settings
 
+_NOT_KEPT = select(func.sum(QuarantineCount.not_kept_rows)).where(
+    QuarantineCount.not_kept_rows > 0,
+    QuarantineCount.device_id.is_not(None),
+    QuarantineCount.hour > func.now() - timedelta(hours=2),
+)
 METHODS = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"})
 STATE_WITHIN_S = 3.0
 MULTIPROCESS_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
@@ -122,6 +128,7 @@ def _state_counts(sessions: sessionmaker[Session]) -> list[tuple[str, str, float
                 )
             ).one()
             quarantined = session.scalar(select(func.count()).select_from(Quarantine)) or 0
+            not_kept = session.scalar(_NOT_KEPT) or 0
     except SQLAlchemyError:
         return []
     return [
@@ -129,6 +136,11 @@ def _state_counts(sessions: sessionmaker[Session]) -> list[tuple[str, str, float
         ("milepost_outbox_parked_rows", "Rows refused too often", parked),
         ("milepost_outbox_oldest_seconds", "Age of the oldest row that waits", float(oldest or 0)),
         ("milepost_quarantine_rows", "Messages in the quarantine", quarantined),
+        (
+            "milepost_quarantine_not_kept",
+            "Refused messages beyond the quarantine's bounds in this hour and the last: counted only",
+            float(not_kept),
+        ),
     ]
 
 

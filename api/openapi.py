@@ -48,6 +48,7 @@ _MEANINGS = {
     "409": "Conflicts with the present state",
     "412": "Changed since the version of If-Match",
     "413": "The body is too large",
+    "414": "The query is too long, or has too many parameters",
     "415": "A body of that type is not read here",
     "422": "A value cannot be used; `errors` names each field",
     "428": "Say with `If-Match` what you have read",
@@ -63,6 +64,7 @@ _NAMES = {
     "409": "Conflict",
     "412": "PreconditionFailed",
     "413": "BodyTooLarge",
+    "414": "QueryTooLong",
     "415": "UnsupportedMediaType",
     "422": "InvalidValue",
     "428": "PreconditionRequired",
@@ -191,6 +193,8 @@ def _statuses(method: str, operation: Mapping[str, Any]) -> set[str]:
         found.add("404")
     if "requestBody" in operation:
         found |= {"400", "413", "422"}
+    if "query" in places:
+        found.add("414")
     if places & {"query", "header"}:
         found.add("422")
     return found

@@ -1,8 +1,8 @@
 """Routes that take pictures: a larger body, read for whoever is logged in only, a few at a time.
 
-`LimitedBody` counts the body while it streams. Its files wait on disk beyond 1 MiB each; each picture's own
-limit is checked before it is decoded, in a few threads of their own: neither the event loop nor the threads
-of the database wait for it.
+`LimitedRequest` counts the body while it streams. Its files wait on disk beyond 1 MiB each; each picture's
+own limit is checked before it is decoded, in a few threads of their own: neither the event loop nor the
+threads of the database wait for it.
 """
 
 import re

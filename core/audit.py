@@ -163,7 +163,7 @@ def note_user(
 
 
 def note_spoofed(session: Session, company_id: int, device_id: str, now: datetime) -> None:
-    """A device named another device or company. Once a minute: the quarantine holds every message."""
+    """A device named another device or company. Once a minute: the quarantine has the messages."""
     recent = exists().where(
         AuditEntry.company_id == company_id,
         AuditEntry.subject_kind == "device",

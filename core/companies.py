@@ -27,6 +27,7 @@ def add(
     if not is_slug(slug):
         raise InvalidValue("slug", "must be 1 to 63 of a-z, 0-9 and -, not starting with -")
     require_time_zone(time_zone)
+    manager_email = users.clean_email(manager_email, "manager_email")
     company = _insert(session, Company(slug=slug, name=name, time_zone=time_zone))
     outbox.sync_access(session, outbox.Kind.COMPANY, company.id, company.id)
     system = _manager_of(company)

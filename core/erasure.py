@@ -45,8 +45,10 @@ STATEMENTS = (
     "UPDATE outbox SET payload = payload || '{\"reason\": null}' WHERE company_id = :company_id"
     " AND kind = 'status' AND payload ->> 'delivery' = ANY(:delivery_texts)",
     # What a driver's phone said of such a delivery and was refused. Compared as texts: it may be any number.
-    "DELETE FROM quarantine WHERE company_id = :company_id AND topic LIKE '%/status' AND"
-    " (regexp_match(encode(raw, 'escape'), '\"delivery\"\\s*:\\s*\"?([0-9]+)'))[1] = ANY(:delivery_texts)",
+    # What is cut may have named one in the part that is missing.
+    "DELETE FROM quarantine WHERE company_id = :company_id"
+    " AND (topic LIKE '%/status' OR topic LIKE '%/status/%') AND (raw_bytes > octet_length(raw) OR"
+    " (regexp_match(encode(raw, 'escape'), '\"delivery\"\\s*:\\s*\"?([0-9]+)'))[1] = ANY(:delivery_texts))",
     # Only references are kept in the log of what may be somebody's.
     "UPDATE audit_entry SET changes = changes || '{\"reference\": null}' WHERE company_id = :company_id"
     " AND changes ->> 'reference' IS NOT NULL"

@@ -25,6 +25,7 @@ GRANTS = {
     "audit_entry": frozenset({"SELECT", "INSERT"}),
     "delivery_proof": frozenset({"SELECT", "INSERT"}),
     "proof_image": frozenset({"SELECT", "INSERT"}),
+    "quarantine_count": frozenset({"SELECT"}),
 }
 _MADE_MEANWHILE = frozenset({"42710", "23505"})  # by the migration of another database of the cluster
 _NOT_ALLOWED = "42501"

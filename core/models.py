@@ -420,7 +420,10 @@ class Idempotency(Base):
 
 
 class Quarantine(Base):
-    """A message we could not use, kept whole with its reason."""
+    """A message we could not use, kept with its reason.
+
+    ``raw_bytes`` and ``raw_sha256`` are the whole message's; None in rows of before 0011, which are whole.
+    """
 
     __tablename__ = "quarantine"
     __table_args__ = (Index("ix_quarantine_company_id_id", "company_id", "id"),)
@@ -433,6 +436,37 @@ class Quarantine(Base):
     reason: Mapped[str] = mapped_column(String(32))
     detail: Mapped[str]
     received_at: Mapped[datetime]
+    raw_bytes: Mapped[int | None]
+    raw_sha256: Mapped[bytes | None]
+
+
+class QuarantineCount(Base):
+    """How many refused messages of a device were kept in an hour, and how many only counted.
+
+    Without ``device_id``: of the whole company, where only what its own bound left out counts as not kept.
+    ``last_id`` is the quarantine's row of the last message not kept.
+    """
+
+    __tablename__ = "quarantine_count"
+    __table_args__ = (
+        UniqueConstraint("company_id", "hour", "device_id", postgresql_nulls_not_distinct=True),
+        Index(
+            "ix_quarantine_count_not_kept",
+            "company_id",
+            "id",
+            postgresql_where=text("not_kept_rows > 0 AND device_id IS NOT NULL"),
+        ),
+    )
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(), primary_key=True)
+    company_id: Mapped[int | None] = mapped_column(ForeignKey("company.id"))
+    device_id: Mapped[str | None]
+    hour: Mapped[datetime]
+    kept_rows: Mapped[int]
+    kept_bytes: Mapped[int] = mapped_column(BigInteger)
+    not_kept_rows: Mapped[int] = mapped_column(BigInteger)
+    not_kept_bytes: Mapped[int] = mapped_column(BigInteger)
+    last_id: Mapped[int | None] = mapped_column(BigInteger)
 
 
 class Notification(Base):

@@ -1,11 +1,14 @@
 """Settings of what leaves us for people and their machines: e-mail, links, webhooks."""
 
+from email.utils import parseaddr
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings
+
+from core import emails
 
 Networks = tuple[IPv4Network | IPv6Network, ...]
 _MAPPED = IPv6Network("::ffff:0:0/96")
@@ -39,9 +42,15 @@ def _public_url(url: str) -> str:
 
 
 def _address(text: str) -> str:
-    name, _, domain = text.rpartition("@")
-    if not name or "." not in domain or any(mark in text for mark in '\r\n"(),:;[]\\'):
-        raise ValueError("must look like: Acme <noreply@example.com>, or noreply@example.com")
+    shape = "must look like: Acme <noreply@example.com>, or noreply@example.com"
+    address = parseaddr(text)[1]
+    is_whole = text.strip() == address or text.strip().endswith(f"<{address}>")
+    if not is_whole or any(mark in text for mark in '\r\n"(),:;[]\\'):
+        raise ValueError(shape)
+    try:
+        emails.require_usable(address)
+    except emails.BadAddress as bad:
+        raise ValueError(f"{shape}: the address {bad}") from None
     return text
 
 

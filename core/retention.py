@@ -57,6 +57,7 @@ class Age(msgspec.Struct, frozen=True):
 
 AGES = (
     Age("quarantine", "received_at", 90),
+    Age("quarantine_count", "hour", 90),
     Age("audit_entry", "at", 730),
     Age("outbox", "parked_at", 90),
 )

@@ -12,20 +12,31 @@ from sqlalchemy.orm import Session
 
 from core.actors import Actor
 from core.errors import Forbidden, NotFound
-from core.models import AppUser, Customer, Device, Driver, LoadOrder, Notification, Quarantine, Vehicle
+from core.models import (
+    AppUser,
+    Customer,
+    Device,
+    Driver,
+    LoadOrder,
+    Notification,
+    Quarantine,
+    QuarantineCount,
+    Vehicle,
+)
 from core.notification_models import NotificationSetting, NotificationTemplate, Webhook
 from core.people_models import ApiToken, AuditEntry
 from core.report_models import DailyReport
 
 MAXIMUM_ID = 2**31 - 1
 AnyOwned = Customer | Driver | Vehicle | Device | LoadOrder | AppUser | Quarantine | ApiToken | AuditEntry
+AnyCounted = QuarantineCount
 AnyTold = NotificationSetting | NotificationTemplate | Notification | Webhook | DailyReport
 Owned = TypeVar(
     "Owned", Customer, Driver, Vehicle, Device, LoadOrder, AppUser, ApiToken, Notification, Webhook
 )
 
 
-def is_ours(actor: Actor, model: type[AnyOwned | AnyTold]) -> ColumnElement[bool]:
+def is_ours(actor: Actor, model: type[AnyOwned | AnyTold | AnyCounted]) -> ColumnElement[bool]:
     """The condition that keeps a company's rows to itself; no other module spells it out."""
     return model.company_id == actor.company_id
 

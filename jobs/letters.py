@@ -7,13 +7,12 @@ from email.headerregistry import Address
 from email.message import EmailMessage
 from email.utils import format_datetime, parseaddr
 
+from core import emails
 from core.notification_sending import Claimed
 from core.notification_texts import Texts
 from core.user_links import OwedLink
 
 _POLICY = policy.SMTP.clone(max_line_length=78)
-_LOCAL = re.compile(r"[\w!#$%&'*+/=?^`{|}~.-]+")
-_DOMAIN = re.compile(r"[\w-]+(\.[\w-]+)*")
 _LONGEST_NAME = 100
 # Python's e-mail policy decodes encoded words in what it is given, line breaks included.
 _ENCODED_WORD = re.compile(r"=(?=\?)")
@@ -26,6 +25,9 @@ If that was you, open it before {until} (UTC):
 
 If it was not, you need do nothing: your password stays as it is.
 """
+
+
+BAD_ADDRESS = "the e-mail address cannot be used: correct it, then send this again"
 
 
 class BadAddress(Exception):
@@ -68,21 +70,15 @@ def _letter(subject: str, text: str, recipient: str, at: datetime) -> EmailMessa
 
 
 def _address(text: str) -> Address:
-    """Of the ordinary form only: whatever needs quoting could be read as another address by somebody."""
-    local, _, domain = text.rpartition("@")
-    is_ordinary = _LOCAL.fullmatch(local) and _DOMAIN.fullmatch(domain) and not _ENCODED_WORD.search(local)
-    if not is_ordinary:
-        raise BadAddress("the e-mail address cannot be used")
-    return Address(username=local, domain=_ascii(domain))
+    """Return the parts, with `bücher.example` as every server knows it.
 
-
-def _ascii(domain: str) -> str:
-    """Of `bücher.example`, as every server knows it; as it is where that would be another domain's name."""
+    The error holds nothing of the address, which is personal: errors are kept and logged.
+    """
     try:
-        encoded = domain.encode("idna")
-        return encoded.decode() if encoded.decode("idna") == domain.lower() else domain
-    except UnicodeError:
-        raise BadAddress("the e-mail address cannot be used") from None
+        parts = emails.parse(text)
+    except emails.BadAddress:
+        raise BadAddress(BAD_ADDRESS) from None
+    return Address(username=parts.local_part or "", domain=parts.ascii_domain or "")
 
 
 def _named(name: str, address: Address) -> Address:

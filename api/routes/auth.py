@@ -9,6 +9,7 @@ from sqlalchemy.orm import Session, sessionmaker
 from starlette.concurrency import run_in_threadpool
 
 from api import tokens
+from api.bodies import BoundedRoute
 from api.dependencies import AuthorizedCall, Peer, Sessions, SettingsOf, now
 from api.hashing import HashingOf
 from api.idempotency import forbid_keeping
@@ -25,7 +26,13 @@ async def _uncached(response: Response) -> None:
     forbid_keeping(response)
 
 
-router = APIRouter(prefix="/auth", tags=["people"], dependencies=[Depends(_uncached)])
+router = APIRouter(
+    prefix="/auth",
+    tags=["people"],
+    dependencies=[Depends(_uncached)],
+    route_class=BoundedRoute,
+    form_limits={"max_fields": 20, "max_files": 0},
+)
 REFUSED: dict[int | str, dict[str, Any]] = {401: {"description": "Refused"}}
 
 

@@ -7,19 +7,26 @@ from fastapi import APIRouter, Query
 from api import pages
 from api.dependencies import AuthorizedCall
 from api.idempotency import OnceRoute
-from api.schemas.pages import Page, PageQuery
-from api.schemas.quarantine import QuarantineOut
+from api.schemas.pages import PageQuery
+from api.schemas.quarantine import NotKeptOut, QuarantineOut, QuarantinePage
 from core import quarantine
 
 router = APIRouter(prefix="/quarantine", tags=["fleet"], route_class=OnceRoute)
 
 
 @router.get("/", summary="List refused messages")
-def list_quarantine(authorized: AuthorizedCall, query: Annotated[PageQuery, Query()]) -> Page[QuarantineOut]:
-    """Newest first, for managers. Messages of unknown devices belong to no company."""
+def list_quarantine(authorized: AuthorizedCall, query: Annotated[PageQuery, Query()]) -> QuarantinePage:
+    """Newest first, for managers. Messages of unknown devices belong to no company.
+
+    Per device 100 messages and 256 KiB are kept per hour, per company 2,000 and 2 MiB; of each message at
+    most 64 KiB. What is beyond that is counted in `not_kept`; of it only the beginning of the last is kept.
+    """
     with authorized() as (session, actor):
         rows = quarantine.page(
             session, actor, before_id=pages.number_key(query.cursor), limit=query.limit + 1
         )
         shown, following = pages.cut(rows, query.limit, lambda row: row.id)
-        return Page(items=[QuarantineOut.of(row) for row in shown], next=following)
+        counted = [NotKeptOut.of(row) for row in quarantine.not_kept(session, actor)]
+        return QuarantinePage(
+            items=[QuarantineOut.of(row) for row in shown], next=following, not_kept=counted
+        )

@@ -16,6 +16,7 @@ from pydantic import (
     StringConstraints,
 )
 
+from core import emails
 from core.passwords import MAXIMUM_LENGTH, MINIMUM_LENGTH
 from core.scoping import MAXIMUM_ID
 
@@ -23,7 +24,6 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 # For the OpenAPI document, what `_one_line`, `no_nul` and stripping ask; their own errors say it better.
 _LINE_PATTERN = r"^[^\x00-\x1f\x7f]*[^\s\x00-\x1f\x7f\x85][^\x00-\x1f\x7f]*$"
 _TEXT_PATTERN = r"^[^\x00]*[^\s\x00\x85][^\x00]*$"
-_EMAIL = re.compile(r"[^@\s\x00-\x1f\x7f]+@[^@\s\x00-\x1f\x7f]+")
 _ISO = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d.*", re.ASCII)
 _DIGITS = re.compile(r"[1-9]\d{0,9}", re.ASCII)
 
@@ -45,12 +45,6 @@ class Output(BaseModel):
 def _one_line(text: str) -> str:
     if _CONTROL.search(text):
         raise ValueError("must not contain control characters")
-    return text
-
-
-def _email(text: str) -> str:
-    if _EMAIL.fullmatch(text) is None:
-        raise ValueError("must look like name@example.com")
     return text
 
 
@@ -98,9 +92,9 @@ Text = Annotated[
 ]
 Email = Annotated[
     str,
-    StringConstraints(strip_whitespace=True, min_length=3, max_length=254),
-    AfterValidator(_email),
-    Field(examples=["name@example.com"], json_schema_extra={"pattern": f"^{_EMAIL.pattern}$"}),
+    StringConstraints(strip_whitespace=True, min_length=3, max_length=emails.MAXIMUM_LENGTH),
+    AfterValidator(emails.require_usable),
+    Field(examples=["name@example.com"], json_schema_extra={"format": "idn-email"}),
 ]
 Password = Annotated[str, StringConstraints(min_length=MINIMUM_LENGTH, max_length=MAXIMUM_LENGTH)]
 Positive = Annotated[float, Strict(), Field(allow_inf_nan=False, ge=0, le=1e9)]

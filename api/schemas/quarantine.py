@@ -6,7 +6,8 @@ from typing import Annotated, Self
 from pydantic import Field
 
 from api.schemas.fields import Output
-from core.quarantine import QuarantineEntry
+from api.schemas.pages import Page
+from core.quarantine import SHOWN_COUNTS, NotKept, QuarantineEntry
 
 
 class QuarantineOut(Output):
@@ -17,7 +18,8 @@ class QuarantineOut(Output):
     detail: str
     received_at: datetime
     raw: Annotated[str, Field(description="the beginning of the message as text; other bytes as \\xNN")]
-    raw_bytes: Annotated[int, Field(description="how long the message was")]
+    raw_bytes: Annotated[int, Field(description="how long the whole message was")]
+    raw_sha256: Annotated[str, Field(description="SHA-256 of the whole, in hex", examples=["9f" * 32])]
 
     @classmethod
     def of(cls, row: QuarantineEntry) -> Self:
@@ -30,4 +32,36 @@ class QuarantineOut(Output):
             received_at=row.received_at,
             raw=row.beginning.decode("utf-8", "backslashreplace"),
             raw_bytes=row.raw_bytes,
+            raw_sha256=row.raw_sha256.hex(),
         )
+
+
+class NotKeptOut(Output):
+    """What one device was refused in an hour beyond its company's bound or its own: counted, not kept."""
+
+    device_id: str | None
+    hour: Annotated[datetime, Field(description="when the hour began")]
+    messages: int
+    bytes: int
+    last_id: Annotated[
+        int | None,
+        Field(description="the list's item that is the last of them; null: the company's last stands for it"),
+    ]
+
+    @classmethod
+    def of(cls, row: NotKept) -> Self:
+        return cls(
+            device_id=row.device_id,
+            hour=row.hour,
+            messages=row.messages,
+            bytes=row.raw_bytes,
+            last_id=row.last_id,
+        )
+
+
+class QuarantinePage(Page[QuarantineOut]):
+    """The list, and on each page the same counts of what it does not have."""
+
+    not_kept: Annotated[
+        list[NotKeptOut], Field(description=f"newest first; the newest {SHOWN_COUNTS} devices and hours")
+    ]

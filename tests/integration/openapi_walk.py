@@ -138,7 +138,7 @@ def without_examples(document: Json, schema: Json) -> Json:
 def sample(document: Json, schema: Json, name: str = "") -> Any:
     """A value that this schema takes: its example, or the least."""
     schema = resolve(document, schema)
-    if name == "email" or schema.get("format") == "email":
+    if name == "email" or schema.get("format") == "idn-email":
         return f"walker{next(_numbers)}@example.com"
     for key in ("const", "example"):
         if key in schema:

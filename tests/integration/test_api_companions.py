@@ -207,6 +207,9 @@ BAD_USERS: list[tuple[dict[str, Any], str]] = [
     ({"role": "manager", "driver_id": 1}, "driver_id"),
     ({"role": "owner"}, "role"),
     ({"role": "manager", "email": "nobody"}, "email"),
+    ({"role": "manager", "email": "a@b.example>"}, "email"),
+    ({"role": "manager", "email": "<x@b.example>"}, "email"),
+    ({"role": "manager", "email": "a@b"}, "email"),
     ({"role": "manager", "password": "short"}, "password"),
     ({"role": "manager", "company_id": 1}, "company_id"),
 ]
@@ -219,6 +222,34 @@ def test_bad_user_is_refused_by_the_name_of_its_field(
         body = {"email": "x@example.com", "name": "X", "password": "long enough"} | fields
         answer = client.post("/users/", json=body, headers=bearer(settings, house.manager))
         assert_bad_field(answer, field)
+
+
+def test_rows_with_addresses_refused_today_keep_working(
+    client: TestClient, house: House, settings: Settings, session: Session
+) -> None:
+    user = factories.user(session, house.company, email="old@b")
+    customer = factories.customer(session, house.company, email="<x@b.example>")
+    session.commit()
+    headers = bearer(settings, house.manager)
+    for noun, row in (("users", user), ("customers", customer)):
+        path = f"/{noun}/{row.id}/"
+        assert client.get(path, headers=headers).json()["email"] == row.email
+        listed = client.get(f"/{noun}/", headers=headers).json()["items"]
+        assert row.email in [one["email"] for one in listed]
+        renamed = client.patch(path, json={"name": "New Name"}, headers=headers)
+        assert (renamed.status_code, renamed.json()["email"]) == (200, row.email)
+        assert_bad_field(client.patch(path, json={"email": row.email}, headers=headers), "email")
+        assert client.patch(path, json={"email": "right@b.example"}, headers=headers).status_code == 200
+
+
+def test_a_login_with_an_address_refused_today_works(
+    client: TestClient, house: House, session: Session
+) -> None:
+    for address in ("old@b", "a@b.example>"):
+        factories.user(session, house.company, email=address)
+        session.commit()
+        form = {"username": address.upper(), "password": factories.PASSWORD}
+        assert client.post("/auth/token", data=form).status_code == 200
 
 
 def test_user_edit_refuses_what_never_changes(client: TestClient, house: House, settings: Settings) -> None:

@@ -130,6 +130,17 @@ def test_a_refusal_is_one_line(processes: Processes) -> None:
     assert "slug must be" in line
 
 
+def test_an_address_without_mailbox_is_refused_by_its_name(processes: Processes, session: Session) -> None:
+    refused = processes.start("company", "add", "acme", "--manager-email", "<boss@acme.example>")
+    assert refused.wait() == 1
+    assert "manager_email must look like name@example.com" in refused.output()
+    _done(processes, "company", "add", "acme", "--manager-email", "boss@acme.example")
+    refused = processes.start("user", "add", "op@acme", "--company", "acme", "--role", "operator")
+    assert refused.wait() == 1
+    assert "email must look like name@example.com" in refused.output()
+    assert session.scalars(text("SELECT email FROM app_user")).all() == ["boss@acme.example"]
+
+
 def test_a_database_that_is_away_is_one_line(processes: Processes) -> None:
     url = "postgresql://milepost:x@127.0.0.1:1/milepost"
     refused = processes.start("device", "list", "--company", "acme", MILEPOST_DATABASE_URL=url)

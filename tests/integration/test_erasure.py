@@ -48,8 +48,10 @@ def filled(document: Json, schema: Json, mark: str, given: Json) -> Json:
             continue
         if inner.get("type") == "object":
             body[name] = filled(document, inner, mark, {"latitude": 52.5, "longitude": 13.4})
+        elif inner.get("format") == "idn-email":
+            body[name] = f"{mark}@example.com"
         elif inner.get("type") == "string" and not {"enum", "format", "const"} & inner.keys():
-            body[name] = f"{mark}@example.com" if "email" in name else f"{mark} text"
+            body[name] = f"{mark} text"
     return body
 
 

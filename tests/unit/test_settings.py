@@ -100,6 +100,8 @@ def test_an_env_file_that_is_not_text_is_told(tmp_path: Path) -> None:
         ({"SMTP_FROM": "a@example.com\nBcc: b@example.com"}, "MILEPOST_SMTP_FROM"),
         ({"SMTP_USER": "u", "SMTP_PASSWORD": "pässword"}, "must be ASCII"),
         ({"SMTP_FROM": "nobody"}, "MILEPOST_SMTP_FROM"),
+        ({"SMTP_FROM": "Acme <noreply@example.com>>"}, "MILEPOST_SMTP_FROM"),
+        ({"SMTP_FROM": "noreply@localhost"}, "MILEPOST_SMTP_FROM must look like: Acme"),
         ({"SMTP_TLS": "ssl"}, "MILEPOST_SMTP_TLS"),
         ({"PUBLIC_URL": "track.example.com"}, "MILEPOST_PUBLIC_URL"),
         ({"WEBHOOK_ALLOWED_NETWORKS": "10.0.0.1/8"}, "MILEPOST_WEBHOOK_ALLOWED_NETWORKS"),
