@@ -379,6 +379,9 @@ class DeliveryCheckpoint(Base):
     accuracy_m: Mapped[float | None]
     reason: Mapped[str | None]
     occurred_at: Mapped[datetime] = mapped_column(doc="when it happened, by the clock of who reported it")
+    occurred_at_sent: Mapped[datetime | None] = mapped_column(
+        doc="`occurred_at` as sent, by which a repeated request is known; None: not sent, or of before 0.2.0"
+    )
     recorded_at: Mapped[datetime] = mapped_column(doc="when we stored it")
     actor_user_id: Mapped[int | None]
     actor_driver_id: Mapped[int | None] = mapped_column(doc="set for a driver's REST calls and phone alike")
