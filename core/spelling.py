@@ -12,6 +12,7 @@ _OPTIONAL = re.compile("[\u0591-\u05bd\u05bf\u05c1\u05c2\u05c4\u05c5\u05c7\u0640
 # Invisible joiners and hints: soft hyphen, zero-width characters, variation selectors.
 _INVISIBLE = re.compile("[\u00ad\u034f\u061c\u180b-\u180f\u200b-\u200f\u2060-\u2064\ufe00-\ufe0f\ufeff]")
 _DOT_ABOVE = "\u0307"
+_LONGEST_EMAIL = 1_000  # decomposed; whatever is longer is no e-mail of anybody's
 
 
 def composed(text: str) -> str:
@@ -27,10 +28,24 @@ def folded(text: str) -> str:
     """
     if text.isascii():
         return text.lower()
-    compatible = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
+    # Unicode 3.13, D146; decomposed first, for some marks fold to letters.
+    decomposed = unicodedata.normalize("NFD", text).casefold()
+    compatible = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", decomposed).casefold())
     visible = _OPTIONAL.sub("", _INVISIBLE.sub("", compatible))
     one_i = visible.replace(f"i{_DOT_ABOVE}", "i").replace("\u0131", "i")
     return unicodedata.normalize("NFC", "".join(map(_ascii_digit, one_i)))
+
+
+def comparable_email(email: str) -> str:
+    """Return an e-mail as it is stored and compared: no blanks around it, lower case, NFC."""
+    lowered = email.strip().lower()
+    return composed(lowered) if len(lowered) <= _LONGEST_EMAIL else lowered
+
+
+def email_spellings(email: str) -> list[str]:
+    """Return the forms in which an e-mail may be stored, the present one first: 0.1.0 kept it as typed."""
+    present = comparable_email(email)
+    return list(dict.fromkeys([present, email.strip().lower(), unicodedata.normalize("NFD", present)]))
 
 
 def _ascii_digit(character: str) -> str:
