@@ -12,6 +12,7 @@ import msgspec
 
 from broker import topics
 from core.facts import AlertFact, PositionFact, StatusFact
+from core.fixes import MessageId
 
 GONE = b""
 Message = tuple[str, bytes]
@@ -35,7 +36,7 @@ class Reply(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     ``missing`` what must come first, as the parts of a proof of delivery.
     """
 
-    id: str | int | None = None
+    id: MessageId | None = None
     result: Result
     reason: str | None = None
     current: str | None = None
@@ -94,7 +95,7 @@ def reply(
     result: Result,
     reason: str | None = None,
     *,
-    id: str | int | None = None,
+    id: MessageId | None = None,
     current: str | None = None,
     allowed: Iterable[str] | None = None,
     missing: Iterable[str] | None = None,

@@ -11,6 +11,7 @@ import typer
 from core import logs
 from core.errors import InvalidValue
 from core.settings import Settings, SettingsError, load
+from core.spelling import composed
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
@@ -90,12 +91,12 @@ def chosen_password(given: str) -> tuple[str, str]:
 
 def person_name(field: str, given: str, email: str) -> str:
     """Unset: the part of the e-mail before the @, whose own rules are checked with it."""
-    return printable_name(field, given) if given else email.partition("@")[0][:MAXIMUM_NAME]
+    return printable_name(field, given) if given else composed(email).partition("@")[0][:MAXIMUM_NAME]
 
 
 def printable_name(field: str, given: str) -> str:
     """As over REST: one line with something in it. Raises `InvalidValue`."""
-    name = given.strip()
+    name = composed(given.strip())
     if not name or len(name) > MAXIMUM_NAME or CONTROL.search(name):
         raise InvalidValue(field, f"must have 1 to {MAXIMUM_NAME} characters, all of them printable")
     return name

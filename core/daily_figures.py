@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 import msgspec
 
 from core.models import Status
+from core.spelling import folded
 
 HOUR = timedelta(hours=1)
 MAXIMUM_PROBLEMS = 100
@@ -153,7 +154,7 @@ def reasons(failures: Iterable[tuple[int, Status, str | None]]) -> list[Reason]:
     grouped: dict[tuple[Status, str], Reason] = {}
     for delivery_id, status, given in failures:
         words = " ".join((given or NO_REASON).split())[:LONGEST_REASON]
-        reason = grouped.setdefault((status, words.casefold()), Reason(words, status, []))
+        reason = grouped.setdefault((status, folded(words)), Reason(words, status, []))
         reason.delivery_ids.append(delivery_id)
     ordered = sorted(grouped.values(), key=lambda one: (-len(one.delivery_ids), one.reason))
     kept, rare = ordered[:MAXIMUM_REASONS], ordered[MAXIMUM_REASONS:]

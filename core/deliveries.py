@@ -173,6 +173,7 @@ def change_status(
         actor,
         now,
         occurred_at=occurred_at,
+        occurred_at_sent=request.occurred_at,
         reason=request.reason,
         location=request.location,
     )
@@ -190,8 +191,13 @@ def _repeated(
     for checkpoint in reversed(record):
         if checkpoint.status == request.status and _is_same_person(checkpoint, actor):
             is_present = delivery.status == request.status
-            return checkpoint if is_present or checkpoint.occurred_at == request.occurred_at else None
+            return checkpoint if is_present or _sent_at(checkpoint) == request.occurred_at else None
     return None
+
+
+def _sent_at(checkpoint: DeliveryCheckpoint) -> datetime:
+    """As the phone sent it: what was stored may have been fitted into the record by `_occurred_at`."""
+    return checkpoint.occurred_at_sent or checkpoint.occurred_at
 
 
 def _require_version(delivery: Delivery, versions: Container[int] | None) -> None:
@@ -283,6 +289,7 @@ def _announce(
     now: datetime,
     *,
     occurred_at: datetime | None = None,
+    occurred_at_sent: datetime | None = None,
     reason: str | None = None,
     location: tuple[float, float] | None = None,
 ) -> DeliveryCheckpoint:
@@ -292,6 +299,7 @@ def _announce(
         kind,
         actor,
         occurred_at=occurred_at or now,
+        occurred_at_sent=occurred_at_sent,
         now=now,
         reason=reason,
         location=location,

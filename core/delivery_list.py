@@ -6,17 +6,15 @@ from datetime import datetime
 from typing import Any
 
 import msgspec
-from sqlalchemy import ColumnElement, Select, cast, func, literal, select, text, tuple_
+from sqlalchemy import ColumnElement, Select, cast, false, func, literal, select, text, tuple_
 from sqlalchemy.dialects.postgresql import TSQUERY
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import InstrumentedAttribute, Session
 
-from core import isolation, loads
+from core import delivery_words, isolation, loads, search_words
 from core.actors import Actor, visible_deliveries
 from core.delivery_read import OWN, DeliveryRow, ListedDelivery, row_values
-from core.models import SEARCH_CUTS, SEARCH_MARK, Delivery, Status
+from core.models import SEARCH_CUTS, SEARCH_MARK, WORDS_OUTDATED, Delivery, Status
 
-_BETWEEN_WORDS = re.compile(r"[\W_]+")  # as in `Delivery.search`
-MAXIMUM_WORDS = 10
 # Only the text index needs bitmaps. Elsewhere they would join two indexes and sort, where one has the order.
 NO_BITMAPS = text("SET LOCAL enable_bitmapscan = off")
 
@@ -50,24 +48,34 @@ def page(
 ) -> list[ListedDelivery]:
     """Newest first, with loads' totals: by ``id``, or by ``scheduled_at, id`` within a stretch of time."""
     query = select_page(actor, filters, after=after, limit=limit)
-    if text_query(actor.company_id, filters.text) is None:
+    if search_words.query(filters.text, actor.company_id) is None:
         session.execute(NO_BITMAPS)
     else:
-        query = _ordered(_read_again(actor, _search(session, query)), filters)
+        query = _read_again(session, actor, filters, query, after, limit)
     rows = session.execute(query).all()
     load_ids = {row.load_order_id for row in rows if row.load_order_id is not None}
     totals = loads.totals(session, load_ids)
     return [ListedDelivery(**row_values(row), load_totals=totals.get(row.load_order_id)) for row in rows]
 
 
-def _search(session: Session, query: Select[Any]) -> Sequence[int]:
-    """Ids only: row-level security keeps `@@` from its index, so it is asked outside."""
+def _read_again(
+    session: Session, actor: Actor, filters: Filters, query: Select[Any], after: Key | None, limit: int
+) -> Select[Any]:
+    """Search for ids only: row-level security keeps `@@` from its index, so it is asked outside."""
     with isolation.outside(session):
-        return session.scalars(query.with_only_columns(Delivery.id)).all()
+        ids = list(session.scalars(query.with_only_columns(Delivery.id)))
+        if delivery_words.is_any_outdated(session, actor.company_id):
+            former = _page_of(_without_words(actor, filters), filters, after, limit)
+            ids += session.scalars(former.with_only_columns(Delivery.id))
+    found = select(*OWN).where(Delivery.id.in_(ids), visible_deliveries(actor))
+    return _ordered(found, filters).limit(limit)
 
 
-def _read_again(actor: Actor, ids: Sequence[int]) -> Select[Any]:
-    return select(*OWN).where(Delivery.id.in_(ids), visible_deliveries(actor))
+def _without_words(actor: Actor, filters: Filters) -> Select[Any]:
+    """Rows that 0.1.0 wrote, as it found them. One that also has older words is found by either."""
+    wanted = _former_query(actor.company_id, filters.text)
+    query = _filtered(actor, filters).where(text(WORDS_OUTDATED))
+    return query.where(false() if wanted is None else _matches(Delivery.search, func.lower(literal(wanted))))
 
 
 def key_of(delivery: DeliveryRow, filters: Filters) -> Key:
@@ -75,10 +83,18 @@ def key_of(delivery: DeliveryRow, filters: Filters) -> Key:
 
 
 def select_page(actor: Actor, filters: Filters, *, after: Key | None = None, limit: int = 50) -> Select[Any]:
-    return _after(_ordered(_matching(actor, filters), filters), filters, after).limit(limit)
+    query = _filtered(actor, filters)
+    if (wanted := search_words.query(filters.text, actor.company_id)) is not None:
+        query = query.where(_matches(Delivery.search_words, literal(wanted)))
+    return _page_of(query, filters, after, limit)
 
 
-def _matching(actor: Actor, filters: Filters) -> Select[Any]:
+def _page_of(query: Select[Any], filters: Filters, after: Key | None, limit: int) -> Select[Any]:
+    return _after(_ordered(query, filters), filters, after).limit(limit)
+
+
+def _filtered(actor: Actor, filters: Filters) -> Select[Any]:
+    """By everything but the text."""
     query: Select[Any] = select(*OWN).where(visible_deliveries(actor))
     if filters.statuses:
         query = query.where(_one_of(filters.statuses))
@@ -89,21 +105,19 @@ def _matching(actor: Actor, filters: Filters) -> Select[Any]:
         query = query.where(Delivery.scheduled_at >= filters.since)
     if filters.until is not None:
         query = query.where(Delivery.scheduled_at < filters.until)
-    if (wanted := text_query(actor.company_id, filters.text)) is not None:
-        query = query.where(_matches(wanted))
     return query
 
 
-def text_query(company_id: int, text: str | None) -> str | None:
-    """The tsquery that `Delivery.search` must match; None when there is no word in the text."""
-    words = [word[: SEARCH_CUTS[-1]] for word in _BETWEEN_WORDS.split(text or "") if word][:MAXIMUM_WORDS]
+def _former_query(company_id: int, text: str | None) -> str | None:
+    """The tsquery that `Delivery.search` must match, before PostgreSQL lowers it; None without a word."""
+    words = [word[: SEARCH_CUTS[-1]] for word in re.split(r"[\W_]+", text or "") if word]
     if not words:
         return None
-    return " & ".join([f"'{SEARCH_MARK}{company_id}'", *(_begins(word) for word in words)])
+    begun = [_begins(word) for word in words[: search_words.MAXIMUM_WORDS]]
+    return " & ".join([f"'{SEARCH_MARK}{company_id}'", *begun])
 
 
 def _begins(word: str) -> str:
-    """The longest cut that is kept of such words, then the rest: PostgreSQL knows how rare a cut is."""
     cut = max(length for length in SEARCH_CUTS if length <= len(word))
     return f"'{word}'" if cut == len(word) else f"'{word[:cut]}' & '{word}':*"
 
@@ -113,9 +127,8 @@ def _one_of(statuses: Sequence[Status]) -> ColumnElement[bool]:
     return Delivery.status == statuses[0] if len(statuses) == 1 else Delivery.status.in_(statuses)
 
 
-def _matches(text_query: str) -> ColumnElement[bool]:
-    # Lower case by PostgreSQL, which lowered what is searched too.
-    return Delivery.search.op("@@", is_comparison=True)(cast(func.lower(literal(text_query)), TSQUERY))
+def _matches(words: InstrumentedAttribute[Any], text_query: ColumnElement[str]) -> ColumnElement[bool]:
+    return words.op("@@", is_comparison=True)(cast(text_query, TSQUERY))
 
 
 def _ordered(query: Select[Any], filters: Filters) -> Select[Any]:

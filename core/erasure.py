@@ -26,6 +26,7 @@ PURPOSES = ("login", "reset")  # of which attempts are counted by e-mail
 STATEMENTS = (
     "UPDATE delivery SET reference = 'erased-' || id, pickup_address = 'erased', dropoff_address = 'erased',"
     " pickup_latitude = NULL, pickup_longitude = NULL, dropoff_latitude = NULL, dropoff_longitude = NULL,"
+    " search_words = NULL, search_words_of = NULL,"  # made anew by the job of `core.delivery_words`
     " checkpoint_time = NULL, checkpoint_latitude = NULL, checkpoint_longitude = NULL,"
     " version = version + 1, erased_at = coalesce(erased_at, :now) WHERE id = ANY(:deliveries)",
     "DELETE FROM delivery_checkpoint WHERE delivery_id = ANY(:deliveries) AND kind = 'location'",

@@ -8,6 +8,8 @@ import msgspec
 FUTURE_LIMIT = timedelta(minutes=5)
 PAST_LIMIT = timedelta(days=30)
 COORDINATE_DECIMALS = 7
+# The sender's own id of a message, echoed as it came: 17 is not "17".
+MessageId = str | int | float
 
 
 class Fix(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -24,7 +26,7 @@ class Fix(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     ignition: bool | None = None
     odometer_m: float | None = None
     attributes: dict[str, Any] | None = None
-    message_id: str | None = None
+    message_id: MessageId | None = None
 
     @property
     def is_suspect(self) -> bool:
@@ -38,7 +40,7 @@ class Rejection(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     reason: str
     detail: str
     raw: bytes | None = None
-    message_id: str | None = None
+    message_id: MessageId | None = None
 
 
 RANGES: tuple[tuple[str, float, float], ...] = (
@@ -49,6 +51,16 @@ RANGES: tuple[tuple[str, float, float], ...] = (
     ("battery_percent", 0.0, 100.0),
     ("odometer_m", 0.0, 1e11),
 )
+
+
+# What phones say for "not known" (iOS, OsmAnd), in whatever format: of these -1 cannot be meant.
+UNKNOWN = -1.0
+MAY_BE_UNKNOWN = frozenset({"speed_kmh", "course_deg", "accuracy_m"})
+
+
+def is_unknown(name: str, value: float | None) -> bool:
+    """Whether ``value`` is how a device says that it does not know ``name``."""
+    return value == UNKNOWN and name in MAY_BE_UNKNOWN
 
 
 def coordinate(degrees: float) -> float:

@@ -24,11 +24,16 @@ from sqlalchemy import (
     String,
     Text,
     UniqueConstraint,
+    cast,
+    event,
     func,
+    inspect,
     text,
 )
 from sqlalchemy.dialects.postgresql import JSONB, TSVECTOR
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
+
+from core import search_words
 
 NAMING = {
     "ix": "ix_%(table_name)s_%(column_0_N_name)s",
@@ -255,9 +260,19 @@ class LoadItem(Base):
     load_order: Mapped[LoadOrder] = relationship(back_populates="items")
 
 
-# The beginnings of the words of reference and addresses, lower case, and a mark of the company: a list by
-# free text looks up one exactly, so that PostgreSQL's statistics tell how rare it is. Not by its text parser,
-# which takes "ORDER-1001" for a word and a negative number, and depends on the server's locale.
+# A list is searched by words that we make ourselves (`core.search_words`): PostgreSQL before 18 cannot fold
+# case fully, its locales differ, and its text parser takes "ORDER-1001" for a word and a negative number.
+SEARCHED = ("reference", "pickup_address", "dropoff_address")
+
+
+def words_hash() -> str:
+    """The SQL of the hash of a row's searched texts, by the present version of the words."""
+    return f"hashtextextended({' || chr(10) || '.join(SEARCHED)}, {search_words.VERSION})"
+
+
+WORDS_OUTDATED = f"search_words_of IS DISTINCT FROM {words_hash()}"
+# Of 0.1.0, which cannot do without it; of use to us for rows it writes. To be dropped once none may run any
+# more. The beginnings of the words, lower case, and a mark of the company.
 SEARCH_MARK = "@"
 SEARCH_CUTS = (1, 2, 3, 4, 6, 60)
 _WORDS = "lower(reference || ' ' || pickup_address || ' ' || dropoff_address)"
@@ -305,6 +320,13 @@ class Delivery(Base):
         Index("ix_delivery_company_id_scheduled_at_id", "company_id", "scheduled_at", "id"),
         Index("ix_delivery_company_id_ended_at", "company_id", "ended_at"),  # what ended on a day
         Index("ix_delivery_search", "search", postgresql_using="gin"),
+        Index("ix_delivery_search_words", "search_words", postgresql_using="gin"),
+        Index(
+            "ix_delivery_words_outdated",
+            "company_id",
+            "search_words_of",
+            postgresql_where=text(WORDS_OUTDATED),
+        ),
         Index("ix_delivery_fact_retained", "ended_at", postgresql_where=text("fact_retained")),
         # Those whose distance must be written down before their fixes go (see `core.retention`).
         Index(
@@ -352,8 +374,28 @@ class Delivery(Base):
         Computed("coalesce(window_start, created_at)", persisted=True), doc="by which lists know its time"
     )
     search: Mapped[str] = mapped_column(TSVECTOR, Computed(SEARCH, persisted=True), deferred=True)
+    search_words: Mapped[str | None] = mapped_column(TSVECTOR, deferred=True, doc="of `core.search_words`")
+    search_words_of: Mapped[int | None] = mapped_column(
+        BigInteger, deferred=True, doc="hash of the texts they were made of (`core.delivery_words`)"
+    )
 
     load_order: Mapped[LoadOrder | None] = relationship(lazy="raise")
+
+
+@event.listens_for(Delivery, "before_insert")
+def _make_words(_mapper: Any, _connection: Any, delivery: Delivery) -> None:
+    texts = [getattr(delivery, name) for name in SEARCHED]
+    words = search_words.lexemes(texts, delivery.company_id)
+    made: Any = delivery  # takes SQL too
+    made.search_words = func.array_to_tsvector(cast(words, ARRAY(Text)))
+    made.search_words_of = func.hashtextextended(cast("\n".join(texts), Text), search_words.VERSION)
+
+
+@event.listens_for(Delivery, "before_update")
+def _remake_words(mapper: Any, connection: Any, delivery: Delivery) -> None:
+    attributes = inspect(delivery).attrs
+    if any(attributes[name].history.has_changes() for name in SEARCHED):
+        _make_words(mapper, connection, delivery)
 
 
 class DeliveryCheckpoint(Base):
@@ -379,6 +421,9 @@ class DeliveryCheckpoint(Base):
     accuracy_m: Mapped[float | None]
     reason: Mapped[str | None]
     occurred_at: Mapped[datetime] = mapped_column(doc="when it happened, by the clock of who reported it")
+    occurred_at_sent: Mapped[datetime | None] = mapped_column(
+        doc="`occurred_at` as sent, by which a repeated request is known; None: not sent, or of before 0.2.0"
+    )
     recorded_at: Mapped[datetime] = mapped_column(doc="when we stored it")
     actor_user_id: Mapped[int | None]
     actor_driver_id: Mapped[int | None] = mapped_column(doc="set for a driver's REST calls and phone alike")

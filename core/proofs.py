@@ -20,6 +20,7 @@ from core.models import CheckpointKind, Delivery, DeliveryCheckpoint, Role
 from core.proof_images import Picture
 from core.proof_models import DeliveryProof, ImageKind, ProofImage
 from core.scoping import MAXIMUM_ID
+from core.spelling import composed
 
 MAXIMUM_PHOTOS = 5  # of one proof, beside one signature
 MAXIMUM_PROOFS = 20  # of one delivery
@@ -177,8 +178,8 @@ def _store(
     proof = DeliveryProof(
         company_id=delivery.company_id,
         delivery_id=delivery.id,
-        recipient_name=new.recipient_name,
-        note=new.note,
+        recipient_name=new.recipient_name and composed(new.recipient_name),
+        note=new.note and composed(new.note),
         latitude=latitude,
         longitude=longitude,
         fingerprint=mark,

@@ -1,5 +1,6 @@
 """The database's structure: Alembic's migrations, the fences between companies, the months of `position`."""
 
+import time
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from core import fences, partitions
 from core.database import connect_arguments
 
 _LOCK = 0x6D6D6967  # "mmig": two migrators at once take turns
+TURN_POLL_S = 0.2
 
 
 def migrate(database_url: str) -> None:
@@ -26,8 +28,7 @@ def migrate(database_url: str) -> None:
     engine = create_engine(database_url, connect_args=arguments)
     try:
         with engine.connect() as guard:
-            guard.execute(text("SELECT pg_advisory_lock(:key)"), {"key": _LOCK})
-            guard.commit()
+            _wait_for_turn(guard)
             command.upgrade(alembic_config(database_url), "head")
             with Session(engine) as session:
                 fences.raise_fences(session.connection())
@@ -37,6 +38,14 @@ def migrate(database_url: str) -> None:
             guard.commit()
     finally:
         engine.dispose()
+
+
+def _wait_for_turn(guard: Connection) -> None:
+    """Ask again and again: whoever waited inside a statement would hold up CREATE INDEX CONCURRENTLY."""
+    while not guard.scalar(text("SELECT pg_try_advisory_lock(:key)"), {"key": _LOCK}):
+        guard.rollback()
+        time.sleep(TURN_POLL_S)
+    guard.commit()
 
 
 def rebuild(connection: Connection, revision: str) -> None:

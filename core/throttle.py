@@ -15,6 +15,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from core.people_models import LoginAttempt
+from core.spelling import comparable_email
 
 WINDOW = timedelta(minutes=15)
 FAILURES_PER_EMAIL = 10
@@ -31,7 +32,7 @@ class Limit(msgspec.Struct, frozen=True):
 
 def email_limit(email: str, attempts: int = FAILURES_PER_EMAIL, purpose: str = "login") -> Limit:
     """The same for known and unknown e-mails, however they are written."""
-    return Limit(_key(f"{purpose} email", email.strip().lower()), attempts)
+    return Limit(_key(f"{purpose} email", comparable_email(email)), attempts)
 
 
 def address_limit(address: str, attempts: int, purpose: str = "login") -> Limit:

@@ -9,7 +9,7 @@ from sqlalchemy import and_, bindparam, func, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from core import audit, emails, login_sessions, notification_people, outbox, scoping, user_links
+from core import audit, emails, isolation, login_sessions, notification_people, outbox, scoping, user_links
 from core.actors import Actor
 from core.deliveries import require_reference
 from core.errors import Conflict, Forbidden, InvalidValue, NotAuthenticated
@@ -18,6 +18,7 @@ from core.login_sessions import Ending
 from core.models import AppUser, Company, Customer, Driver, Role
 from core.people_models import LoginSession
 from core.prepared import Prepared
+from core.spelling import comparable_email, email_spellings
 
 MQTT_ROLES = frozenset({Role.OPERATOR, Role.MANAGER})
 # Built once: every request runs it, and building it costs as much as running it.
@@ -62,15 +63,11 @@ class MqttLogin(msgspec.Struct, frozen=True):
 
 
 def clean_email(email: str, field: str = "email") -> str:
-    """Lower case without blanks around it. Raises `InvalidValue` for ``field``."""
+    """Return the e-mail as it is stored (`comparable_email`). Raises `InvalidValue` for ``field``."""
     try:
-        return emails.require_usable(_folded(email))
+        return emails.require_usable(comparable_email(email))
     except emails.BadAddress as bad:
         raise InvalidValue(field, str(bad)) from None
-
-
-def _folded(email: str) -> str:
-    return email.strip().lower()
 
 
 def _is_storable(text: str) -> bool:
@@ -83,19 +80,23 @@ def _is_storable(text: str) -> bool:
 def login_of(session: Session, email: str) -> Login | None:
     """The user with this e-mail, in any company; None when there is none."""
     # Not `clean_email`: a user of an earlier version may have an address that is refused today.
-    folded = _folded(email)
-    if len(folded) > emails.MAXIMUM_LENGTH or not _is_storable(folded):
+    if len(email.strip()) > emails.MAXIMUM_LENGTH or not _is_storable(email):
         return None
-    row = session.execute(
+    spellings = email_spellings(email)
+    rows = session.execute(
         select(
+            AppUser.email,
             AppUser.id,
             AppUser.company_id,
             AppUser.password_hash,
             AppUser.token_epoch,
             AppUser.disabled_at.is_not(None),
-        ).where(AppUser.email == folded)
-    ).one_or_none()
-    return Login(*row) if row else None
+        ).where(AppUser.email.in_(spellings))
+    ).all()
+    # Two that differ in spelling only can be of 0.1.0: each is still found as it was typed then.
+    typed = email.strip().lower()
+    found = sorted(rows, key=lambda row: (row[0] != typed, spellings.index(row[0])))
+    return Login(*found[0][1:]) if found else None
 
 
 def note_failed_login(session: Session, login: Login | None) -> None:
@@ -173,9 +174,7 @@ def remove(session: Session, user: AppUser) -> None:
 
 def _insert(session: Session, user: AppUser) -> None:
     """Asked first, so that the usual refusal is no failed statement: the server logs those, hash and all."""
-    taken = session.scalar(select(AppUser.id).where(AppUser.email == user.email))
-    if taken is not None:
-        raise Conflict("That e-mail is in use.", field="email")
+    _require_free_email(session, user.email)
     try:
         with session.begin_nested():
             session.add(user)
@@ -183,6 +182,15 @@ def _insert(session: Session, user: AppUser) -> None:
         if "driver_id" in str(error.orig):
             raise Conflict("That driver has a user already.", field="driver_id") from None
         raise Conflict("That e-mail is in use.", field="email") from None
+
+
+def _require_free_email(session: Session, email: str, owner: int | None = None) -> None:
+    """Raises `Conflict` when another user of any company has the e-mail, in any spelling."""
+    query = select(AppUser.id).where(AppUser.email.in_(email_spellings(email)))
+    with isolation.outside(session):
+        taken = set(session.scalars(query))
+    if taken - {owner}:
+        raise Conflict("That e-mail is in use.", field="email")
 
 
 def _check_person(
@@ -218,6 +226,7 @@ def edit(session: Session, actor: Actor, user_id: int, values: Mapping[str, Any]
     if "email" in changes:
         changes["email"] = clean_email(changes["email"])
     if changes.get("email", user.email) != user.email:
+        _require_free_email(session, changes["email"], user.id)
         user_links.revoke_all(session, user.id, now)
     try:
         with session.begin_nested():

@@ -4,7 +4,7 @@ from typing import Any
 
 import msgspec
 
-from core.fixes import Rejection
+from core.fixes import MessageId, Rejection
 
 MAXIMUM_ATTRIBUTES = 64
 MAXIMUM_ATTRIBUTES_BYTES = 8 * 1024
@@ -24,7 +24,7 @@ class Refused(Exception):
         self.reason = reason
         self.detail = detail
 
-    def rejection(self, raw: bytes | None = None, message_id: str | None = None) -> Rejection:
+    def rejection(self, raw: bytes | None = None, message_id: MessageId | None = None) -> Rejection:
         return Rejection(reason=self.reason, detail=self.detail, raw=raw, message_id=message_id)
 
 
@@ -92,16 +92,21 @@ def flag(fields: dict[str, Any], name: str) -> bool | None:
     raise Refused("bad_type", f"{name} must be true or false, not {json_type(value)}")
 
 
-def message_id(fields: dict[str, Any]) -> str | None:
-    """The sender's own id of the message, echoed in the reply."""
-    value = fields.pop("id", None)
+def message_id(fields: dict[str, Any]) -> MessageId | None:
+    """Take out the sender's own id of the message, which the reply echoes as it came."""
+    value: Any = fields.pop("id", None)
     if value is None:
         return None
-    if type(value) not in {str, int} or len(str(value)) > MAXIMUM_ID_LENGTH:
+    if type(whole(value)) not in {str, int} or len(str(value)) > MAXIMUM_ID_LENGTH:
         raise Refused(
             "bad_type", f"id must be a string or an integer of at most {MAXIMUM_ID_LENGTH} characters"
         )
-    return str(value)
+    return value  # type: ignore[no-any-return]
+
+
+def whole(value: Any) -> Any:
+    """JSON knows no integers: 123.0 is 123."""
+    return int(value) if type(value) is float and value.is_integer() else value
 
 
 def refuse_other_identity(fields: dict[str, Any], device_id: str) -> None:

@@ -2,6 +2,7 @@
 
 ``{"fix_time": ISO 8601 with zone or epoch seconds, "latitude", "longitude", "speed_kmh"?, "course_deg"?,
 "altitude_m"?, "accuracy_m"?, "battery_percent"?, "ignition"?, "odometer_m"?, "id"?}``; unknown keys are kept.
+Of speed, course and accuracy -1 means unknown.
 """
 
 from datetime import UTC, datetime
@@ -10,12 +11,28 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta
 
-from core.fixes import RANGES, Fix, Rejection, coordinate, position_problem, range_problem, time_problem
+from core.fixes import (
+    MAY_BE_UNKNOWN,
+    RANGES,
+    UNKNOWN,
+    Fix,
+    MessageId,
+    Rejection,
+    coordinate,
+    is_unknown,
+    position_problem,
+    range_problem,
+    time_problem,
+)
+from core.instants import BadInstant, from_epoch_seconds, from_iso
 from formats import json_input
 from formats.json_input import Refused
 from formats.times import instant
 
 MAXIMUM_ITEMS = 500
+
+
+_LIMITS = {name: Meta(ge=UNKNOWN if name in MAY_BE_UNKNOWN else low, le=high) for name, low, high in RANGES}
 
 
 class PlainFix(msgspec.Struct, forbid_unknown_fields=True, gc=False):
@@ -24,20 +41,25 @@ class PlainFix(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     It may only be stricter than `_fix`: what it refuses is read again there, which decides and says why.
     """
 
-    fix_time: Annotated[datetime, Meta(tz=True)]
+    fix_time: msgspec.Raw
     latitude: float
     longitude: float
-    altitude_m: float | None = None
-    speed_kmh: float | None = None
-    course_deg: float | None = None
-    accuracy_m: float | None = None
-    battery_percent: float | None = None
+    altitude_m: Annotated[float, _LIMITS["altitude_m"]] | None = None
+    speed_kmh: Annotated[float, _LIMITS["speed_kmh"]] | None = None
+    course_deg: Annotated[float, _LIMITS["course_deg"]] | None = None
+    accuracy_m: Annotated[float, _LIMITS["accuracy_m"]] | None = None
+    battery_percent: Annotated[float, _LIMITS["battery_percent"]] | None = None
     ignition: bool | None = None
-    odometer_m: float | None = None
-    id: str | None = None
+    odometer_m: Annotated[float, _LIMITS["odometer_m"]] | None = None
+    id: str | int | None = None
 
 
 _plain_decoder = msgspec.json.Decoder(PlainFix)
+_decode_instant = msgspec.json.Decoder(datetime | int | float).decode
+_decode_text = msgspec.json.Decoder(str).decode
+# With its quotes. Longer ones may have more than six decimals, which msgspec would round, not cut.
+_LONGEST_EXACT = len('"2026-03-01T12:00:00.123456Z"')
+_SEVENTH_DECIMAL = slice(27, 28)
 
 
 def decode(payload: bytes, device_id: str, now: datetime) -> list[Fix | Rejection]:
@@ -68,18 +90,21 @@ def _plain_fix(payload: bytes, now: datetime) -> Fix | None:
     """None: not plain, or not to be taken; `_fix` decides."""
     try:
         plain = _plain_decoder.decode(payload)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        fix_time = _plain_instant(plain.fix_time)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, BadInstant, OverflowError):
         return None
-    if plain.id is not None and (len(plain.id) > json_input.MAXIMUM_ID_LENGTH or "\0" in plain.id):
+    if plain.id is not None and not _is_plain_id(plain.id):
         return None
-    if time_problem(plain.fix_time, now) or position_problem(plain.latitude, plain.longitude):
+    if time_problem(fix_time, now) or position_problem(plain.latitude, plain.longitude):
         return None
-    for name, low, high in RANGES:
+    for name in MAY_BE_UNKNOWN:
         value = getattr(plain, name)
-        if value is not None and not low <= value <= high:
-            return None
+        if value is not None and value < 0.0:
+            if value != UNKNOWN:
+                return None
+            setattr(plain, name, None)
     return Fix(
-        fix_time=plain.fix_time.astimezone(UTC),
+        fix_time=fix_time,
         latitude=coordinate(plain.latitude),
         longitude=coordinate(plain.longitude),
         altitude_m=plain.altitude_m,
@@ -93,7 +118,29 @@ def _plain_fix(payload: bytes, now: datetime) -> Fix | None:
     )
 
 
-def _fix(fields: dict[str, Any], device_id: str, now: datetime, message_id: str | None) -> Fix:
+def _plain_instant(raw: msgspec.Raw) -> datetime:
+    """As `core.instants` reads it; raises for what it refuses, and for a time without a zone."""
+    if len(raw) > _LONGEST_EXACT and _is_rounded(bytes(raw)):
+        return from_iso(_decode_text(raw))
+    value = _decode_instant(raw)
+    if type(value) is not datetime:
+        return from_epoch_seconds(value)
+    if value.tzinfo is None:
+        raise BadInstant("has no zone")
+    return value if value.tzinfo is UTC else value.astimezone(UTC)
+
+
+def _is_rounded(text: bytes) -> bool:
+    """Whether msgspec may round it; an escape in it would hide where its decimals stand."""
+    return text[_SEVENTH_DECIMAL].isdigit() or b"\\" in text
+
+
+def _is_plain_id(value: str | int) -> bool:
+    text = value if isinstance(value, str) else str(value)
+    return len(text) <= json_input.MAXIMUM_ID_LENGTH and "\0" not in text
+
+
+def _fix(fields: dict[str, Any], device_id: str, now: datetime, message_id: MessageId | None) -> Fix:
     json_input.refuse_other_identity(fields, device_id)
     fix_time = instant(fields.pop("fix_time", None), "fix_time")
     if problem := time_problem(fix_time, now):
@@ -117,6 +164,8 @@ def _measurements(fields: dict[str, Any]) -> dict[str, float]:
     values = {}
     for name, low, high in RANGES:
         if name in fields and (value := json_input.number(fields, name)) is not None:
+            if is_unknown(name, value):
+                continue
             if problem := range_problem(name, value, low, high):
                 raise Refused("out_of_range", problem)
             values[name] = value

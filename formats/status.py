@@ -9,8 +9,9 @@ from typing import Any
 import msgspec
 
 from core.deliveries import StatusRequest
-from core.fixes import Rejection
+from core.fixes import MessageId, Rejection
 from core.models import Status
+from core.spelling import composed
 from formats import json_input
 from formats.json_input import Refused
 from formats.times import instant
@@ -21,7 +22,7 @@ MAXIMUM_REASON = 500
 class StatusMessage(msgspec.Struct, frozen=True):
     delivery_id: int
     request: StatusRequest
-    message_id: str | None
+    message_id: MessageId | None
     company: str | None = None
 
 
@@ -48,9 +49,10 @@ def _occurred_at(value: Any) -> datetime | None:
 
 
 def _delivery(value: Any) -> int:
-    if type(value) is not int:
+    number = json_input.whole(value)
+    if type(number) is not int:
         raise Refused("bad_type", "delivery must be a delivery's id, an integer")
-    return value
+    return number
 
 
 def _company(value: Any) -> str | None:
@@ -71,4 +73,4 @@ def _reason(value: Any) -> str | None:
         raise Refused("bad_type", f"reason must be a string, not {json_input.json_type(value)}")
     if value is not None and len(value) > MAXIMUM_REASON:
         raise Refused("too_large", f"reason has more than {MAXIMUM_REASON} characters")
-    return value
+    return None if value is None else composed(value)

@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 from broker import payloads
 from core import deliveries, intake, silence
 from core.errors import DomainError
-from core.fixes import Rejection
+from core.fixes import MessageId, Rejection
 from core.intake import Report
 from formats import status
 from formats.status import StatusMessage
@@ -92,7 +92,7 @@ def _apply(session: Session, device_id: str, message: StatusMessage, now: dateti
     return deliveries.change_status(session, actor, message.delivery_id, message.request, now).written
 
 
-def _refusal(refused: Refused, message_id: str | None) -> Outcome:
+def _refusal(refused: Refused, message_id: MessageId | None) -> Outcome:
     facts = refused.error.facts if refused.error else {}
     reply = payloads.reply(
         "rejected",

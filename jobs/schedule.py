@@ -21,6 +21,7 @@ from sqlalchemy.orm import Session, sessionmaker
 from core import (
     audit,
     daily_report,
+    delivery_words,
     idempotency,
     job_states,
     login_sessions,
@@ -87,6 +88,12 @@ JOBS = (
         "Makes each company's report of the day before.",
         15 * MINUTE,
         Nightly(1, daily_report.make),
+    ),
+    Job(
+        "delivery_words",
+        "Makes the search words of deliveries that an older Milepost wrote.",
+        MINUTE,
+        drained(delivery_words.fill),
     ),
     Job("nightly_runs", "Deletes marks of nights long past.", 24 * HOUR, once(nights.forget)),
     Job(

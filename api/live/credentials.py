@@ -1,7 +1,12 @@
-"""Where a WebSocket's token may stand: header, subprotocol or first message, never the query string. Pure."""
+"""Where a WebSocket's token may stand: header, subprotocol or first message, never the query string. Pure.
+
+What cannot be meant is a `BadOpening` with its reason (close code 4400). Only a token that is well formed and
+not valid means "not logged in" (4401): clients refresh their token on that code, and would do so in a loop.
+"""
 
 import enum
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import msgspec
 
@@ -27,13 +32,13 @@ class Opening(msgspec.Struct, frozen=True):
 
 
 class BadOpening(Exception):
-    """The request cannot be meant like that."""
+    """The request cannot be meant like that; the text says what is wrong, in a close frame's 123 bytes."""
 
 
 def opening(authorization: str | None, subprotocols: Sequence[str], parameters: Mapping[str, str]) -> Opening:
     """Raises `BadOpening` for a token in the query string and for a checkpoint that is no number."""
     if any(name.lower() in FORBIDDEN_PARAMETERS for name in parameters):
-        raise BadOpening("token in the query string")
+        raise BadOpening("a token in the query string: send it in a header, a subprotocol or a message")
     last_checkpoint = _checkpoint(parameters.get("last_checkpoint_id"))
     subprotocol = SUBPROTOCOL if SUBPROTOCOL in subprotocols else None
     if authorization is not None:
@@ -43,8 +48,33 @@ def opening(authorization: str | None, subprotocols: Sequence[str], parameters: 
     return Opening(Way.FIRST_MESSAGE, None, subprotocol, last_checkpoint)
 
 
-def is_checkpoint(number: int | None) -> bool:
-    return number is None or 0 <= number <= MAXIMUM_CHECKPOINT
+def first_message(hello: Opening, message: Mapping[str, Any]) -> Opening:
+    """Return ``hello`` completed from ASGI's first ``websocket.receive``. Raises `BadOpening`."""
+    text = message.get("text")
+    if text is None:
+        raise BadOpening("the first message must be text, not binary")
+    fields = _object(text)
+    if fields.get("type") != "auth":
+        raise BadOpening('the first message must have "type": "auth"')
+    token = fields.get("token")
+    if type(token) is not str:
+        raise BadOpening("token must be a string" if "token" in fields else "token is missing")
+    last = fields.get("last_checkpoint_id")
+    if last is None:
+        last = hello.last_checkpoint
+    elif type(last) not in {int, float} or last != int(last) or not 0 <= last <= MAXIMUM_CHECKPOINT:
+        raise BadOpening("last_checkpoint_id must be a checkpoint's id, a number")
+    return Opening(hello.way, token, hello.subprotocol, None if last is None else int(last))
+
+
+def _object(text: str) -> dict[str, Any]:
+    try:
+        value = msgspec.json.decode(text)
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
+        raise BadOpening("the first message is not JSON") from None
+    if type(value) is not dict:
+        raise BadOpening("the first message must be a JSON object")
+    return value
 
 
 def _bearer(authorization: str) -> str:
@@ -64,6 +94,6 @@ def _beside_bearer(subprotocols: Sequence[str]) -> str | None:
 def _checkpoint(text: str | None) -> int | None:
     if text is None:
         return None
-    if not (text.isascii() and text.isdigit() and len(text) < 20 and is_checkpoint(int(text))):
-        raise BadOpening("last_checkpoint_id is not a checkpoint's id")
+    if not (text.isascii() and text.isdigit() and len(text) < 20 and int(text) <= MAXIMUM_CHECKPOINT):
+        raise BadOpening("last_checkpoint_id must be a checkpoint's id, a number")
     return int(text)

@@ -18,7 +18,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 from api import scopes
 from api.authentication import Authenticated, authenticate, note_use
 from api.live import codes, reads
-from api.live.credentials import BadOpening, Opening, Way, is_checkpoint, opening
+from api.live.credentials import BadOpening, Opening, Way, first_message, opening
 from api.live.events import (
     PING,
     PONG,
@@ -52,8 +52,8 @@ router = APIRouter()
 
 
 class Refused(Exception):
-    def __init__(self, code: int) -> None:
-        super().__init__(codes.REASONS[code])
+    def __init__(self, code: int, reason: str | None = None) -> None:
+        super().__init__(reason or codes.REASONS[code])
         self.code = code
 
 
@@ -81,7 +81,7 @@ async def watch_delivery(websocket: WebSocket, delivery_id: str) -> None:
             await _watch(websocket, live, viewer)
     except Refused as refused:
         live.metrics.closed.labels(refused.code).inc()
-        await _close(websocket, refused.code)
+        await _close(websocket, refused.code, str(refused))
     except WebSocketDisconnect:
         pass
     finally:
@@ -95,9 +95,9 @@ async def _welcome(websocket: WebSocket, live: Live, delivery_id: str) -> Viewer
         hello = opening(
             headers.get("authorization"), websocket.scope.get("subprotocols", []), websocket.query_params
         )
-    except BadOpening:
+    except BadOpening as bad:
         await websocket.accept()
-        raise Refused(codes.BAD_REQUEST) from None
+        raise Refused(codes.BAD_REQUEST, str(bad)) from None
     if hello.way is not Way.HEADER:
         # A browser is told a close code, but never an HTTP status: so accept first.
         await websocket.accept(hello.subprotocol)
@@ -137,16 +137,15 @@ async def _with_token(websocket: WebSocket, hello: Opening) -> Opening:
         return hello
     try:
         async with asyncio.timeout(AUTH_TIMEOUT_S):
-            text = (await websocket.receive()).get("text")
+            message = await websocket.receive()
     except TimeoutError:
-        raise Refused(codes.NOT_AUTHENTICATED) from None
-    message = client_message(text) if text else None
-    if message is None or message.type != "auth":
-        raise Refused(codes.NOT_AUTHENTICATED)
-    if not is_checkpoint(message.last_checkpoint_id):
-        raise Refused(codes.BAD_REQUEST)
-    last = hello.last_checkpoint if message.last_checkpoint_id is None else message.last_checkpoint_id
-    return Opening(hello.way, message.token, hello.subprotocol, last)
+        raise Refused(codes.NOT_AUTHENTICATED, "no token within 5 seconds") from None
+    if message["type"] == "websocket.disconnect":
+        raise WebSocketDisconnect(message.get("code", codes.GOING_AWAY))
+    try:
+        return first_message(hello, message)
+    except BadOpening as bad:
+        raise Refused(codes.BAD_REQUEST, str(bad)) from None
 
 
 async def _admit(live: Live, hello: Opening, delivery_id: str) -> Viewer:
@@ -209,7 +208,7 @@ async def _watch(websocket: WebSocket, live: Live, viewer: Viewer) -> None:
         await asyncio.gather(*tasks, return_exceptions=True)
     if mailbox.close_code != codes.GONE:
         live.metrics.closed.labels(mailbox.close_code).inc()
-        await _close(websocket, mailbox.close_code)
+        await _close(websocket, mailbox.close_code, codes.REASONS[mailbox.close_code])
 
 
 def _seconds_left(expires_at: datetime | None) -> float:
@@ -305,12 +304,12 @@ def _answer(mailbox: Mailbox, text: str | None) -> None:
             mailbox.offer_answer("error", complaint(wrong))
 
 
-async def _close(websocket: WebSocket, code: int) -> None:
+async def _close(websocket: WebSocket, code: int, reason: str) -> None:
     """Say why, if the client still listens; a connection that does not drain is cut."""
     abort = websocket.scope.get("extensions", {}).get(ABORT, lambda: None)
     try:
         async with asyncio.timeout(CLOSE_TIMEOUT_S):
-            await websocket.close(code, codes.REASONS[code])
+            await websocket.close(code, reason)
     except TimeoutError:
         abort()
     except (WebSocketDisconnect, RuntimeError):

@@ -52,10 +52,10 @@ async def log_in(
     with hashing.place():
         login = await run_in_threadpool(_count_attempt, sessions, form.username, [email, *others])
         old_hash = login.password_hash if login is not None else None
-        is_right = await hashing.run(passwords.is_right, old_hash, form.password)
-        proven = login if is_right else None
+        checked = await hashing.run(passwords.check, old_hash, form.password)
+        proven = login if checked.is_right else None
         begun = await run_in_threadpool(_begin, sessions, settings, login, proven, email, others)
-        if proven is not None and old_hash is not None and passwords.needs_rehash(old_hash):
+        if proven is not None and old_hash is not None and checked.is_outdated:
             new_hash = await hashing.run(passwords.hash_password, form.password)
             await run_in_threadpool(_replace_hash, sessions, proven.user_id, old_hash, new_hash)
     return _tokens(settings, begun)

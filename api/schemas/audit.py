@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, StringConstraints
 
-from api.schemas.fields import Instant, Output
+from api.schemas.fields import Output, TextInstant
 from api.schemas.pages import PageQuery
 from core.audit import Selection
 
@@ -23,8 +23,8 @@ class AuditQuery(PageQuery):
     action: Annotated[
         str | None, Field(max_length=64, pattern=r"^[a-z_]{1,32}\.[a-z_]{1,31}$", examples=["vehicle.edited"])
     ] = None
-    since: Instant | None = None
-    until: Instant | None = None
+    since: TextInstant | None = None
+    until: TextInstant | None = None
 
     def selection(self) -> Selection:
         return Selection(**self.model_dump(exclude={"limit", "cursor"}))

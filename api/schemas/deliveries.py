@@ -5,7 +5,7 @@ from typing import Annotated, Any, Self
 
 from pydantic import ConfigDict, Field, JsonValue, model_validator
 
-from api.schemas.fields import Input, Instant, Line, Output, QueryId, RowId
+from api.schemas.fields import Input, Instant, Line, Output, QueryId, RowId, TextInstant
 from api.schemas.loads import Items, LoadOrderOut, LoadTotalsOut
 from api.schemas.pages import PageQuery
 from api.schemas.places import Place, PlaceOut
@@ -87,11 +87,11 @@ class DeliveryQuery(PageQuery):
     vehicle_id: QueryId | None = None
     customer_id: QueryId | None = None
     since: Annotated[
-        Instant | None,
+        TextInstant | None,
         Field(alias="from", description="whose time is this or later; lists by time, the newest first"),
     ] = None
     until: Annotated[
-        Instant | None, Field(alias="to", description="whose time is before this; lists by time as well")
+        TextInstant | None, Field(alias="to", description="whose time is before this; lists by time as well")
     ] = None
     q: Annotated[
         Line | None,

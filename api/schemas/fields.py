@@ -1,30 +1,32 @@
 """The types of fields: strict, bounded, and nothing in them that PostgreSQL or MQTT could not carry."""
 
 import re
-from datetime import UTC, datetime
+from collections.abc import Callable
+from datetime import datetime
 from typing import Annotated, Any
 
 from fastapi import Path
 from pydantic import (
     AfterValidator,
-    AwareDatetime,
     BaseModel,
     BeforeValidator,
     ConfigDict,
     Field,
     Strict,
     StringConstraints,
+    WithJsonSchema,
 )
 
-from core import emails
+from core import emails, instants
+from core.instants import SHOULD_BE
 from core.passwords import MAXIMUM_LENGTH, MINIMUM_LENGTH
 from core.scoping import MAXIMUM_ID
+from core.spelling import composed
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 # For the OpenAPI document, what `_one_line`, `no_nul` and stripping ask; their own errors say it better.
 _LINE_PATTERN = r"^[^\x00-\x1f\x7f]*[^\s\x00-\x1f\x7f\x85][^\x00-\x1f\x7f]*$"
 _TEXT_PATTERN = r"^[^\x00]*[^\s\x00\x85][^\x00]*$"
-_ISO = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d.*", re.ASCII)
 _DIGITS = re.compile(r"[1-9]\d{0,9}", re.ASCII)
 
 
@@ -54,17 +56,31 @@ def no_nul(text: str) -> str:
     return text
 
 
-def _iso_text(value: Any) -> Any:
-    if not isinstance(value, str) or not _ISO.fullmatch(value):
-        raise ValueError("must be an ISO 8601 date and time with a zone, as in 2026-03-01T12:00:00Z")
-    return value
+def stored(minimum: int, maximum: int) -> Callable[[str], str]:
+    """A validator, after one of the text's length as sent, which gives the text as it is stored."""
+
+    def normalized(text: str) -> str:
+        normal = composed(text)
+        if not minimum <= len(normal) <= maximum:
+            raise ValueError(f"must have {minimum} to {maximum} characters")
+        return normal
+
+    return normalized
 
 
-def _utc(instant: datetime) -> datetime:
-    try:
-        return instant.astimezone(UTC)
-    except OverflowError:
-        raise ValueError("must lie within the years 1 to 9999") from None
+def _instant(value: Any) -> datetime:
+    """Of JSON, where a number is epoch seconds."""
+    if type(value) is str:
+        return instants.from_iso(value)
+    if type(value) in {int, float}:
+        return instants.from_epoch_seconds(value)
+    raise ValueError(f"must be {SHOULD_BE}")
+
+
+def _text_instant(value: Any) -> datetime:
+    if type(value) is str:
+        return instants.from_text(value)
+    raise ValueError(f"must be {SHOULD_BE}")
 
 
 def whole(value: Any) -> Any:
@@ -78,35 +94,47 @@ def _digits(value: Any) -> Any:
     return value
 
 
-Line = Annotated[
+# As sent: for what a repetition is known by. Who stores it must call `composed`.
+SentLine = Annotated[
     str,
     StringConstraints(strip_whitespace=True, min_length=1, max_length=200),
     AfterValidator(_one_line),
     Field(json_schema_extra={"pattern": _LINE_PATTERN}),
 ]
-Text = Annotated[
+SentText = Annotated[
     str,
     StringConstraints(strip_whitespace=True, min_length=1, max_length=1000),
     AfterValidator(no_nul),
     Field(json_schema_extra={"pattern": _TEXT_PATTERN}),
 ]
+Line = Annotated[SentLine, AfterValidator(stored(1, 200))]
+Text = Annotated[SentText, AfterValidator(stored(1, 1000))]
 Email = Annotated[
     str,
     StringConstraints(strip_whitespace=True, min_length=3, max_length=emails.MAXIMUM_LENGTH),
+    AfterValidator(stored(3, emails.MAXIMUM_LENGTH)),
     AfterValidator(emails.require_usable),
     Field(examples=["name@example.com"], json_schema_extra={"format": "idn-email"}),
 ]
-Password = Annotated[str, StringConstraints(min_length=MINIMUM_LENGTH, max_length=MAXIMUM_LENGTH)]
+Password = Annotated[
+    str,
+    StringConstraints(min_length=MINIMUM_LENGTH, max_length=MAXIMUM_LENGTH),
+    AfterValidator(stored(MINIMUM_LENGTH, MAXIMUM_LENGTH)),
+]
 Positive = Annotated[float, Strict(), Field(allow_inf_nan=False, ge=0, le=1e9)]
 Latitude = Annotated[float, Strict(), Field(allow_inf_nan=False, ge=-90, le=90)]
 Longitude = Annotated[float, Strict(), Field(allow_inf_nan=False, ge=-180, le=180)]
 RowId = Annotated[int, Strict(), Field(ge=1, le=MAXIMUM_ID), BeforeValidator(whole)]
-Instant = Annotated[AwareDatetime, BeforeValidator(_iso_text), AfterValidator(_utc)]
+_DATE_TIME: dict[str, Any] = {"type": "string", "format": "date-time"}
+_SECONDS: dict[str, Any] = {"type": "number", "description": "epoch seconds"}
+_SECONDS |= {"minimum": 0, "maximum": 253_402_300_799}
+Instant = Annotated[datetime, BeforeValidator(_instant), WithJsonSchema({"anyOf": [_DATE_TIME, _SECONDS]})]
 
-# In a path or a query, where everything is text. A path that breaks these answers 404.
 BrokerUrl = Annotated[
     str, Field(description="Where to connect with MQTT.", examples=["mqtts://mqtt.example.com:8883"])
 ]
+# In a path, a query or a form, where everything is text. A path that breaks these answers 404.
+TextInstant = Annotated[datetime, BeforeValidator(_text_instant), WithJsonSchema(_DATE_TIME)]
 QueryId = Annotated[int, Field(ge=1, le=MAXIMUM_ID, examples=[42]), BeforeValidator(_digits)]
 PathId = Annotated[QueryId, Path()]
 PathDevice = Annotated[str, Path(pattern="^[a-z0-9]{10}$", max_length=10, examples=["k3v9x0q2ma"])]

@@ -5,7 +5,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, StringConstraints
 
-from api.schemas.fields import Input, Line, Output, no_nul
+from api.schemas.fields import Input, Line, Output, no_nul, stored
 from core.notification_templates import Stored
 from core.notification_texts import Texts
 from core.notifications import Audience, Event
@@ -14,12 +14,14 @@ Body = Annotated[
     str,
     StringConstraints(min_length=1, max_length=10_000),
     AfterValidator(no_nul),
+    AfterValidator(stored(1, 10_000)),
     Field(json_schema_extra={"pattern": r"^[^\x00]*$"}),
 ]
 Html = Annotated[
     str,
     StringConstraints(min_length=1, max_length=50_000),
     AfterValidator(no_nul),
+    AfterValidator(stored(1, 50_000)),
     Field(json_schema_extra={"pattern": r"^[^\x00]*$"}),
 ]
 

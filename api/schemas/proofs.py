@@ -6,7 +6,7 @@ from typing import Annotated, Any, Self
 from fastapi import Path, UploadFile
 from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema, model_validator
 
-from api.schemas.fields import Instant, Line, Output, QueryId, Text
+from api.schemas.fields import Output, QueryId, SentLine, SentText, Text, TextInstant
 from api.schemas.tracking import StatusOut
 from core.models import Status
 from core.proof_images import MAXIMUM_BYTES
@@ -37,10 +37,10 @@ class ProofForm(BaseModel):
         Field(max_length=MAXIMUM_PHOTOS, description="JPEG, PNG or WebP, at most 2 MiB each"),
     ] = []
     signature: Annotated[Upload | None, Field(description="JPEG, PNG or WebP, at most 2 MiB")] = None
-    recipient_name: Line | None = None
-    note: Text | None = None
+    recipient_name: SentLine | None = None
+    note: SentText | None = None
     occurred_at: Annotated[
-        Instant | None,
+        TextInstant | None,
         Field(description="by the reporter's clock, at most 30 days ago; without it, now"),
     ] = None
     latitude: Annotated[float | None, Field(allow_inf_nan=False, ge=-90, le=90)] = None

@@ -1,26 +1,48 @@
 """Locations, status changes and the record they leave."""
 
 from datetime import datetime
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import ConfigDict, Field, Strict
+from pydantic import BeforeValidator, ConfigDict, Field, JsonValue, Strict, WithJsonSchema
 
 from api.schemas.fields import Input, Instant, Latitude, Longitude, Output, Text
 from api.schemas.places import Coordinates
 from core.deliveries import StatusChange
-from core.fixes import RANGES, Fix, coordinate
+from core.fixes import RANGES, UNKNOWN, Fix, coordinate
 from core.models import CheckpointKind, DeliveryCheckpoint, Status
 
 _LIMITS = {name: Field(ge=low, le=high, allow_inf_nan=False) for name, low, high in RANGES}
+
+
+def _known(value: Any) -> Any:
+    """What phones say for unknown is as good as null."""
+    return None if type(value) in {int, float} and value == UNKNOWN else value
+
+
+def _or_unknown(name: str) -> WithJsonSchema:
+    [limits] = [{"minimum": low, "maximum": high} for known, low, high in RANGES if known == name]
+    options: list[JsonValue] = [
+        {"type": "number", **limits},
+        {"type": "integer", "enum": [int(UNKNOWN)], "description": "unknown"},
+        {"type": "null"},
+    ]
+    return WithJsonSchema({"anyOf": options})
+
+
 Speed = Annotated[float, Strict(), _LIMITS["speed_kmh"]]
 Course = Annotated[float, Strict(), _LIMITS["course_deg"]]
-Altitude = Annotated[float, Strict(), _LIMITS["altitude_m"]]
 Accuracy = Annotated[float, Strict(), _LIMITS["accuracy_m"]]
+SpeedOrUnknown = Annotated[Speed | None, BeforeValidator(_known), _or_unknown("speed_kmh")]
+CourseOrUnknown = Annotated[Course | None, BeforeValidator(_known), _or_unknown("course_deg")]
+AccuracyOrUnknown = Annotated[Accuracy | None, BeforeValidator(_known), _or_unknown("accuracy_m")]
+Altitude = Annotated[float, Strict(), _LIMITS["altitude_m"]]
 Battery = Annotated[float, Strict(), _LIMITS["battery_percent"]]
 
 
 class LocationIn(Input):
-    """Degrees WGS 84, km/h, metres, percent. Without ``fix_time`` the server's clock counts.
+    """Degrees WGS 84, km/h, metres, percent; of speed, course and accuracy -1 is unknown, as null is.
+
+    Without ``fix_time`` the server's clock counts.
 
     Send ``fix_time`` when you can: only then is a repeated request the same fix, and an old one an old one.
     """
@@ -31,11 +53,13 @@ class LocationIn(Input):
 
     latitude: Latitude
     longitude: Longitude
-    fix_time: Annotated[Instant | None, Field(description="ISO 8601 with a zone; at most 30 days old")] = None
-    speed_kmh: Speed | None = None
-    course_deg: Course | None = None
+    fix_time: Annotated[Instant | None, Field(description="by the device's clock, at most 30 days old")] = (
+        None
+    )
+    speed_kmh: SpeedOrUnknown = None
+    course_deg: CourseOrUnknown = None
     altitude_m: Altitude | None = None
-    accuracy_m: Accuracy | None = None
+    accuracy_m: AccuracyOrUnknown = None
     battery_percent: Battery | None = None
 
     def fix(self, now: datetime) -> Fix:

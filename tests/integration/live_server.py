@@ -147,6 +147,10 @@ class Watcher:
         self.heard_until_close(timeout)
         return self.client.close_code
 
+    def close_reason(self) -> str:
+        """What the server said when it closed; call `close_code` first."""
+        return self.client.close_reason or ""
+
     def heard_until_close(self, timeout: float = 6.0) -> list[Event]:
         events: list[Event] = []
         try:

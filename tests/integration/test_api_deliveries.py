@@ -1,7 +1,7 @@
 """Creating, listing, editing deliveries, their status, their record and report."""
 
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
 import pytest
@@ -332,6 +332,61 @@ def test_an_earlier_request_sent_again_by_a_phone_writes_nothing(
     ]
     assert [answer.status_code for answer in results] == [200, 200, 200, 409]
     assert [answer.json().get("result") for answer in results[:3]] == ["changed", "changed", "unchanged"]
+
+
+def spellings(at: datetime) -> list[str]:
+    """One instant as different phones, or one phone's two libraries, write it."""
+    east = at.astimezone(timezone(timedelta(hours=5, minutes=30)))
+    return [
+        at.isoformat(),
+        f"{at:%Y-%m-%dT%H:%M:%S.%f}999Z",
+        f"{east:%Y-%m-%d %H:%M:%S.%f}+0530",
+    ]
+
+
+@pytest.mark.parametrize(
+    "skew",
+    [timedelta(seconds=0.2), timedelta(minutes=4), timedelta(seconds=-0.5), timedelta(days=-2)],
+    ids=["a bit fast", "fast", "a bit slow", "slow"],
+)
+def test_a_status_sent_again_is_known_whatever_the_phones_clock_says(
+    client: TestClient, house: House, settings: Settings, session: Session, skew: timedelta
+) -> None:
+    delivery = factories.delivery(
+        session, house.company, vehicle_id=house.delivery.vehicle_id, driver_id=house.delivery.driver_id
+    )
+    session.commit()
+    path, headers = f"/deliveries/{delivery.id}/status/", bearer(settings, house.driver)
+    sent = {
+        status: spellings(datetime.now(UTC) + skew + timedelta(milliseconds=number))
+        for number, status in enumerate(("pickup_in_progress", "in_transit", "delivered"))
+    }
+
+    def send(status: str, occurred_at: str) -> str:
+        body = {"status": status, "occurred_at": occurred_at}
+        answer = client.post(path, json=body, headers=headers).json()
+        return str(answer.get("result", answer))
+
+    for done, (status, texts) in enumerate(sent.items(), 1):
+        assert send(status, texts[0]) == "changed"
+        for earlier, again in list(sent.items())[:done]:
+            assert [send(earlier, text) for text in again] == ["unchanged"] * len(again)
+    another = (datetime.now(UTC) + skew + timedelta(seconds=1)).isoformat()
+    assert "InvalidTransition" in send("pickup_in_progress", another)
+    count = "SELECT count(*) FROM delivery_checkpoint WHERE delivery_id = :id AND kind = 'status'"
+    assert session.scalar(text(count), {"id": delivery.id}) == 4  # "pending" is one
+
+
+def test_a_status_of_before_is_known_by_what_was_stored(
+    client: TestClient, house: House, settings: Settings, session: Session
+) -> None:
+    path, headers = f"/deliveries/{house.delivery.id}/status/", bearer(settings, house.driver)
+    pickup = {"status": "pickup_in_progress", "occurred_at": datetime.now(UTC).isoformat()}
+    assert client.post(path, json=pickup, headers=headers).json()["result"] == "changed"
+    assert client.post(path, json={"status": "in_transit"}, headers=headers).json()["result"] == "changed"
+    session.execute(text("UPDATE delivery_checkpoint SET occurred_at_sent = NULL"))  # as 0.1.0 wrote it
+    session.commit()
+    assert client.post(path, json=pickup, headers=headers).json()["result"] == "unchanged"
 
 
 def test_pickup_needs_a_driver_and_a_vehicle(

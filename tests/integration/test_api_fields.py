@@ -40,7 +40,7 @@ def wrong_values(schema: Schema) -> Iterator[Any]:
     if "enum" in schema:
         yield "no such word"
     if schema.get("format") == "date-time":
-        yield from ("yesterday", "2026-03-01T12:00:00", 1772366400)
+        yield from ("yesterday", "2026-03-01T12:00:00", 1772366400000)
     if "maxLength" in schema:
         yield "x" * (schema["maxLength"] + 1)
     if schema.get("minLength"):
@@ -48,7 +48,7 @@ def wrong_values(schema: Schema) -> Iterator[Any]:
     if "maximum" in schema:
         yield schema["maximum"] + 1
     if "minimum" in schema:
-        yield schema["minimum"] - 1
+        yield schema["minimum"] - 2  # of some fields -1 means unknown
     if schema.get("minItems"):
         yield []
     if "maxItems" in schema:

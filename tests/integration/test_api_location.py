@@ -1,7 +1,7 @@
 """The REST fallback for drivers without MQTT: stored by the same call, announced after the commit."""
 
 import json
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
 import pytest
@@ -84,12 +84,46 @@ def test_fact_is_published_after_the_commit_only(
     assert fact.deliveries == (house.delivery.id,)
 
 
+@pytest.mark.parametrize("unknown", [-1, -1.0, None])
+def test_minus_one_is_unknown(
+    client: TestClient, house: House, settings: Settings, session: Session, unknown: float | None
+) -> None:
+    path, headers = f"/deliveries/{house.delivery.id}/", bearer(settings, house.driver)
+    body = FIX | {"speed_kmh": unknown, "course_deg": unknown, "accuracy_m": unknown, "altitude_m": -1}
+    assert client.post(f"{path}location/", json=body, headers=headers).status_code == 201
+    assert positions(session) == [(house.vehicle.id, 52.5, 13.3, None)]
+    seen = client.get(path, headers=headers).json()["position"]
+    assert (seen["speed_kmh"], seen["course_deg"], seen["accuracy_m"]) == (None, None, None)
+
+
+def test_other_spellings_of_a_fix_time_are_the_same_fix(
+    client: TestClient, house: House, settings: Settings
+) -> None:
+    path, headers = f"/deliveries/{house.delivery.id}/location/", bearer(settings, house.driver)
+    at = datetime.now(UTC).replace(microsecond=0) - timedelta(minutes=1)
+    east = at.astimezone(timezone(timedelta(hours=2)))
+    spellings = [
+        f"{at:%Y-%m-%dT%H:%M:%S}.000000999Z",
+        f"{at:%Y-%m-%dT%H:%M:%S}+00",
+        f"{at:%Y-%m-%d %H:%M:%S}z",
+        f"{at:%Y%m%dT%H%M%S}Z",
+        f"{east:%Y-%m-%dT%H:%M:%S}+0200",
+        int(at.timestamp()),
+        at.timestamp(),
+    ]
+    answers = [client.post(path, json=FIX | {"fix_time": one}, headers=headers).json() for one in spellings]
+    assert [answer["result"] for answer in answers] == ["stored", *["duplicate"] * 6]
+
+
 BAD_FIXES: list[tuple[dict[str, Any], str]] = [
     ({"latitude": 90.1}, "latitude"),
     ({"longitude": -180.1}, "longitude"),
     ({"latitude": "52.5"}, "latitude"),
     ({"latitude": True}, "latitude"),
-    ({"speed_kmh": -1}, "speed_kmh"),
+    ({"speed_kmh": -2}, "speed_kmh"),
+    ({"accuracy_m": -0.5}, "accuracy_m"),
+    ({"altitude_m": -12_001}, "altitude_m"),
+    ({"battery_percent": -1}, "battery_percent"),
     ({"course_deg": 361}, "course_deg"),
     ({"battery_percent": 101}, "battery_percent"),
     ({"accuracy_m": "3"}, "accuracy_m"),
@@ -98,7 +132,9 @@ BAD_FIXES: list[tuple[dict[str, Any], str]] = [
     ({"fix_time": "2026-02-30T00:00:00Z"}, "fix_time"),
     ({"fix_time": "2026-02-20T00:00:60Z"}, "fix_time"),
     ({"fix_time": "2026-02-20T00:00:00"}, "fix_time"),
-    ({"fix_time": 1772366400}, "fix_time"),
+    ({"fix_time": 1772366400000}, "fix_time"),
+    ({"fix_time": "1772366400"}, "fix_time"),
+    ({"fix_time": True}, "fix_time"),
     ({"vehicle_id": 1}, "vehicle_id"),
 ]
 

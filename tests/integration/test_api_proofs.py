@@ -233,6 +233,24 @@ def test_proof_and_status_are_one_step(
     assert_problem(driver.add(PHOTO, status="in_transit"), 409, "InvalidTransition")
 
 
+@pytest.mark.parametrize("skew", [timedelta(minutes=4), timedelta(days=-1)])
+def test_proof_with_status_sent_again_after_a_later_status_is_the_same(
+    driver: Sender, session: Session, house: House, skew: timedelta
+) -> None:
+    house.delivery.status = Status.PICKUP_IN_PROGRESS
+    session.commit()
+    at = datetime.now(UTC) + skew
+    fields = {"status": "in_transit", "occurred_at": at.isoformat(), "recipient_name": "Rene\u0301"}
+    first = driver.add(PHOTO, **fields)
+    assert (first.status_code, first.json()["status_change"]["result"]) == (201, "changed")
+    assert driver.status("delivered").status_code == 200
+    for again in (fields, fields | {"occurred_at": f"{at:%Y-%m-%dT%H:%M:%S.%f}9+00"}):
+        answer = driver.add(PHOTO, **again)
+        assert (answer.status_code, answer.json()["status_change"]["result"]) == (201, "unchanged")
+        assert answer.json()["id"] == first.json()["id"]
+    assert count(session, "delivery_proof") == 1
+
+
 @pytest.mark.parametrize("proof_first", [True, False])
 def test_a_phone_that_was_offline_ends_right_in_either_order(
     client: TestClient, settings: Settings, session: Session, proof_first: bool

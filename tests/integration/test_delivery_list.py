@@ -9,7 +9,7 @@ from sqlalchemy import Engine, text
 from sqlalchemy.orm import Session
 from starlette.testclient import TestClient
 
-from core import delivery_list
+from core import delivery_list, delivery_words, search_words
 from core.actors import Actor
 from core.database import make_engine, make_sessions
 from core.delivery_list import Filters, Key
@@ -63,7 +63,7 @@ def test_several_statuses_are_any_of_them(
         ("alexander", True),
         ("ALEXANDERPLATZ potsdam", True),
         ("straße", True),
-        ("STRASSE", False),
+        ("STRASSE", True),
         ("4711", True),
         ("order-4711", True),
         ("platz", False),
@@ -150,6 +150,8 @@ def crowd(databases: Databases) -> Iterator[tuple[Session, dict[Role, Actor]]]:
             for _ in range(2):
                 actors = _fill(session)
             session.commit()
+            while delivery_words.fill(session, NOON):
+                session.commit()
             session.execute(text("ANALYZE"))
             session.commit()
             yield session, actors
@@ -218,7 +220,7 @@ def _assert_one_index_scan(
     query = delivery_list.select_page(actor, filters, after=after, limit=51)
     dialect = session.get_bind().dialect
     compiled = query.compile(dialect=dialect, compile_kwargs={"render_postcompile": True})
-    if delivery_list.text_query(actor.company_id, filters.text) is None:
+    if search_words.query(filters.text, actor.company_id) is None:
         session.execute(delivery_list.NO_BITMAPS)
     explain = f"EXPLAIN (ANALYZE, FORMAT JSON) {compiled}"
     plan = session.connection().exec_driver_sql(explain, compiled.params).scalar_one()[0]["Plan"]
@@ -237,6 +239,22 @@ def _nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
     yield plan
     for child in plan.get("Plans", ()):
         yield from _nodes(child)
+
+
+def test_the_look_for_rows_without_words_reads_few_of_100_000(
+    crowd: tuple[Session, dict[Role, Actor]],
+) -> None:
+    session, actors = crowd
+    session.rollback()
+    values = {"company_id": actors[Role.MANAGER].company_id, "limit": delivery_words.BATCH}
+    for query in (delivery_words._ANY_OUTDATED, delivery_words._OUTDATED):
+        plan = session.execute(text(f"EXPLAIN (ANALYZE, FORMAT JSON) {query}"), values).scalar_one()
+        nodes = list(_nodes(plan[0]["Plan"]))
+        assert {node.get("Index Name", "ix_delivery_words_outdated") for node in nodes} == {
+            "ix_delivery_words_outdated"
+        }
+        assert not [node for node in nodes if node["Node Type"] == "Seq Scan"]
+        assert max(node["Actual Rows"] + node.get("Rows Removed by Filter", 0) for node in nodes) == 0
 
 
 def test_pages_hold_what_a_plain_query_finds(crowd: tuple[Session, dict[Role, Actor]]) -> None:

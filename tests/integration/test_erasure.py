@@ -162,7 +162,7 @@ def found(session: Session, mark: str) -> dict[str, int]:
         table: session.scalar(text(f'SELECT count(*) FROM "{table}" t WHERE {condition}'), known)
         for table in session.scalars(text(TABLES)).all()
     }
-    lexemes = "SELECT count(*) FROM delivery WHERE search::text LIKE :start"
+    lexemes = "SELECT count(*) FROM delivery WHERE search::text || search_words::text LIKE :start"
     start = {"start": f"%'{mark.lower()[:SHORTENED]}'%"}
     counts["search"] = session.scalar(text(lexemes), start)
     return {table: count for table, count in counts.items() if count}

@@ -5,6 +5,7 @@ import queue
 import socket
 import threading
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 
 import mqtt5
 import pytest
@@ -26,7 +27,7 @@ from ingest.pipeline import Pipeline
 from ingest.receiver import Message, Receiver
 from ingest.worker import Worker, shards_of
 from tests import factories
-from tests.devices import DeviceClient, device, fix
+from tests.devices import START, DeviceClient, device, fix
 from tests.mqtt_client import connected
 from tests.services.mosquitto import Broker
 from tests.waiting import wait_until
@@ -192,6 +193,56 @@ def test_a_drivers_phone_changes_a_status_and_repeats_it(
     ).one()
     assert tuple(row) == ("pickup_in_progress", fleet.driver.id, fleet.phone.id)
     assert count(session, "outbox") == 1
+
+
+@pytest.mark.usefixtures("worker")
+def test_a_fix_sent_again_in_another_spelling_is_a_duplicate(gps: DeviceClient, session: Session) -> None:
+    at = (START + timedelta(seconds=7)).strftime("%Y-%m-%dT%H:%M:%S")
+    sent = fix(7, fix_time=f"{at}.123456789Z")
+    assert gps.ask(sent) == {"result": "stored"}
+    for again in (
+        sent,
+        sent | {"hdop": 1.5},
+        sent | {"fix_time": f"{at}.123456Z"},
+        sent | {"fix_time": f"{at},1234567+00", "hdop": 1.5},
+    ):
+        assert gps.ask(again) == {"result": "duplicate"}
+    assert count(session, "position") == 1
+
+
+@pytest.mark.usefixtures("worker")
+@pytest.mark.parametrize("skew_s", [0.2, 240, -0.5, -100_000])
+def test_a_status_sent_again_is_a_duplicate_whatever_the_phones_clock_says(
+    phone: DeviceClient, fleet: Fleet, session: Session, skew_s: float
+) -> None:
+    at = datetime.now(UTC) + timedelta(seconds=skew_s)
+    pickup = {"delivery": fleet.delivery.id, "status": "pickup_in_progress", "occurred_at": at.isoformat()}
+    later = pickup | {"status": "in_transit"}
+    assert [phone.ask(one, "status")["result"] for one in (pickup, later)] == ["stored", "stored"]
+    spelled = pickup | {"occurred_at": f"{at:%Y-%m-%dT%H:%M:%S.%f}789z"}
+    answers = [phone.ask(one, "status") for one in (pickup, spelled, later, pickup)]
+    assert answers == [{"result": "duplicate"}] * 4
+    assert count(session, "quarantine") == 0
+
+
+@pytest.mark.usefixtures("worker")
+def test_ids_come_back_as_sent(gps: DeviceClient, phone: DeviceClient, fleet: Fleet) -> None:
+    assert gps.ask(fix(0, id=17)) == {"id": 17, "result": "stored"}
+    assert gps.ask(fix(0, id="17")) == {"id": "17", "result": "duplicate"}
+    mixed = gps.ask([fix(1, id=1), fix(2, id="2"), {"id": 3}, {"id": "4"}])["results"]
+    assert [item["id"] for item in mixed] == [1, "2", 3, "4"]
+    request = {"delivery": float(fleet.delivery.id), "status": "pickup_in_progress", "id": 18}
+    assert phone.ask(request, "status") == {"id": 18, "result": "stored"}
+    assert phone.ask(request | {"status": "delivered"}, "status")["id"] == 18
+
+
+@pytest.mark.usefixtures("worker")
+def test_minus_one_is_stored_as_unknown(gps: DeviceClient, session: Session) -> None:
+    unknown = {"speed_kmh": -1, "course_deg": -1.0, "accuracy_m": -1}
+    answers = [gps.ask(fix(0, **unknown)), gps.ask(fix(1, **unknown, hdop=9))]
+    assert answers == [{"result": "stored"}, {"result": "stored"}]
+    rows = session.execute(text("SELECT speed_kmh, course_deg, accuracy_m FROM position")).all()
+    assert [tuple(row) for row in rows] == [(None, None, None)] * 2
 
 
 @pytest.mark.usefixtures("worker")

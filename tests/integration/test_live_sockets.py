@@ -90,11 +90,57 @@ def test_token_in_the_first_message_may_carry_the_last_checkpoint(server: LiveSe
         assert watcher.until_answered() == []
 
 
-@pytest.mark.parametrize("message", ["{}", "auth", b"\x00", '{"type":"ping"}', '{"type":"auth","token":1}'])
-def test_another_first_message_closes_4401(server: LiveServer, house: House, message: str | bytes) -> None:
+@pytest.mark.parametrize(
+    ("message", "reason"),
+    [
+        ("", "JSON"),
+        ("auth", "JSON"),
+        ('{"type":"auth",', "JSON"),
+        ("[" * 60_000, "JSON"),
+        ("[]", "object"),
+        ("null", "object"),
+        ("{}", "type"),
+        ('{"type":7}', "type"),
+        ('{"type":"ping"}', "auth"),
+        ('{"type":"subscribe"}', "auth"),
+        ('{"type":"auth"}', "token is missing"),
+        ('{"type":"auth","token":1}', "token must be a string"),
+        ('{"type":"auth","token":null}', "token must be a string"),
+        (b"\x00", "text"),
+    ],
+)
+def test_malformed_first_message_closes_4400_with_a_reason(
+    server: LiveServer, house: House, message: str | bytes, reason: str
+) -> None:
     with server.connect(house.delivery.id) as watcher:
         watcher.say(message)
-        assert watcher.close_code() == 4401
+        assert watcher.close_code() == 4400
+        assert reason in watcher.close_reason()
+
+
+def test_auth_message_in_a_binary_frame_closes_4400(server: LiveServer, house: House) -> None:
+    with server.connect(house.delivery.id) as watcher:
+        watcher.say(json.dumps({"type": "auth", "token": server.token(house.customer)}).encode())
+        assert watcher.close_code() == 4400
+        assert "not binary" in watcher.close_reason()
+
+
+@pytest.mark.parametrize("last", ["1953", True, 1.5, -1, 2**63, [], {}])
+def test_malformed_checkpoint_beside_the_token_closes_4400(
+    server: LiveServer, house: House, last: object
+) -> None:
+    hello = {"type": "auth", "token": server.token(house.customer), "last_checkpoint_id": last}
+    with server.connect(house.delivery.id) as watcher:
+        watcher.say(json.dumps(hello))
+        assert watcher.close_code() == 4400
+        assert "last_checkpoint_id" in watcher.close_reason()
+
+
+def test_checkpoint_beside_the_token_may_be_written_as_a_float(server: LiveServer, house: House) -> None:
+    hello = {"type": "auth", "token": server.token(house.customer), "last_checkpoint_id": 0.0}
+    with server.connect(house.delivery.id) as watcher:
+        watcher.say(json.dumps(hello))
+        assert watcher.next()["type"] == "status_update"
 
 
 def test_silence_instead_of_a_token_closes_4401_after_5_s(server: LiveServer, house: House) -> None:
@@ -113,6 +159,7 @@ def test_checkpoint_that_is_no_number_is_refused(server: LiveServer, house: Hous
     query = f"?last_checkpoint_id={last}"
     with server.connect(house.delivery.id, query, header=server.token(house.customer)) as watcher:
         assert watcher.close_code() == 4400
+        assert "last_checkpoint_id" in watcher.close_reason()
 
 
 def test_what_is_not_theirs_closes_4404_like_what_does_not_exist(

@@ -140,7 +140,10 @@ def test_rubbish_is_refused_with_its_reason(payload: bytes, expected: str) -> No
         ({"latitude": [1]}, "bad_type"),
         ({"fix_time": None}, "missing_field"),
         ({"fix_time": True}, "bad_type"),
-        ({"speed_kmh": -1}, "out_of_range"),
+        ({"speed_kmh": -2}, "out_of_range"),
+        ({"accuracy_m": -0.5}, "out_of_range"),
+        ({"battery_percent": -1}, "out_of_range"),
+        ({"odometer_m": -1}, "out_of_range"),
         ({"speed_kmh": "fast"}, "bad_type"),
         ({"battery_percent": 101}, "out_of_range"),
         ({"latitude": 10**30}, "out_of_range"),
@@ -149,6 +152,8 @@ def test_rubbish_is_refused_with_its_reason(payload: bytes, expected: str) -> No
         ({"id": ["x"]}, "bad_type"),
         ({"id": "x" * 65}, "bad_type"),
         ({"id": "a\0b"}, "bad_text"),
+        ({"id": 1.5}, "bad_type"),
+        ({"id": True}, "bad_type"),
         ({"device": "zzzzzzzzzz"}, "spoofed"),
         ({"device_id": 7}, "spoofed"),
         ({f"k{i}": i for i in range(1000)}, "too_large"),
@@ -162,6 +167,24 @@ def test_a_bad_field_is_named(changes: dict[str, Any], expected: str) -> None:
     assert item.reason == expected
     if expected in {"out_of_range", "bad_type", "missing_field"}:
         assert next(iter(changes)) in item.detail
+
+
+@pytest.mark.parametrize("extra", [{}, {"k": 1}])
+@pytest.mark.parametrize("name", ["speed_kmh", "course_deg", "accuracy_m"])
+@pytest.mark.parametrize("unknown", [-1, -1.0])
+def test_minus_one_is_unknown(name: str, unknown: float, extra: dict[str, Any]) -> None:
+    fix = only({name: unknown, "altitude_m": -1}, **extra)
+    assert isinstance(fix, Fix)
+    assert getattr(fix, name) is None
+    assert fix.altitude_m == -1
+
+
+@pytest.mark.parametrize("extra", [{}, {"k": 1}])
+@pytest.mark.parametrize("sent", [17, "17", 17.0, 0, -1, 2**63, 10**40, "x" * 64])
+def test_id_comes_back_as_sent(sent: str | float, extra: dict[str, Any]) -> None:
+    for changes in ({}, {"latitude": 91}):
+        item = only(changes, id=sent, **extra)
+        assert (type(item.message_id), item.message_id) == (type(sent), sent)
 
 
 def test_the_boundaries_of_the_earth_are_positions() -> None:
@@ -222,21 +245,35 @@ def test_nothing_a_device_sends_raises(payload: bytes) -> None:
     assert all(isinstance(item, Fix | Rejection) for item in native.decode(payload, DEVICE, NOW))
 
 
+moments = st.datetimes(
+    min_value=datetime(2026, 1, 25),  # noqa: DTZ001  # hypothesis wants these without a zone
+    max_value=datetime(2026, 3, 2),  # noqa: DTZ001
+    timezones=st.just(UTC),
+)
+spellings = st.builds(
+    "{}{}{}{}".format,
+    moments.map(lambda at: at.strftime("%Y-%m-%dT%H:%M:%S"))
+    | moments.map(lambda at: at.strftime("%Y-%m-%d %H:%M"))
+    | moments.map(lambda at: at.strftime("%Y%m%dt%H%M%S")),
+    st.just("") | st.text("0123456789", min_size=1, max_size=12).map(".{}".format) | st.just(",5"),
+    st.sampled_from(["Z", "z", "+00:00", "+0000", "+00", "-03:30", "+0200", "+02", "", "+24:00", "-00:00"]),
+    st.sampled_from(["", "", "", " ", "Z"]),
+)
 plain_values = st.fixed_dictionaries(
     {
-        "fix_time": st.datetimes(
-            min_value=datetime(2026, 1, 25),  # noqa: DTZ001  # hypothesis wants these without a zone
-            max_value=datetime(2026, 3, 2),  # noqa: DTZ001
-            timezones=st.just(UTC),
-        ).map(datetime.isoformat),
+        "fix_time": spellings
+        | moments.map(datetime.isoformat)
+        | moments.map(datetime.timestamp)
+        | st.integers(1_769_000_000, 1_773_000_000),
         "latitude": st.floats(-91, 91) | st.integers(-91, 91),
         "longitude": st.floats(-181, 181),
     },
     optional={
-        "speed_kmh": st.none() | st.floats(-1, 2100),
-        "course_deg": st.floats(0, 361),
+        "speed_kmh": st.none() | st.just(-1) | st.floats(-2, 2100),
+        "course_deg": st.just(-1.0) | st.floats(0, 361),
+        "accuracy_m": st.just(-1) | st.floats(-1, 1),
         "ignition": st.booleans() | st.just(1),
-        "id": st.none() | st.text(max_size=70),
+        "id": st.none() | st.text(max_size=70) | st.integers() | st.just(17.0),
         "battery_percent": st.integers(0, 101),
     },
 )

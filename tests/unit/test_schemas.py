@@ -7,7 +7,7 @@ import pytest
 from pydantic import TypeAdapter, ValidationError
 
 from api.schemas.deliveries import DeliveryPatch
-from api.schemas.fields import Instant, Latitude, Line, PathId, RowId
+from api.schemas.fields import Instant, Latitude, Line, PathId, RowId, TextInstant
 from api.schemas.places import flat
 from api.schemas.tracking import LocationIn
 
@@ -19,6 +19,13 @@ NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
     [
         (Instant, "2026-03-01T12:00:00Z", NOON),
         (Instant, "2026-03-01 14:00:00+02:00", NOON),
+        (Instant, "2026-03-01T12:00:00+00", NOON),
+        (Instant, "2026-03-01t14:00:00.000000999+0200", NOON),
+        (Instant, 1772366400, NOON),
+        (Instant, 1772366400.0, NOON),
+        (TextInstant, "1772366400", NOON),
+        (TextInstant, "1772366400.0000001", NOON),
+        (TextInstant, "20260301T120000Z", NOON),
         (Latitude, 90, 90.0),
         (Line, "  a b ", "a b"),
         (RowId, 2**31 - 1, 2**31 - 1),
@@ -35,9 +42,10 @@ def test_good_value_is_taken(field: Any, value: Any, read: Any) -> None:
     [
         *(
             (Instant, bad)
-            for bad in (NOON, 5, "5", "2026-03-01", "2026-03-01T12:00:00", "2026-02-30T00:00:00Z")
+            for bad in (NOON, True, 1e300, "5", "2026-03-01", "2026-03-01T12:00:00", "2026-02-30T00:00:00Z")
         ),
         *((Instant, bad) for bad in ("0001-01-01T00:00:00+01:00", "9999-12-31T23:59:59-01:00", "now", None)),
+        *((TextInstant, bad) for bad in ("2026-03-01T12:00:00 02:00", "1772366400000", "-", "", 5, None)),
         *((Latitude, bad) for bad in (90.1, True, "1", float("nan"), float("inf"), 10**400, None)),
         *((Line, bad) for bad in ("", "  ", "a\nb", "a\0b", "\ud800", "x" * 201, 5, None)),
         *((RowId, bad) for bad in (0, -1, 2**31, True, 1.5, float("inf"), "1", None)),

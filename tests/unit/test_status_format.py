@@ -30,6 +30,8 @@ def test_a_request_is_read() -> None:
     [
         ({"delivery": "42"}, "bad_type"),
         ({"delivery": True}, "bad_type"),
+        ({"delivery": 123.5}, "bad_type"),
+        ({"delivery": 1e300}, None),
         ({"delivery": None}, "bad_type"),
         ({"status": "teleported"}, "bad_status"),
         ({"status": ["failed"]}, "bad_status"),
@@ -51,6 +53,21 @@ def test_what_is_wrong_is_said(changes: dict[str, Any], reason: str | None) -> N
     else:
         assert isinstance(message, Rejection)
         assert message.reason == reason
+
+
+@pytest.mark.parametrize("delivery", [123, 123.0])
+@pytest.mark.parametrize("sent", [17, 17.0, "17"])
+def test_whole_floats_are_ids_and_ids_come_back_as_sent(delivery: float, sent: str | float) -> None:
+    message = decode(json.dumps(GOOD | {"delivery": delivery, "id": sent}).encode(), DEVICE)
+    assert isinstance(message, StatusMessage)
+    assert (type(message.delivery_id), message.delivery_id) == (int, 123)
+    assert (type(message.message_id), message.message_id) == (type(sent), sent)
+
+
+def test_reason_is_stored_composed() -> None:
+    message = decode(json.dumps(GOOD | {"reason": "Tu\u0308r zu"}).encode(), DEVICE)
+    assert isinstance(message, StatusMessage)
+    assert message.request.reason == "T\u00fcr zu"
 
 
 @given(st.binary(max_size=300))
