@@ -3,12 +3,13 @@
 import json
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError
+from urllib.request import Request
 
 import psutil
 import pytest
@@ -16,12 +17,14 @@ from pydantic import SecretStr
 from sqlalchemy.orm import Session
 
 from core.database import make_engine, make_sessions
+from core.models import Role
 from core.settings import Settings
 from local import loopback
 from local.account import make_passable, service_account
 from local.postgres import THROWAWAY_OPTIONS, Postgres
 from tests import factories
 from tests.devices import device, fix
+from tests.integration.api_client import bearer
 from tests.services.mosquitto import Broker
 from tests.services.postgres import Databases, PostgresServer
 from tests.services.processes import MilepostProcess, Processes
@@ -55,8 +58,15 @@ class System:
         return found
 
     def readiness(self) -> int:
+        return self._code("/readyz", {})
+
+    def status_code(self, headers: Mapping[str, str]) -> int:
+        return self._code("/status/", headers)
+
+    def _code(self, path: str, headers: Mapping[str, str]) -> int:
+        request = Request(f"{self._url}{path}", headers=dict(headers))
         try:
-            with loopback.request(f"{self._url}/readyz", timeout_s=30) as response:
+            with loopback.request(request, timeout_s=30) as response:
                 return int(response.status)
         except HTTPError as error:
             return int(error.code)
@@ -180,7 +190,7 @@ def frozen(server: PostgresServer) -> Iterator[None]:
             process.send_signal(signal.SIGCONT)
 
 
-def timed(ask: Any) -> tuple[float, Any]:
+def timed(ask: Callable[[], Any]) -> tuple[float, Any]:
     begun = time.monotonic()
     answer = ask()
     return time.monotonic() - begun, answer
@@ -192,13 +202,24 @@ def test_a_frozen_database_holds_neither_readiness_nor_status(
     if not isinstance(own_postgres, Postgres):
         pytest.skip("the processes of a server in a container are not ours to freeze")
     settings = make_settings(own_database_url, broker.url, broker.mqtt_key)
+    engine = make_engine(settings, process="test")
+    with make_sessions(engine)() as other:
+        manager = factories.user(other, factories.company(other), Role.MANAGER)
+        other.commit()
+    engine.dispose()
     system = started(processes, settings)
+    people = bearer(settings, manager)
+    assert system.status_code(people) == 200
     with frozen(own_postgres):
         for _ in range(3):
             took_s, code = timed(system.readiness)
             assert code == 503
             assert took_s < PROMISED_S + SLACK_S, "it waits for the database"
-        system.wait_until("database", "failing", "not answered")
+        for _ in range(3):
+            took_s, code = timed(lambda: system.status_code(people))
+            assert code == 503
+            assert took_s < PROMISED_S + SLACK_S, "it waits for the database"
+        system.wait_until("database", "failing")
         took_s, report = timed(system.report)
         assert took_s < PROMISED_S + SLACK_S
         assert report["status"] == "failing"
