@@ -3,6 +3,7 @@
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 
 CONF = Path(__file__).parent.parent / "mosquitto.conf"
@@ -67,7 +68,7 @@ def put(path: Path, text: str, owner: os.stat_result) -> Path | None:
     Return where a file of another content that was there lies now. Raises `OSError`.
     """
     before = path.read_text(errors="replace") if path.exists() else text
-    put_aside = path.with_name(f"{path.name}.old") if before != text else None
+    put_aside = _free_name(path) if before != text else None
     unfinished = path.with_name(f".{path.name}.unfinished")
     unfinished.write_text(text)
     unfinished.chmod(0o640)  # Mosquitto warns of an ACL file that everyone may read
@@ -106,6 +107,12 @@ def render(text: str, replacements: Mapping[str, str]) -> str:
 def find_plugin() -> Path | None:
     """Return the dynamic-security plugin of this machine, or None without one."""
     return next((path for folder in LIBRARY_FOLDERS for path in _plugins_in(Path(folder))), None)
+
+
+def _free_name(path: Path) -> Path:
+    """Return a name beside ``path`` that no file has: what was put aside earlier stays."""
+    names = (path.with_name(f"{path.name}.old{number or ''}") for number in count())
+    return next(name for name in names if not name.exists())
 
 
 def _plugins_in(folder: Path) -> list[Path]:

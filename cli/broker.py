@@ -53,7 +53,7 @@ def broker_config(
         bool, typer.Option("--replace", help="Put other files that are there aside, as *.old.")
     ] = False,
 ) -> None:
-    """Write all that a Mosquitto of your own needs, for one that does not run yet. As it is, for Debian's."""
+    """Write the files of a Mosquitto of your own, before it runs; the defaults fit Debian's package."""
     from broker.mosquitto_conf import Layout
 
     layout = Layout(folder.absolute(), state.absolute(), _plugin(plugin), _listener(listen))

@@ -97,6 +97,9 @@ def test_another_configuration_is_kept_and_put_aside_on_request(processes: Proce
     _done(processes, *place.arguments, "--replace")
     assert conf.with_name("mosquitto.conf.old").read_text() == "# Debian's own\n"
     assert f"persistence_location {place.state}/\n" in conf.read_text()
+    conf.write_text("# mine\n")
+    assert "the one before is" in _done(processes, *place.arguments, "--replace")
+    assert {file.read_text() for file in place.conf.glob("*.old*")} == {"# Debian's own\n", "# mine\n"}
 
 
 @pytest.mark.parametrize(
