@@ -28,6 +28,7 @@ class Limit(msgspec.Struct, frozen=True):
 
     key: bytes
     attempts: int
+    is_of_address: bool = False
 
 
 def email_limit(email: str, attempts: int = FAILURES_PER_EMAIL, purpose: str = "login") -> Limit:
@@ -37,23 +38,29 @@ def email_limit(email: str, attempts: int = FAILURES_PER_EMAIL, purpose: str = "
 
 def address_limit(address: str, attempts: int, purpose: str = "login") -> Limit:
     """Of the peer itself: X-Forwarded-For is whatever a client says."""
-    return Limit(_key(f"{purpose} address", address), attempts)
+    return Limit(_key(f"{purpose} address", address), attempts, is_of_address=True)
 
 
 def take(session: Session, limits: Sequence[Limit], now: datetime) -> int:
-    """Count an attempt against each limit. Gives the whole seconds to wait; 0: go on."""
-    waits = [0]
-    # In one order, so that two attempts that share both keys cannot wait for each other.
-    for limit in sorted(limits, key=lambda limit: limit.key):
+    """Count an attempt against each limit. Gives the whole seconds to wait; 0: go on.
+
+    An address that is blocked adds no rows: its attempts are not counted against e-mails any more.
+    """
+    for limit in sorted(limits, key=_order):
         attempts, since = _count(session, limit.key, now)
         if attempts > limit.attempts:
-            waits.append(max(1, int((since + WINDOW - now).total_seconds()) + 1))
-    return max(waits)
+            return max(1, int((since + WINDOW - now).total_seconds()) + 1)
+    return 0
+
+
+def _order(limit: Limit) -> tuple[bool, bytes]:
+    """One for all: two attempts that share both keys cannot wait for each other. Addresses come first."""
+    return not limit.is_of_address, limit.key
 
 
 def forgive(session: Session, email: Limit, others: Sequence[Limit]) -> None:
     """It was no failure: the e-mail starts anew, the others take this one attempt back."""
-    for limit in sorted([email, *others], key=lambda limit: limit.key):
+    for limit in sorted([email, *others], key=_order):
         if limit is email:
             session.execute(delete(LoginAttempt).where(LoginAttempt.key == limit.key))
         else:

@@ -109,6 +109,17 @@ def test_address_is_limited_over_all_emails_and_whatever_it_says_of_itself(
         assert log_in(client, house.driver.email, factories.PASSWORD).status_code == 429
 
 
+def test_a_blocked_address_adds_no_rows_for_new_emails(
+    settings: Settings, house: House, session: Session
+) -> None:
+    with running(settings.model_copy(update={"login_failures_per_address": 3})) as client:
+        for number in range(10):
+            log_in(client, f"stranger{number}@example.com")
+            client.post("/auth/reset", json={"email": f"stranger{number}@example.com"})
+    # For log-ins and for resets: the address, and an e-mail per attempt that was allowed.
+    assert session.scalar(text("SELECT count(*) FROM login_attempt")) == 2 * (1 + 3)
+
+
 def test_log_ins_that_succeed_do_not_use_up_the_address(settings: Settings, house: House) -> None:
     few = settings.model_copy(update={"login_failures_per_address": 2})
     with running(few) as client:
