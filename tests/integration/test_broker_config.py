@@ -1,6 +1,7 @@
 """`milepost broker config`: the files it writes start a Mosquitto that knows our users."""
 
 import os
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -40,11 +41,11 @@ class Place:
 
 
 @pytest.fixture
-def place(tmp_path_factory: pytest.TempPathFactory) -> Place:
-    folder = tmp_path_factory.mktemp("broker")
-    for parent in (folder, folder.parent, folder.parent.parent):
-        parent.chmod(0o711)  # another account must get through
-    return Place(folder)
+def place() -> Iterator[Place]:
+    """Not below pytest's folders, through which another account does not get."""
+    with tempfile.TemporaryDirectory(prefix="milepost-broker-") as folder:
+        Path(folder).chmod(0o711)
+        yield Place(Path(folder))
 
 
 @contextmanager
