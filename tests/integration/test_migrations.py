@@ -1,6 +1,9 @@
 """The migrations and the models tell the same story."""
 
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
+from itertools import count
+from threading import Event
 from typing import Any
 
 from alembic import command
@@ -13,7 +16,7 @@ from core import jobs_models, notification_models, people_models, proof_models, 
 from core.health import models as health_models
 from core.models import Base
 from core.notification_models import NotificationTemplate
-from core.schema import alembic_config
+from core.schema import alembic_config, migrate
 from tests import factories
 from tests.unit.test_notification_times import OF_BEFORE
 
@@ -69,3 +72,42 @@ def migrated_again(database_url: str) -> None:
     """From a database of the version before."""
     command.downgrade(alembic_config(database_url), "0010")
     command.upgrade(alembic_config(database_url), "head")
+
+
+def test_migration_to_words_lets_writers_go_on_and_takes_turns(engine: Engine, database_url: str) -> None:
+    """Two migrators at once, a writer beside them, and what a migrator that was killed left behind."""
+    command.downgrade(alembic_config(database_url), "0014")
+    insert = text(
+        "WITH c AS (INSERT INTO company (slug, name) VALUES ('c-' || :n, 'C') RETURNING id),"
+        " p AS (INSERT INTO customer (company_id, name) SELECT id, 'P' FROM c RETURNING id, company_id)"
+        " INSERT INTO delivery (company_id, reference, customer_id, pickup_address, dropoff_address)"
+        " SELECT company_id, 'R', id, 'A', 'B' FROM p"
+    )
+    with engine.begin() as connection:
+        connection.execute(insert, {"n": 0})
+        connection.execute(text("ALTER TABLE delivery ADD COLUMN search_words tsvector"))
+        connection.execute(text("CREATE INDEX ix_delivery_search_words ON delivery (id)"))
+    is_done = Event()
+
+    def write() -> int:
+        for number in count(1):
+            with engine.begin() as connection:
+                connection.execute(insert, {"n": number})
+            if is_done.is_set():
+                return number
+        raise AssertionError("unreachable")
+
+    with ThreadPoolExecutor(3) as pool:
+        writer = pool.submit(write)
+        migrators = [pool.submit(migrate, database_url) for _ in range(2)]
+        for one in migrators:
+            one.result(timeout=120)
+        is_done.set()
+        written = writer.result(timeout=60)
+    test_migrated_database_has_the_tables_of_the_models(engine)
+    with engine.connect() as connection:
+        invalid = "SELECT count(*) FROM pg_index WHERE NOT indisvalid"
+        assert connection.scalar(text(invalid)) == 0
+        assert connection.scalar(text("SELECT count(*) FROM delivery")) == written + 1
+        gin = "SELECT indexdef FROM pg_indexes WHERE indexname = 'ix_delivery_search_words'"
+        assert "USING gin" in str(connection.scalar(text(gin)))
