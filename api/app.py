@@ -44,7 +44,7 @@ from api.routes import (
     webhooks,
 )
 from api.slashes import Slashes, slash_table
-from api.streams import Streams
+from api.streams import make_streams
 from api.uploads import LARGER_BODIES, Uploads
 from core import schema
 from core.database import make_engine, make_sessions
@@ -115,7 +115,7 @@ def create_app(settings: Settings) -> FastAPI:
     )
     app.state.settings = settings
     app.state.metrics = RequestMetrics()
-    app.state.streams = Streams()
+    app.state.streams = make_streams()
     app.state.renderings = Renderings()
     app.state.uploads = Uploads()
     app.state.methods = Methods(route for router in ROUTERS for route in router.routes)

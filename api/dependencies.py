@@ -48,10 +48,10 @@ class Authorized:
             session.commit()
         self.committed()
 
-    def require_known(self) -> None:
-        """That the token's holder may use this route: asked before anything costly is done for them."""
-        with self.apart():
-            pass
+    def require_known(self) -> Actor:
+        """Return who sends the request, if they may use this route: asked before anything costly is done."""
+        with self.apart() as (_session, actor):
+            return actor
 
     def identify(self, session: Session) -> Actor:
         """Who asks; from here on the transaction is inside the company's fence."""

@@ -5,9 +5,12 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from fastapi import Request, Response
+from fastapi import Response
 from pydantic import BaseModel
+from starlette.concurrency import run_in_threadpool
 
+from api.admission import Holder
+from api.dependencies import Authorized
 from api.negotiation import NotAcceptable, best
 from api.renderings import Renderings
 from reports import pages
@@ -58,14 +61,15 @@ def answers(model: type[BaseModel]) -> dict[int | str, dict[str, Any]]:
 
 
 async def answer(
-    request: Request, name: DocumentFormat, write: Callable[[], str], file_name: str
+    authorized: Authorized, name: DocumentFormat, write: Callable[[], str], file_name: str
 ) -> Response:
     """``write`` gives the JSON or the page; it runs in a thread, and must have closed its transaction."""
-    renderings: Renderings = request.app.state.renderings
+    renderings: Renderings = authorized.request.app.state.renderings
+    holder = Holder.of(await run_in_threadpool(authorized.require_known))
     headers = PRIVATE | {"Content-Disposition": f'inline; filename="{_plain(file_name)}.{name}"'}
     if name is DocumentFormat.PDF:
-        return Response(await renderings.pdf(write), media_type="application/pdf", headers=headers)
-    text = await renderings.text(write)
+        return Response(await renderings.pdf(holder, write), media_type="application/pdf", headers=headers)
+    text = await renderings.text(holder, write)
     if name is DocumentFormat.JSON:
         return Response(text, media_type="application/json", headers=headers)
     policy = {"Content-Security-Policy": pages.content_security_policy()}

@@ -11,6 +11,7 @@ from fastapi import FastAPI
 from uvicorn.supervisors import Multiprocess
 
 from api.app import create_app
+from api.http_protocol import HttpProtocol
 from api.live import WebSocketProtocol
 from api.metrics import MULTIPROCESS_FOLDER
 from core import logs
@@ -65,7 +66,7 @@ def _config(settings: Settings, app: FastAPI | str, **options: Any) -> uvicorn.C
         host=settings.http_host,
         port=settings.http_port,
         loop="uvloop",
-        http="httptools",
+        http=HttpProtocol,
         ws=WebSocketProtocol,
         lifespan="on",
         ws_max_size=MAXIMUM_SOCKET_MESSAGE,

@@ -6,9 +6,7 @@ threads of the database wait for it.
 """
 
 import re
-from collections import Counter
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 
 import anyio
 from anyio import CapacityLimiter
@@ -16,6 +14,7 @@ from fastapi import Request, Response, UploadFile
 from fastapi.security.utils import get_authorization_scheme_param
 from starlette.concurrency import run_in_threadpool
 
+from api.admission import Admission, Holder
 from api.authentication import credential_of
 from api.dependencies import Authorized
 from api.idempotency import OnceRoute
@@ -35,7 +34,6 @@ MAXIMUM_PROOF_BYTES = (MAXIMUM_PHOTOS + 1) * MAXIMUM_BYTES + FORM_BYTES
 LARGER_BODIES: Mapping[re.Pattern[str], int] = {
     re.compile(r"/deliveries/\d+/proofs/?", re.ASCII): MAXIMUM_PROOF_BYTES
 }
-Sender = tuple[int, str]  # the company, and who of it
 PAINTERS = 2  # at once in a process: each may need 190 MiB for a moment
 
 
@@ -52,28 +50,11 @@ class UploadsBusy(DomainError):
 class Uploads:
     """How many are on their way, and who paints. Used from the event loop only."""
 
-    def __init__(self, maximum: int = MAXIMUM_UPLOADS, painters: int = PAINTERS) -> None:
-        self.free = maximum
-        self.painters = CapacityLimiter(painters)
-        self._taken: Counter[str | int] = Counter()
-
-    @contextmanager
-    def place(self, sender: Sender) -> Iterator[None]:
-        """One of the few. Raises `UploadsBusy`."""
-        company_id, name = sender
-        if (
-            self.free <= 0
-            or self._taken[company_id] >= MAXIMUM_OF_COMPANY
-            or self._taken[name] >= MAXIMUM_OF_ONE
-        ):
-            raise UploadsBusy
-        self.free -= 1
-        self._taken.update(sender)
-        try:
-            yield
-        finally:
-            self.free += 1
-            self._taken -= Counter(sender)  # forgets who has none
+    def __init__(self) -> None:
+        self.admission = Admission(
+            UploadsBusy, slots=MAXIMUM_UPLOADS, per_company=MAXIMUM_OF_COMPANY, per_holder=MAXIMUM_OF_ONE
+        )
+        self.painters = CapacityLimiter(PAINTERS)
 
     async def picture(self, kind: ImageKind, file: UploadFile, field: str) -> Picture:
         """Raises `ImageTooLarge`, `InvalidValue`."""
@@ -98,7 +79,7 @@ def _admitted(handler: Handler) -> Handler:
         uploads: Uploads = request.app.state.uploads
         sender = await _authenticate(request)
         try:
-            with uploads.place(sender), anyio.fail_after(UPLOAD_TIMEOUT_S):
+            with uploads.admission.slot(sender), anyio.fail_after(UPLOAD_TIMEOUT_S):
                 return await handler(request)
         except TimeoutError:
             raise UploadsBusy from None
@@ -106,15 +87,10 @@ def _admitted(handler: Handler) -> Handler:
     return handle
 
 
-async def _authenticate(request: Request) -> Sender:
+async def _authenticate(request: Request) -> Holder:
     """Who sends; the route asks again in the transaction of its work. Nobody else's 12 MiB are taken."""
     scheme, token = get_authorization_scheme_param(request.headers.get("authorization"))
     if scheme.lower() != "bearer" or not token:
         raise NotAuthenticated
     authorized = Authorized(request, credential_of(request.app.state.settings, token))
-
-    def ask() -> Sender:
-        with authorized() as (_session, actor):
-            return actor.company_id, f"{actor.kind}:{actor.identity}"
-
-    return await run_in_threadpool(ask)
+    return Holder.of(await run_in_threadpool(authorized.require_known))

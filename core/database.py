@@ -19,6 +19,7 @@ from core.settings import Settings
 CONNECT_TIMEOUT_S = 5
 LOCK_TIMEOUT_S = 5
 STATEMENT_TIMEOUT_S = 15
+IDLE_IN_TRANSACTION_TIMEOUT_S = 60
 IDLE_S = 1.0
 # Prepared statements (`core.prepared`) that the server forgot, or whose tables have been altered since.
 OUTDATED = frozenset({"26000", "0A000"})
@@ -87,7 +88,7 @@ def connect_arguments(process: str) -> dict[str, Any]:
         "application_name": f"milepost-{process}",
         "options": (
             f"-c timezone=UTC -c lock_timeout={LOCK_TIMEOUT_S}s -c statement_timeout={STATEMENT_TIMEOUT_S}s"
-            " -c idle_in_transaction_session_timeout=60s"
+            f" -c idle_in_transaction_session_timeout={IDLE_IN_TRANSACTION_TIMEOUT_S}s"
             # Of the prepared statements (`core.prepared`), all by key: else it may plan each anew for ever.
             " -c plan_cache_mode=force_generic_plan"
         ),

@@ -2,6 +2,7 @@
 
 GONE = 0  # the client left by itself: nothing to send
 GOING_AWAY = 1001
+TOO_MUCH = 1008
 TRY_AGAIN_LATER = 1013
 BAD_REQUEST = 4400
 NOT_AUTHENTICATED = 4401
@@ -11,6 +12,7 @@ TOO_SLOW = 4408
 
 REASONS = {
     GOING_AWAY: "going away",
+    TOO_MUCH: "too many messages",
     TRY_AGAIN_LATER: "try again later",
     BAD_REQUEST: "bad request",
     NOT_AUTHENTICATED: "not authenticated",

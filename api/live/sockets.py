@@ -32,7 +32,7 @@ from api.live.events import (
 from api.live.groups import Group, Member
 from api.live.live import Live
 from api.live.mailbox import Mailbox
-from api.live.protocol import ABORT
+from api.live.protocol import ABORT, ADMIT
 from core import isolation
 from core.errors import Forbidden, NotAuthenticated, NotFound
 from core.models import Role
@@ -188,6 +188,7 @@ def _read_viewer(
 
 
 async def _watch(websocket: WebSocket, live: Live, viewer: Viewer) -> None:
+    websocket.scope.get("extensions", {}).get(ADMIT, lambda: None)()
     mailbox = Mailbox(live.metrics, is_customer=viewer.who.actor.role is Role.CUSTOMER)
     member = Member(viewer.who.actor, viewer.person, mailbox)
     group = live.groups.join(viewer.target, member)
@@ -284,11 +285,14 @@ async def _send_text(websocket: WebSocket, live: Live, text: str) -> None:
 
 
 async def _receive(websocket: WebSocket, mailbox: Mailbox) -> None:
+    code = codes.GONE
     try:
         while (message := await websocket.receive())["type"] == "websocket.receive":
             _answer(mailbox, message.get("text"))
+        if message.get("code") == codes.TOO_MUCH:
+            code = codes.TOO_MUCH  # the protocol has closed; this counts it
     finally:
-        mailbox.close(codes.GONE)
+        mailbox.close(code)
 
 
 def _answer(mailbox: Mailbox, text: str | None) -> None:

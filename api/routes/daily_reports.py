@@ -3,7 +3,7 @@
 from datetime import date
 from typing import Annotated
 
-from fastapi import APIRouter, Header, Query, Request, Response
+from fastapi import APIRouter, Header, Query, Response
 
 from api import documents, pages
 from api.dependencies import AuthorizedCall, now
@@ -35,7 +35,6 @@ def list_daily_reports(authorized: AuthorizedCall, query: Annotated[PageQuery, Q
     responses=documents.answers(DailyReportOut),
 )
 async def report_day(
-    request: Request,
     authorized: AuthorizedCall,
     day: PathDay,
     query: Annotated[DailyReportQuery, Query()],
@@ -56,7 +55,7 @@ async def report_day(
             return DailyReportOut.of(daily).model_dump_json()
         return daily_page.html(daily)
 
-    return await documents.answer(request, name, write, f"daily-report-{day.isoformat()}")
+    return await documents.answer(authorized, name, write, f"daily-report-{day.isoformat()}")
 
 
 def _day_key(cursor: str | None) -> date | None:

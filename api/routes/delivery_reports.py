@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Header, Query, Request, Response
+from fastapi import APIRouter, Header, Query, Response
 
 from api import documents
 from api.dependencies import AuthorizedCall, now
@@ -23,7 +23,6 @@ router = APIRouter(prefix="/deliveries", tags=["deliveries"])
     responses=documents.answers(ReportOut),
 )
 async def report_delivery(
-    request: Request,
     authorized: AuthorizedCall,
     delivery_id: PathId,
     query: Annotated[DeliveryReportQuery, Query()],
@@ -56,4 +55,4 @@ async def report_delivery(
             return ReportOut.of(report).model_dump_json()
         return delivery_page.html(report)
 
-    return await documents.answer(request, name, write, f"delivery-{delivery_id}-report")
+    return await documents.answer(authorized, name, write, f"delivery-{delivery_id}-report")

@@ -81,6 +81,7 @@ async def read_track(
     writer = WRITERS[name]
     return DatabaseStream(
         request.app.state.streams,
+        authorized,
         _written(authorized, delivery_id, writer, query.tolerance_m),
         f"{writer.media_type}; charset=utf-8" if name is TrackFormat.CSV else writer.media_type,
         {

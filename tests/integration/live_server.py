@@ -17,6 +17,7 @@ from websockets.sync.client import ClientConnection, connect
 
 from api import tokens
 from api.app import create_app
+from api.http_protocol import HttpProtocol
 from api.live import Live, WebSocketProtocol
 from api.main import MAXIMUM_SOCKET_MESSAGE
 from broker import connection, payloads
@@ -41,6 +42,7 @@ class LiveServer:
             host="127.0.0.1",
             port=0,
             loop="uvloop",
+            http=HttpProtocol,
             ws=WebSocketProtocol,
             ws_max_size=MAXIMUM_SOCKET_MESSAGE,
             timeout_graceful_shutdown=5,

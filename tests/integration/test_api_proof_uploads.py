@@ -11,6 +11,7 @@ from PIL import Image
 from sqlalchemy.orm import Session
 from starlette.testclient import TestClient
 
+from api.admission import Holder
 from api.uploads import MAXIMUM_PROOF_BYTES
 from core import proofs
 from core.models import Status
@@ -154,28 +155,28 @@ def test_nobody_s_body_is_not_read(client: TestClient, house: House, driver: Sen
 
 
 def test_too_many_uploads_at_once_are_told_to_wait(house: House, driver: Sender, manager: Sender) -> None:
-    uploads = driver.client.app.state.uploads  # type: ignore[attr-defined]
-    free, uploads.free = uploads.free, 0
+    admission = driver.client.app.state.uploads.admission  # type: ignore[attr-defined]
+    free, admission.free = admission.free, 0
     answer = driver.add(PHOTO)
     assert_problem(answer, 503, "UploadsBusy")
     assert answer.headers["retry-after"] == "5"
-    uploads.free = free
-    sender = house.company.id, f"user:{house.driver.id}"
-    with uploads.place(sender), uploads.place(sender):
+    admission.free = free
+    sender = Holder(house.company.id, f"user:{house.driver.id}")
+    with admission.slot(sender), admission.slot(sender):
         assert_problem(driver.add(PHOTO), 503, "UploadsBusy")
         assert manager.add(SIGNATURE).status_code == 201
     assert driver.add(PHOTO).status_code == 201
-    assert uploads.free == free
+    assert admission.free == free
 
 
 def test_a_company_that_sends_slowly_is_in_its_own_way_only(
     house: House, driver: Sender, manager: Sender, settings: Settings, session: Session
 ) -> None:
-    uploads = driver.client.app.state.uploads  # type: ignore[attr-defined]
+    admission = driver.client.app.state.uploads.admission  # type: ignore[attr-defined]
     other = unproven(session, Status.IN_TRANSIT)
     with ExitStack() as slow:
         for number in range(8):
-            slow.enter_context(uploads.place((house.company.id, f"api_token:{number}")))
+            slow.enter_context(admission.slot(Holder(house.company.id, f"api_token:{number}")))
         assert_problem(manager.add(SIGNATURE), 503, "UploadsBusy")
         assert Sender(driver.client, settings, other, other.driver).add(PHOTO).status_code == 201
     assert manager.add(SIGNATURE).status_code == 201

@@ -6,9 +6,13 @@ from typing import Any
 
 import anyio
 import pytest
+from anyio.abc import TaskGroup
 from pypdf import PdfReader
 
+from api.admission import Holder
 from api.renderings import READERS, READERS_WAITING, CannotRender, Renderings, RenderingsBusy
+
+HOLDER = Holder(1, "user:1")
 
 
 def test_renderer_reads_neither_files_nor_the_network(tmp_path: Any) -> None:
@@ -22,7 +26,7 @@ def test_renderer_reads_neither_files_nor_the_network(tmp_path: Any) -> None:
         "</a>"
         '<img src="http://127.0.0.1:1/x.png" alt="unreached">'
     )
-    made = anyio.run(Renderings().pdf, lambda: page)
+    made = anyio.run(Renderings().pdf, HOLDER, lambda: page)
     reader = PdfReader(io.BytesIO(made))
     words = "".join(one.extract_text() for one in reader.pages)
     assert "kept out" in words
@@ -37,7 +41,7 @@ def test_rendering_that_takes_too_long_is_killed(monkeypatch: pytest.MonkeyPatch
 
     async def render() -> None:
         with pytest.raises(CannotRender):
-            await renderings.pdf(lambda: "<p>word</p>" * 20_000)
+            await renderings.pdf(HOLDER, lambda: "<p>word</p>" * 20_000)
 
     anyio.run(render)
     monkeypatch.setattr("reports.rendering.TIMEOUT_S", 60)
@@ -46,11 +50,11 @@ def test_rendering_that_takes_too_long_is_killed(monkeypatch: pytest.MonkeyPatch
 
 def test_page_that_the_layout_stumbles_over_is_told_as_such() -> None:
     with pytest.raises(CannotRender, match="laid out"):
-        anyio.run(Renderings().pdf, lambda: "<div>" * 3000)
+        anyio.run(Renderings().pdf, HOLDER, lambda: "<div>" * 3000)
 
 
 async def renderings_of_another_loop() -> bytes:
-    return await Renderings().pdf(lambda: "<p>word</p>")
+    return await Renderings().pdf(HOLDER, lambda: "<p>word</p>")
 
 
 def test_reports_leave_threads_to_everything_else() -> None:
@@ -63,16 +67,16 @@ def test_reports_leave_threads_to_everything_else() -> None:
         assert released.wait(20)
         return ""
 
-    async def ask_one() -> None:
+    async def ask_one(company_id: int) -> None:
         try:
-            await renderings.text(write)
+            await renderings.text(Holder(company_id, "user:1"), write)
         except RenderingsBusy:
             refused.append(1)
 
     async def ask_many() -> None:
         async with anyio.create_task_group() as tasks:
-            for _ in range(READERS + READERS_WAITING + 3):
-                tasks.start_soon(ask_one)
+            for number in range(READERS + READERS_WAITING + 3):
+                tasks.start_soon(ask_one, number)
             with anyio.fail_after(20):
                 while len(under_way) < READERS or len(refused) < 3:
                     await anyio.sleep(0.01)
@@ -82,3 +86,46 @@ def test_reports_leave_threads_to_everything_else() -> None:
 
     anyio.run(ask_many)
     assert len(under_way) == READERS + READERS_WAITING
+
+
+def test_one_company_leaves_pdfs_to_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many it asks for at once."""
+    renderings, made = Renderings(), []
+
+    async def ask_for_twenty() -> None:
+        release = anyio.Event()
+
+        async def make(html: str, _limiter: Any) -> bytes:
+            made.append(html)
+            await release.wait()
+            return b"%PDF"
+
+        monkeypatch.setattr("api.renderings.rendering.pdf_of", make)
+        async with anyio.create_task_group() as tasks:
+            refused = [await _is_refused(renderings, tasks, "greedy", 1) for _ in range(20)]
+            assert refused == [False] * 4 + [True] * 16
+            assert not await _is_refused(renderings, tasks, "modest", 2)
+            release.set()
+        assert renderings.pdfs.admission.free == 10
+
+    anyio.run(ask_for_twenty)
+    assert made == ["greedy"] * 4 + ["modest"]
+
+
+async def _is_refused(renderings: Renderings, tasks: TaskGroup, html: str, company_id: int) -> bool:
+    """Ask for a PDF, which goes on in ``tasks`` once it is admitted and its page is read."""
+    ended: list[bool] = []
+
+    async def ask() -> None:
+        try:
+            await renderings.pdf(Holder(company_id, f"user:{company_id}"), lambda: html)
+        except RenderingsBusy:
+            ended.append(True)
+
+    before = renderings.pdfs.admission.free
+    tasks.start_soon(ask)
+    with anyio.fail_after(20):
+        while not ended and renderings.pdfs.admission.free == before:
+            await anyio.sleep(0.01)
+        await anyio.wait_all_tasks_blocked()
+    return bool(ended)
