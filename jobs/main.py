@@ -9,7 +9,6 @@ from contextlib import contextmanager
 from queue import SimpleQueue
 from types import FrameType
 
-import psycopg2.extensions
 from sqlalchemy.orm import Session, sessionmaker
 
 from broker.relay import Relay
@@ -17,6 +16,7 @@ from core import logs
 from core.database import make_engine, make_sessions
 from core.settings import Settings
 from jobs import leadership, metrics, schedule, sender
+from jobs.leadership import Term
 
 log = logging.getLogger(__name__)
 
@@ -64,7 +64,7 @@ def _work(
     told: "SimpleQueue[int]",
 ) -> None:
     try:
-        leadership.lead(settings, lambda connection: _serve(connection, sessions, settings, stop), stop)
+        leadership.lead(settings, lambda term: _serve(term, sessions, settings, stop), stop)
     except Exception:
         log.exception("jobs_failed")
     finally:
@@ -72,14 +72,17 @@ def _work(
 
 
 def _serve(
-    connection: psycopg2.extensions.connection,
+    term: Term,
     sessions: sessionmaker[Session],
     settings: Settings,
     stop: threading.Event,
 ) -> None:
     """One term of office."""
-    with schedule.running(sessions) as jobs, sender.running(sessions, settings):
-        Relay(connection, sessions, settings, stop).run()
+    with (
+        schedule.running(sessions, is_over=term.is_set) as jobs,
+        sender.running(sessions, settings, is_over=term.is_set),
+    ):
+        Relay(term.connection, sessions, settings, term).run()
     if stop.is_set() and (left := jobs.wait(settings.shutdown_timeout_s * WAIT_FOR_JOBS)):
         # Their transactions are rolled back, and the next leader runs them at its start.
         log.warning("jobs_cut_off jobs=%s", ",".join(left))

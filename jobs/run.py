@@ -148,12 +148,15 @@ def _ended(job: Job, run: Run, duration_s: float, result: str | None, error: str
     """How many in a row have failed; without the database, whose absence is an error already, one."""
     try:
         with run.sessions.begin() as session:
-            return job_states.ended(
-                session, job.name, datetime.now(UTC), duration_s=duration_s, result=result, error=error
+            failures = job_states.ended(
+                session, job.name, ME, datetime.now(UTC), duration_s=duration_s, result=result, error=error
             )
     except Exception as failure:
         log.warning("job_not_written_down job=%s reason=%r", job.name, job_states.describe(failure))
+        failures = None
+    if failures is None:
         return 0 if error is None else 1
+    return failures
 
 
 def _tell(job: Job, outcome: Outcome) -> None:

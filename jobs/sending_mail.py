@@ -20,7 +20,7 @@ from core.settings import Settings
 from core.user_links import OwedLink
 from jobs import letters, sender_metrics
 from jobs.attachments import DailyReports
-from jobs.recording import Recorder
+from jobs.recording import Recorder, is_held_up
 from jobs.smtp import ServerAway, SmtpSession
 
 log = logging.getLogger(__name__)
@@ -107,20 +107,24 @@ class Mailer:
     def _send_link(self, connection: SmtpSession) -> bool:
         if self._settings.public_url is None:
             return False
+        claimed_at = time.monotonic()
         with self._sessions.begin() as session:
             taken = user_links.take_owed(session, datetime.now(UTC), limit=1)
         for owed in taken:
+            if is_held_up(claimed_at):
+                return False
             outcome, away = _sent(connection, self._link_letter, owed)
             self._recorder.keep(partial(_note_link, owed=owed, outcome=outcome))
             _count(outcome, f"link={owed.link_id} attempt={owed.attempt}", away)
         return bool(taken)
 
     def _send_notification(self, connection: SmtpSession) -> bool:
+        claimed_at = time.monotonic()
         with self._sessions.begin() as session:
             claimed = notification_sending.claim_mail(
                 session, datetime.now(UTC), after_company=self._last_company
             )
-        if claimed is None:
+        if claimed is None or is_held_up(claimed_at):
             return False
         self._last_company = claimed.company_id
         outcome, away = _sent(connection, self._notification_letter, claimed)
