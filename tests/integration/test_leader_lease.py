@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
@@ -22,13 +23,13 @@ from broker.link import Link
 from broker.relay import Relay
 from core import job_states, leader, notifications, outbox
 from core.jobs_models import JobsLeader
+from core.leader import LEASE_S
 from core.models import Company, Outbox, Status
 from core.notifications import Event
 from core.outbox import Kind
 from core.settings import Settings
 from jobs import leadership, metrics, recording, schedule, sender
-from jobs.leadership import LEASE_S
-from jobs.run import Job
+from jobs.run import ME, Job
 from jobs.webhook_calls import Caller
 from local.ports import free_port
 from tests import factories
@@ -318,9 +319,9 @@ def _is_silent(session: Session) -> bool:
 
 def _take(connection: leadership.Connection) -> leadership.Term:
     with connection.cursor() as cursor:
-        cursor.execute(leader.TAKE, (leadership.ME,))
+        cursor.execute(leader.TAKE, (ME,))
         [(number,)] = cursor.fetchall()
-    return leadership.Term(connection, number, threading.Event(), leadership.time.monotonic())
+    return leadership.Term(connection, number, threading.Event(), time.monotonic())
 
 
 def _queue_call(session: Session, company: Company, url: str) -> None:

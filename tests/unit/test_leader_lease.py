@@ -6,8 +6,8 @@ from unittest.mock import Mock
 
 import pytest
 
-from jobs import leadership
-from jobs.leadership import LEASE_S, LONGEST_GAP_S, Standby, Term
+from core.leader import LEASE_S
+from jobs.leadership import LONGEST_GAP_S, Standby, Term
 
 
 def looks(standby: Standby, lease: str, *at: float) -> list[bool]:
@@ -50,7 +50,7 @@ def test_a_term_is_over_when_its_lease_was_not_renewed(monkeypatch: pytest.Monke
     term = Term(Mock(), 1, threading.Event(), time.monotonic())
     assert not term.is_set()
     now = time.monotonic()
-    monkeypatch.setattr(leadership.time, "monotonic", lambda: now + LEASE_S)
+    monkeypatch.setattr(time, "monotonic", lambda: now + LEASE_S)
     assert term.is_set()
     assert term.is_lost
 
