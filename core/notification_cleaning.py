@@ -5,12 +5,14 @@ from datetime import datetime, timedelta
 from sqlalchemy import CursorResult, text
 from sqlalchemy.orm import Session
 
+from core import leader
 from core.job_states import JobFailed
 from core.notification_sending import NO_SERVER
 
 PROMPT = timedelta(minutes=5)
 KEPT = timedelta(days=90)
 BATCH = 5_000
+UNTRIED = "none was tried: does the sender run?"
 _OVERDUE = text(
     "SELECT count(*) FILTER (WHERE n.error IS DISTINCT FROM :no_server) AS many,"
     " min(n.error) FILTER (WHERE n.error <> :no_server) AS reason,"
@@ -34,14 +36,22 @@ _FORGET = text(
 
 
 def watch(session: Session, now: datetime) -> str | None:
-    """What waits for a mail server nobody configured. Raises `JobFailed` for what else does not leave."""
+    """What waits for a mail server that is not configured. Raises `JobFailed` for what else does not leave.
+
+    A leader that has led for less than `PROMPT` is not judged by what had to wait for it.
+    """
+    if _has_just_begun(session):
+        return None
     values = {"now": now, "before": now - PROMPT, "no_server": NO_SERVER}
     row = session.execute(_OVERDUE, values).one()
     if row.many:
-        raise JobFailed(
-            f"{row.many} notifications are due for {PROMPT}; the reason: {row.reason or 'unknown'}"
-        )
+        raise JobFailed(f"{row.many} notifications are due for {PROMPT}; the reason: {row.reason or UNTRIED}")
     return f"{row.without_server} e-mails wait: {NO_SERVER}" if row.without_server else None
+
+
+def _has_just_begun(session: Session) -> bool:
+    led_for = getattr(leader.read(session), "led_for", None)
+    return led_for is not None and led_for < PROMPT
 
 
 def expire(session: Session, now: datetime) -> int:

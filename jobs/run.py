@@ -163,9 +163,16 @@ def _tell(job: Job, outcome: Outcome) -> None:
     if outcome.error is not None:
         FAILED.labels(job.name).inc()
         alert = "alert=job_failing" if outcome.failures >= ALERT_AFTER else "job_failed"
-        log.error("%s job=%s failures=%d error=%r", alert, job.name, outcome.failures, outcome.error)
+        level = logging.ERROR if _is_worth_an_error(outcome.failures) else logging.INFO
+        log.log(level, "%s job=%s failures=%d error=%r", alert, job.name, outcome.failures, outcome.error)
     elif outcome.result:
         log.info("job_done job=%s result=%s", job.name, outcome.result)
+
+
+def _is_worth_an_error(failures: int) -> bool:
+    """Until it is an alert, and then at each doubling: what fails every minute must not fill the log."""
+    doublings, rest = divmod(failures, ALERT_AFTER)
+    return failures <= ALERT_AFTER or (rest == 0 and doublings & (doublings - 1) == 0)
 
 
 def _text(result: object) -> str | None:

@@ -21,11 +21,13 @@ from core.user_links import OwedLink
 from jobs import letters, sender_metrics
 from jobs.attachments import DailyReports
 from jobs.recording import Recorder, is_held_up
+from jobs.said import Said
 from jobs.smtp import ServerAway, SmtpSession
 
 log = logging.getLogger(__name__)
 
 AT_MOST = 200  # on one connection
+FIRST_PAUSE_S = 2.0
 NO_PUBLIC_URL = "MILEPOST_PUBLIC_URL is not set: a link needs it"
 
 
@@ -43,11 +45,12 @@ class Mailer:
         self._settings = settings
         self._recorder = recorder
         self._tls = tls
-        self._backoff = Backoff(base_s=2.0, limit_s=60.0)
+        self._backoff = Backoff(base_s=FIRST_PAUSE_S, limit_s=60.0)
         self._paused_until = 0.0
         self._last_company = 0
         self._open: set[SmtpSession] = set()
         self._daily_reports = DailyReports(sessions)
+        self._said = Said(log)
 
     @property
     def is_ready(self) -> bool:
@@ -66,7 +69,11 @@ class Mailer:
             with connection:
                 self._backoff.reset()
                 for _ in range(AT_MOST):
-                    if self._recorder.is_stopping or not self._send_next(connection):
+                    if self._recorder.is_stopping:
+                        return
+                    is_more = self._send_next(connection)
+                    self._said.ends("smtp_away")  # not before: some take connections, and then nothing
+                    if not is_more:
                         return
         except ServerAway as away:
             self._pause(str(away))
@@ -86,18 +93,19 @@ class Mailer:
     def explain(self, session: Session, now: datetime) -> None:
         """Without a server: say so on every e-mail that waits."""
         if notification_sending.note_waiting(session, notification_sending.NO_SERVER, now):
-            log.error("alert=emails_wait reason=%r", notification_sending.NO_SERVER)
+            self._said.begins("alert=emails_wait", notification_sending.NO_SERVER)
         self.explain_links(session, now)
 
     def explain_links(self, session: Session, now: datetime) -> None:
         reason = notification_sending.NO_SERVER if self._settings.smtp_host is None else NO_PUBLIC_URL
         if user_links.note_waiting(session, reason, now):
-            log.error("alert=password_links_wait reason=%r", reason)
+            self._said.begins("alert=password_links_wait", reason)
 
     def _pause(self, reason: str) -> None:
         wait_s = self._backoff.next()
         self._paused_until = time.monotonic() + wait_s
-        log.warning("smtp_away wait_s=%.1f reason=%r", wait_s, reason)
+        self._said.begins("smtp_away", reason)
+        log.debug("smtp_paused wait_s=%.1f reason=%r", wait_s, reason)
         with self._sessions.begin() as session:
             notification_sending.note_waiting(session, reason, datetime.now(UTC))
 
