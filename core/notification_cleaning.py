@@ -5,9 +5,10 @@ from datetime import datetime, timedelta
 from sqlalchemy import CursorResult, text
 from sqlalchemy.orm import Session
 
-from core import leader
+from core import leader, notification_lives
 from core.job_states import JobFailed
-from core.notification_sending import NO_SERVER
+from core.notification_sending import LONGEST_ERROR, NO_SERVER
+from core.notifications import Audience, Event
 
 PROMPT = timedelta(minutes=5)
 KEPT = timedelta(days=90)
@@ -23,9 +24,15 @@ _OVERDUE = text(
     # One that takes what it gets, but slowly, is its company's affair.
     " AND (w.last_success_at IS NULL OR w.last_success_at < :before)"
 )
+_WHY = " ".join(
+    f"WHEN event = '{event}' AND (webhook_id IS NOT NULL) = {audience is Audience.WEBHOOK}"
+    f" THEN '{notification_lives.why_expired(event, audience)}'"
+    for event in Event
+    for audience in (Audience.MANAGER, Audience.WEBHOOK)
+)
 _EXPIRE = text(
-    "UPDATE notification SET state = 'expired', finished_at = :now,"
-    " error = coalesce(error, 'not sent in time')"
+    "UPDATE notification SET state = 'expired', finished_at = :now,"  # noqa: S608  # of constants
+    f" error = left(CASE {_WHY} ELSE 'not sent in time' END || coalesce(': ' || error, ''), {LONGEST_ERROR})"
     " WHERE id IN (SELECT id FROM notification WHERE state = 'queued' AND expires_at <= :now"
     " ORDER BY expires_at LIMIT :batch FOR NO KEY UPDATE SKIP LOCKED)"
 )
@@ -55,7 +62,7 @@ def _has_just_begun(session: Session) -> bool:
 
 
 def expire(session: Session, now: datetime) -> int:
-    """Old news is not sent, it is shown as expired; one sent at this very moment becomes sent after all."""
+    """Old news is shown as expired, and why; what is sent at this very moment becomes sent after all."""
     return _count(session, _EXPIRE, {"now": now, "batch": BATCH})
 
 

@@ -97,7 +97,7 @@ JOBS = (
     ),
     Job(
         "notifications_expired",
-        "Gives up notifications a day old.",
+        "Gives up notifications that are old news.",
         MINUTE,
         drained(notification_cleaning.expire),
     ),

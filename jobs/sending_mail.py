@@ -12,6 +12,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session, sessionmaker
 
 from core import notification_sending, notification_templates, user_links
+from core.arrivals import minutes_left
 from core.backoff import Backoff
 from core.models import Company
 from core.notification_sending import Claimed, Outcome
@@ -149,12 +150,20 @@ class Mailer:
         with self._sessions() as session:
             company = session.get_one(Company, claimed.company_id)
             texts = notification_templates.own_texts(session, claimed.company_id, event, audience)
-        facts = {**claimed.payload, "company_name": company.name}
+        facts = {**_present_facts(claimed, datetime.now(UTC)), "company_name": company.name}
         written = notification_templates.write(texts, facts, company.time_zone)
         letter = letters.of_notification(claimed, written, company.name, self._settings.smtp_from or "")
         if event is Event.DAILY_REPORT:
             self._daily_reports.attach(letter, claimed)
         return letter
+
+
+def _present_facts(claimed: Claimed, now: datetime) -> dict[str, Any]:
+    """``minutes`` until an arrival are those from now on: the e-mail may have waited."""
+    facts = dict(claimed.payload)
+    if claimed.event == Event.ARRIVING_SOON and isinstance(facts.get("eta"), str):
+        facts["minutes"] = minutes_left(datetime.fromisoformat(facts["eta"]), now)
+    return facts
 
 
 def _sent(connection: SmtpSession, letter: Any, what: Any) -> tuple[Outcome, ServerAway | None]:

@@ -13,9 +13,10 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session, sessionmaker
 
 from core import leader, notification_cleaning, notifications, user_links, webhooks
+from core.deliveries import StatusRequest, change_status
 from core.job_states import JobFailed
 from core.jobs_models import JobsLeader
-from core.models import Company
+from core.models import Company, Status
 from core.notification_models import NotificationTemplate
 from core.notification_sending import NO_SERVER
 from core.notifications import Event
@@ -220,7 +221,55 @@ def test_without_a_server_emails_wait_say_why_and_expire(
     assert notification_cleaning.expire(session, datetime.now(UTC) + timedelta(days=2)) == 1
     session.commit()
     (row,) = rows(session)
-    assert (row.state, row.error, attempts(session)) == ("expired", NO_SERVER, [])
+    assert (row.state, attempts(session)) == ("expired", [])
+    assert row.error == f"not sent within 1 day: {NO_SERVER}"
+
+
+def test_an_arrival_is_not_announced_after_it(
+    session: Session,
+    sessions: sessionmaker[Session],
+    settings: Settings,
+    mailbox: tuple[Mailbox, int],
+    company: Company,
+) -> None:
+    """Its mail server was away."""
+    now = datetime.now(UTC)
+    clara = factories.customer(session, company, email="clara@example.com")
+    for told_at, reference in ((now - timedelta(minutes=10), "past"), (now, "near")):
+        delivery = factories.delivery(
+            session, company, Status.IN_TRANSIT, customer_id=clara.id, reference=reference
+        )
+        facts = {"eta": told_at + timedelta(minutes=4), "minutes": 9}
+        notifications.queue(session, Event.ARRIVING_SOON, company.id, facts, told_at, delivery=delivery)
+    session.commit()
+    with sending(sessions, settings):
+        all_are(session, "queued", "sent")
+    (message,) = mailbox[0].messages
+    assert message["Subject"] == "Your delivery near arrives in about 4 minutes", "as it is when it is sent"
+    assert notification_cleaning.expire(session, datetime.now(UTC)) == 1
+    session.commit()
+    assert rows(session)[0].error == "not sent before the announced arrival, or within 15 minutes"
+
+
+def test_what_a_delivery_foretold_is_not_sent_after_its_end(session: Session, company: Company) -> None:
+    now = datetime.now(UTC)
+    clara = factories.customer(session, company, email="clara@example.com")
+    ours = [factories.delivery(session, company, Status.IN_TRANSIT, customer_id=clara.id) for _ in "ab"]
+    hook = factories.webhook(session, company, "arriving_soon")
+    for delivery in ours:
+        facts = {"eta": now + timedelta(minutes=9), "minutes": 9}
+        notifications.queue(session, Event.ARRIVING_SOON, company.id, facts, now, delivery=delivery)
+    actor = factories.actor(company, factories.user(session, company))
+    change_status(session, actor, ours[0].id, StatusRequest(status=Status.DELIVERED), now)
+    session.commit()
+    found = {(row.delivery_id, row.event, row.webhook_id): (row.state, row.error) for row in rows(session)}
+    assert found == {
+        (ours[0].id, "arriving_soon", None): ("expired", "not sent before its delivery ended"),
+        (ours[0].id, "arriving_soon", hook.id): ("queued", None),
+        (ours[0].id, "status_changed", None): ("queued", None),
+        (ours[1].id, "arriving_soon", None): ("queued", None),
+        (ours[1].id, "arriving_soon", hook.id): ("queued", None),
+    }
 
 
 def test_without_a_server_the_log_says_so_once(
@@ -239,7 +288,7 @@ def test_without_a_server_the_log_says_so_once(
             session.commit()
             wait_until(lambda: all(one.error == NO_SERVER for one in rows(session)), "the reason")
     said = [record for record in caplog.records if record.levelno >= logging.WARNING]
-    assert [record.getMessage().split()[0] for record in said] == [
+    assert sorted(record.getMessage().split()[0] for record in said) == [
         "alert=emails_wait",
         "alert=password_links_wait",
     ]

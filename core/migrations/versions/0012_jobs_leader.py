@@ -1,4 +1,4 @@
-"""the lease of the active jobs process"""
+"""the lease of the active jobs process; what is queued of near arrivals is not sent after them"""
 
 from collections.abc import Sequence
 
@@ -23,6 +23,10 @@ def upgrade() -> None:
         sa.Column("renewed_at", INSTANT, nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_jobs_leader")),
         sa.CheckConstraint("id = 1", name=op.f("ck_jobs_leader_one_row")),
+    )
+    op.execute(
+        "UPDATE notification SET expires_at = least(expires_at, created_at + interval '15 minutes')"
+        " WHERE state = 'queued' AND event = 'arriving_soon'"
     )
 
 
