@@ -1,21 +1,22 @@
 """The relay: what the outbox holds is published, in order, then deleted.
 
-Invariants: it works on the very connection that holds the leader's lock, so losing the lock stops it. A
-row is deleted only after its PUBACK said success, and only with every row before it; after a refusal all
-that follows is left undone and said again. So a crash announces twice, never not at all, and the last
-word is the right one.
+Invariants: it works on the very connection that holds the leader's lock, so losing the lock stops it. After
+each connection to the broker, and before anything is said over it, the lock is confirmed; the broker ends a
+connection when another of the same name is made. So a leader that was frozen says nothing any more once its
+successor has spoken. A row is deleted only after its PUBACK said success, and only with every row before it;
+after a refusal all that follows is left undone and said again. So a crash announces twice, never not at all,
+and the last word is the right one.
 Errors: a broker that is away is waited for and is no refusal; a row refused 5 times is parked and blocks
 nobody; the database's errors end `Relay.run` and are its owner's to handle.
 """
 
 import logging
 import select
-import threading
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from itertools import islice, takewhile
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import msgspec
 import psycopg2.extensions
@@ -69,6 +70,12 @@ class RowError(Exception):
     """A row that cannot be said: malformed, or refused by the broker."""
 
 
+class Stopping(Protocol):
+    """A `threading.Event`, or a term of office that may end by itself."""
+
+    def is_set(self) -> bool: ...
+
+
 class Relay:
     """``connection`` is the leader's own; ``sessions`` serve reading only."""
 
@@ -77,7 +84,7 @@ class Relay:
         connection: psycopg2.extensions.connection,
         sessions: sessionmaker[Session],
         settings: Settings,
-        stop: threading.Event,
+        stop: Stopping,
     ) -> None:
         connection.autocommit = True  # a notification arrives only between transactions
         self._connection = connection
@@ -103,13 +110,19 @@ class Relay:
         """Until ``stop``. Raises `psycopg2.Error` or `SQLAlchemyError` when the database fails."""
         self._execute(f"LISTEN {CHANNEL}")
         while not self._stop.is_set():
+            self._confirm()  # or the connection below would end the one of who leads by now
             try:
                 with Link(login(self._settings, RELAY_USER)) as link:
+                    self._confirm()
                     self._serve(link)
             except BrokerAway as error:
                 self._fault = error.summary
                 log.warning("relay_broker_away reason=%r", str(error))
                 self._pause(self._backoff.next())
+
+    def _confirm(self) -> None:
+        """Raise `psycopg2.Error` unless the lock is still ours: it ends with its session, and only then."""
+        self._execute("SELECT 1")
 
     def _serve(self, link: Link) -> None:
         self._fault = "it is bringing the broker up to date"
@@ -126,6 +139,7 @@ class Relay:
         """A broker that came back may have an older plugin file than the one it was told to change."""
         try:
             with Control(login(self._settings, PROVISIONER_USER)) as control, self._sessions() as session:
+                self._confirm()
                 provisioning.reconcile(control, session, self._mqtt_key)
         except ControlError as error:
             log.error("access_not_reconciled reason=%r", str(error))
@@ -165,6 +179,7 @@ class Relay:
         """Tell the broker of changed access; gives how many rows are done and what stopped the next."""
         done = 0
         with Control(login(self._settings, PROVISIONER_USER)) as control, self._sessions() as session:
+            self._confirm()
             for row in rows:
                 try:
                     provisioning.apply(control, session, self._mqtt_key, Kind(row.kind), row.payload)

@@ -35,13 +35,23 @@ def started(session: Session, name: str, ran_by: str, now: datetime) -> None:
 
 
 def ended(
-    session: Session, name: str, now: datetime, *, duration_s: float, result: str | None, error: str | None
-) -> int:
-    """Write down a run's end; gives how many in a row have failed by now."""
+    session: Session,
+    name: str,
+    ran_by: str,
+    now: datetime,
+    *,
+    duration_s: float,
+    result: str | None,
+    error: str | None,
+) -> int | None:
+    """Write down a run's end; gives how many in a row have failed by now.
+
+    None: another process has begun the job meanwhile (ours was frozen, or run by hand), and its run counts.
+    """
     failed = error is not None
     query = (
         update(JobState)
-        .where(JobState.name == name)
+        .where(JobState.name == name, JobState.ran_by == ran_by)
         .values(
             last_ended_at=now,
             last_duration_s=duration_s,
@@ -52,12 +62,14 @@ def ended(
         )
         .returning(JobState.consecutive_failures)
     )
-    return session.scalar(query) or 0
+    failures: int | None = session.scalar(query)
+    return failures
 
 
-def planned(session: Session, name: str, next_run_at: datetime | None) -> None:
-    """When the leader will run it next."""
-    session.execute(update(JobState).where(JobState.name == name).values(next_run_at=next_run_at))
+def planned(session: Session, name: str, ran_by: str, next_run_at: datetime | None) -> None:
+    """When the leader, who ran it last, will run it next."""
+    ours = update(JobState).where(JobState.name == name, JobState.ran_by == ran_by)
+    session.execute(ours.values(next_run_at=next_run_at))
 
 
 def read(session: Session) -> Mapping[str, JobState]:

@@ -1,11 +1,24 @@
-"""The tables of the jobs process: how each job fares, and which nights are done."""
+"""The tables of the jobs process: who leads, how each job fares, and which nights are done."""
 
 from datetime import date, datetime
 
-from sqlalchemy import ForeignKey, Index, func
+from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Index, SmallInteger, func
 from sqlalchemy.orm import Mapped, mapped_column
 
 from core.models import Base
+
+
+class JobsLeader(Base):
+    """The lease of the active jobs process (see `core.leader`): one row. Of no company."""
+
+    __tablename__ = "jobs_leader"
+    __table_args__ = (CheckConstraint("id = 1", name="one_row"),)
+
+    id: Mapped[int] = mapped_column(SmallInteger, primary_key=True, autoincrement=False)
+    term: Mapped[int] = mapped_column(BigInteger, doc="one more with each new leader")
+    holder: Mapped[str | None] = mapped_column(doc="``host:pid``; None: it stepped down")
+    since: Mapped[datetime] = mapped_column(doc="when its term began")
+    renewed_at: Mapped[datetime] = mapped_column(doc="by the database's clock")
 
 
 class JobState(Base):

@@ -7,12 +7,12 @@ import msgspec
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from core import audit, notification_people, scoping
+from core import audit, notification_lives, notification_people, scoping
 from core.actors import Actor
 from core.errors import Conflict
 from core.models import Notification
 from core.notification_models import NotificationAttempt, Webhook
-from core.notifications import CHANNEL, WORTH_TELLING, Audience, Event, State
+from core.notifications import CHANNEL, Audience, Event, State
 
 KEPT = 200  # attempts shown of one
 
@@ -57,7 +57,7 @@ def attempts(session: Session, notification: Notification) -> Sequence[Notificat
 
 
 def resend(session: Session, actor: Actor, notification_id: int, now: datetime) -> Notification:
-    """Send it now, whatever became of it, with the same event id and Message-ID; for another day.
+    """Send it now, whatever became of it, with the same event id and Message-ID; for another life.
 
     An e-mail goes to the addressee's present address: a wrong one may have been why it failed.
 
@@ -67,7 +67,8 @@ def resend(session: Session, actor: Actor, notification_id: int, now: datetime) 
     _require_receiver(session, row)
     if row.state == State.QUEUED and _is_being_sent(session, row, now):
         return row
-    row.state, row.next_attempt_at, row.expires_at = State.QUEUED, now, now + WORTH_TELLING
+    row.state, row.next_attempt_at = State.QUEUED, now
+    row.expires_at = now + notification_lives.life(Event(row.event), Audience(row.audience))
     row.finished_at = row.error = None
     audit.note(session, actor, "resent", row)
     session.flush()

@@ -15,7 +15,7 @@ from core.actors import Actor
 from core.errors import InvalidValue, NotFound
 from core.models import Company
 from core.notification_models import NotificationTemplate
-from core.notification_texts import DEFAULTS, SAMPLES, Texts
+from core.notification_texts import DEFAULTS, RECIPIENTS, SAMPLES, Texts
 from core.notification_times import with_window
 from core.notifications import Audience, Event
 
@@ -93,7 +93,7 @@ def preview(session: Session, actor: Actor, event: Event, audience: Audience, te
     if texts is not None:
         check(event, texts)
     company = session.get_one(Company, actor.company_id)
-    facts = dict(SAMPLES[event]) | {"company_name": company.name}
+    facts = {**SAMPLES[event], **RECIPIENTS[audience], "company_name": company.name}
     return write(texts or stored.texts, facts, company.time_zone)
 
 

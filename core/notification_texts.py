@@ -34,6 +34,10 @@ _EVERY = {
     "recipient_name": "Clara Customer",
     "company_name": "Acme Deliveries",
 }
+RECIPIENTS: Mapping[Audience, Mapping[str, str]] = {
+    Audience.CUSTOMER: {"recipient_name": "Clara Customer"},
+    Audience.MANAGER: {"recipient_name": "Mara Manager"},
+}
 # By their names templates are checked, by their values they are shown.
 SAMPLES: Mapping[Event, Mapping[str, Any]] = {
     Event.STATUS_CHANGED: {
@@ -69,11 +73,23 @@ SAMPLES: Mapping[Event, Mapping[str, Any]] = {
         "distance_km": 1843.2,
     },
 }
-_GREETING = "Hello {{ recipient_name }},\n\n"
+_GREETING = "Hello{% if recipient_name %} {{ recipient_name }}{% endif %},\n\n"
 _SENDER = "\n\n{{ company_name }}\n"
+_NAME = "{% if delivery.reference %}{{ delivery.reference }}{% else %}number {{ delivery.id }}{% endif %}"
+_BOTH = (
+    "{% if delivery.reference %}{{ delivery.reference }} (number {{ delivery.id }})"
+    "{% else %}number {{ delivery.id }}{% endif %}"
+)
 _WINDOW = "{% if delivery.window %}Agreed: {{ delivery.window }}\n{% endif %}"
 _ETA = "{% if eta %}Expected: {{ eta | datetime }}\n{% endif %}"
 _REASON = "{% if reason %}Reason: {{ reason }}\n{% endif %}"
+_TO = "To: {{ delivery.dropoff_address }}"
+_ARRIVES = (
+    "{% if minutes == 0 %}arrives any minute now"
+    "{% else %}arrives in about {{ minutes | duration }}{% endif %}"
+)
+_LATE = "{% if late_minutes == 0 %}late{% else %}{{ late_minutes | duration }} late{% endif %}"
+_FAILURES = "{% if failures == 1 %}1 failure{% else %}{{ failures }} failures{% endif %}"
 
 
 def _letter(subject: str, body: str) -> Texts:
@@ -82,51 +98,53 @@ def _letter(subject: str, body: str) -> Texts:
 
 DEFAULTS: Mapping[tuple[Event, Audience], Texts] = {
     (Event.STATUS_CHANGED, Audience.CUSTOMER): _letter(
-        "Your delivery {{ delivery.reference }}: {{ status | words }}",
-        "your delivery {{ delivery.reference }} is now {{ status | words }}.\n\n"
-        + _REASON
-        + _WINDOW
-        + "To: {{ delivery.dropoff_address }}",
+        f"Your delivery {_NAME} {{{{ status | phrase }}}}",
+        f"Your delivery {_NAME} {{{{ status | phrase }}}}.\n\n{_REASON}{_WINDOW}{_TO}",
     ),
     (Event.STATUS_CHANGED, Audience.MANAGER): _letter(
-        "Delivery {{ delivery.reference }}: {{ status | words }}",
-        "delivery {{ delivery.reference }} (number {{ delivery.id }}) went from {{ previous_status | words }}"
-        " to {{ status | words }} at {{ occurred_at | datetime }}.\n\n" + _REASON + _WINDOW,
+        f"Delivery {_NAME} {{{{ status | phrase }}}}",
+        f"Delivery {_BOTH} {{{{ status | phrase }}}}.\n\n"
+        "At: {{ occurred_at | datetime }}\n"
+        "Status before: {{ previous_status | words }}\n" + _REASON + _WINDOW + _TO,
     ),
     (Event.ARRIVING_SOON, Audience.CUSTOMER): _letter(
-        "Your delivery {{ delivery.reference }} arrives in about {{ minutes }} minutes",
-        "your delivery {{ delivery.reference }} will be with you at about {{ eta | time }}.\n\n"
-        "To: {{ delivery.dropoff_address }}",
+        f"Your delivery {_NAME} {_ARRIVES}",
+        f"Your delivery {_NAME} {_ARRIVES} (around {{{{ eta | time }}}}).\n\n{_TO}",
     ),
     (Event.ARRIVING_SOON, Audience.MANAGER): _letter(
-        "Delivery {{ delivery.reference }} arrives in about {{ minutes }} minutes",
-        "delivery {{ delivery.reference }} (number {{ delivery.id }}) is expected at {{ eta | time }}.",
+        f"Delivery {_NAME} {_ARRIVES}",
+        f"Delivery {_BOTH} {_ARRIVES} (around {{{{ eta | time }}}}).\n\n{_TO}",
     ),
     (Event.LATE, Audience.CUSTOMER): _letter(
-        "Your delivery {{ delivery.reference }} is late",
-        "we are sorry: your delivery {{ delivery.reference }} is late.\n\n" + _ETA + _WINDOW,
+        f"Your delivery {_NAME} is late",
+        f"We are sorry: your delivery {_NAME} is late.\n\n{_ETA}{_WINDOW}{_TO}",
     ),
     (Event.LATE, Audience.MANAGER): _letter(
-        "Delivery {{ delivery.reference }} is {{ late_minutes }} minutes late",
-        "delivery {{ delivery.reference }} (number {{ delivery.id }}, {{ delivery.status | words }}) is"
-        " {{ late_minutes }} minutes late.\n\n" + _ETA + _WINDOW,
+        f"Delivery {_NAME} is {_LATE}",
+        f"Delivery {_BOTH} is {_LATE}. It {{{{ delivery.status | phrase }}}}.\n\n{_ETA}{_WINDOW}{_TO}",
     ),
     (Event.DEVICE_SILENT, Audience.MANAGER): _letter(
         "{% if vehicle.name %}{{ vehicle.name }}{% else %}{{ device.name }}{% endif %} has gone silent",
-        "nothing has come from {{ device.name }} ({{ device.id }}) for {{ silent_minutes }} minutes.\n\n"
+        "Nothing has come from {{ device.name }} ({{ device.id }}) for {{ silent_minutes | duration }}.\n\n"
         "{% if vehicle.name %}Vehicle: {{ vehicle.name }}\n{% endif %}"
-        "Last seen: {{ last_seen_at | datetime }}",
+        "{% if last_seen_at %}Last heard: {{ last_seen_at | datetime }}"
+        "{% else %}It has never been heard.{% endif %}\n",
     ),
     (Event.WEBHOOK_DISABLED, Audience.MANAGER): _letter(
-        "A webhook was disabled after {{ failures }} failures",
-        "the webhook {{ webhook.id }} ({{ webhook.url }}) failed {{ failures }} times in a row and was"
-        " disabled.\n\nLast error: {{ error }}\n\nEvents are kept for it for a day: repair the receiver, then"
-        " enable it with POST /webhooks/{{ webhook.id }}/enable/",
+        f"A webhook was disabled after {_FAILURES}",
+        f"The webhook {{{{ webhook.id }}}} ({{{{ webhook.url }}}}) was disabled after {_FAILURES} in a row."
+        "\n\n"
+        "Last error: {{ error }}\n\n"
+        "Events are kept for it for up to a day: repair the receiver, then enable it with"
+        " POST /webhooks/{{ webhook.id }}/enable/",
     ),
     (Event.DAILY_REPORT, Audience.MANAGER): _letter(
         "Deliveries of {{ day }}",
-        "the deliveries of {{ day }}:\n\n"
+        "This is what became of the deliveries of {{ day }}.\n\n"
         "Deliveries: {{ deliveries }}\nDelivered: {{ delivered }}\nReturned: {{ returned }}\n"
-        "Failed: {{ failed }}\nOn time: {{ on_time_percent }} %\nDistance: {{ distance_km }} km",
+        "Failed: {{ failed }}\n"
+        "On time: {% if on_time_percent == none %}none had an agreed time"
+        "{% else %}{{ on_time_percent }}%{% endif %}\n\n"
+        "Distance: {{ distance_km }} km",
     ),
 }

@@ -16,31 +16,19 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import msgspec
-from sqlalchemy import and_, func, literal, select
+from sqlalchemy import and_, func, literal, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
+from core import notification_lives
+from core.lifecycle import FINAL
 from core.models import AppUser, Company, Customer, Delivery, DeliveryCheckpoint, Notification, Role
+from core.notification_kinds import Audience as Audience
+from core.notification_kinds import Event as Event
 from core.notification_models import NotificationSetting, Webhook
 
-WORTH_TELLING = timedelta(days=1)
+WORTH_TELLING = timedelta(days=1)  # what a detector finds that is older is not told at all
 CHANNEL = "milepost_notifications"
-
-
-class Event(enum.StrEnum):
-    STATUS_CHANGED = "status_changed"
-    ARRIVING_SOON = "arriving_soon"
-    LATE = "late"
-    DEVICE_SILENT = "device_silent"
-    WEBHOOK_DISABLED = "webhook_disabled"
-    DAILY_REPORT = "daily_report"
-    TEST = "test"  # of one webhook, by its manager
-
-
-class Audience(enum.StrEnum):
-    CUSTOMER = "customer"
-    MANAGER = "manager"
-    WEBHOOK = "webhook"
 
 
 class State(enum.StrEnum):
@@ -96,7 +84,7 @@ def queue(
     """Owe a message to everyone the company chose for ``event``; gives how many new ones there are.
 
     ``facts`` hold no personal data: webhooks get them too. With ``once`` (say ``delivery:42``) nobody is told
-    the same again, however often it is queued. They expire after a day: old news is not sent.
+    the same again, however often it is queued. Each expires in its time (`core.notification_lives`).
     """
     rows = [
         _row(event, company_id, facts, now, who, delivery)
@@ -124,6 +112,8 @@ def _insert(
 def queue_status_change(
     session: Session, delivery: Delivery, checkpoint: DeliveryCheckpoint, previous_status: str, now: datetime
 ) -> None:
+    if checkpoint.status in FINAL:
+        _expire_forecasts(session, delivery.id, now)
     facts = {
         "occurred_at": checkpoint.occurred_at,
         "status": checkpoint.status,
@@ -138,6 +128,21 @@ def queue_status_change(
         now,
         delivery=delivery,
         checkpoint_id=checkpoint.id,
+    )
+
+
+def _expire_forecasts(session: Session, delivery_id: int, now: datetime) -> None:
+    """E-mails that wait although what they foretell has happened; one being sent may still become so."""
+    session.execute(
+        update(Notification)
+        .where(
+            Notification.delivery_id == delivery_id,
+            Notification.state == State.QUEUED,
+            Notification.webhook_id.is_(None),
+            Notification.event.in_(sorted(notification_lives.UNTIL_THE_END)),
+        )
+        .values(state=State.EXPIRED, finished_at=now, error=notification_lives.HAS_ENDED)
+        .execution_options(synchronize_session=False)
     )
 
 
@@ -215,7 +220,7 @@ def _row(
         "payload": msgspec.to_builtins(payload),
         "created_at": now,
         "next_attempt_at": now,
-        "expires_at": now + WORTH_TELLING,
+        "expires_at": notification_lives.expires_at(event, who.audience, now, facts.get("eta")),
     }
 
 

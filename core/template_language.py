@@ -35,6 +35,7 @@ _ALLOWED = (
     nodes.Not,
 )
 _COMPARISONS = frozenset({"eq", "ne"})
+_LONGEST_MIN = 1e9  # anything beyond is no time
 
 
 class TemplateProblem(DomainError):
@@ -65,6 +66,32 @@ def _words(value: Any) -> str:
     return str(value or "").replace("_", " ")
 
 
+# What follows "your delivery".
+_PHRASES = {
+    "pending": "is waiting to be picked up",
+    "pickup_in_progress": "is being picked up",
+    "in_transit": "is on its way",
+    "delivered": "has been delivered",
+    "returned": "has been returned to the sender",
+    "failed": "could not be delivered",
+}
+
+
+def _phrase(status: Any) -> str:
+    """A status as the rest of a sentence; one that is not known is named."""
+    return _PHRASES.get(str(status), f"is now {_words(status)}")
+
+
+def _duration(minutes: Any) -> str:
+    """Minutes as people say them; anything else as it is."""
+    if not isinstance(minutes, int | float) or isinstance(minutes, bool) or not 0 <= minutes < _LONGEST_MIN:
+        return str(minutes if minutes is not None else "")
+    days, rest = divmod(round(minutes), 24 * 60)
+    parts = ((days, "day"), (rest // 60, "hour"), (rest % 60, "minute"))
+    said = [f"{number} {unit}{'' if number == 1 else 's'}" for number, unit in parts if number]
+    return " ".join(said[:2]) or "less than a minute"
+
+
 def _environment(*, is_html: bool) -> SandboxedEnvironment:
     environment = _Environment(
         autoescape=is_html,
@@ -76,7 +103,7 @@ def _environment(*, is_html: bool) -> SandboxedEnvironment:
     )
     kept = {name: environment.filters[name] for name in ("upper", "lower", "capitalize")}
     times = {"date": _at("%Y-%m-%d"), "time": _at("%H:%M"), "datetime": _at("%Y-%m-%d %H:%M")}
-    environment.filters = {**kept, **times, "words": _words}
+    environment.filters = {**kept, **times, "words": _words, "phrase": _phrase, "duration": _duration}
     environment.tests.clear()
     environment.globals.clear()
     return environment

@@ -18,12 +18,12 @@ _LONGEST_NAME = 100
 _ENCODED_WORD = re.compile(r"=(?=\?)")
 _RESET = """Hello,
 
-somebody asked for a link to set a new password for {email}.
+We were asked for a link to set a new password for {email}.
 If that was you, open it before {until} (UTC):
 
 {url}
 
-If it was not, you need do nothing: your password stays as it is.
+If it was not you, there is nothing to do: your password stays as it is.
 """
 
 

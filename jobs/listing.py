@@ -4,20 +4,13 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 import msgspec
-from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from core import job_states
+from core import job_states, leader
 from core.jobs_models import JobState
-from jobs.leadership import LOCK
+from core.leader import Leader
 from jobs.run import Job, Nightly
 from jobs.schedule import JOBS
-
-_LEADER_SINCE = """
-SELECT a.backend_start FROM pg_locks l JOIN pg_stat_activity a ON a.pid = l.pid
-WHERE l.locktype = 'advisory' AND l.granted AND l.classid = 0 AND l.objid = :key AND l.objsubid = 1
-  AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
-"""
 
 
 class Line(msgspec.Struct, frozen=True, kw_only=True):
@@ -43,13 +36,15 @@ class Listing(msgspec.Struct, frozen=True, kw_only=True):
     """``leading_since`` is None while no process leads: nothing is run then, and next runs are past."""
 
     leading_since: datetime | None
+    leader: Leader | None = None
     jobs: list[Line]
 
 
 def read(session: Session) -> Listing:
     states = job_states.read(session)
-    since = session.scalar(text(_LEADER_SINCE), {"key": LOCK})
-    return Listing(leading_since=since, jobs=[_line(job, states.get(job.name)) for job in JOBS])
+    found = leader.read(session)
+    lines = [_line(job, states.get(job.name)) for job in JOBS]
+    return Listing(leading_since=found.since if found else None, leader=found, jobs=lines)
 
 
 def as_json(listing: Listing) -> str:
@@ -59,7 +54,7 @@ def as_json(listing: Listing) -> str:
 def as_text(listing: Listing, now: datetime) -> str:
     head = ("NAME", "EVERY", "LAST RUN", "TOOK", "NEXT RUN", "RESULT")
     rows = [head, *(_row(line, now) for line in listing.jobs)]
-    return f"{_leader(listing, now)}\n\n{_columns(rows)}"
+    return f"{_leader(listing.leader)}\n\n{_columns(rows)}"
 
 
 def _line(job: Job, state: JobState | None) -> Line:
@@ -91,13 +86,16 @@ def _state(state: JobState) -> str:
     return "failing" if state.consecutive_failures else "ok"
 
 
-def _leader(listing: Listing, now: datetime) -> str:
-    if listing.leading_since is None:
+def _leader(found: Leader | None) -> str:
+    if found is None:
         return "No jobs process leads: nothing is run. Start one: milepost jobs"
-    begun = [line for line in listing.jobs if line.last_started_at is not None]
-    newest = max(begun, key=lambda line: str(line.last_started_at), default=None)
-    name = f" (last run by {newest.ran_by})" if newest else ""
-    return f"A jobs process has led for {_span(now - listing.leading_since)}{name}"
+    if found.is_silent:
+        since = "ever" if found.silent_s is None else _span(timedelta(seconds=found.silent_s))
+        return (
+            f"The leader ({found.holder}) has not renewed its lease for {since}: it hangs, is frozen or does"
+            " not reach the database. A standby takes over, if there is one."
+        )
+    return f"A jobs process has led for {_span(found.led_for or timedelta(0))} ({found.holder})"
 
 
 def _row(line: Line, now: datetime) -> tuple[str, ...]:

@@ -9,7 +9,6 @@ from contextlib import contextmanager
 from queue import SimpleQueue
 from types import FrameType
 
-import psycopg2.extensions
 from sqlalchemy.orm import Session, sessionmaker
 
 from broker.relay import Relay
@@ -18,6 +17,7 @@ from core.database import make_engine, make_sessions
 from core.health.beating import beating
 from core.settings import Settings
 from jobs import leadership, metrics, schedule, sender
+from jobs.leadership import Term
 
 log = logging.getLogger(__name__)
 
@@ -65,7 +65,7 @@ def _work(
     told: "SimpleQueue[int]",
 ) -> None:
     try:
-        leadership.lead(settings, lambda connection: _serve(connection, sessions, settings, stop), stop)
+        leadership.lead(settings, lambda term: _serve(term, sessions, settings, stop), stop)
     except Exception:
         log.exception("jobs_failed")
     finally:
@@ -73,14 +73,17 @@ def _work(
 
 
 def _serve(
-    connection: psycopg2.extensions.connection,
+    term: Term,
     sessions: sessionmaker[Session],
     settings: Settings,
     stop: threading.Event,
 ) -> None:
     """One term of office."""
-    with schedule.running(sessions) as jobs, sender.running(sessions, settings):
-        relay = Relay(connection, sessions, settings, stop)
+    with (
+        schedule.running(sessions, is_over=term.is_set) as jobs,
+        sender.running(sessions, settings, is_over=term.is_set),
+    ):
+        relay = Relay(term.connection, sessions, settings, term)
         with beating(settings, relay.beats):
             relay.run()
     if stop.is_set() and (left := jobs.wait(settings.shutdown_timeout_s * WAIT_FOR_JOBS)):

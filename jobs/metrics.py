@@ -12,7 +12,7 @@ from sqlalchemy import func, select
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session, sessionmaker
 
-from core import job_states
+from core import job_states, leader
 from core.jobs_models import JobState
 from core.models import Outbox
 from core.scraping import MetricsServer
@@ -65,6 +65,32 @@ class JobsCollector(Collector):
             yield family
 
 
+class LeaderCollector(Collector):
+    """Who leads, as the database knows: a leader that is frozen tells nothing itself, a standby does."""
+
+    def __init__(self, sessions: sessionmaker[Session]) -> None:
+        self._sessions = sessions
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        try:
+            with self._sessions() as session:
+                found = leader.read(session)
+        except SQLAlchemyError as error:
+            log.warning("leader_not_read reason=%r", job_states.describe(error))
+            return
+        leads = GaugeMetricFamily("milepost_jobs_leader", "The process that leads", labels=["holder"])
+        silent = GaugeMetricFamily(
+            "milepost_jobs_leader_silent_seconds",
+            f"Since the lease was renewed; over {leader.LEASE_S:.0f}: stuck",
+        )
+        if found is not None:
+            leads.add_metric([found.holder], 1)
+            if found.silent_s is not None:
+                silent.add_metric([], found.silent_s)
+        yield leads
+        yield silent
+
+
 def _seconds(instant: datetime | None) -> float | None:
     return None if instant is None else instant.timestamp()
 
@@ -86,7 +112,12 @@ def served(settings: Settings, sessions: sessionmaker[Session]) -> Iterator[None
         yield
         return
     server = MetricsServer(settings, "jobs_metrics_port", REGISTRY)
-    collectors = (OutboxCollector(sessions), QueueCollector(sessions), JobsCollector(sessions))
+    collectors = (
+        OutboxCollector(sessions),
+        QueueCollector(sessions),
+        JobsCollector(sessions),
+        LeaderCollector(sessions),
+    )
     for collector in collectors:
         REGISTRY.register(collector)
     try:

@@ -1,7 +1,8 @@
-"""Writing down what became of an attempt, also while the database restarts."""
+"""What senders of both kinds share: when to stop, and writing down what became of an attempt."""
 
 import logging
 import threading
+import time
 from collections.abc import Callable
 
 from sqlalchemy.exc import SQLAlchemyError
@@ -12,18 +13,27 @@ from core.backoff import Backoff
 log = logging.getLogger(__name__)
 
 TRIES = 8
+# Of a claim's lease of two minutes the attempt itself may take 45 s. One that was claimed longer ago than
+# this (our process was frozen) is another sender's by now, or soon will be: it is not begun.
+CLAIM_IS_FRESH_S = 60.0
 
 
 class Recorder:
     """What cannot be written in the end is sent again after its lease: twice rather than never."""
 
-    def __init__(self, sessions: sessionmaker[Session], stop: threading.Event) -> None:
+    def __init__(
+        self,
+        sessions: sessionmaker[Session],
+        stop: threading.Event,
+        is_over: Callable[[], bool] = lambda: False,
+    ) -> None:
         self._sessions = sessions
         self._stop = stop
+        self._is_over = is_over
 
     @property
     def is_stopping(self) -> bool:
-        return self._stop.is_set()
+        return self._stop.is_set() or self._is_over()
 
     def keep(self, write: Callable[[Session], None]) -> None:
         """``write`` in a transaction of its own, tried again for a while. Raises the last error."""
@@ -38,3 +48,11 @@ class Recorder:
                     raise
                 log.warning("attempt_not_recorded reason=%r", str(error))
                 self._stop.wait(backoff.next())
+
+
+def is_held_up(claimed_at: float) -> bool:
+    """Whether a claim, by the monotonic clock before it was made, is too old to be acted on."""
+    if time.monotonic() - claimed_at <= CLAIM_IS_FRESH_S:
+        return False
+    log.warning("attempt_not_begun reason='its sender was held up; it is made again after its lease'")
+    return True

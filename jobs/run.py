@@ -148,21 +148,31 @@ def _ended(job: Job, run: Run, duration_s: float, result: str | None, error: str
     """How many in a row have failed; without the database, whose absence is an error already, one."""
     try:
         with run.sessions.begin() as session:
-            return job_states.ended(
-                session, job.name, datetime.now(UTC), duration_s=duration_s, result=result, error=error
+            failures = job_states.ended(
+                session, job.name, ME, datetime.now(UTC), duration_s=duration_s, result=result, error=error
             )
     except Exception as failure:
         log.warning("job_not_written_down job=%s reason=%r", job.name, job_states.describe(failure))
+        failures = None
+    if failures is None:
         return 0 if error is None else 1
+    return failures
 
 
 def _tell(job: Job, outcome: Outcome) -> None:
     if outcome.error is not None:
         FAILED.labels(job.name).inc()
         alert = "alert=job_failing" if outcome.failures >= ALERT_AFTER else "job_failed"
-        log.error("%s job=%s failures=%d error=%r", alert, job.name, outcome.failures, outcome.error)
+        level = logging.ERROR if _is_worth_an_error(outcome.failures) else logging.INFO
+        log.log(level, "%s job=%s failures=%d error=%r", alert, job.name, outcome.failures, outcome.error)
     elif outcome.result:
         log.info("job_done job=%s result=%s", job.name, outcome.result)
+
+
+def _is_worth_an_error(failures: int) -> bool:
+    """Until it is an alert, and then at each doubling: what fails every minute must not fill the log."""
+    doublings, rest = divmod(failures, ALERT_AFTER)
+    return failures <= ALERT_AFTER or (rest == 0 and doublings & (doublings - 1) == 0)
 
 
 def _text(result: object) -> str | None:

@@ -6,7 +6,7 @@ Each runs at the leader's start and then every so often, in a thread of its own.
 
 import logging
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -32,7 +32,7 @@ from core import (
     user_links,
 )
 from jobs import detectors, retained_facts, retention
-from jobs.run import Job, Nightly, Run, drained, once, run_job
+from jobs.run import ME, Job, Nightly, Run, drained, once, run_job
 from jobs.threads import ThreadARun
 
 log = logging.getLogger(__name__)
@@ -104,7 +104,7 @@ JOBS = (
     ),
     Job(
         "notifications_expired",
-        "Gives up notifications a day old.",
+        "Gives up notifications that are old news.",
         MINUTE,
         drained(notification_cleaning.expire),
     ),
@@ -124,9 +124,12 @@ def find(name: str) -> Job | None:
 class Schedule:
     """The jobs of one term of office."""
 
-    def __init__(self, sessions: sessionmaker[Session], jobs: Sequence[Job]) -> None:
+    def __init__(
+        self, sessions: sessionmaker[Session], jobs: Sequence[Job], is_over: Callable[[], bool]
+    ) -> None:
         self._sessions = sessions
         self._jobs = jobs
+        self._is_over = is_over
         self._stop = threading.Event()
         self._threads = ThreadARun()
         self._scheduler = BackgroundScheduler(
@@ -152,11 +155,13 @@ class Schedule:
         return self._threads.wait(timeout_s)
 
     def _run(self, job: Job) -> None:
+        if self._is_over():  # a leader that thaws finds all its jobs due at once
+            return
         outcome = run_job(job, Run(job.name, self._sessions, self._stop))
         try:
             next_run_at = self._next_run(job, outcome.failures)
             with self._sessions.begin() as session:
-                job_states.planned(session, job.name, next_run_at)
+                job_states.planned(session, job.name, ME, next_run_at)
         except JobLookupError:
             pass  # the term has ended: the next leader plans
         except SQLAlchemyError as error:
@@ -175,9 +180,12 @@ class Schedule:
 
 
 @contextmanager
-def running(sessions: sessionmaker[Session], jobs: Sequence[Job] = JOBS) -> Iterator[Schedule]:
-    """The jobs run while inside. On leaving none is begun; one under way ends its transaction by itself."""
-    schedule = Schedule(sessions, jobs)
+def running(
+    sessions: sessionmaker[Session], jobs: Sequence[Job] = JOBS, is_over: Callable[[], bool] = lambda: False
+) -> Iterator[Schedule]:
+    """The jobs run while inside, until ``is_over``. On leaving none is begun; one under way ends its
+    transaction by itself."""
+    schedule = Schedule(sessions, jobs, is_over)
     schedule.start()
     try:
         yield schedule

@@ -42,16 +42,21 @@ CUT_S = 1.0
 
 
 class Sender:
-    """``caller`` is made from the settings unless a test brings its own."""
+    """``caller`` is made from the settings unless a test brings its own; nothing begins once ``is_over``."""
 
     def __init__(
-        self, sessions: sessionmaker[Session], settings: Settings, caller: Caller | None = None
+        self,
+        sessions: sessionmaker[Session],
+        settings: Settings,
+        caller: Caller | None = None,
+        is_over: Callable[[], bool] = lambda: False,
     ) -> None:
         self._sessions = sessions
         self._settings = settings
         self._stop = threading.Event()
         self._bell = threading.Event()
-        self._recorder = Recorder(sessions, self._stop)
+        self._is_over = is_over
+        self._recorder = Recorder(sessions, self._stop, is_over)
         self._caller = caller or Caller(settings.webhook_networks)
         self._mailer = Mailer(sessions, settings, self._recorder)
         self._workers: dict[object, threading.Thread] = {}
@@ -67,7 +72,8 @@ class Sender:
         while not self._stop.is_set():
             self._bell.clear()
             try:
-                self._start_due()
+                if not self._is_over():
+                    self._start_due()
             except SQLAlchemyError as error:
                 log.warning("sender_database_lost reason=%r", str(error).strip())
                 self._stop.wait(backoff.next())
@@ -134,7 +140,7 @@ class Sender:
         backoff = Backoff(limit_s=5.0)
         while not self._stop.is_set():
             try:
-                with closing(leadership.connect(self._settings)) as connection:
+                with closing(leadership.connect(self._settings, "jobs-listener")) as connection:
                     connection.cursor().execute(f"LISTEN {CHANNEL}")
                     backoff.reset()
                     while not self._stop.is_set():
@@ -174,10 +180,13 @@ def _join(threads: list[threading.Thread], seconds: float) -> None:
 
 @contextmanager
 def running(
-    sessions: sessionmaker[Session], settings: Settings, caller: Caller | None = None
+    sessions: sessionmaker[Session],
+    settings: Settings,
+    caller: Caller | None = None,
+    is_over: Callable[[], bool] = lambda: False,
 ) -> Iterator[Sender]:
     """The sender works while inside; leaving takes as long as what is under way, `LAST_CALLS_S` at most."""
-    sender = Sender(sessions, settings, caller)
+    sender = Sender(sessions, settings, caller, is_over)
     thread = threading.Thread(target=sender.run, name="sender")
     thread.start()
     try:

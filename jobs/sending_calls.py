@@ -12,7 +12,7 @@ from core.models import Company
 from core.notification_models import Webhook
 from core.notification_sending import Claimed, Outcome
 from jobs import sender_metrics
-from jobs.recording import Recorder
+from jobs.recording import Recorder, is_held_up
 from jobs.webhook_calls import Caller, body_of, headers_of
 
 log = logging.getLogger(__name__)
@@ -34,13 +34,15 @@ def drain(
 def _call_next(
     webhook_id: int, sessions: sessionmaker[Session], caller: Caller, key: str, recorder: Recorder
 ) -> Outcome | None:
-    now = datetime.now(UTC)
+    now, claimed_at = datetime.now(UTC), time.monotonic()
     with sessions.begin() as session:
         claimed = notification_sending.claim_call(session, webhook_id, now)
         if claimed is None:
             return None
         webhook = session.get_one(Webhook, webhook_id)
         company = session.get_one(Company, claimed.company_id).slug
+    if is_held_up(claimed_at):
+        return None
     body = body_of(claimed, company)
     outcome = caller.post(
         webhook.url, body, headers_of(claimed, body, webhooks.secrets(webhook, key, now), now)

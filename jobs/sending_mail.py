@@ -12,6 +12,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session, sessionmaker
 
 from core import notification_sending, notification_templates, user_links
+from core.arrivals import minutes_left
 from core.backoff import Backoff
 from core.models import Company
 from core.notification_sending import Claimed, Outcome
@@ -20,12 +21,14 @@ from core.settings import Settings
 from core.user_links import OwedLink
 from jobs import letters, sender_metrics
 from jobs.attachments import DailyReports
-from jobs.recording import Recorder
+from jobs.recording import Recorder, is_held_up
+from jobs.said import Said
 from jobs.smtp import ServerAway, SmtpSession
 
 log = logging.getLogger(__name__)
 
 AT_MOST = 200  # on one connection
+FIRST_PAUSE_S = 2.0
 NO_PUBLIC_URL = "MILEPOST_PUBLIC_URL is not set: a link needs it"
 
 
@@ -43,11 +46,12 @@ class Mailer:
         self._settings = settings
         self._recorder = recorder
         self._tls = tls
-        self._backoff = Backoff(base_s=2.0, limit_s=60.0)
+        self._backoff = Backoff(base_s=FIRST_PAUSE_S, limit_s=60.0)
         self._paused_until = 0.0
         self._last_company = 0
         self._open: set[SmtpSession] = set()
         self._daily_reports = DailyReports(sessions)
+        self._said = Said(log)
 
     @property
     def is_ready(self) -> bool:
@@ -66,7 +70,11 @@ class Mailer:
             with connection:
                 self._backoff.reset()
                 for _ in range(AT_MOST):
-                    if self._recorder.is_stopping or not self._send_next(connection):
+                    if self._recorder.is_stopping:
+                        return
+                    is_more = self._send_next(connection)
+                    self._said.ends("smtp_away")  # not before: some take connections, and then nothing
+                    if not is_more:
                         return
         except ServerAway as away:
             self._pause(str(away))
@@ -86,18 +94,19 @@ class Mailer:
     def explain(self, session: Session, now: datetime) -> None:
         """Without a server: say so on every e-mail that waits."""
         if notification_sending.note_waiting(session, notification_sending.NO_SERVER, now):
-            log.error("alert=emails_wait reason=%r", notification_sending.NO_SERVER)
+            self._said.begins("alert=emails_wait", notification_sending.NO_SERVER)
         self.explain_links(session, now)
 
     def explain_links(self, session: Session, now: datetime) -> None:
         reason = notification_sending.NO_SERVER if self._settings.smtp_host is None else NO_PUBLIC_URL
         if user_links.note_waiting(session, reason, now):
-            log.error("alert=password_links_wait reason=%r", reason)
+            self._said.begins("alert=password_links_wait", reason)
 
     def _pause(self, reason: str) -> None:
         wait_s = self._backoff.next()
         self._paused_until = time.monotonic() + wait_s
-        log.warning("smtp_away wait_s=%.1f reason=%r", wait_s, reason)
+        self._said.begins("smtp_away", reason)
+        log.debug("smtp_paused wait_s=%.1f reason=%r", wait_s, reason)
         with self._sessions.begin() as session:
             notification_sending.note_waiting(session, reason, datetime.now(UTC))
 
@@ -107,20 +116,24 @@ class Mailer:
     def _send_link(self, connection: SmtpSession) -> bool:
         if self._settings.public_url is None:
             return False
+        claimed_at = time.monotonic()
         with self._sessions.begin() as session:
             taken = user_links.take_owed(session, datetime.now(UTC), limit=1)
         for owed in taken:
+            if is_held_up(claimed_at):
+                return False
             outcome, away = _sent(connection, self._link_letter, owed)
             self._recorder.keep(partial(_note_link, owed=owed, outcome=outcome))
             _count(outcome, f"link={owed.link_id} attempt={owed.attempt}", away)
         return bool(taken)
 
     def _send_notification(self, connection: SmtpSession) -> bool:
+        claimed_at = time.monotonic()
         with self._sessions.begin() as session:
             claimed = notification_sending.claim_mail(
                 session, datetime.now(UTC), after_company=self._last_company
             )
-        if claimed is None:
+        if claimed is None or is_held_up(claimed_at):
             return False
         self._last_company = claimed.company_id
         outcome, away = _sent(connection, self._notification_letter, claimed)
@@ -137,12 +150,20 @@ class Mailer:
         with self._sessions() as session:
             company = session.get_one(Company, claimed.company_id)
             texts = notification_templates.own_texts(session, claimed.company_id, event, audience)
-        facts = {**claimed.payload, "company_name": company.name}
+        facts = {**_present_facts(claimed, datetime.now(UTC)), "company_name": company.name}
         written = notification_templates.write(texts, facts, company.time_zone)
         letter = letters.of_notification(claimed, written, company.name, self._settings.smtp_from or "")
         if event is Event.DAILY_REPORT:
             self._daily_reports.attach(letter, claimed)
         return letter
+
+
+def _present_facts(claimed: Claimed, now: datetime) -> dict[str, Any]:
+    """``minutes`` until an arrival are those from now on: the e-mail may have waited."""
+    facts = dict(claimed.payload)
+    if claimed.event == Event.ARRIVING_SOON and isinstance(facts.get("eta"), str):
+        facts["minutes"] = minutes_left(datetime.fromisoformat(facts["eta"]), now)
+    return facts
 
 
 def _sent(connection: SmtpSession, letter: Any, what: Any) -> tuple[Outcome, ServerAway | None]:

@@ -13,7 +13,7 @@ import msgspec
 from core import webhooks
 from core.notification_sending import Claimed, Outcome
 from core.outgoing_settings import Networks
-from jobs.webhook_network import CheckedNetwork, Refused, Resolve, addresses_of
+from jobs.webhook_network import CheckedNetwork, NameRefused, Refused, Resolve, addresses_of
 
 TOTAL_TIMEOUT_S = 10.0
 _AGENT = "Milepost-Webhooks/1"
@@ -72,6 +72,8 @@ class Caller:
         self._under_way.add(network)
         try:
             code, error = self._status(network, url, body, headers)
+        except NameRefused as refused:
+            return Outcome(error=str(refused))  # how long the look-up took would tell the reasons apart
         finally:
             self._under_way.discard(network)
         return Outcome(code=code, error=error, duration_ms=round((time.monotonic() - began) * 1000))
@@ -87,6 +89,8 @@ class Caller:
         try:
             with pool, pool.stream("POST", url, headers=list(headers.items()), content=body) as response:
                 return response.status, _problem(response.status)
+        except NameRefused:
+            raise
         except Refused as refused:
             return None, str(refused)
         except (httpcore.TimeoutException, TimeoutError) as error:

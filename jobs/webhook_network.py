@@ -5,6 +5,7 @@ however slow, holds a thread longer than the call may take.
 """
 
 import contextlib
+import logging
 import socket
 import ssl
 import threading
@@ -18,12 +19,23 @@ import httpcore
 from core.outgoing_settings import Networks
 from core.webhook_addresses import is_allowed, is_private_allowed
 
+log = logging.getLogger(__name__)
+
 CONNECT_TIMEOUT_S = 5.0
 Resolve = Callable[[str, int], list[str]]
 
 
 class Refused(Exception):
     """We do not call there; the message says why."""
+
+
+class NameRefused(Refused):
+    """One answer for a name that is unknown, unknown in time or private: our name server may know names of
+    our own network, and a tenant who could tell these apart would learn them. Our log has the ``detail``."""
+
+    def __init__(self, host: str, detail: str) -> None:
+        super().__init__("its name was not found, or leads to a private address")
+        log.info("webhook_name_refused host=%r detail=%r", host, detail)
 
 
 def addresses_of(host: str, port: int) -> list[str]:
@@ -59,9 +71,13 @@ class CheckedNetwork(httpcore.NetworkBackend):
             self._stream.cut()
 
     def _checked(self, host: str, port: int) -> list[str]:
-        addresses = _within(lambda: self._resolve(host, port), self._left_s(CONNECT_TIMEOUT_S))
-        if not addresses or not all(is_allowed(address, self._allowed) for address in addresses):
-            raise Refused("its name leads to a private address")
+        try:
+            addresses = _within(lambda: self._resolve(host, port), self._left_s(CONNECT_TIMEOUT_S))
+        except OSError as error:
+            raise NameRefused(host, str(error)) from None
+        private = [address for address in addresses if not is_allowed(address, self._allowed)]
+        if private or not addresses:
+            raise NameRefused(host, f"private: {', '.join(private)}" if private else "it has no address")
         if self._is_plain and not all(is_private_allowed(address, self._allowed) for address in addresses):
             raise Refused("http:// is only for networks that the operator allowed: use https://")
         return addresses
@@ -139,7 +155,10 @@ def _left_s(deadline: float) -> float:
 
 
 def _within(call: Callable[[], list[str]], seconds: float) -> list[str]:
-    """The system's resolver has no time-out of its own: when it takes too long it is left in its thread."""
+    """The system's resolver has no time-out of its own: when it takes too long it is left in its thread.
+
+    Raises `OSError`.
+    """
     answer: SimpleQueue[list[str] | OSError] = SimpleQueue()
 
     def ask() -> None:
@@ -152,7 +171,7 @@ def _within(call: Callable[[], list[str]], seconds: float) -> list[str]:
     try:
         found = answer.get(timeout=seconds)
     except Empty:
-        raise httpcore.ConnectTimeout("its name was not found in time") from None
+        raise TimeoutError("not found in time") from None
     if isinstance(found, OSError):
-        raise httpcore.ConnectError(f"its name was not found: {found}") from found
+        raise found
     return found

@@ -17,6 +17,7 @@ from tests.services.mosquitto import Broker
 from tests.services.postgres import Databases, PostgresServer
 from tests.services.processes import Processes
 from tests.services.settings import make_settings
+from tests.services.signals import start_children_afresh
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -27,6 +28,12 @@ def _nobodys_settings() -> Iterator[None]:
             if name.startswith("MILEPOST_") and name != VARIABLE:
                 patch.delenv(name)
         yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _own_signals() -> None:
+    """In the process that runs tests: one that only hands them out keeps what it was started with."""
+    start_children_afresh()
 
 
 @pytest.fixture(scope="session")

@@ -67,7 +67,7 @@ def read_notification(authorized: AuthorizedCall, notification_id: PathId) -> No
 
 @router.post("/{notification_id}/resend/", summary="Send a notification again", responses=CONFLICT)
 def resend_notification(authorized: AuthorizedCall, notification_id: PathId) -> NotificationOut:
-    """By a manager: at once, and then for a day, with the same event id and Message-ID.
+    """By a manager: at once, and then as long as such a message lives, with the same event id and Message-ID.
 
     An e-mail goes to the address that its recipient has now. 409 when its webhook was removed, its
     recipient's data were erased, or its recipient was disabled or has no address any more.

@@ -85,7 +85,7 @@ def rotate_webhook_secret(
 
 @router.post("/{webhook_id}/disable/", summary="Disable a webhook")
 def disable_webhook(authorized: AuthorizedCall, webhook_id: PathId) -> WebhookOut:
-    """By a manager. Events wait for it, each for a day."""
+    """By a manager. Events wait for it, for up to a day."""
     with authorized() as (session, actor):
         return WebhookOut.of(webhooks.disable(session, actor, webhook_id, now()), actor)
 

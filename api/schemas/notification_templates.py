@@ -31,7 +31,8 @@ class TextsIn(Input):
 
     Facts: `recipient_name`, `company_name`, `occurred_at`, `delivery.reference` and others; the answer to
     GET names those of each event. Filters: `date`, `time`, `datetime` (by the company's clock), `words`
-    (`in_transit` becomes "in transit"), `upper`, `lower`, `capitalize`.
+    (`in_transit` becomes "in transit"), `phrase` (what follows "your delivery": `in_transit` becomes "is on
+    its way"), `duration` (`65` minutes become "1 hour 5 minutes"), `upper`, `lower`, `capitalize`.
     """
 
     subject: Line

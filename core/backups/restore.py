@@ -28,7 +28,7 @@ from core.models import Customer
 OPTIONS = "-c timezone=UTC"
 BUSY = """
 SELECT DISTINCT application_name FROM pg_stat_activity WHERE datname = current_database()
-AND application_name IN ('milepost-api', 'milepost-ingest', 'milepost-jobs', 'milepost-jobs-leader')
+AND (application_name IN ('milepost-api', 'milepost-ingest') OR application_name LIKE 'milepost-jobs%')
 ORDER BY 1
 """
 

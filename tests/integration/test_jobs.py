@@ -1,6 +1,7 @@
 """The schedule: what fails is told and runs again, what hangs stops nobody, two leaders do no harm."""
 
 import json
+import logging
 import threading
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -17,6 +18,7 @@ from core.jobs_models import JobState
 from core.models import Outbox, Status
 from core.settings import Settings
 from jobs import metrics, retained_facts, schedule
+from jobs import run as run_module
 from jobs.run import Job, Run, drained, once, run_job
 from local.ports import free_port
 from tests import factories
@@ -94,6 +96,14 @@ def test_an_error_shows_no_row(session: Session, sessions: sessionmaker[Session]
 def test_only_a_job_itself_may_say_more() -> None:
     assert describe(JobFailed("2 of 3\nnights failed")).startswith("2 of 3 nights failed at ")
     assert describe(ValueError(SECRET)) == "ValueError at no place of ours"
+
+
+def test_what_fails_on_and_on_is_an_error_ever_more_rarely(caplog: pytest.LogCaptureFixture) -> None:
+    tested = job(lambda _run: None)
+    for failures in range(1, 25):
+        run_module._tell(tested, run_module.Outcome(None, "451 busy", failures))
+    errors = [record.getMessage() for record in caplog.records if record.levelno == logging.ERROR]
+    assert [int(line.split("failures=")[1].split()[0]) for line in errors] == [1, 2, 3, 6, 12, 24]
 
 
 def test_a_retry_comes_sooner_but_not_more_often_than_the_job_may_run() -> None:

@@ -1,5 +1,6 @@
 """The sender: every notification is taken once, or can be seen to have failed. Against real receivers."""
 
+import logging
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -11,14 +12,16 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.orm import Session, sessionmaker
 
-from core import notification_cleaning, notifications, user_links, webhooks
+from core import leader, notification_cleaning, notifications, user_links, webhooks
+from core.deliveries import StatusRequest, change_status
 from core.job_states import JobFailed
-from core.models import Company
+from core.jobs_models import JobsLeader
+from core.models import Company, Status
 from core.notification_models import NotificationTemplate
 from core.notification_sending import NO_SERVER
 from core.notifications import Event
 from core.settings import Settings
-from jobs import sender, sending_calls
+from jobs import sender, sending_calls, sending_mail
 from jobs.letters import BAD_ADDRESS
 from jobs.webhook_calls import Caller
 from local.ports import free_port
@@ -243,7 +246,113 @@ def test_without_a_server_emails_wait_say_why_and_expire(
     assert notification_cleaning.expire(session, datetime.now(UTC) + timedelta(days=2)) == 1
     session.commit()
     (row,) = rows(session)
-    assert (row.state, row.error, attempts(session)) == ("expired", NO_SERVER, [])
+    assert (row.state, attempts(session)) == ("expired", [])
+    assert row.error == f"not sent within 1 day: {NO_SERVER}"
+
+
+def test_an_arrival_is_not_announced_after_it(
+    session: Session,
+    sessions: sessionmaker[Session],
+    settings: Settings,
+    mailbox: tuple[Mailbox, int],
+    company: Company,
+) -> None:
+    """Its mail server was away."""
+    now = datetime.now(UTC)
+    clara = factories.customer(session, company, email="clara@example.com")
+    for told_at, reference in ((now - timedelta(minutes=10), "past"), (now, "near")):
+        delivery = factories.delivery(
+            session, company, Status.IN_TRANSIT, customer_id=clara.id, reference=reference
+        )
+        facts = {"eta": told_at + timedelta(minutes=4), "minutes": 9}
+        notifications.queue(session, Event.ARRIVING_SOON, company.id, facts, told_at, delivery=delivery)
+    session.commit()
+    with sending(sessions, settings):
+        all_are(session, "queued", "sent")
+    (message,) = mailbox[0].messages
+    assert message["Subject"] == "Your delivery near arrives in about 4 minutes", "as it is when it is sent"
+    assert notification_cleaning.expire(session, datetime.now(UTC)) == 1
+    session.commit()
+    assert rows(session)[0].error == "not sent before the announced arrival, or within 15 minutes"
+
+
+def test_what_a_delivery_foretold_is_not_sent_after_its_end(session: Session, company: Company) -> None:
+    now = datetime.now(UTC)
+    clara = factories.customer(session, company, email="clara@example.com")
+    ours = [factories.delivery(session, company, Status.IN_TRANSIT, customer_id=clara.id) for _ in "ab"]
+    hook = factories.webhook(session, company, "arriving_soon")
+    for delivery in ours:
+        facts = {"eta": now + timedelta(minutes=9), "minutes": 9}
+        notifications.queue(session, Event.ARRIVING_SOON, company.id, facts, now, delivery=delivery)
+    actor = factories.actor(company, factories.user(session, company))
+    change_status(session, actor, ours[0].id, StatusRequest(status=Status.DELIVERED), now)
+    session.commit()
+    found = {(row.delivery_id, row.event, row.webhook_id): (row.state, row.error) for row in rows(session)}
+    assert found == {
+        (ours[0].id, "arriving_soon", None): ("expired", "not sent before its delivery ended"),
+        (ours[0].id, "arriving_soon", hook.id): ("queued", None),
+        (ours[0].id, "status_changed", None): ("queued", None),
+        (ours[1].id, "arriving_soon", None): ("queued", None),
+        (ours[1].id, "arriving_soon", hook.id): ("queued", None),
+    }
+
+
+def test_without_a_server_the_log_says_so_once(
+    session: Session,
+    sessions: sessionmaker[Session],
+    plain: Settings,
+    company: Company,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(sender, "EXPLAIN_EVERY_S", 0.0)
+    with sending(sessions, plain):
+        for _ in range(3):
+            row = factories.notification(session, company)
+            user_links.owe_reset(session, company.id, factories.user(session, company).id, row.created_at)
+            session.commit()
+            wait_until(lambda: all(one.error == NO_SERVER for one in rows(session)), "the reason")
+    said = [record for record in caplog.records if record.levelno >= logging.WARNING]
+    assert sorted(record.getMessage().split()[0] for record in said) == [
+        "alert=emails_wait",
+        "alert=password_links_wait",
+    ]
+    assert {record.levelno for record in said} == {logging.WARNING}
+
+
+def test_a_server_that_is_away_is_logged_once_and_its_return(
+    session: Session,
+    sessions: sessionmaker[Session],
+    database_url: str,
+    company: Company,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(sending_mail, "FIRST_PAUSE_S", 0.1)
+    caplog.set_level(logging.DEBUG, logger="jobs.sending_mail")
+    factories.notification(session, company)
+    session.commit()
+    port = free_port()
+    with sending(sessions, mailing(database_url, port)):
+        wait_until(lambda: caplog.text.count("smtp_paused") >= 3, "three tries")
+        with smtp_server(port):
+            all_are(session, "sent")
+            wait_until(lambda: "smtp_away is_over" in caplog.text, "its return")
+    assert caplog.text.count("smtp_away reason") == 1
+
+
+def test_a_leader_that_has_just_begun_is_not_judged(session: Session, company: Company) -> None:
+    now = datetime.now(UTC)
+    factories.notification(session, company, next_attempt_at=now - timedelta(hours=1))
+    session.execute(text("SELECT pg_advisory_lock(:key)"), {"key": leader.LOCK})
+    led = JobsLeader(id=1, term=1, holder="here:1", since=now - timedelta(minutes=4), renewed_at=now)
+    session.add(led)
+    session.flush()
+    assert notification_cleaning.watch(session, now) is None
+    led.since = now - timedelta(minutes=6)
+    session.flush()
+    with pytest.raises(JobFailed, match="none was tried"):
+        notification_cleaning.watch(session, now)
 
 
 def test_what_does_not_leave_is_a_failed_job(session: Session, company: Company) -> None:

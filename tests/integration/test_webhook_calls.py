@@ -2,6 +2,8 @@
 
 import hashlib
 import hmac
+import logging
+import socket
 import ssl
 import threading
 import time
@@ -14,7 +16,7 @@ from typing import Any
 import pytest
 import trustme
 
-from core.notification_sending import Claimed
+from core.notification_sending import Claimed, Outcome
 from jobs.webhook_calls import Caller, body_of, headers_of
 from tests.receivers import HttpReceiver, http_receiver, status
 from tests.waiting import wait_until
@@ -33,6 +35,9 @@ CLAIMED = Claimed(
     payload={"occurred_at": "2026-03-01T12:00:00Z", "late_minutes": 5},
     created_at=NOW,
 )
+
+
+NAME_REFUSED = Outcome(error="its name was not found, or leads to a private address")
 
 
 def always(value: Any) -> Callable[..., Any]:
@@ -117,10 +122,28 @@ def test_private_addresses_are_not_connected_to(receiver: HttpReceiver) -> None:
     for resolved in (["127.0.0.1"], ["93.184.216.34", "127.0.0.1"], ["::ffff:127.0.0.1"], []):
         caller = Caller((), resolve=always(resolved))
         outcome = caller.post(receiver.url(host="public.example.com", scheme="https"), b"{}", {})
-        assert outcome.error == "its name leads to a private address"
+        assert outcome == NAME_REFUSED
     outcome = Caller(()).post(receiver.url(host="localhost", scheme="https"), b"{}", {})
-    assert outcome.error == "its name leads to a private address"
+    assert outcome == NAME_REFUSED
     assert receiver.connections == 0
+
+
+def test_an_unknown_name_has_the_answer_of_a_private_one(caplog: pytest.LogCaptureFixture) -> None:
+    """Else a tenant could ask our name server for the names of our own network."""
+    caplog.set_level(logging.INFO)
+
+    def refusing(error: OSError) -> Callable[[str, int], list[str]]:
+        def resolve(_host: str, _port: int) -> list[str]:
+            raise error
+
+        return resolve
+
+    unknown = socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+    away = socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
+    for resolve in (refusing(unknown), refusing(away), always(["10.1.2.3"]), always([])):
+        assert Caller((), resolve=resolve).post("https://db.corp.example/", b"", {}) == NAME_REFUSED
+    for detail in ("Name or service not known", "Temporary failure", "private: 10.1.2.3", "no address"):
+        assert detail in caplog.text
 
 
 def test_http_is_refused_where_the_operator_allowed_nothing(receiver: HttpReceiver) -> None:
@@ -167,7 +190,7 @@ def test_a_name_server_that_does_not_answer_is_left() -> None:
         return []
 
     outcome = Caller(LOOPBACK, total_s=0.3, resolve=endless).post("https://slow.example.com/", b"", {})
-    assert outcome.error == "timed out: its name was not found in time"
+    assert outcome == NAME_REFUSED
 
 
 def test_proxies_of_the_environment_are_not_used(

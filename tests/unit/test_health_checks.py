@@ -34,7 +34,7 @@ OTHERS = [heartbeat(PartKind.RELAY, "relay"), heartbeat(PartKind.API, "host:2")]
 WELL = DatabaseView(
     at=NOW,
     heartbeats=[*shards(), *OTHERS],
-    leader=Leader(holder="host:1", since=LONG_AGO),
+    leader=Leader(holder="host:1", term=1, since=LONG_AGO, renewed_at=NOW, silent_s=1.0),
     outbox=OutboxState(0, 0.0, 0),
     write_fault=None,
 )

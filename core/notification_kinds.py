@@ -1,0 +1,19 @@
+"""What messages tell, and to whom."""
+
+import enum
+
+
+class Event(enum.StrEnum):
+    STATUS_CHANGED = "status_changed"
+    ARRIVING_SOON = "arriving_soon"
+    LATE = "late"
+    DEVICE_SILENT = "device_silent"
+    WEBHOOK_DISABLED = "webhook_disabled"
+    DAILY_REPORT = "daily_report"
+    TEST = "test"  # of one webhook, by its manager
+
+
+class Audience(enum.StrEnum):
+    CUSTOMER = "customer"
+    MANAGER = "manager"
+    WEBHOOK = "webhook"
