@@ -1,7 +1,9 @@
 """The file of Mosquitto's dynamic-security plugin, written whole from the database.
 
 For a broker that does not run yet. A running one has read it already and rewrites it on every change: there
-`broker.provisioning` does the same over ``$CONTROL``.
+`broker.provisioning` does the same over ``$CONTROL``. Mosquitto 2.0 does not notice a write that fails: on a
+full disk it leaves a truncated file, and its next start would refuse every user. So `damage` looks at the
+file before each start of the broker.
 """
 
 import base64
@@ -17,6 +19,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, TextIO
 
+import msgspec
 from sqlalchemy.orm import Session
 
 from broker import access
@@ -34,6 +37,47 @@ DEFAULT_ACCESS = {
     "subscribe": False,
     "unsubscribe": True,
 }
+
+
+class _RoleName(msgspec.Struct, gc=False):
+    rolename: str
+
+
+class _UserInFile(msgspec.Struct, gc=False):
+    username: str
+    password: str
+    salt: str
+    iterations: int
+    roles: list[_RoleName]
+
+
+class _PluginState(msgspec.Struct):
+    """As much of the plugin's file as its users need to be let in."""
+
+    roles: list[_RoleName]
+    clients: list[_UserInFile]
+
+
+def damage(path: Path) -> str | None:
+    """Return what keeps a broker from starting with the file, or ``None`` if it is whole. Raises `OSError`.
+
+    Users that are merely missing or outdated are no damage: the jobs process corrects them.
+    """
+    try:
+        state = msgspec.json.decode(path.read_bytes(), type=_PluginState)
+    except FileNotFoundError:
+        return "it is missing"
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        return f"it cannot be read: {error}"
+    roles = {role.rolename for role in state.roles}
+    if missing := {role.name for role in access.SERVICE_ROLES} - roles:
+        return f"it lacks the role {min(missing)}"
+    if missing := {user.name for user in access.SERVICE_USERS} - {user.username for user in state.clients}:
+        return f"it lacks the user {min(missing)}"
+    for user in state.clients:
+        if missing := {role.rolename for role in user.roles} - roles:
+            return f"it lacks the role {min(missing)} of {user.username}"
+    return None
 
 
 def write(path: Path, session: Session, mqtt_key: str) -> None:
