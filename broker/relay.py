@@ -25,7 +25,7 @@ from sqlalchemy.orm import Session, sessionmaker
 from broker import open_facts, payloads, provisioning
 from broker.connection import login
 from broker.control import Control, ControlError
-from broker.link import WINDOW, BrokerAway, Link
+from broker.link import WINDOW, BrokerAway, BrokerRefused, Link
 from core.backoff import Backoff
 from core.facts import AlertFact, StatusFact
 from core.identities import PROVISIONER_USER, RELAY_USER
@@ -36,6 +36,7 @@ log = logging.getLogger(__name__)
 
 POLL_S = 1.0  # the net below NOTIFY, and the longest that a stop goes unnoticed
 ATTEMPTS = 5
+REFUSED_ALERT_S = 60.0
 LARGEST_BYTES = 256 * 1024  # a larger packet makes the broker disconnect us, again and again
 
 PUBLISHED = Counter("milepost_relay_published", "Outbox rows published and deleted")
@@ -66,6 +67,30 @@ class RowError(Exception):
     """A row that cannot be said: malformed, or refused by the broker."""
 
 
+class Refusals:
+    """Tells a broker that has lost its users from one that is away: it answers, and refuses us."""
+
+    def __init__(self) -> None:
+        self._first_at: float | None = None
+        self._is_said = False
+
+    def count(self, error: BrokerAway, now: float) -> None:
+        """Take note of a failed connection; an alert once refusals have lasted for a minute."""
+        if not isinstance(error, BrokerRefused):
+            return
+        if self._first_at is None:
+            self._first_at = now
+        elif not self._is_said and now - self._first_at >= REFUSED_ALERT_S:
+            self._is_said = True
+            log.error("alert=broker_refuses_us since_s=%.0f reason=%r", now - self._first_at, str(error))
+
+    def end(self) -> None:
+        """Take note that the broker let us in and do our work."""
+        if self._is_said:
+            log.warning("broker_lets_us_in_again")
+        self._first_at, self._is_said = None, False
+
+
 class Relay:
     """``connection`` is the leader's own; ``sessions`` serve reading only."""
 
@@ -83,6 +108,7 @@ class Relay:
         self._mqtt_key = settings.mqtt_key.get_secret_value()
         self._stop = stop
         self._backoff = Backoff()
+        self._refusals = Refusals()
 
     def run(self) -> None:
         """Until ``stop``. Raises `psycopg2.Error` or `SQLAlchemyError` when the database fails."""
@@ -93,10 +119,12 @@ class Relay:
                     self._serve(link)
             except BrokerAway as error:
                 log.warning("relay_broker_away reason=%r", str(error))
+                self._refusals.count(error, time.monotonic())
                 self._pause(self._backoff.next())
 
     def _serve(self, link: Link) -> None:
         self._reconcile()
+        self._refusals.end()
         self._announce_open_deliveries(link)
         self._backoff.reset()
         while not self._stop.is_set():
