@@ -23,7 +23,7 @@ import msgspec
 from sqlalchemy.orm import Session
 
 from broker import access
-from core.identities import mqtt_secret
+from core.identities import DEVICE_ID, mqtt_secret
 
 log = logging.getLogger(__name__)
 
@@ -75,8 +75,11 @@ def damage(path: Path) -> str | None:
     if missing := {user.name for user in access.SERVICE_USERS} - {user.username for user in state.clients}:
         return f"it lacks the user {min(missing)}"
     for user in state.clients:
-        if missing := {role.rolename for role in user.roles} - roles:
+        theirs = {role.rolename for role in user.roles}
+        if missing := theirs - roles:
             return f"it lacks the role {min(missing)} of {user.username}"
+        if DEVICE_ID.fullmatch(user.username) and access.device_own_role_name(user.username) not in theirs:
+            return f"it is an older Milepost's: {user.username} has no role of its own"
     return None
 
 
@@ -116,6 +119,12 @@ def role_document(role: access.Role) -> dict[str, Any]:
     return {"rolename": role.name, "acls": acls}
 
 
+def roles_document(user: access.User) -> list[dict[str, Any]]:
+    """A user's roles as the plugin's file, commands and answers have them; a lower rank is asked later."""
+    first, *rest = ({"rolename": name} for name in user.roles)
+    return [{**first, "priority": 1}, *rest] if rest else [first]
+
+
 def _write_state(file: TextIO, session: Session, mqtt_key: str) -> int:
     """Write the plugin's JSON, one user at a time; gives how many."""
     file.write(json.dumps({"defaultACLAccess": DEFAULT_ACCESS})[:-1])
@@ -146,7 +155,7 @@ def _user_document(user: access.User, mqtt_key: str) -> dict[str, Any]:
         "salt": base64.b64encode(salt).decode(),
         "iterations": ITERATIONS,
         "disabled": user.disabled,
-        "roles": [{"rolename": user.role}],
+        "roles": roles_document(user),
     }
 
 

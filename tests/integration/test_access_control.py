@@ -88,11 +88,28 @@ def test_a_device_subscribes_to_what_is_sent_down_only(fleet: Fleet, device: Mqt
         assert device.subscribe(filter) == NOT_AUTHORIZED, filter
     for filter in [f"{fleet.up}/#", "down/#", "$share/x/up/+/+/#", "$share/x/#", "$share/x/down/+/#"]:
         assert device.subscribe(filter) == NOT_AUTHORIZED, filter
-    assert device.subscribe(f"down/{fleet.device.id}/#") == 1
+    for end in ["reply", "command", "#"]:
+        assert device.subscribe(f"down/{fleet.device.id}/{end}") == 1, end
+
+
+def test_a_device_cannot_park_subscriptions(fleet: Fleet, device: MqttClient) -> None:
+    own = f"down/{fleet.device.id}"
+    for filter in [f"{own}/1", f"{own}/reply/1", f"{own}/+", f"{own}/1/#", f"{own}/+/+/#", own, f"{own}/"]:
+        assert device.subscribe(filter) == NOT_AUTHORIZED, filter
+    for filter in [
+        "down/+/#",
+        "down/+/reply",
+        f"down/{fleet.foreign.id}/reply",
+        f"down/{fleet.foreign.id}/#",
+    ]:
+        assert device.subscribe(filter) == NOT_AUTHORIZED, filter
+    with connected(fleet.broker, "relay") as relay:
+        assert relay.publish(f"{own}/command", b"mine") < 0x80
+    assert device.received() == []
 
 
 def test_a_device_never_receives_what_is_sent_down_to_another(fleet: Fleet, device: MqttClient) -> None:
-    device.subscribe("down/+/#")
+    assert device.subscribe(f"down/{fleet.device.id}/#") == 1
     with connected(fleet.broker, ingest_user("0")) as ingest:
         assert ingest.publish(f"down/{fleet.foreign.id}/reply", b"theirs") < 0x80
         assert ingest.publish(f"down/{fleet.device.id}/reply", b"mine") < 0x80
