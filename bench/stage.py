@@ -104,7 +104,7 @@ def _add_watcher(stage: Stage) -> None:
         for acltype in ("subscribePattern", "publishClientReceive")
     ]
     state["roles"].append({"rolename": WATCHER, "acls": acls})
-    state["clients"].append(plugin_file._user_document(access.User(WATCHER, WATCHER), stage.mqtt_key))
+    state["clients"].append(plugin_file._user_document(access.User(WATCHER, (WATCHER,)), stage.mqtt_key))
     path.write_text(json.dumps(state))
 
 

@@ -3,6 +3,9 @@
 Mosquitto's dynamic-security answers by the first entry that matches, highest priority first. Where none
 matches it only defers to ``acl_file``, which grants every SUBSCRIBE; so every role ends with a denial of all
 subscribing. What a device publishes and receives is left to ``acl_file``; all other roles deny the rest.
+
+A device has two roles: its own, asked first, with the few filters that it may subscribe to, word for word (by
+a pattern it could subscribe to any number, which the broker keeps), and its shard's.
 """
 
 import enum
@@ -58,16 +61,29 @@ class Role:
 
 @dataclass(frozen=True)
 class User:
-    """Someone who may connect. ``version`` is that of the secret (`core.identities.mqtt_secret`)."""
+    """Someone who may connect. ``version`` is that of the secret (`core.identities.mqtt_secret`).
+
+    Of several roles the broker asks the first one first.
+    """
 
     name: str
-    role: str
+    roles: tuple[str, ...]
     version: int = 1
     disabled: bool = False
 
 
 def device_role_name(shard: str) -> str:
     return f"device-{shard}"
+
+
+def device_own_role_name(device_id: str) -> str:
+    return f"down-{device_id}"
+
+
+def device_own_role(device_id: str) -> Role:
+    """What one device may subscribe to."""
+    grants = (Acl(AclType.SUBSCRIBE_EXACTLY, filter) for filter in topics.own_down(device_id))
+    return Role(device_own_role_name(device_id), frozenset(grants))
 
 
 def company_role_name(slug: str) -> str:
@@ -100,13 +116,7 @@ def _device_role(shard: str) -> Role:
     others = (Acl(AclType.SEND, f"up/{other}/#", allow=False) for other in SHARDS if other != shard)
     return Role(
         device_role_name(shard),
-        frozenset(
-            (
-                *others,
-                Acl(AclType.SUBSCRIBE, "down/+/#"),
-                Acl(AclType.SUBSCRIBE, "#", allow=False, priority=LAST),
-            )
-        ),
+        frozenset((*others, Acl(AclType.SUBSCRIBE, "#", allow=False, priority=LAST))),
     )
 
 
@@ -139,19 +149,22 @@ SERVICE_ROLES: tuple[Role, ...] = (
 )
 
 SERVICE_USERS: tuple[User, ...] = (
-    *(User(ingest_user(shard), ingest_user(shard)) for shard in SHARDS),
-    *(User(api_user(slot), "api") for slot in range(API_SLOTS)),
-    User(RELAY_USER, "relay"),
-    User(PROVISIONER_USER, "provisioner"),
-    User(STATUS_USER, "status"),
+    *(User(ingest_user(shard), (ingest_user(shard),)) for shard in SHARDS),
+    *(User(api_user(slot), ("api",)) for slot in range(API_SLOTS)),
+    User(RELAY_USER, ("relay",)),
+    User(PROVISIONER_USER, ("provisioner",)),
+    User(STATUS_USER, ("status",)),
 )
 
 
 def roles(session: Session) -> Iterator[Role]:
-    """Every role that must exist: ours, and one a company."""
+    """Every role that must exist, streamed: ours, one per company, one per device."""
     yield from SERVICE_ROLES
     for slug in session.scalars(select(Company.slug).order_by(Company.id)):
         yield company_role(slug)
+    devices = select(Device.id).order_by(Device.id)
+    for device_id in session.scalars(devices, execution_options={"yield_per": 1000}):
+        yield device_own_role(device_id)
 
 
 def users(session: Session) -> Iterator[User]:
@@ -190,9 +203,10 @@ _PEOPLE = (
 
 def _device_user(row: Row[str, int, bool]) -> User:
     name, version, disabled = row
-    return User(name, device_role_name(shard_of(name)), version, disabled)
+    roles = device_own_role_name(name), device_role_name(shard_of(name))
+    return User(name, roles, version, disabled)
 
 
 def _person_user(row: Row[int, int, bool, str]) -> User:
     user_id, version, disabled, slug = row
-    return User(operator_user(user_id), company_role_name(slug), version, disabled)
+    return User(operator_user(user_id), (company_role_name(slug),), version, disabled)

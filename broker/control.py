@@ -95,6 +95,11 @@ class Control:
             if not page or offset >= answer["data"]["totalCount"]:
                 return
 
+    def save(self) -> None:
+        """Make the broker write its file as it knows it, by a change that changes nothing."""
+        defaults = [{"acltype": kind, "allow": allow} for kind, allow in self.default_access().items()]
+        self.change({"command": "setDefaultACLAccess", "acls": defaults})
+
     def default_access(self) -> dict[str, bool]:
         answer = self.ask({"command": "getDefaultACLAccess"})[0]
         return {default["acltype"]: default["allow"] for default in answer["data"]["acls"]}

@@ -33,6 +33,10 @@ class BrokerAway(Exception):
         self.summary = summary or detail
 
 
+class BrokerRefused(BrokerAway):
+    """The broker answered that it does not let this user in, or not do this."""
+
+
 class Link:
     """Use as a context manager; connects on entry. Raises `BrokerAway`."""
 
@@ -60,12 +64,14 @@ class Link:
             ) from None
         try:
             self._turn_until(lambda: self._connack is not None, CONNECT_TIMEOUT_S)
-        except BrokerAway as error:
+        except BrokerAway:
             self.close()
-            raise BrokerAway(self._refusal or str(error)) from None
+            if self._refusal:
+                raise BrokerRefused(self._refusal) from None
+            raise
         if self._refusal:
             self.close()
-            raise BrokerAway(self._refusal)
+            raise BrokerRefused(self._refusal)
         return self
 
     @property
@@ -109,7 +115,7 @@ class Link:
     def subscribe(self, filter: str) -> None:
         _, packet_id = self._client.subscribe(filter, qos=1)
         if packet_id is None or self.answers([packet_id])[0].is_failure:
-            raise BrokerAway(f"may not subscribe {filter} as {self._to.user_name}")
+            raise BrokerRefused(f"may not subscribe {filter} as {self._to.user_name}")
 
     def receive(self, timeout_s: float = ANSWER_TIMEOUT_S) -> bytes:
         """The payload of the next message that arrives."""

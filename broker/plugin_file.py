@@ -1,7 +1,9 @@
 """The file of Mosquitto's dynamic-security plugin, written whole from the database.
 
 For a broker that does not run yet. A running one has read it already and rewrites it on every change: there
-`broker.provisioning` does the same over ``$CONTROL``.
+`broker.provisioning` does the same over ``$CONTROL``. Mosquitto 2.0 does not notice a write that fails: on a
+full disk it leaves a truncated file, and its next start would refuse every user. So `damage` looks at the
+file before each start of the broker.
 """
 
 import base64
@@ -17,10 +19,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, TextIO
 
+import msgspec
 from sqlalchemy.orm import Session
 
 from broker import access
-from core.identities import mqtt_secret
+from core.identities import DEVICE_ID, mqtt_secret
 
 log = logging.getLogger(__name__)
 
@@ -34,6 +37,50 @@ DEFAULT_ACCESS = {
     "subscribe": False,
     "unsubscribe": True,
 }
+
+
+class _RoleName(msgspec.Struct, gc=False):
+    rolename: str
+
+
+class _UserInFile(msgspec.Struct, gc=False):
+    username: str
+    password: str
+    salt: str
+    iterations: int
+    roles: list[_RoleName]
+
+
+class _PluginState(msgspec.Struct):
+    """As much of the plugin's file as its users need to be let in."""
+
+    roles: list[_RoleName]
+    clients: list[_UserInFile]
+
+
+def damage(path: Path) -> str | None:
+    """Return what keeps a broker from starting with the file, or ``None`` if it is whole. Raises `OSError`.
+
+    Users that are merely missing or outdated are no damage: the jobs process corrects them.
+    """
+    try:
+        state = msgspec.json.decode(path.read_bytes(), type=_PluginState)
+    except FileNotFoundError:
+        return "it is missing"
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        return f"it cannot be read: {error}"
+    roles = {role.rolename for role in state.roles}
+    if missing := {role.name for role in access.SERVICE_ROLES} - roles:
+        return f"it lacks the role {min(missing)}"
+    if missing := {user.name for user in access.SERVICE_USERS} - {user.username for user in state.clients}:
+        return f"it lacks the user {min(missing)}"
+    for user in state.clients:
+        theirs = {role.rolename for role in user.roles}
+        if missing := theirs - roles:
+            return f"it lacks the role {min(missing)} of {user.username}"
+        if DEVICE_ID.fullmatch(user.username) and access.device_own_role_name(user.username) not in theirs:
+            return f"it is an older Milepost's: {user.username} has no role of its own"
+    return None
 
 
 def write(path: Path, session: Session, mqtt_key: str) -> None:
@@ -72,6 +119,12 @@ def role_document(role: access.Role) -> dict[str, Any]:
     return {"rolename": role.name, "acls": acls}
 
 
+def roles_document(user: access.User) -> list[dict[str, Any]]:
+    """A user's roles as the plugin's file, commands and answers have them; a lower rank is asked later."""
+    first, *rest = ({"rolename": name} for name in user.roles)
+    return [{**first, "priority": 1}, *rest] if rest else [first]
+
+
 def _write_state(file: TextIO, session: Session, mqtt_key: str) -> int:
     """Write the plugin's JSON, one user at a time; gives how many."""
     file.write(json.dumps({"defaultACLAccess": DEFAULT_ACCESS})[:-1])
@@ -102,7 +155,7 @@ def _user_document(user: access.User, mqtt_key: str) -> dict[str, Any]:
         "salt": base64.b64encode(salt).decode(),
         "iterations": ITERATIONS,
         "disabled": user.disabled,
-        "roles": [{"rolename": user.role}],
+        "roles": roles_document(user),
     }
 
 

@@ -18,7 +18,7 @@ from sqlalchemy.orm import Session
 from broker import access
 from broker.access import Role, User
 from broker.control import Answer, Command, Control, ControlError
-from broker.plugin_file import DEFAULT_ACCESS, role_document, text_name
+from broker.plugin_file import DEFAULT_ACCESS, role_document, roles_document, text_name
 from core.identities import mqtt_secret, operator_user
 from core.outbox import Kind
 
@@ -46,8 +46,7 @@ def apply(control: Control, session: Session, mqtt_key: str, kind: Kind, payload
             if slug is not None:
                 _ensure_role(control, access.company_role(slug))
         case Kind.DEVICE:
-            device_id = str(payload["id"])
-            _ensure_user(control, mqtt_key, device_id, access.device_user(session, device_id))
+            _ensure_device(control, session, mqtt_key, str(payload["id"]))
         case Kind.OPERATOR:
             user_id = int(payload["id"])
             _ensure_user(control, mqtt_key, operator_user(user_id), access.person_user(session, user_id))
@@ -62,22 +61,42 @@ def reconcile(control: Control, session: Session, mqtt_key: str) -> Changes:
         defaults = [{"acltype": acltype, "allow": allow} for acltype, allow in DEFAULT_ACCESS.items()]
         control.change({"command": "setDefaultACLAccess", "acls": defaults})
         changes.roles += 1
-    strange_roles = _reconcile_roles(control, session, changes)
+    differing, strange = _create_roles(control, session, changes)
     _reconcile_users(control, session, mqtt_key, changes)
-    # Only now: a role that somebody still has cannot be judged before the users are right.
-    _remove(control, "deleteRole", "rolename", strange_roles, changes)
+    # Only now: a role that a user still has cannot be judged, nor take from it what another role is to give.
+    for role in differing:
+        _ensure_role(control, role)
+    changes.roles += len(differing)
+    _remove(control, "deleteRole", "rolename", strange, changes)
     log.info("access_reconciled roles=%d users=%d removed=%d", changes.roles, changes.users, changes.removed)
     return changes
 
 
-def _reconcile_roles(control: Control, session: Session, changes: Changes) -> list[str]:
-    """Create and correct roles; gives the names of those that should not be."""
+def _create_roles(control: Control, session: Session, changes: Changes) -> tuple[list[Role], list[str]]:
+    """Create the missing roles; return those that differ, and the names of those that should not be."""
     present = {role.name: role for role in control.all_roles()}
+    differing, missing = [], []
     for role in access.roles(session):
-        if present.pop(role.name, None) != role:
-            _ensure_role(control, role)
-            changes.roles += 1
-    return list(present)
+        found = present.pop(role.name, None)
+        if found is None:
+            missing.append(role)
+        elif found != role:
+            differing.append(role)
+    for batch in _batches({"command": "createRole", **role_document(role)} for role in missing):
+        control.change(*batch)
+        changes.roles += len(batch)
+        if changes.roles % MANY_CHANGES == 0:
+            log.info("access_reconciling roles=%d", changes.roles)
+    _require_as_told(control, missing)
+    return differing, list(present)
+
+
+def _require_as_told(control: Control, roles: list[Role]) -> None:
+    """Read created roles back. Raises `ControlError`."""
+    present = {role.name: role for role in control.all_roles()} if roles else {}
+    for role in roles:
+        if present.get(role.name) != role:
+            raise ControlError(f"role {role.name} is not what the broker was told")
 
 
 def _reconcile_users(control: Control, session: Session, mqtt_key: str, changes: Changes) -> None:
@@ -109,6 +128,15 @@ def _ensure_role(control: Control, role: Role) -> None:
         raise ControlError(f"role {role.name} is not what the broker was told")
 
 
+def _ensure_device(control: Control, session: Session, mqtt_key: str, device_id: str) -> None:
+    user = access.device_user(session, device_id)
+    if user is not None:
+        _ensure_role(control, access.device_own_role(device_id))
+    _ensure_user(control, mqtt_key, device_id, user)
+    if user is None:
+        control.change({"command": "deleteRole", "rolename": access.device_own_role_name(device_id)})
+
+
 def _ensure_user(control: Control, mqtt_key: str, name: str, user: User | None) -> None:
     present = control.user(name)
     if user is not None:
@@ -124,14 +152,14 @@ def user_commands(mqtt_key: str, user: User, present: Answer | None) -> list[Com
     commands = []
     identity = {"username": user.name}
     secret = {"password": mqtt_secret(mqtt_key, user.name, user.version), "textname": text_name(user.version)}
-    roles = {"roles": [{"rolename": user.role}]}
+    roles = {"roles": roles_document(user)}
     if present is None:
         commands.append({"command": "createClient", **identity, **secret, **roles})
     else:
         changes: Command = {}
         if present.get("textname") != text_name(user.version):
             changes |= secret
-        if [role["rolename"] for role in present.get("roles", [])] != [user.role]:
+        if present.get("roles") != roles["roles"]:
             changes |= roles
         if changes:
             commands.append({"command": "modifyClient", **identity, **changes})

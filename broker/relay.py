@@ -26,7 +26,7 @@ from sqlalchemy.orm import Session, sessionmaker
 from broker import open_facts, payloads, provisioning
 from broker.connection import login
 from broker.control import Control, ControlError
-from broker.link import WINDOW, BrokerAway, Link
+from broker.link import WINDOW, BrokerAway, BrokerRefused, Link
 from core.backoff import Backoff
 from core.facts import AlertFact, StatusFact
 from core.health import heartbeats
@@ -40,6 +40,7 @@ log = logging.getLogger(__name__)
 POLL_S = 1.0  # the net below NOTIFY, and the longest that a stop goes unnoticed
 ATTEMPTS = 5
 STUCK_AFTER_S = 30.0  # longer than any wait for the broker or the database
+REFUSED_ALERT_S = 60.0
 LARGEST_BYTES = 256 * 1024  # a larger packet makes the broker disconnect us, again and again
 
 PUBLISHED = Counter("milepost_relay_published", "Outbox rows published and deleted")
@@ -76,6 +77,30 @@ class Stopping(Protocol):
     def is_set(self) -> bool: ...
 
 
+class Refusals:
+    """Tells a broker that has lost its users from one that is away: it answers, and refuses us."""
+
+    def __init__(self) -> None:
+        self._first_at: float | None = None
+        self._is_said = False
+
+    def count(self, error: BrokerAway, now: float) -> None:
+        """Take note of a failed connection; an alert once refusals have lasted for a minute."""
+        if not isinstance(error, BrokerRefused):
+            return
+        if self._first_at is None:
+            self._first_at = now
+        elif not self._is_said and now - self._first_at >= REFUSED_ALERT_S:
+            self._is_said = True
+            log.error("alert=broker_refuses_us since_s=%.0f reason=%r", now - self._first_at, str(error))
+
+    def end(self) -> None:
+        """Take note that the broker let us in and do our work."""
+        if self._is_said:
+            log.warning("broker_lets_us_in_again")
+        self._first_at, self._is_said = None, False
+
+
 class Relay:
     """``connection`` is the leader's own; ``sessions`` serve reading only."""
 
@@ -93,6 +118,7 @@ class Relay:
         self._mqtt_key = settings.mqtt_key.get_secret_value()
         self._stop = stop
         self._backoff = Backoff()
+        self._refusals = Refusals()
         self._fault: str | None = "it has not connected yet"  # why nothing is relayed; None while it is
         self._turned_at = time.monotonic()
         self._published_at: datetime | None = None
@@ -118,6 +144,7 @@ class Relay:
             except BrokerAway as error:
                 self._fault = error.summary
                 log.warning("relay_broker_away reason=%r", str(error))
+                self._refusals.count(error, time.monotonic())
                 self._pause(self._backoff.next())
 
     def _confirm(self) -> None:
@@ -127,6 +154,7 @@ class Relay:
     def _serve(self, link: Link) -> None:
         self._fault = "it is bringing the broker up to date"
         self._reconcile()
+        self._refusals.end()
         self._announce_open_deliveries(link)
         self._backoff.reset()
         self._fault = None

@@ -70,6 +70,11 @@ def command(device: str) -> str:
     return f"down/{_clean(device, DEVICE_ID)}/command"
 
 
+def own_down(device: str) -> tuple[str, ...]:
+    """The filters that a device may subscribe to, word for word."""
+    return reply(device), command(device), f"down/{_clean(device, DEVICE_ID)}/#"
+
+
 def position(company: str, vehicle: int) -> str:
     return f"fleet/{_clean(company, SLUG)}/vehicles/{_number(vehicle)}/position"
 

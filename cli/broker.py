@@ -6,7 +6,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cli.common import CONTROL, admin_settings, give_up, mqtt_key, print_fields, transaction
+from cli.common import (
+    CONTROL,
+    admin_settings,
+    give_up,
+    mqtt_key,
+    print_fields,
+    process_settings,
+    transaction,
+)
 from core.settings import Settings
 
 if TYPE_CHECKING:
@@ -22,15 +30,17 @@ app = typer.Typer(help="Users and roles on the MQTT broker.", no_args_is_help=Tr
 @app.command("write")
 def broker_write(
     path: Annotated[Path, typer.Option(help="The dynamic-security plugin's file.")],
-    if_absent: Annotated[bool, typer.Option("--if-absent", help="Leave a file that is there.")] = False,
+    if_damaged: Annotated[
+        bool, typer.Option("--if-damaged", "--if-absent", help="Leave a file that a broker can start with.")
+    ] = False,
 ) -> None:
     """Write the plugin's file from the database, for a broker that does not run yet."""
     from broker import plugin_file
 
     settings = admin_settings()
     try:
-        if if_absent and path.exists():
-            typer.echo(f"{path} is there already: left as it is")
+        if if_damaged and plugin_file.damage(path) is None:
+            typer.echo(f"{path} is whole: left as it is")
             return
         with transaction(settings) as session:
             plugin_file.write(path, session, mqtt_key(settings))
@@ -64,6 +74,32 @@ def broker_config(
     except OSError as error:
         give_up(f"{error.filename or folder} cannot be written: {error.strerror}")
     typer.echo(f"next, with the broker stopped before: mosquitto -c {layout.conf_file}")
+
+
+@app.command("check")
+def broker_check(
+    path: Annotated[Path, typer.Option(help="The dynamic-security plugin's file.")],
+) -> None:
+    """Say whether a broker can start with the plugin's file; exit code 1 if not."""
+    from broker import plugin_file
+
+    try:
+        damage = plugin_file.damage(path)
+    except OSError as error:
+        give_up(f"{path} cannot be read: {error.strerror}")
+    if damage is not None:
+        give_up(f"{path} is damaged: {damage}")
+    typer.echo(f"{path} is whole")
+
+
+@app.command("watch")
+def broker_watch(
+    path: Annotated[Path, typer.Option(help="The dynamic-security plugin's file.")],
+) -> None:
+    """Keep the plugin's file whole beside a broker in a container (`broker/start.sh`), until SIGTERM."""
+    from broker import plugin_watch
+
+    plugin_watch.run(process_settings("broker-users"), path)
 
 
 @app.command("reconcile")

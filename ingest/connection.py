@@ -17,6 +17,7 @@ CONNECT_TIMEOUT_S = 5.0
 SEND_TIMEOUT_S = 10.0
 KEEP_ALIVE_S = 60
 PING_AFTER_S = 20.0
+SWEEP_S = 60.0
 SESSION_EXPIRY_S = 7 * 24 * 3600
 RECEIVE_MAXIMUM = 5_000
 RECEIVE_BYTES = 256 * 1024
@@ -87,7 +88,9 @@ class Connection:
         now = time.monotonic()
         if now - self._received_at > KEEP_ALIVE_S:
             raise ConnectionLost(f"no answer for {KEEP_ALIVE_S} s")
-        if now - self._sent_at > PING_AFTER_S:
+        if now - self._subscribed_at > SWEEP_S:
+            self._subscribe()
+        elif now - self._sent_at > PING_AFTER_S:
             self.send(mqtt5.PingReqPacket().write())
 
     def disconnect(self) -> None:
@@ -123,14 +126,19 @@ class Connection:
         return answer.session_present
 
     def _subscribe(self) -> None:
-        """Again even when the session is present: harmless, and it repairs one that lost its filter."""
+        """Again even when the session is present, and every minute.
+
+        It repairs a session that lost its filter, and brings what is kept retained: copies of messages that a
+        full queue did not take, which nothing else would ever clear.
+        """
         topic_filter = mqtt5.TopicFilter(
             self._topic_filter,
             max_qos=mqtt5.QoS.AT_LEAST_ONCE,
             no_local=True,  # what we clear need not come back to us
             retain_as_published=True,
-            retain_handling=mqtt5.RetainHandling.SEND_NEVER,
+            retain_handling=mqtt5.RetainHandling.SEND_ALWAYS,
         )
+        self._subscribed_at = time.monotonic()
         self.send(mqtt5.SubscribePacket(1, [topic_filter]).write())
 
     def _handle(self, packet: mqtt5.Packet) -> None:

@@ -21,6 +21,7 @@ from core.schema import migrate
 from core.settings import Settings, SettingsError
 from local import banner, demo, loopback, ports
 from local.account import make_private, service_account, service_home
+from local.broker_start import BrokerStart
 from local.kept_files import write_private
 from local.mosquitto import Mosquitto
 from local.postgres import STOP_SIGNALS, USER, Postgres
@@ -29,7 +30,6 @@ from local.settings import RUN_ENV, LocalSettings, kept_secrets, settings_of_chi
 from local.supervisor import Child, Supervisor
 
 READY_WITHIN_S = 60.0
-LARGE_LOG_BYTES = 10_000_000
 CHILD_SHUTDOWN_S = 4  # a child gives up before the supervisor loses patience with it
 
 
@@ -126,8 +126,11 @@ class Machine:
         with self._sessions() as sessions:
             if self._with_demo:
                 demo.prepare(sessions, self._demo_password, self._secrets.mqtt_key)
-            with sessions() as session:
-                plugin_file.write(self._mosquitto.plugin_file, session, self._secrets.mqtt_key)
+        self._write_plugin_file()
+
+    def _write_plugin_file(self) -> None:
+        with self._sessions() as sessions, sessions() as session:
+            plugin_file.write(self._mosquitto.plugin_file, session, self._secrets.mqtt_key)
 
     @contextmanager
     def _sessions(self) -> Iterator[sessionmaker[Session]]:
@@ -157,7 +160,8 @@ class Machine:
 
     def _start_mosquitto(self) -> None:
         self._mosquitto.prepare()
-        child = Child("mosquitto", self._mosquitto.spawn, self._mosquitto.log)
+        start = BrokerStart(self._mosquitto, self._write_plugin_file, self._say)
+        child = Child("mosquitto", start.spawn, self._mosquitto.log)
         self._mosquitto.wait_ready(self._supervisor.start(child), give_up=self._asked_to_stop)
         self._say("mosquitto started")
 
@@ -246,11 +250,7 @@ class Machine:
         }
 
     def _log(self, name: str) -> Path:
-        """The log file of a process; a large one of earlier runs is put aside."""
-        path = self._logs / f"{name}.log"
-        if path.exists() and path.stat().st_size > LARGE_LOG_BYTES:
-            path.replace(path.with_suffix(".log.1"))
-        return path
+        return self._logs / f"{name}.log"
 
 
 def _is_gone(error: DBAPIError | psycopg2.Error) -> bool:

@@ -43,6 +43,7 @@ class Mosquitto:
         self.log = log
         self.plugin_file = self.layout.plugin_file
         self.process: subprocess.Popen[bytes] | None = None
+        self._logged_before: int | None = None
 
     @property
     def url(self) -> str:
@@ -55,7 +56,13 @@ class Mosquitto:
         for file in (self.layout.acl_file, self.layout.conf_file, self.plugin_file):
             give(file, self.account)
 
+    @property
+    def store(self) -> Path:
+        """Its sessions, what they queue, and retained messages."""
+        return self.state / "mosquitto.db"
+
     def spawn(self) -> subprocess.Popen[bytes]:
+        self._logged_before = self.log.stat().st_size if self.log.exists() else 0
         return spawn(
             [self.binary, "-c", self.layout.conf_file],
             log=self.log,
@@ -69,11 +76,20 @@ class Mosquitto:
         """Until its port answers. Raises `ServiceFailed` or `Damaged` if not; `AskedToStop`."""
         wait_answering("Mosquitto", process, lambda: ports.answers(self.port), self.log, within_s, give_up)
         if process.poll() is not None:
-            if "Couldn't open database" in tail(self.log, lines=3):
-                raise Damaged(
-                    self.state / "mosquitto.db", "without it sessions and what they queued are lost"
-                )
+            if self.refused_its_store():
+                raise Damaged(self.store, "without it sessions and what they queued are lost")
             raise ServiceFailed("Mosquitto", f"ended with {process.returncode}", self.log)
+
+    def refused_its_store(self) -> bool:
+        """Return whether it said so since we started it last."""
+        if self._logged_before is None or not self.log.exists():
+            return False
+        is_longer = self.log.stat().st_size > self._logged_before
+        return is_longer and "Couldn't open database" in tail(self.log, lines=3)
+
+    def put_store_aside(self) -> Path:
+        """Keep what it could not read for a person to look at; return where."""
+        return self.store.replace(self.store.with_name(f"{self.store.name}.damaged"))
 
     def start(self) -> None:
         self.prepare()

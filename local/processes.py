@@ -32,6 +32,10 @@ class ServiceFailed(Exception):
         super().__init__(f"{name} {what}. Its log ({log}) ends with:\n{tail(log)}")
 
 
+class NotYet(Exception):
+    """A process must not be started now; the message says why. Whoever supervises it tries again."""
+
+
 class AskedToStop(Exception):
     """Somebody lost patience while we waited for something to start."""
 
@@ -142,12 +146,12 @@ def is_alive(process: psutil.Process) -> bool:
 
 
 def tail(log: Path, lines: int = 15) -> str:
-    """The last lines of a log that may be huge, or missing."""
+    """The last lines of a log that may be huge, missing or unreadable."""
     try:
         with log.open("rb") as file:
             file.seek(max(0, log.stat().st_size - 16_384))
             text = file.read().decode(errors="replace")
-    except FileNotFoundError:
+    except OSError:
         return ""
     return "\n".join(text.splitlines()[-lines:])
 

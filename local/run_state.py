@@ -1,5 +1,6 @@
 """What a data folder remembers of its run: who has it, and which processes to end if we are killed."""
 
+import errno
 import fcntl
 import json
 import os
@@ -16,6 +17,7 @@ from local.processes import GiveUp, kill_group, never, wait_gone
 
 LOCK = "lock"
 RECORD = "run.json"
+FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 PIDS = range(2, 2**31)  # never 0 or 1: a signal to those groups reaches us, or everybody
 SAME_START_S = 1.0  # a process's start time is known to a clock tick
 
@@ -64,6 +66,16 @@ def record(data_dir: Path, processes: Sequence[Started]) -> None:
     unfinished = data_dir / f".{RECORD}.unfinished"
     unfinished.write_text(json.dumps([asdict(process) for process in processes], indent=1))
     unfinished.replace(data_dir / RECORD)
+
+
+def forget(data_dir: Path) -> None:
+    """Record that nothing runs any more; on a full disk the record goes. Raises `OSError`."""
+    try:
+        record(data_dir, [])
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        (data_dir / RECORD).unlink(missing_ok=True)
 
 
 def end_leftovers(

@@ -2,6 +2,9 @@
 
 Everything happens in the one thread that calls. It sleeps on a pipe to which every signal writes (SIGCHLD
 too). A signal that asks us to stop is only noted, so that a second one does no harm.
+
+A full disk, or whatever else keeps a process from being started again, is said and tried again: the
+supervisor ends only when it is asked to.
 """
 
 import os
@@ -10,19 +13,22 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType, TracebackType
 
 from core.backoff import Backoff
-from local.processes import end, kill_group, tail
-from local.run_state import Started, record
+from local.log_files import LARGE_LOG_BYTES, rotate_if_large
+from local.processes import NotYet, end, kill_group, tail
+from local.run_state import Started, forget, record
 
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 STOP_WITHIN_S = 9.0
 RESERVE_S = 0.8  # what a process that hangs must leave to each one that is still to be stopped
 STEADY_S = 10.0  # who ran this long starts again at once
 POLL_S = 0.1
+TEND_S = 1.0  # how often logs are measured and an unwritten record is tried again
 
 
 @dataclass
@@ -43,11 +49,18 @@ class Supervisor:
     """Use it as a context, in a program that ends with it: nothing that it started outlives it."""
 
     def __init__(
-        self, data_dir: Path, say: Callable[[str], None], stop_within_s: float = STOP_WITHIN_S
+        self,
+        data_dir: Path,
+        say: Callable[[str], None],
+        stop_within_s: float = STOP_WITHIN_S,
+        log_bytes: int = LARGE_LOG_BYTES,
     ) -> None:
         self.stopping = False
         self._asked_at: float | None = None
         self._stop_within_s = stop_within_s
+        self._log_bytes = log_bytes
+        self._tend_at = 0.0
+        self._is_recorded = True
         self._data_dir = data_dir
         self._say = say
         self._children: list[Child] = []
@@ -89,11 +102,12 @@ class Supervisor:
         deadline = None if within_s is None else time.monotonic() + within_s
         while not self.stopping:
             self._look_after()
+            self._tend()
             if until is not None and until():
                 return True
             if deadline is not None and time.monotonic() > deadline:
                 return False
-            self._sleep(None if until is None else POLL_S)
+            self._sleep(TEND_S if until is None else POLL_S)
         return False
 
     def stop(self) -> None:
@@ -106,7 +120,7 @@ class Supervisor:
                 left = deadline - time.monotonic() - RESERVE_S * len(self._children)
                 asked = end(child.process, child.stop_signals, max(left, RESERVE_S / 2))
                 self._say(f"{child.name} stopped" if asked else f"{child.name} did not stop and was killed")
-        record(self._data_dir, [])
+        forget(self._data_dir)
 
     def _note(self, _number: int, _frame: FrameType | None) -> None:
         if not self.stopping:
@@ -118,8 +132,39 @@ class Supervisor:
             if child.process is not None and child.process.poll() is not None:
                 self._bury(child, child.process)
             if child.restart_at is not None and time.monotonic() >= child.restart_at:
-                self._spawn(child)
-                self._say(f"{child.name} restarted")
+                self._restart(child)
+
+    def _restart(self, child: Child) -> None:
+        try:
+            self._spawn(child)
+        except (OSError, subprocess.SubprocessError, NotYet) as error:
+            wait_s = child.backoff.next()
+            child.restart_at = time.monotonic() + wait_s
+            self._say(f"{child.name} cannot be started: {error}; tried again in {wait_s:.1f} s")
+        else:
+            self._say(f"{child.name} restarted")
+
+    def _tend(self) -> None:
+        """Do what must be done now and then while all run."""
+        if time.monotonic() < self._tend_at:
+            return
+        self._tend_at = time.monotonic() + TEND_S
+        if not self._is_recorded:
+            self._record()
+        for child in self._children:
+            with suppress(OSError):  # emptied all the same
+                rotate_if_large(child.log, self._log_bytes)
+
+    def _record(self) -> None:
+        """Write down what to end if we are killed; on a full disk, as soon as there is room."""
+        try:
+            record(self._data_dir, list(self._started.values()))
+        except OSError as error:
+            if self._is_recorded:
+                self._say(f"{self._data_dir} cannot be written: {error.strerror}; tried again every second")
+            self._is_recorded = False
+        else:
+            self._is_recorded = True
 
     def _bury(self, child: Child, process: subprocess.Popen[bytes]) -> None:
         kill_group(process.pid)  # whom it started
@@ -136,16 +181,15 @@ class Supervisor:
         process = child.spawn()
         child.process, child.restart_at, child.started_at = process, None, time.monotonic()
         self._started[child.name] = Started.now(child.name, process.pid, child.stop_signals[0])
-        record(self._data_dir, list(self._started.values()))
+        self._record()
         return process
 
-    def _sleep(self, at_most_s: float | None) -> None:
+    def _sleep(self, at_most_s: float) -> None:
         """Until a signal arrives or the next restart is due."""
         due = [
             child.restart_at - time.monotonic() for child in self._children if child.restart_at is not None
         ]
-        waits = [max(wait, 0.0) for wait in due] + ([] if at_most_s is None else [at_most_s])
-        if select.select([self._wake_read], [], [], min(waits, default=None))[0]:
+        if select.select([self._wake_read], [], [], max(min([at_most_s, *due]), 0.0))[0]:
             os.read(self._wake_read, 4096)
 
 

@@ -2,6 +2,7 @@
 
 import errno
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 from local.account import make_passable
@@ -64,4 +65,6 @@ def _run(settings: LocalSettings, data_dir: Path, *, with_demo: bool) -> None:
 
 
 def _say(text: str) -> None:
-    print(text, flush=True)  # noqa: T201
+    # The file that our output goes to may be on the full disk: no reason to end what runs.
+    with suppress(OSError):
+        print(text, flush=True)  # noqa: T201

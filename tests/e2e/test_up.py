@@ -112,7 +112,7 @@ def test_it_starts_empty_survives_a_dead_child_and_leaves_nothing(folder: Path, 
 def test_a_second_run_keeps_the_data_and_ends_what_a_killed_one_left(folder: Path, runs: list[Run]) -> None:
     runs.append(first := Run(folder, "--no-demo"))
     first.wait_for(READY)
-    _command(folder, "company", "add", "acme", "--manager-email", "boss@acme.example")
+    run_command(folder, "company", "add", "acme", "--manager-email", "boss@acme.example")
     left = first.children()
     left["jobs"].suspend()  # cannot hear that its parent is gone
     first.process.kill()
@@ -121,7 +121,7 @@ def test_a_second_run_keeps_the_data_and_ends_what_a_killed_one_left(folder: Pat
     second.wait_for(READY)
     assert "jobs of an earlier run was still there and was stopped" in second.output()
     assert not any(is_alive(process) for process in left.values())
-    added = _command(folder, "device", "add", "van 1", "--company", "acme")
+    added = run_command(folder, "device", "add", "van 1", "--company", "acme")
     assert "publish to" in added
 
 
@@ -245,7 +245,7 @@ def test_a_data_folder_that_is_removed_is_told_at_the_stop(folder: Path, runs: l
     assert not any(is_alive(child) for child in children.values())
 
 
-def _command(folder: Path, *arguments: str) -> str:
+def run_command(folder: Path, *arguments: str) -> str:
     """What a command prints that is given beside the run, with nothing configured but where it is."""
     log = folder / "command.log"
     log.unlink(missing_ok=True)

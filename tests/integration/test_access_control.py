@@ -2,9 +2,13 @@
 
 import queue
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 
+import paho.mqtt.client as paho
 import pytest
+from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
+from paho.mqtt.reasoncodes import ReasonCode
 from sqlalchemy.orm import Session
 
 from core.identities import SHARDS, ingest_user, operator_user, shard_of
@@ -13,6 +17,8 @@ from tests import factories
 from tests.mqtt_client import NOT_AUTHORIZED, MqttClient, connected
 from tests.services.mosquitto import Broker
 from tests.waiting import wait_until
+
+QOS_NOT_SUPPORTED = 0x9B
 
 
 class Fleet:
@@ -82,11 +88,28 @@ def test_a_device_subscribes_to_what_is_sent_down_only(fleet: Fleet, device: Mqt
         assert device.subscribe(filter) == NOT_AUTHORIZED, filter
     for filter in [f"{fleet.up}/#", "down/#", "$share/x/up/+/+/#", "$share/x/#", "$share/x/down/+/#"]:
         assert device.subscribe(filter) == NOT_AUTHORIZED, filter
-    assert device.subscribe(f"down/{fleet.device.id}/#") == 1
+    for end in ["reply", "command", "#"]:
+        assert device.subscribe(f"down/{fleet.device.id}/{end}") == 1, end
+
+
+def test_a_device_cannot_park_subscriptions(fleet: Fleet, device: MqttClient) -> None:
+    own = f"down/{fleet.device.id}"
+    for filter in [f"{own}/1", f"{own}/reply/1", f"{own}/+", f"{own}/1/#", f"{own}/+/+/#", own, f"{own}/"]:
+        assert device.subscribe(filter) == NOT_AUTHORIZED, filter
+    for filter in [
+        "down/+/#",
+        "down/+/reply",
+        f"down/{fleet.foreign.id}/reply",
+        f"down/{fleet.foreign.id}/#",
+    ]:
+        assert device.subscribe(filter) == NOT_AUTHORIZED, filter
+    with connected(fleet.broker, "relay") as relay:
+        assert relay.publish(f"{own}/command", b"mine") < 0x80
+    assert device.received() == []
 
 
 def test_a_device_never_receives_what_is_sent_down_to_another(fleet: Fleet, device: MqttClient) -> None:
-    device.subscribe("down/+/#")
+    assert device.subscribe(f"down/{fleet.device.id}/#") == 1
     with connected(fleet.broker, ingest_user("0")) as ingest:
         assert ingest.publish(f"down/{fleet.foreign.id}/reply", b"theirs") < 0x80
         assert ingest.publish(f"down/{fleet.device.id}/reply", b"mine") < 0x80
@@ -188,6 +211,50 @@ def test_a_message_of_1_mb_is_refused_and_a_card_with_a_face_is_not(fleet: Fleet
     wait_until(lambda: device.disconnected, what="the sender is disconnected")
     reason = f"Client {fleet.device.id} disconnected due to oversize packet"
     wait_until(lambda: reason in fleet.broker.log(), what="the broker's log gives the reason")
+
+
+@pytest.mark.parametrize("protocol", [paho.MQTTv311, paho.MQTTv5])
+def test_a_publish_at_qos_2_is_refused(fleet: Fleet, protocol: MQTTProtocolVersion) -> None:
+    with raw_client(fleet, protocol) as (client, ended):
+        client.publish(f"{fleet.up}/location", b"x" * 400_000, qos=2)
+        reason = ended.get(timeout=10)
+    if protocol is paho.MQTTv5:
+        assert reason.value == QOS_NOT_SUPPORTED
+    assert f"{fleet.device.id}: Requested QoS not supported on server" in fleet.broker.log()
+
+
+@pytest.mark.parametrize("protocol", [paho.MQTTv311, paho.MQTTv5])
+def test_a_last_will_at_qos_2_is_refused(fleet: Fleet, protocol: MQTTProtocolVersion) -> None:
+    with raw_client(fleet, protocol, will_qos=2) as (client, ended):
+        reason = ended.get(timeout=10)
+        assert not client.is_connected()
+    if protocol is paho.MQTTv5:
+        assert reason.value == QOS_NOT_SUPPORTED
+    with raw_client(fleet, protocol, will_qos=1) as (client, ended):
+        wait_until(client.is_connected, what="a will at QoS 1 is taken")
+
+
+@contextmanager
+def raw_client(
+    fleet: Fleet, protocol: MQTTProtocolVersion, will_qos: int | None = None
+) -> Iterator[tuple[paho.Client, "queue.SimpleQueue[ReasonCode]"]]:
+    """The device's client of any protocol version, and why it was refused or disconnected."""
+    ended: queue.SimpleQueue[ReasonCode] = queue.SimpleQueue()
+    client = paho.Client(CallbackAPIVersion.VERSION2, protocol=protocol, reconnect_on_failure=False)
+    client.username_pw_set(fleet.device.id, fleet.broker.password(fleet.device.id))
+    client.on_connect = lambda _c, _d, _f, reason, _p: ended.put(reason) if reason.is_failure else None
+    client.on_disconnect = lambda _c, _d, _f, reason, _p: ended.put(reason)
+    if will_qos is not None:
+        client.will_set(f"{fleet.up}/location", b"x", will_qos)
+    client.connect(fleet.broker.host, fleet.broker.port)
+    client.loop_start()
+    try:
+        if will_qos is None:
+            wait_until(client.is_connected)
+        yield client, ended
+    finally:
+        client.disconnect()
+        client.loop_stop()
 
 
 def test_nothing_reaches_a_subscriber_who_was_refused(fleet: Fleet, operator: MqttClient) -> None:

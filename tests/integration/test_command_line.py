@@ -20,6 +20,7 @@ from tests.services.mosquitto import Broker
 from tests.services.postgres import PostgresServer
 from tests.services.processes import Processes
 from tests.services.settings import PROJECT, environment
+from tests.waiting import wait_until
 
 NOTHING_SET = {"PATH": "/usr/bin:/bin", "PYTHONPATH": str(PROJECT)}
 
@@ -208,14 +209,33 @@ def test_a_plugin_file_that_cannot_be_written_is_one_line(processes: Processes, 
     assert "file.json cannot be written: No such file or directory" in line
 
 
-def test_a_present_plugin_file_is_left_when_asked(processes: Processes, tmp_path: Path) -> None:
+def test_a_whole_plugin_file_is_left_when_asked(processes: Processes, tmp_path: Path) -> None:
+    path = tmp_path / "dynamic-security.json"
+    write = ("broker", "write", "--if-damaged", "--path", str(path))
+    _done(processes, *write)
+    whole = path.read_text()
+    assert "is whole" in _done(processes, "broker", "check", "--path", str(path))
+    _done(processes, *write)
+    assert path.read_text() == whole
+    path.write_text(whole[:4096])
+    refused = processes.start("broker", "check", "--path", str(path))
+    assert refused.wait() == 1
+    assert "is damaged" in refused.output()
+    _done(processes, *write)
+    _done(processes, "broker", "check", "--path", str(path))
+
+
+def test_a_watched_plugin_file_is_made_whole_again(processes: Processes, tmp_path: Path) -> None:
     path = tmp_path / "dynamic-security.json"
     _done(processes, "broker", "write", "--path", str(path))
-    path.write_text("the broker's own")
-    _done(processes, "broker", "write", "--if-absent", "--path", str(path))
-    assert path.read_text() == "the broker's own"
-    _done(processes, "broker", "write", "--path", str(path))
-    assert '"clients"' in path.read_text()
+    watch = processes.start("broker", "watch", "--path", str(path))
+    watch.wait_for("broker_users_whole")
+    path.write_text(path.read_text()[:4096])
+    path.with_name("users-checked").unlink()  # as a broker's start does
+    watch.wait_for("alert=broker_users_damaged")
+    wait_until(path.with_name("users-checked").exists, what="a broker may start")
+    _done(processes, "broker", "check", "--path", str(path))
+    assert watch.terminate() == 0
 
 
 def test_reconcile_repairs_a_broker_that_knows_too_little(processes: Processes, broker: Broker) -> None:

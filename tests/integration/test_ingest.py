@@ -149,6 +149,22 @@ def test_what_is_published_retained_is_stored_and_the_broker_keeps_it_no_longer(
         assert reader.received() == []
 
 
+def test_what_is_kept_retained_but_was_never_queued_comes_every_minute(
+    gps: DeviceClient, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A full queue takes no more, while the retained copy stays in the broker."""
+    monkeypatch.setattr(ingest_connection, "SWEEP_S", 0.0)
+    shard = shard_of(gps.id)
+    assert gps.client.publish(gps.topic(), json.dumps(fix(1)).encode(), retain=True) < 0x80
+    connection = Connection(login(settings, ingest_user(shard)), topics.shard_filter(shard))
+    try:
+        for _ in range(3):
+            assert one_message(connection).retain
+            connection.keep_alive()
+    finally:
+        connection.close()
+
+
 @pytest.mark.usefixtures("worker")
 def test_the_newest_position_is_shown_retained_and_never_older(
     gps: DeviceClient, fleet: Fleet, broker: Broker

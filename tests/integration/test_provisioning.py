@@ -1,17 +1,19 @@
 """Changes of access on a running broker: told over ``$CONTROL``, judged by connecting."""
 
+import json
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 from sqlalchemy import delete
 from sqlalchemy.orm import Session
 
-from broker import provisioning
+from broker import access, plugin_file, provisioning
 from broker.connection import login
 from broker.control import Control, ControlError
 from broker.provisioning import Changes
-from core.identities import PROVISIONER_USER, operator_user, shard_of
+from core.identities import PROVISIONER_USER, SHARDS, operator_user, shard_of
 from core.models import AppUser, Device, Role
 from core.outbox import Kind
 from core.settings import Settings
@@ -42,6 +44,7 @@ def test_a_new_device_may_connect_and_publish(control: Control, session: Session
     apply(control, session, broker, Kind.DEVICE, device.id)
     with connected(broker, device.id) as client:
         assert client.publish(f"up/{shard_of(device.id)}/{device.id}/location") < 0x80
+        assert client.subscribe(f"down/{device.id}/reply") == 1
         assert client.subscribe("#") == NOT_AUTHORIZED
 
 
@@ -96,6 +99,20 @@ def test_a_rotated_secret_kicks_the_old_one_out(control: Control, session: Sessi
     assert can_connect(broker, device.id, version=2)
 
 
+def test_a_device_that_is_gone_takes_its_role_along(
+    control: Control, session: Session, broker: Broker
+) -> None:
+    device = factories.device(session, factories.company(session))
+    apply(control, session, broker, Kind.DEVICE, device.id)
+    role = access.device_own_role(device.id)
+    assert control.role(role.name) == role
+    session.execute(delete(Device).where(Device.id == device.id))
+    for _ in range(2):
+        apply(control, session, broker, Kind.DEVICE, device.id)
+    assert control.role(role.name) is None
+    assert not can_connect(broker, device.id)
+
+
 def test_what_is_right_already_is_not_touched(control: Control, session: Session, broker: Broker) -> None:
     device = factories.device(session, factories.company(session))
     apply(control, session, broker, Kind.DEVICE, device.id)
@@ -142,8 +159,8 @@ def test_reconciling_repairs_whatever_differs(control: Control, session: Session
 
     changes = provisioning.reconcile(control, session, broker.mqtt_key)
 
-    # The defaults and a role; a user made, one corrected, one disabled; two users and a role removed.
-    assert changes == Changes(roles=2, users=3, removed=3)
+    # The defaults and a role; a user made, one corrected, one disabled; two users and two roles removed.
+    assert changes == Changes(roles=2, users=3, removed=4)
     assert can_connect(broker, missing.id)
     assert not can_connect(broker, disabled.id)
     assert not can_connect(broker, gone.id)
@@ -151,6 +168,42 @@ def test_reconciling_repairs_whatever_differs(control: Control, session: Session
     with connected(broker, wrong_role.id) as client:
         assert client.publish("$CONTROL/dynamic-security/v1") == NOT_AUTHORIZED
     assert provisioning.reconcile(control, session, broker.mqtt_key) == Changes()
+
+
+def test_a_running_broker_of_an_older_milepost_is_brought_up_to_date(
+    session: Session, broker: Broker, settings: Settings
+) -> None:
+    devices = [factories.device(session, factories.company(session)) for _ in range(2)]
+    session.commit()
+    broker.write(session)
+    broker.plugin_file.write_text(json.dumps(as_before_own_roles(json.loads(broker.plugin_file.read_text()))))
+    assert "older Milepost" in str(plugin_file.damage(broker.plugin_file)), (
+        "compose writes it anew at a start"
+    )
+    broker.restart()
+    with connected(broker, devices[0].id) as client:
+        assert client.subscribe(f"down/{devices[0].id}/anything/else") == 1
+    with Control(login(settings, PROVISIONER_USER)) as control:
+        changes = provisioning.reconcile(control, session, broker.mqtt_key)
+        assert (changes.roles, changes.users, changes.removed) == (2 + len(SHARDS), 2, 0)
+        assert provisioning.reconcile(control, session, broker.mqtt_key) == Changes()
+    for device in devices:
+        with connected(broker, device.id) as client:
+            assert client.subscribe(f"down/{device.id}/reply") == 1
+            assert client.subscribe(f"down/{device.id}/anything/else") == NOT_AUTHORIZED
+            assert client.publish(f"up/{shard_of(device.id)}/{device.id}/location") < 0x80
+
+
+def as_before_own_roles(state: dict[str, Any]) -> dict[str, Any]:
+    """As Milepost 0.1 wrote it: a device had its shard's role only, with a pattern."""
+    pattern = {"acltype": "subscribePattern", "topic": "down/+/#", "priority": 0, "allow": True}
+    roles = [role for role in state["roles"] if not role["rolename"].startswith("down-")]
+    for role in roles:
+        if role["rolename"].startswith("device-"):
+            role["acls"].append(pattern)
+    for client in state["clients"]:
+        client["roles"] = [{"rolename": client["roles"][-1]["rolename"]}]
+    return {**state, "roles": roles}
 
 
 def test_reconciling_reads_every_page(session: Session, broker: Broker, settings: Settings) -> None:

@@ -351,3 +351,24 @@ def test_a_day_after_its_end_a_deliverys_fact_is_cleared(
         late.subscribe("fleet/acme/#")
         assert late.receive()[0] == f"fleet/acme/deliveries/{new.id}/status"
         assert late.received() == []
+
+
+def test_a_broker_without_users_is_told_from_one_that_is_away(
+    broker: Broker,
+    settings: Settings,
+    session: Session,
+    sessions: sessionmaker[Session],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(relay_module, "REFUSED_ALERT_S", 0.5)
+    broker.stop()
+    with relaying(settings, sessions):
+        wait_until(lambda: caplog.text.count("relay_broker_away") >= 3, what="it was away for a while")
+        assert "alert=broker_refuses_us" not in caplog.text
+        broker.plugin_file.write_text(broker.plugin_file.read_text()[:4096])
+        broker.start()
+        wait_until(lambda: "alert=broker_refuses_us" in caplog.text, timeout=30, what="the alert")
+        broker.rewrite(session)
+        wait_until(lambda: "broker_lets_us_in_again" in caplog.text, timeout=30, what="its end")
+    assert caplog.text.count("alert=broker_refuses_us") == 1

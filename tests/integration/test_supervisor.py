@@ -18,6 +18,7 @@ from tests.services.settings import PROJECT
 from tests.waiting import wait_until
 
 SUPERVISE = """
+import functools
 import sys
 from pathlib import Path
 from local.processes import spawn
@@ -29,7 +30,8 @@ def child(name, code):
     log = folder / f"{name}.log"
     return Child(name, lambda: spawn([sys.executable, "-c", code], log=log, cwd=folder), log)
 
-with Supervisor(folder, lambda text: print(text, flush=True), stop_within_s=2.0) as supervisor:
+say = functools.partial(print, flush=True)
+with Supervisor(folder, say, stop_within_s=2.0, log_bytes=20_000) as supervisor:
     for name, code in zip(sys.argv[2::2], sys.argv[3::2]):
         supervisor.start(child(name, code))
     print("all started", flush=True)
@@ -37,6 +39,12 @@ with Supervisor(folder, lambda text: print(text, flush=True), stop_within_s=2.0)
 """
 SLEEP = "import time; time.sleep(600)"
 DEAF = f"import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('deaf', flush=True); {SLEEP}"
+CHATTY_LINE = "line 000000000 of a child that never stops writing"
+CHATTY = """
+import itertools
+for number in itertools.count():
+    print(f"line {number:09} of a child that never stops writing", flush=True)
+"""
 WITH_GRANDCHILD = f"import subprocess, sys; subprocess.Popen([sys.executable, '-c', '{SLEEP}']); {SLEEP}"
 
 
@@ -136,6 +144,48 @@ def test_a_child_that_fails_says_its_last_words(supervised: Supervise) -> None:
     run.wait_for("failing ended with 3; starts again in")
     run.wait_for("its last words: no luck")
     run.wait_for("failing restarted")
+
+
+def test_a_child_that_cannot_be_started_is_tried_again(supervised: Supervise) -> None:
+    run = supervised(mortal=SLEEP)
+    log = run.folder / "mortal.log"
+    log.unlink()
+    log.mkdir()
+    (child,) = run.children()
+    child.kill()
+    run.wait_for("mortal cannot be started: ")
+    run.wait_for("tried again in")
+    log.rmdir()
+    run.wait_for("mortal restarted")
+    assert run.stop() == 0
+
+
+def test_a_record_that_cannot_be_written_is_tried_again(supervised: Supervise) -> None:
+    run = supervised(mortal=SLEEP)
+    (run.folder / "run.json").unlink()
+    (run.folder / "run.json").mkdir()
+    (child,) = run.children()
+    child.kill()
+    run.wait_for("cannot be written: Is a directory; tried again every second")
+    run.wait_for("mortal restarted")
+    (run.folder / "run.json").rmdir()
+    wait_until((run.folder / "run.json").is_file, what="the record is written")
+    assert str(run.children()[0].pid) in (run.folder / "run.json").read_text()
+    assert run.stop() == 0
+
+
+def test_a_childs_log_stays_bounded_while_it_writes(supervised: Supervise) -> None:
+    run = supervised(chatty=CHATTY)
+    newest = run.folder / "chatty.log"
+    older = [run.folder / f"chatty.log.{number}" for number in (3, 2, 1)]
+    wait_until(older[0].exists, timeout=60, what="its log was rotated three times")
+    assert run.stop() == 0
+    assert all(log.stat().st_size <= 2 * 20_000 for log in older)
+    assert not (run.folder / "chatty.log.4").exists()
+    lines = [line for log in (*older, newest) for line in log.read_text().splitlines()]
+    numbers = [int(line.split()[1]) for line in lines if len(line) == len(CHATTY_LINE)]
+    assert numbers == sorted(set(numbers))
+    assert len(lines) - len(numbers) <= 2 * len(older) + 1, "only the lines at a cut may be damaged"
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the kernel's word of a parent's death is Linux's")

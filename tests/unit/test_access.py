@@ -28,6 +28,18 @@ def test_no_role_uses_a_word_that_the_plugin_would_ignore(role: Role) -> None:
     assert {str(acl.acltype) for acl in role.acls} <= PLUGIN_WORDS
 
 
+def test_a_device_may_subscribe_to_a_counted_few_filters() -> None:
+    role = access.device_own_role("k3v9x0q2ma")
+    assert {acl.acltype for acl in role.acls} == {AclType.SUBSCRIBE_EXACTLY}
+    assert {acl.topic for acl in role.acls} == {
+        "down/k3v9x0q2ma/reply",
+        "down/k3v9x0q2ma/command",
+        "down/k3v9x0q2ma/#",
+    }
+    shards = [role for role in SERVICE_ROLES if role.name.startswith("device-")]
+    assert not any(acl.allow for role in shards for acl in role.acls)
+
+
 def test_only_the_provisioner_may_touch_access_control() -> None:
     allowed = {
         role.name for role in ALL_ROLES for acl in role.acls if acl.allow and acl.topic.startswith("$CONTROL")
@@ -48,7 +60,8 @@ def test_the_brokers_figures_are_read_one_by_one_and_by_two_roles() -> None:
 
 
 def test_service_users_have_roles_that_exist() -> None:
-    assert {user.role for user in SERVICE_USERS} <= {role.name for role in SERVICE_ROLES}
+    used = {name for user in SERVICE_USERS for name in user.roles}
+    assert used <= {role.name for role in SERVICE_ROLES}
     assert {f"ingest-{shard}" for shard in SHARDS} | {"api-0", "api-31", "relay", "provisioner"} <= {
         user.name for user in SERVICE_USERS
     }

@@ -7,12 +7,13 @@ from typing import Any
 import pytest
 import yaml
 
+from broker import plugin_watch
 from core.settings import Settings
 from local.settings import LocalSettings
 
 PROJECT = Path(__file__).parents[2]
 OTHER_VARIABLES = {"POSTGRES_PASSWORD", "POSTGRES_USER", "POSTGRES_DB"}
-OURS = {"migrate", "ingest", "jobs", "api"}
+OURS = {"migrate", "broker-users", "ingest", "jobs", "api"}
 
 
 @pytest.fixture(scope="module")
@@ -21,7 +22,7 @@ def compose() -> dict[str, Any]:
     return document
 
 
-def test_compose_has_the_six_services(compose: dict[str, Any]) -> None:
+def test_compose_has_the_seven_services(compose: dict[str, Any]) -> None:
     assert set(compose["services"]) == {"postgres", "mosquitto", *OURS}
     assert compose["services"]["postgres"]["image"] == "postgres:18"
     assert compose["services"]["mosquitto"]["image"] == "eclipse-mosquitto:2.0"
@@ -52,6 +53,26 @@ def test_mosquitto_waits_until_its_users_are_written(compose: dict[str, Any]) ->
     assert "--path /mosquitto/security/dynamic-security.json" in migrate["command"][0]
 
 
+def test_mosquitto_starts_only_after_its_users_were_looked_at(compose: dict[str, Any]) -> None:
+    mosquitto, watch = compose["services"]["mosquitto"], compose["services"]["broker-users"]
+    folder = "/mosquitto/security"
+    assert mosquitto["command"][:3] == ["/bin/sh", "/mosquitto/config/start.sh", folder]
+    assert mosquitto["depends_on"]["broker-users"]["condition"] == "service_started"
+    assert f"mosquitto-security:{folder}" in watch["volumes"]
+    assert watch["user"] == "1883:1883"
+    assert watch["command"] == ["broker", "watch", "--path", f"{folder}/dynamic-security.json"]
+    assert watch["healthcheck"]["test"][-1] == f"{folder}/{plugin_watch.CHECKED}"
+    assert f'"$folder/{plugin_watch.CHECKED}"' in (PROJECT / "broker" / "start.sh").read_text()
+
+
+@pytest.mark.parametrize(
+    "name", ["postgres", "mosquitto", "migrate", "broker-users", "ingest", "jobs", "api"]
+)
+def test_every_containers_log_is_bounded(compose: dict[str, Any], name: str) -> None:
+    logging = compose["services"][name]["logging"]
+    assert logging == {"driver": "json-file", "options": {"max-size": "10m", "max-file": "5"}}
+
+
 def test_mosquittos_files_are_its_own_wherever_the_clone_came_from(compose: dict[str, Any]) -> None:
     mosquitto, migrate = compose["services"]["mosquitto"], compose["services"]["migrate"]
     assert not any(volume.startswith((".", "/")) for volume in mosquitto["volumes"])
@@ -60,7 +81,7 @@ def test_mosquittos_files_are_its_own_wherever_the_clone_came_from(compose: dict
     (installed,) = re.findall(
         r"install -o 1883 -g 1883 -m 0640 (.*) /mosquitto/config$", _script(compose), re.M
     )
-    assert installed.split() == ["mosquitto.conf", "broker/mosquitto.acl"]
+    assert installed.split() == ["mosquitto.conf", "broker/mosquitto.acl", "broker/start.sh"]
     assert _directive("acl_file") == "/mosquitto/config/mosquitto.acl"
     targets = [volume.split(":")[1] for volume in mosquitto["volumes"]]
     assert _directive("persistence_location").rstrip("/") in targets
