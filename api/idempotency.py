@@ -14,6 +14,7 @@ from functools import wraps
 from typing import Annotated, Any, Protocol, runtime_checkable
 from weakref import WeakValueDictionary
 
+import anyio
 import msgspec
 from fastapi import Depends, Header, Request, Response
 from fastapi.routing import APIRoute
@@ -201,7 +202,9 @@ async def _kept(request: Request, response: Response) -> Response:
 
 async def _closed(request: Request) -> None:
     if (once := _once_of(request)) is not None:
-        await run_in_threadpool(once.close)
+        # An upload that takes too long is cancelled; its connection must come back all the same.
+        with anyio.CancelScope(shield=True):
+            await run_in_threadpool(once.close)
 
 
 def _once_of(request: Request) -> OnceAuthorized | None:

@@ -67,7 +67,13 @@ class _Work(greenlet, Generic[T]):
         if isinstance(wanted, Coroutine):
             self.loop.create_task(wanted).add_done_callback(self._go_on_with)
             return
-        descriptor, is_reading = wanted
+        try:
+            self._watch(*wanted)
+        except (OSError, RuntimeError, ValueError) as error:
+            # Raised where the work waits: left waiting for ever it would keep its connection and its slot.
+            self._wait_for(self.throw(OSError(str(error))))
+
+    def _watch(self, descriptor: int, is_reading: bool) -> None:
         if is_reading:
             self.loop.add_reader(descriptor, self._read_on, descriptor)
         else:
@@ -135,7 +141,11 @@ class CooperativeConnection(psycopg2.extensions.connection):
     def _finish(self, send: Callable[[], object]) -> None:
         send()
         while (state := self.poll()) != POLL_OK:
-            _until_ready(self.fileno(), is_reading=state == POLL_READ)
+            try:
+                _until_ready(self.fileno(), is_reading=state == POLL_READ)
+            except OSError as error:
+                self.close()  # in the middle of an answer it is of no more use
+                raise psycopg2.OperationalError("the connection cannot be waited for") from error
 
     def cursor(self, *arguments: Any, **options: Any) -> Any:
         return super().cursor(*arguments, **{**options, "cursor_factory": CooperativeCursor})

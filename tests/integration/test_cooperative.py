@@ -257,3 +257,40 @@ def test_a_new_connection_that_is_lost_at_once_is_a_lost_connection(database_url
     with pytest.raises(OperationalError):
         engine.connect()
     engine.dispose()
+
+
+def test_work_whose_socket_cannot_be_watched_ends_as_a_lost_connection(
+    loop_engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And so gives back what it holds."""
+    ended: list[str] = []
+
+    def work() -> object:
+        try:
+            with make_sessions(loop_engine)() as own:
+                own.execute(text("SELECT pg_sleep(0.05)"))  # each is waited for
+                return own.execute(text("SELECT 1, pg_sleep(0.05)")).one()[0]
+        finally:
+            ended.append("work")
+
+    async def twice() -> object:
+        loop = asyncio.get_running_loop()
+        with monkeypatch.context() as patch:
+            patch.setattr(loop, "add_reader", _refuse_after(loop.add_reader, 1))
+            with pytest.raises(OperationalError, match="cannot be waited for"):
+                await asyncio.wait_for(cooperative.run(work), DEADLINE_S)
+        assert ended == ["work"]
+        return await cooperative.run(work)
+
+    assert asyncio.run(twice()) == 1
+
+
+def _refuse_after(add: Callable[..., None], count: int) -> Callable[..., None]:
+    calls = iter(range(count))
+
+    def add_reader(*arguments: object) -> None:
+        if next(calls, None) is None:
+            raise OSError("no room for another socket")
+        add(*arguments)
+
+    return add_reader
