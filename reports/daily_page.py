@@ -23,6 +23,7 @@ def html(daily: Daily) -> str:
 def _values(daily: Daily) -> dict[str, Any]:
     clock = Clock(daily.time_zone, [daily.starts_at, daily.ends_at])
     figures, total = daily.figures, daily.figures.total
+    has_rate = total.on_time_percent is not None
     return {
         "title": f"Deliveries of {daily.day.isoformat()} · {daily.company_name}",
         "company": daily.company_name,
@@ -30,7 +31,7 @@ def _values(daily: Daily) -> dict[str, Any]:
         "made": clock.both(daily.made_at),
         "zone": clock.title,
         "day": weekday_words(daily.day),
-        "so_far": daily.made_at < daily.ends_at,
+        "so_far": _is_so_far(daily),
         "length_note": _length_note(daily),
         "facts_shown": _facts(daily),
         "outcomes": day_charts.outcomes(total),
@@ -39,10 +40,10 @@ def _values(daily: Daily) -> dict[str, Any]:
         "keys": day_charts.key(),
         "reason_headings": tables.headings("w:Why", "Outcome", "n:Deliveries", ""),
         "reasons": _reasons(figures.reasons),
-        "share_columns": ["n:Deliveries", "n:Delivered", "n:On time", "", "n:Distance"],
+        "has_rate": has_rate,
         "groups": [
-            _group("Drivers", figures.drivers, "with deliveries under way"),
-            _group("Vehicles", figures.vehicles, "all day"),
+            _group("Drivers", figures.drivers, "with deliveries under way", has_rate=has_rate),
+            _group("Vehicles", figures.vehicles, "all day", has_rate=has_rate),
         ],
         "problem_headings": tables.headings("t:Ended", "w:Delivery", "Outcome", "n:Late", "w:Reason"),
         "problems": [_problem(problem, clock) for problem in figures.problems],
@@ -54,20 +55,27 @@ def _facts(daily: Daily) -> list[dict[str, str]]:
     figures, total = daily.figures, daily.figures.total
     percent = total.on_time_percent
     facts = [
-        _fact("deliveries ended", f"{total.deliveries:,}"),
+        _fact("delivery ended" if total.deliveries == 1 else "deliveries ended", f"{total.deliveries:,}"),
         _fact("delivered", f"{total.delivered:,}", "good" if total.delivered else ""),
         _fact("failed or returned", f"{total.failed + total.returned:,}", "bad" if total.failed else ""),
-        _fact(f"on time, of {total.with_window:,} agreed", "–" if percent is None else f"{percent:g} %"),  # noqa: RUF001
+        _fact("had an agreed time", "None")
+        if percent is None
+        else _fact(f"on time, of {total.with_window:,} agreed", f"{percent:g} %"),
         _fact("driven", distance(figures.distance_m)),
     ]
     if total.late:
         facts.append(_fact("late on average, of the late", duration(total.late_seconds / total.late), "late"))
+    when = "now" if _is_so_far(daily) else "at its end"
     return [
         *facts,
         _fact("planned for the day", f"{figures.planned:,}"),
-        _fact("still under way at its end", f"{figures.under_way:,}"),
-        _fact("overdue at its end", f"{figures.overdue:,}", "bad" if figures.overdue else ""),
+        _fact(f"under way {when}", f"{figures.under_way:,}"),
+        _fact(f"overdue {when}", f"{figures.overdue:,}", "bad" if figures.overdue else ""),
     ]
+
+
+def _is_so_far(daily: Daily) -> bool:
+    return daily.made_at < daily.ends_at
 
 
 def _fact(name: str, value: str, tone: str = "") -> dict[str, str]:
@@ -79,23 +87,25 @@ def _length_note(daily: Daily) -> str | None:
     return None if hours == 24 else f"The clocks were changed: this day had {hours} hours."
 
 
-def _group(name: str, shares: Sequence[Share], driven: str) -> dict[str, Any]:
+def _group(name: str, shares: Sequence[Share], driven: str, *, has_rate: bool) -> dict[str, Any]:
+    """Without a rate on a day on which nothing had an agreed time: it would be a column of dashes."""
+    rate = ("n:On time", "") if has_rate else ()
     return {
         "name": name,
         "headings": tables.headings(
-            f"w:{name[:-1]}", "n:Deliveries", "n:Delivered", "n:On time", "", f"n:Driven, {driven}"
+            f"w:{name[:-1]}", "n:Deliveries", "n:Delivered", *rate, f"n:Driven, {driven}"
         ),
-        "rows": [_share(share) for share in shares[:MAXIMUM_SHARES]],
+        "rows": [_share(share, has_rate=has_rate) for share in shares[:MAXIMUM_SHARES]],
         "left_out": max(len(shares) - MAXIMUM_SHARES, 0),
     }
 
 
-def _share(share: Share) -> dict[str, Any]:
+def _share(share: Share, *, has_rate: bool) -> dict[str, Any]:
     return tables.row(
         share.name,
         f"{share.tally.deliveries:,}",
         f"{share.tally.delivered:,}",
-        *_on_time(share.tally),
+        *(_on_time(share.tally) if has_rate else ()),
         distance(share.distance_m),
     )
 
