@@ -96,7 +96,8 @@ class DeliveryQuery(PageQuery):
     q: Annotated[
         Line | None,
         Field(
-            description="words, each the beginning of one in the reference or an address, in any letter case",
+            description="words, each the beginning of one in the reference or an address, in any letter case"
+            " and spelling; of scripts without blanks between words any part",
             examples=["alexander berlin"],
         ),
     ] = None

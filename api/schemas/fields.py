@@ -128,13 +128,14 @@ RowId = Annotated[int, Strict(), Field(ge=1, le=MAXIMUM_ID), BeforeValidator(who
 _DATE_TIME: dict[str, Any] = {"type": "string", "format": "date-time"}
 _SECONDS: dict[str, Any] = {"type": "number", "description": "epoch seconds"}
 _SECONDS |= {"minimum": 0, "maximum": 253_402_300_799}
-Instant = Annotated[datetime, BeforeValidator(_instant), WithJsonSchema({"anyOf": [_DATE_TIME, _SECONDS]})]
+_INSTANT_SCHEMA = WithJsonSchema({"anyOf": [_DATE_TIME, _SECONDS]})
+Instant = Annotated[datetime, BeforeValidator(_instant), _INSTANT_SCHEMA]
 
 BrokerUrl = Annotated[
     str, Field(description="Where to connect with MQTT.", examples=["mqtts://mqtt.example.com:8883"])
 ]
 # In a path, a query or a form, where everything is text. A path that breaks these answers 404.
-TextInstant = Annotated[datetime, BeforeValidator(_text_instant), WithJsonSchema(_DATE_TIME)]
+TextInstant = Annotated[datetime, BeforeValidator(_text_instant), _INSTANT_SCHEMA]
 QueryId = Annotated[int, Field(ge=1, le=MAXIMUM_ID, examples=[42]), BeforeValidator(_digits)]
 PathId = Annotated[QueryId, Path()]
 PathDevice = Annotated[str, Path(pattern="^[a-z0-9]{10}$", max_length=10, examples=["k3v9x0q2ma"])]

@@ -23,7 +23,7 @@ def _form_schema(schema: dict[str, Any]) -> None:
     """A form cannot say null: a field is there or it is not."""
     for field in schema["properties"].values():
         options = [option for option in field.pop("anyOf", ()) if option.get("type") != "null"]
-        field.update(*options)
+        field.update({"anyOf": options} if len(options) > 1 else dict(*options))
     schema["examples"] = [{"recipient_name": "Rita Recipient", "note": "Left with the neighbour"}]
 
 
