@@ -5,9 +5,9 @@
 folder=$1
 shift
 rm -f "$folder/users-checked"
-left=${PATIENCE_S:-60}
+deadline=$(($(date +%s) + ${PATIENCE_S:-60}))
 until [ -e "$folder/users-checked" ]; do
-    if [ "$left" -le 0 ]; then
+    if [ "$(date +%s)" -ge "$deadline" ]; then
         # A broker is worth more than the watch, but not one that lets nobody in. Its end lets Docker try again.
         case $(tail -c 8 "$folder/dynamic-security.json" | tr -d '[:space:]') in
             *'}') echo "start.sh: no answer of milepost broker watch: starting with the users there are" >&2 && break ;;
@@ -15,7 +15,6 @@ until [ -e "$folder/users-checked" ]; do
         echo "start.sh: $folder/dynamic-security.json is damaged, and milepost broker watch has not mended it" >&2
         exit 1
     fi
-    left=$((left - 1))
     sleep 1
 done
 exec "$@"
