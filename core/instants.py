@@ -17,7 +17,7 @@ _ISO = re.compile(
     r"(?:[Zz]|[+-](?:[01]\d|2[0-3])(?::?[0-5]\d)?)",
     re.ASCII,
 )
-_EPOCH_SECONDS = re.compile(r"-?\d{1,12}(?:\.\d+)?", re.ASCII)
+_EPOCH_SECONDS = re.compile(r"-?\d{1,12}(?:\.\d+)?(?:[eE][+-]?\d{1,3})?", re.ASCII)  # as JSON writes it
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECONDS = 1_000_000
 SHOULD_BE = "ISO 8601 with a zone (2026-03-01T12:00:00Z), or epoch seconds"
@@ -53,7 +53,7 @@ def from_text(text: str) -> datetime:
     """Return the instant of a query or a form, where numbers are text too. Raises `BadInstant`."""
     if _EPOCH_SECONDS.fullmatch(text) is None:
         return from_iso(text)
-    return from_epoch_seconds(int(text) if "." not in text else float(text))
+    return from_epoch_seconds(float(text))
 
 
 def _complaint(text: str) -> str:

@@ -59,7 +59,8 @@ _decode_instant = msgspec.json.Decoder(datetime | int | float).decode
 _decode_text = msgspec.json.Decoder(str).decode
 # With its quotes. Longer ones may have more than six decimals, which msgspec would round, not cut.
 _LONGEST_EXACT = len('"2026-03-01T12:00:00.123456Z"')
-_SEVENTH_DECIMAL = slice(27, 28)
+_SEVENTH_DECIMAL = 27
+_DIGITS, _BACKSLASH = b"0123456789", ord("\\")
 
 
 def decode(payload: bytes, device_id: str, now: datetime) -> list[Fix | Rejection]:
@@ -97,12 +98,12 @@ def _plain_fix(payload: bytes, now: datetime) -> Fix | None:
         return None
     if time_problem(fix_time, now) or position_problem(plain.latitude, plain.longitude):
         return None
-    for name in MAY_BE_UNKNOWN:
-        value = getattr(plain, name)
-        if value is not None and value < 0.0:
-            if value != UNKNOWN:
-                return None
-            setattr(plain, name, None)
+    # Rare, so that the many pay one comparison each.
+    has_negative = (
+        (plain.speed_kmh or 0.0) < 0.0 or (plain.course_deg or 0.0) < 0.0 or (plain.accuracy_m or 0.0) < 0.0
+    )
+    if has_negative and not _forget_unknown(plain):
+        return None
     return Fix(
         fix_time=fix_time,
         latitude=coordinate(plain.latitude),
@@ -118,21 +119,33 @@ def _plain_fix(payload: bytes, now: datetime) -> Fix | None:
     )
 
 
+def _forget_unknown(plain: PlainFix) -> bool:
+    """Set what is -1 to None; False for any other negative value."""
+    for name in MAY_BE_UNKNOWN:
+        value = getattr(plain, name)
+        if is_unknown(name, value):
+            setattr(plain, name, None)
+        elif value is not None and value < 0.0:
+            return False
+    return True
+
+
 def _plain_instant(raw: msgspec.Raw) -> datetime:
     """As `core.instants` reads it; raises for what it refuses, and for a time without a zone."""
-    if len(raw) > _LONGEST_EXACT and _is_rounded(bytes(raw)):
-        return from_iso(_decode_text(raw))
+    if len(raw) > _LONGEST_EXACT:
+        text = bytes(raw)
+        # An escape in it would hide where its decimals stand.
+        if text[_SEVENTH_DECIMAL] in _DIGITS or _BACKSLASH in text:
+            return from_iso(_decode_text(raw))
     value = _decode_instant(raw)
-    if type(value) is not datetime:
-        return from_epoch_seconds(value)
-    if value.tzinfo is None:
-        raise BadInstant("has no zone")
-    return value if value.tzinfo is UTC else value.astimezone(UTC)
-
-
-def _is_rounded(text: bytes) -> bool:
-    """Whether msgspec may round it; an escape in it would hide where its decimals stand."""
-    return text[_SEVENTH_DECIMAL].isdigit() or b"\\" in text
+    if type(value) is datetime:
+        zone = value.tzinfo
+        if zone is UTC:
+            return value
+        if zone is None:
+            raise BadInstant("has no zone")
+        return value.astimezone(UTC)
+    return from_epoch_seconds(value)
 
 
 def _is_plain_id(value: str | int) -> bool:

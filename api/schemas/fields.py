@@ -127,7 +127,7 @@ Longitude = Annotated[float, Strict(), Field(allow_inf_nan=False, ge=-180, le=18
 RowId = Annotated[int, Strict(), Field(ge=1, le=MAXIMUM_ID), BeforeValidator(whole)]
 _DATE_TIME: dict[str, Any] = {"type": "string", "format": "date-time"}
 _SECONDS: dict[str, Any] = {"type": "number", "description": "epoch seconds"}
-_SECONDS |= {"minimum": 0, "maximum": 253_402_300_799}
+_SECONDS |= {"minimum": -62_135_596_800, "maximum": 253_402_300_799}  # of the years 1 to 9999
 _INSTANT_SCHEMA = WithJsonSchema({"anyOf": [_DATE_TIME, _SECONDS]})
 Instant = Annotated[datetime, BeforeValidator(_instant), _INSTANT_SCHEMA]
 

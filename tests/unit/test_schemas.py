@@ -24,6 +24,7 @@ NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
         (Instant, 1772366400, NOON),
         (Instant, 1772366400.0, NOON),
         (TextInstant, "1772366400", NOON),
+        (TextInstant, "1.7723664e+9", NOON),
         (TextInstant, "1772366400.0000001", NOON),
         (TextInstant, "20260301T120000Z", NOON),
         (Latitude, 90, 90.0),
