@@ -99,6 +99,14 @@ def test_one_bad_shard_of_sixteen_is_named(changes: dict[str, Any], words: str) 
     assert [part.name for part in ingest.parts if part.status is not OK] == ["0"]
 
 
+def test_a_relay_that_could_not_do_all_is_degraded() -> None:
+    relay = heartbeat(
+        PartKind.RELAY, "relay", state=PartState.IMPAIRED, detail="the broker's users may differ"
+    )
+    rows = [*shards(), relay, OTHERS[1]]
+    assert bad(view(database=seen(heartbeats=rows))) == {"relay": DEGRADED}
+
+
 def test_a_shard_that_never_spoke_is_failing() -> None:
     assert bad(view(database=seen(heartbeats=[*shards()[1:], *OTHERS]))) == {"ingest": FAILING}
 
