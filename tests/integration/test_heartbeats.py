@@ -114,7 +114,7 @@ def test_a_frozen_database_holds_no_process_up(
         assert time.monotonic() - begun < STOP_PROMISED_S + SLACK_S
 
 
-def test_a_refusal_is_told_in_the_brokers_words_and_names_no_host() -> None:
+def test_a_refusal_has_the_brokers_words_and_names_no_host() -> None:
     assert ConnectionLost("up/0/+/# was refused: NOT_AUTHORIZED").summary.endswith("NOT_AUTHORIZED")
     with pytest.raises(ConnectionLost) as lost:
         Connection(Login("127.0.0.1", free_port(), "ingest-0", "secret"), "up/0/+/#")

@@ -111,7 +111,7 @@ def test_a_shard_that_never_spoke_is_failing() -> None:
     assert bad(view(database=seen(heartbeats=[*shards()[1:], *OTHERS]))) == {"ingest": FAILING}
 
 
-def test_an_api_process_that_ended_is_not_missed_while_another_speaks() -> None:
+def test_an_ended_api_process_is_not_missed_while_another_speaks() -> None:
     old = heartbeat(PartKind.API, "host:9", seen_at=LONG_AGO)
     assert bad(view(database=seen(heartbeats=[*WELL.heartbeats, old]))) == {}
     assert bad(view(database=seen(heartbeats=[*shards(), OTHERS[0], old]))) == {"api": FAILING}
