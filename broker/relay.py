@@ -120,17 +120,22 @@ class Relay:
         self._backoff = Backoff()
         self._refusals = Refusals()
         self._fault: str | None = "it has not connected yet"  # why nothing is relayed; None while it is
+        self._impairment: str | None = None  # what it could not do although it is on the broker
         self._turned_at = time.monotonic()
         self._published_at: datetime | None = None
 
     def beats(self) -> list[Beat]:
         """Return how the relay fares. For the heartbeat's thread."""
-        state = PartState.OK if self._fault is None else PartState.OFF_BROKER
-        detail, still_s = self._fault, time.monotonic() - self._turned_at
-        if state is PartState.OK and still_s > STUCK_AFTER_S:
-            state, detail = PartState.STUCK, f"for {still_s:.0f} s"
+        state, detail = self._state()
         relay = heartbeats.PartKind.RELAY
         return [Beat(part=relay, name="relay", state=state, detail=detail, worked_at=self._published_at)]
+
+    def _state(self) -> tuple[PartState, str | None]:
+        if (fault := self._fault) is not None:
+            return PartState.OFF_BROKER, fault
+        if (still_s := time.monotonic() - self._turned_at) > STUCK_AFTER_S:
+            return PartState.STUCK, f"for {still_s:.0f} s"
+        return PartState.IMPAIRED if self._impairment else PartState.OK, self._impairment
 
     def run(self) -> None:
         """Until ``stop``. Raises `psycopg2.Error` or `SQLAlchemyError` when the database fails."""
@@ -165,11 +170,13 @@ class Relay:
 
     def _reconcile(self) -> None:
         """A broker that came back may have an older plugin file than the one it was told to change."""
+        self._impairment = None
         try:
             with Control(login(self._settings, PROVISIONER_USER)) as control, self._sessions() as session:
                 self._confirm()
                 provisioning.reconcile(control, session, self._mqtt_key)
         except ControlError as error:
+            self._impairment = "the broker's users and roles may differ from the database"
             log.error("access_not_reconciled reason=%r", str(error))
 
     def _announce_open_deliveries(self, link: Link) -> None:

@@ -25,20 +25,19 @@ MAXIMUM_PACKET = 1024 * 1024
 
 
 class ConnectionLost(Exception):
-    """The broker is gone, or said why it let us go; nothing can be sent any more."""
+    """The broker is gone, or said why it let us go; nothing can be sent any more.
 
-    def __init__(self, detail: str, reason_code: int | None = None) -> None:
+    ``summary`` says so without hosts and ports.
+    """
+
+    def __init__(self, detail: str, reason_code: int | None = None, summary: str = "") -> None:
         super().__init__(detail)
         self.reason_code = reason_code
+        self.summary = summary or detail
 
     @property
     def is_taken_over(self) -> bool:
         return self.reason_code == int(mqtt5.DisconnectReasonCode.SESSION_TAKEN_OVER)
-
-    @property
-    def summary(self) -> str:
-        """What is wrong, without hosts and ports: the broker's own words, or that there is none."""
-        return "the broker cannot be reached" if self.reason_code is None else str(self)
 
 
 class Connection:
@@ -190,7 +189,8 @@ def _open(login: Login) -> socket.socket:
     try:
         plain = socket.create_connection((login.host, login.port), CONNECT_TIMEOUT_S)
     except OSError as error:
-        raise ConnectionLost(f"cannot reach {login.host}:{login.port}: {error}") from error
+        detail = f"cannot reach {login.host}:{login.port}: {error}"
+        raise ConnectionLost(detail, summary="the broker cannot be reached") from error
     plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     if login.tls is None:
         return plain
@@ -198,4 +198,5 @@ def _open(login: Login) -> socket.socket:
         return login.tls.wrap_socket(plain, server_hostname=login.host)
     except (OSError, ssl.CertificateError) as error:
         plain.close()
-        raise ConnectionLost(f"TLS with {login.host}:{login.port} failed: {error}") from error
+        detail = f"TLS with {login.host}:{login.port} failed: {error}"
+        raise ConnectionLost(detail, summary="TLS with the broker failed") from error

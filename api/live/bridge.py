@@ -213,7 +213,9 @@ def _fault_of(error: BaseException) -> str:
             return "the broker cannot be reached"
         case SQLAlchemyError():
             return "the database does not let it claim a user of the broker"
-    return str(error)
+        case SlotLost() | slots.NoFreeSlot():
+            return str(error)
+    return type(error).__name__
 
 
 def _options(topic: str) -> SubscribeOptions:

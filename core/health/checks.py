@@ -215,6 +215,8 @@ def _judge_heartbeat(row: Heartbeat, at: datetime) -> tuple[CheckStatus, str]:
         return FAILING, f"It has been silent for {(at - row.seen_at).total_seconds():.0f} s."
     if row.state == PartState.OK:
         return OK, ""
+    if row.state == PartState.IMPAIRED:
+        return DEGRADED, f"It works, but {row.detail}."
     words = {
         PartState.CANNOT_STORE.value: "It cannot store",
         PartState.OFF_BROKER.value: "It is not on the broker",

@@ -36,6 +36,7 @@ class PartKind(enum.StrEnum):
 
 class PartState(enum.StrEnum):
     OK = "ok"
+    IMPAIRED = "impaired"
     OFF_BROKER = "off_broker"
     CANNOT_STORE = "cannot_store"
     STUCK = "stuck"

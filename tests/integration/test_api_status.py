@@ -113,7 +113,7 @@ def test_old_rows_of_the_outbox_are_told(client: TestClient, session: Session, h
     wait_until(lambda: statuses(client)["outbox"] == "failing", timeout=20)
 
 
-def test_with_the_database_away_monitors_are_answered_and_people_get_503(
+def test_without_the_database_monitors_are_answered_people_get_503(
     own_postgres: PostgresServer, own_database_url: str, broker: Broker
 ) -> None:
     settings = with_token(make_settings(own_database_url, broker.url, broker.mqtt_key))

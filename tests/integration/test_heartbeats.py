@@ -8,10 +8,13 @@ import pytest
 from sqlalchemy import make_url, text
 from sqlalchemy.orm import Session, sessionmaker
 
+from broker.connection import Login
 from core.health import heartbeats
 from core.health.beating import beating
 from core.health.heartbeats import Beat, PartKind, PartState, me
 from core.health.models import Heartbeat
+from ingest.connection import Connection, ConnectionLost
+from local.ports import free_port
 from tests.fronts import plain_front
 from tests.services.settings import make_settings
 from tests.waiting import wait_until
@@ -109,3 +112,10 @@ def test_a_frozen_database_holds_no_process_up(
                 front.freeze()
             begun = time.monotonic()
         assert time.monotonic() - begun < STOP_PROMISED_S + SLACK_S
+
+
+def test_a_refusal_has_the_brokers_words_and_names_no_host() -> None:
+    assert ConnectionLost("up/0/+/# was refused: NOT_AUTHORIZED").summary.endswith("NOT_AUTHORIZED")
+    with pytest.raises(ConnectionLost) as lost:
+        Connection(Login("127.0.0.1", free_port(), "ingest-0", "secret"), "up/0/+/#")
+    assert lost.value.summary == "the broker cannot be reached"

@@ -47,7 +47,7 @@ def test_only_the_provisioner_may_touch_access_control() -> None:
     assert allowed == {"provisioner"}
 
 
-def test_the_brokers_figures_are_read_one_by_one_and_by_two_roles() -> None:
+def test_two_roles_read_the_brokers_figures_one_by_one() -> None:
     granted = {
         (role.name, acl.acltype, acl.topic)
         for role in ALL_ROLES

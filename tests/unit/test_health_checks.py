@@ -99,11 +99,19 @@ def test_one_bad_shard_of_sixteen_is_named(changes: dict[str, Any], words: str) 
     assert [part.name for part in ingest.parts if part.status is not OK] == ["0"]
 
 
+def test_a_relay_that_could_not_do_all_is_degraded() -> None:
+    relay = heartbeat(
+        PartKind.RELAY, "relay", state=PartState.IMPAIRED, detail="the broker's users may differ"
+    )
+    rows = [*shards(), relay, OTHERS[1]]
+    assert bad(view(database=seen(heartbeats=rows))) == {"relay": DEGRADED}
+
+
 def test_a_shard_that_never_spoke_is_failing() -> None:
     assert bad(view(database=seen(heartbeats=[*shards()[1:], *OTHERS]))) == {"ingest": FAILING}
 
 
-def test_an_api_process_that_ended_is_not_missed_while_another_speaks() -> None:
+def test_an_ended_api_process_is_not_missed_while_another_speaks() -> None:
     old = heartbeat(PartKind.API, "host:9", seen_at=LONG_AGO)
     assert bad(view(database=seen(heartbeats=[*WELL.heartbeats, old]))) == {}
     assert bad(view(database=seen(heartbeats=[*shards(), OTHERS[0], old]))) == {"api": FAILING}
