@@ -10,7 +10,7 @@ from local.broker_start import BrokerStart
 from local.mosquitto import Mosquitto
 from local.ports import answers
 from local.processes import NotYet
-from tests.services.local import LocalMosquitto, local_services
+from tests.services.local import LocalMosquitto, local_mosquitto
 from tests.waiting import wait_until
 
 KEY = "0123456789abcdef0123456789abcdef"
@@ -18,7 +18,7 @@ KEY = "0123456789abcdef0123456789abcdef"
 
 @pytest.fixture
 def mosquitto() -> Iterator[LocalMosquitto]:
-    with local_services() as services, services.mosquitto() as server:
+    with local_mosquitto() as server:
         yield server
 
 

@@ -16,7 +16,7 @@ from core.identities import PROVISIONER_USER, mqtt_secret
 from local.ports import answers
 from local.processes import end, spawn
 from tests import factories
-from tests.services.local import LocalMosquitto, local_services
+from tests.services.local import LocalMosquitto, local_mosquitto
 from tests.services.settings import PROJECT
 from tests.waiting import wait_until
 
@@ -71,7 +71,7 @@ class Container:
 
 @pytest.fixture
 def container(sessions: sessionmaker[Session]) -> Iterator[Container]:
-    with local_services() as services, services.mosquitto() as mosquitto:
+    with local_mosquitto() as mosquitto:
         yield Container(mosquitto, sessions)
 
 

@@ -80,6 +80,19 @@ def local_services() -> Iterator[LocalServices]:
         shutil.rmtree(folder)
 
 
+@contextmanager
+def local_mosquitto() -> Iterator[LocalMosquitto]:
+    """One broker of this machine, also where the other services are containers; not started yet."""
+    folder = Path(tempfile.mkdtemp(prefix=PREFIX))
+    folder.chmod(0o711)
+    try:
+        with LocalServices(folder).mosquitto() as server:
+            yield server
+    finally:
+        remove_home(folder)
+        shutil.rmtree(folder)
+
+
 def data_parent() -> Path:
     """Where the services' data lie: in memory when there is room and programs may run there."""
     try:
