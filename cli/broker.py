@@ -173,12 +173,12 @@ def _write_layout(layout: "Layout", settings: Settings, *, replace: bool) -> Non
     for path, text in files.items():
         if path.exists() and path.read_text(errors="replace") != text and not replace:
             give_up(f"{path} is there already, another one: --replace puts it aside as {path.name}.old.")
-    if replace or not layout.plugin_file.exists():
+    if replace or plugin_file.damage(layout.plugin_file) is not None:
         with transaction(settings) as session:
             plugin_file.write(layout.plugin_file, session, mqtt_key(settings))
         typer.echo(f"{layout.plugin_file} written: users and roles")
     else:
-        typer.echo(f"{layout.plugin_file} is there already: left as it is")
+        typer.echo(f"{layout.plugin_file} is whole: left as it is")
     owner = layout.state.stat()
     for path, text in files.items():
         put_aside = mosquitto_conf.put(path, text, owner)

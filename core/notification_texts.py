@@ -25,7 +25,7 @@ _DELIVERY = {
     "vehicle_id": 5,
     "window_start": "2026-03-01T12:00:00Z",
     "window_end": "2026-03-01T14:00:00Z",
-    "window": "2026-03-01 12:00 to 2026-03-01 14:00",
+    "window": "2026-03-01, 12:00 to 14:00",
     "pickup_address": "Alexanderplatz 1, Berlin",
     "dropoff_address": "Am Alten Markt 1, Potsdam",
 }

@@ -48,6 +48,8 @@ class Moments:
     def _both(self, start: datetime, end: datetime) -> str:
         ends = self._local(start), self._local(end)
         with_offset = ends[0].utcoffset() != ends[1].utcoffset() or any(map(self._needs_offset, ends))
+        if not with_offset and ends[0].date() == ends[1].date():
+            return f"{ends[0]:%Y-%m-%d}, {ends[0]:%H:%M} to {ends[1]:%H:%M}"
         return " to ".join(_shown(local, _FORM, with_offset=with_offset) for local in ends)
 
     def _needs_offset(self, local: datetime) -> bool:

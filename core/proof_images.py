@@ -8,7 +8,7 @@ import hashlib
 from io import BytesIO
 
 import msgspec
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageFile, UnidentifiedImageError
 
 from core import proof_ink
 from core.errors import DomainError, InvalidValue
@@ -83,6 +83,8 @@ def _decoded(kind: ImageKind, data: bytes, field: str) -> Image.Image:
     name = _format(data)
     if name is None:
         raise InvalidValue(field, "must be a JPEG, PNG or WebP picture, whatever its name says")
+    # Importing WeasyPrint switches this on for the whole process: half a picture would be taken.
+    ImageFile.LOAD_TRUNCATED_IMAGES = False
     try:
         with Image.open(BytesIO(data), formats=[name]) as file:
             _require_usable(file, name, data, field)

@@ -73,7 +73,7 @@ BAD_FIELDS: list[tuple[dict[str, Any], str]] = [
     ({"pickup": {"address": "a", "latitude": 91, "longitude": 0}}, "pickup.latitude"),
     ({"pickup": {"address": "a", "latitude": True, "longitude": 0}}, "pickup.latitude"),
     ({"window_start": "2026-03-01T12:00:00"}, "window_start"),
-    ({"window_start": 1772366400}, "window_start"),
+    ({"window_start": 1772366400000}, "window_start"),
     ({"window_start": "9999-12-31T23:59:59-23:00"}, "window_start"),
     ({"window_start": "2026-03-01T12:00:00Z", "window_end": "2026-03-01T12:00:00Z"}, "window_end"),
     ({"window_start": "2026-03-01T12:00:00Z", "window_end": "2027-03-02T12:00:01Z"}, "window_end"),

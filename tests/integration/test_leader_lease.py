@@ -193,7 +193,8 @@ def test_a_leader_frozen_before_a_change_of_access_makes_none(
     class ThawsLater(Control):
         def __enter__(self) -> Self:
             if waiting:
-                end_session(session, connection)
+                with sessions() as own:  # the test's is another thread's
+                    end_session(own, connection)
             return super().__enter__()
 
         def ask(self, *commands: control_module.Command) -> list[control_module.Answer]:

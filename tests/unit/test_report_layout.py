@@ -9,7 +9,6 @@ from typing import Any
 import msgspec
 import pytest
 import weasyprint
-from PIL import ImageFile
 from weasyprint.formatting_structure.boxes import TableBox, TableRowBox
 
 from core import daily_figures
@@ -20,8 +19,6 @@ from local.report_samples.day import DRIVERS, VEHICLES, busy_day
 from local.report_samples.deliveries import failed_delivery, for_customer, late_delivery
 from reports import daily_page, delivery_page
 
-# WeasyPrint's import makes Pillow take broken pictures, in this process for all tests that follow.
-ImageFile.LOAD_TRUNCATED_IMAGES = False
 LEAST_ROWS = 3
 SAMPLES = {
     "late": lambda: delivery_page.html(late_delivery()),
