@@ -102,7 +102,7 @@ def ingest(
 @app.command()
 def migrate() -> None:
     """Bring the database to the newest structure. Safe to run at any time."""
-    from core.schema import migrate
+    from core.database.schema import migrate
 
     settings = process_settings("migrate")
     with database_errors():

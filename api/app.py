@@ -8,15 +8,19 @@ from anyio.to_thread import current_default_thread_limiter
 from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 
-from api import errors, live, openapi
-from api.bodies import MAXIMUM_BODY_BYTES, OTHER_BODIES, LimitedRequest
-from api.hashing import Hashing
+from api import live
+from api.auth.hashing import Hashing
+from api.content.renderings import Renderings
+from api.content.streams import make_streams
+from api.content.uploads import LARGER_BODIES, Uploads
+from api.fast_path.quick import OnLoop
 from api.health import HealthWatch
+from api.http import errors, openapi
+from api.http.body_limits import MAXIMUM_BODY_BYTES, OTHER_BODIES, LimitedRequest
+from api.http.methods import Methods
+from api.http.slashes import Slashes, slash_table
 from api.live import Live
-from api.methods import Methods
 from api.metrics import Measured, RequestMetrics
-from api.quick import OnLoop
-from api.renderings import Renderings
 from api.routes import (
     api_tokens,
     audit,
@@ -43,15 +47,12 @@ from api.routes import (
     vehicles,
     webhooks,
 )
-from api.slashes import Slashes, slash_table
-from api.streams import make_streams
-from api.uploads import LARGER_BODIES, Uploads
-from core import schema
-from core.database import make_engine, make_sessions
+from core.database import schema
+from core.database.engine import make_engine, make_sessions
 from core.settings import Settings
 
 # As many threads as connections: a thread that waits for a connection would only be in the way. The event
-# loop has connections of its own (`api.quick`).
+# loop has connections of its own (`api.fast_path.quick`).
 POOL_SIZE, POOL_OVERFLOW = 4, 6
 ROUTERS = (
     # Routes are tried in turn: the busiest first.

@@ -9,12 +9,12 @@ from fastapi import Depends, Request
 from fastapi.security import OAuth2PasswordBearer
 from sqlalchemy.orm import Session, sessionmaker
 
-from api import scopes
-from api.authentication import Credential, credential_of, note_use, resolve
+from api.auth import scopes
+from api.auth.authentication import Credential, credential_of, note_use, resolve
 from api.health import HealthWatch
 from api.live import Live
-from core import isolation
-from core.actors import Actor
+from core.access.actors import Actor
+from core.database import row_security
 from core.errors import NotAuthenticated
 from core.settings import Settings
 
@@ -57,7 +57,7 @@ class Authorized:
         """Who asks; from here on the transaction is inside the company's fence."""
         who = resolve(session, self.credential, now())  # as the owner: a user is of any company
         scopes.require(who.actor, self._route)
-        isolation.enter(session, who.actor.company_id)
+        row_security.enter(session, who.actor.company_id)
         note_use(session, who, now())
         return who.actor
 

@@ -13,9 +13,9 @@ from typing import Self
 
 from anyio import to_thread
 
+from api.http.single_flight import SingleFlight
 from api.live import Live
-from api.single_flight import SingleFlight
-from core.database import make_sessions
+from core.database.engine import make_sessions
 from core.health import checks, heartbeats, seeing
 from core.health.beating import beating, watching_engine
 from core.health.checks import BrokerView, View

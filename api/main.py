@@ -11,7 +11,7 @@ from fastapi import FastAPI
 from uvicorn.supervisors import Multiprocess
 
 from api.app import create_app
-from api.http_protocol import HttpProtocol
+from api.http.protocol import HttpProtocol
 from api.live import WebSocketProtocol
 from api.metrics import MULTIPROCESS_FOLDER
 from core import logs

@@ -15,10 +15,10 @@ from sqlalchemy.orm import Session, sessionmaker
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from core import scraping
+from core.health import scraping
 from core.health.checks import CheckStatus
 from core.health.report import HealthReport
-from core.models import Outbox, Quarantine, QuarantineCount
+from core.models.record import Outbox, Quarantine, QuarantineCount
 from core.settings import Settings
 
 _NOT_KEPT = select(func.sum(QuarantineCount.not_kept_rows)).where(

@@ -22,9 +22,10 @@ from datetime import UTC, datetime, timedelta
 from sqlalchemy import text
 
 from bench.stage import Stage, ingest, stage
-from core import partitions
-from core.models import Company, Vehicle
-from jobs.retention import enforce
+from core.database import partitions
+from core.models.company import Company
+from core.models.fleet import Vehicle
+from jobs.tasks.retention import enforce
 
 DEVICES = 50
 FILL_VEHICLES = 1_000
@@ -76,7 +77,7 @@ def settle(made: Stage) -> None:
         connection.execute(text("CHECKPOINT"))
 
 
-class Load:
+class FixLoad:
     """The devices: they send until the samples are asked for."""
 
     def __init__(self, made: Stage, rate: float) -> None:
@@ -184,7 +185,7 @@ def main() -> None:
             return drop_plainly(made) if options.plain else enforce(made.sessions, stop)
 
         with ingest(made):
-            load = Load(made, options.rate)
+            load = FixLoad(made, options.rate)
             time.sleep(3)  # until everything is warm
             windows = [during("before", options.seconds, lambda: None)]
             windows.append(during("a month is dropped", options.seconds, drop))

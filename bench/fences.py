@@ -16,11 +16,13 @@ from sqlalchemy import create_engine, text
 from sqlalchemy.orm import Session, sessionmaker
 
 from bench.stage import stage
-from core import deliveries, isolation, tracking
-from core.actors import Actor
-from core.database import make_sessions
-from core.fixes import Fix
-from core.models import Role
+from core.access.actors import Actor
+from core.database import row_security
+from core.database.engine import make_sessions
+from core.deliveries import lookup, whereabouts
+from core.positions import report
+from core.rules.enums import Role
+from core.rules.fix import Fix
 
 COMPANIES, DELIVERIES = 20, 5_000
 FILL = f"""
@@ -40,12 +42,12 @@ Work = Callable[[Session, Actor, int], object]
 
 
 def read(session: Session, actor: Actor, delivery_id: int) -> object:
-    return tracking.whereabouts(session, deliveries.find(session, actor, delivery_id))
+    return whereabouts.whereabouts(session, lookup.find(session, actor, delivery_id))
 
 
 def post(session: Session, actor: Actor, delivery_id: int) -> object:
     now = datetime.now(UTC)
-    return tracking.report(session, actor, delivery_id, Fix(fix_time=now, latitude=52.5, longitude=13.4), now)
+    return report.report(session, actor, delivery_id, Fix(fix_time=now, latitude=52.5, longitude=13.4), now)
 
 
 def took(
@@ -56,7 +58,7 @@ def took(
         session.execute(text("SELECT 1"))
         started = time.perf_counter()
         if fenced:
-            isolation.enter(session, actor.company_id)
+            row_security.enter(session, actor.company_id)
         work(session, actor, delivery_id)
         session.commit()
         return (time.perf_counter() - started) * 1e6

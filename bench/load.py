@@ -20,7 +20,7 @@ from core.identities import mqtt_secret, shard_of
 WINDOW = 20
 
 
-class Publisher:
+class LoadPublisher:
     """One device: its connection and the packets it still has to send."""
 
     def __init__(self, host: str, port: int, key: str, device: str, fixes: int, number: int) -> None:
@@ -80,7 +80,8 @@ def _packets(device: str, fixes: int, number: int) -> list[bytes]:
 
 def main(host: str, port: str, key: str, fixes: str, *devices: str) -> None:
     publishers = [
-        Publisher(host, int(port), key, device, int(fixes), number) for number, device in enumerate(devices)
+        LoadPublisher(host, int(port), key, device, int(fixes), number)
+        for number, device in enumerate(devices)
     ]
     print("ready", flush=True)
     sys.stdin.readline()

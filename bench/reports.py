@@ -16,10 +16,12 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from bench.stage import stage
-from core import daily_report, delivery_report, isolation
-from core.actors import Actor
-from core.models import Role
-from reports import delivery_page, rendering
+from core.access.actors import Actor
+from core.database import row_security
+from core.reporting import daily_report, delivery_report
+from core.rules.enums import Role
+from reports import rendering
+from reports.pages import delivery_page
 
 DELIVERIES, SECONDS = 500, 86_400
 FILL = """
@@ -74,7 +76,7 @@ def main() -> None:
 
 
 def measure(session: Session, delivery_id: int, actor: Actor, start: datetime) -> None:
-    isolation.enter(session, actor.company_id)
+    row_security.enter(session, actor.company_id)
     now = datetime.now(UTC)
     report = timed(
         f"delivery: {SECONDS:,} fixes read",

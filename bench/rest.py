@@ -25,10 +25,10 @@ import psutil
 from pydantic import SecretStr
 from sqlalchemy import text
 
-from api import tokens
+from api.auth import tokens
 from bench.stage import Stage, stage
 from core.settings import Settings
-from local.ports import free_port
+from local.services.ports import free_port
 
 CONNECTIONS = (8, 32)
 MAXIMUM_REQUESTS = 60_000  # of one measurement: more are never sent, however fast the server is
@@ -180,7 +180,7 @@ def _token(made: Stage, user_id: int) -> str:
         jwt_key=SecretStr(made.jwt_key),
         access_token_minutes=600,
     )
-    return tokens.issue(settings, tokens.Kind.ACCESS, user_id, 1, datetime.now(UTC))
+    return tokens.issue(settings, tokens.TokenKind.ACCESS, user_id, 1, datetime.now(UTC))
 
 
 def _pid(made: Stage) -> int:

@@ -16,7 +16,7 @@ import time
 from collections import Counter
 
 
-class Connection:
+class LoadConnection:
     def __init__(self, port: int, requests: list[bytes]) -> None:
         self.socket = socket.create_connection(("127.0.0.1", port))
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -51,7 +51,7 @@ def _content_length(head: bytes) -> int:
 def run(port: int, connections: int, seconds: float, requests: list[bytes]) -> dict[str, object]:
     selector = selectors.DefaultSelector()
     for k in range(connections):
-        connection = Connection(port, requests[k::connections])
+        connection = LoadConnection(port, requests[k::connections])
         connection.socket.setblocking(True)
         selector.register(connection.socket, selectors.EVENT_READ, connection)
     statuses: Counter[int] = Counter()

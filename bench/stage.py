@@ -18,14 +18,15 @@ from sqlalchemy import create_engine, insert
 from sqlalchemy.orm import Session, sessionmaker
 
 from broker import access, plugin_file
-from core.database import make_sessions
+from core.database.engine import make_sessions
+from core.database.schema import migrate
 from core.identities import SHARDS, new_device_id
-from core.models import Company, Device, Vehicle
-from core.schema import migrate
-from local.account import make_passable, remove_home, service_account, service_home
-from local.mosquitto import Mosquitto
-from local.ports import free_port
-from local.postgres import Postgres
+from core.models.company import Company
+from core.models.fleet import Device, Vehicle
+from local.services.account import make_passable, remove_home, service_account, service_home
+from local.services.mosquitto import Mosquitto
+from local.services.ports import free_port
+from local.services.postgres import Postgres
 
 WATCHER = "bench-watcher"  # may read everything, so that mosquitto_sub can drain what ingest would
 

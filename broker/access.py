@@ -27,8 +27,10 @@ from core.identities import (
     operator_user,
     shard_of,
 )
-from core.models import AppUser, Company, Device
-from core.models import Role as PersonRole
+from core.models.company import Company
+from core.models.fleet import Device
+from core.models.people import AppUser
+from core.rules.enums import Role as PersonRole
 
 CONTROL = "$CONTROL/dynamic-security/v1"
 CONTROL_RESPONSE = f"{CONTROL}/response"
@@ -54,7 +56,7 @@ class Acl:
 
 
 @dataclass(frozen=True)
-class Role:
+class BrokerRole:
     name: str
     acls: frozenset[Acl]
 
@@ -80,27 +82,27 @@ def device_own_role_name(device_id: str) -> str:
     return f"down-{device_id}"
 
 
-def device_own_role(device_id: str) -> Role:
+def device_own_role(device_id: str) -> BrokerRole:
     """What one device may subscribe to."""
     grants = (Acl(AclType.SUBSCRIBE_EXACTLY, filter) for filter in topics.own_down(device_id))
-    return Role(device_own_role_name(device_id), frozenset(grants))
+    return BrokerRole(device_own_role_name(device_id), frozenset(grants))
 
 
 def company_role_name(slug: str) -> str:
     return f"company-{slug}"
 
 
-def company_role(slug: str) -> Role:
+def company_role(slug: str) -> BrokerRole:
     """An operator's: every fact of the own company, and no other's."""
     return _closed(company_role_name(slug), *_reads(topics.company_filter(slug)))
 
 
-def _closed(name: str, *grants: Acl) -> Role:
+def _closed(name: str, *grants: Acl) -> BrokerRole:
     denials = (
         Acl(acltype, "#", allow=False, priority=LAST)
         for acltype in (AclType.SUBSCRIBE, AclType.SEND, AclType.RECEIVE)
     )
-    return Role(name, frozenset((*grants, *denials)))
+    return BrokerRole(name, frozenset((*grants, *denials)))
 
 
 def _reads(filter: str) -> tuple[Acl, Acl]:
@@ -111,16 +113,16 @@ def _writes(*filters: str) -> tuple[Acl, ...]:
     return tuple(Acl(AclType.SEND, filter) for filter in filters)
 
 
-def _device_role(shard: str) -> Role:
+def _device_role(shard: str) -> BrokerRole:
     """Refuses the other shards; what ``acl_file`` grants a device, a denial of all the rest would cut."""
     others = (Acl(AclType.SEND, f"up/{other}/#", allow=False) for other in SHARDS if other != shard)
-    return Role(
+    return BrokerRole(
         device_role_name(shard),
         frozenset((*others, Acl(AclType.SUBSCRIBE, "#", allow=False, priority=LAST))),
     )
 
 
-def _ingest_role(shard: str) -> Role:
+def _ingest_role(shard: str) -> BrokerRole:
     return _closed(
         ingest_user(shard),
         Acl(AclType.SUBSCRIBE_EXACTLY, topics.shard_filter(shard)),
@@ -139,7 +141,7 @@ def _reads_figures() -> tuple[Acl, ...]:
     )
 
 
-SERVICE_ROLES: tuple[Role, ...] = (
+SERVICE_ROLES: tuple[BrokerRole, ...] = (
     *map(_device_role, SHARDS),
     *map(_ingest_role, SHARDS),
     _closed("api", *_reads(topics.ALL_FACTS), *_writes(topics.ALL_FACTS), *_reads_figures()),
@@ -157,7 +159,7 @@ SERVICE_USERS: tuple[User, ...] = (
 )
 
 
-def roles(session: Session) -> Iterator[Role]:
+def roles(session: Session) -> Iterator[BrokerRole]:
     """Every role that must exist, streamed: ours, one per company, one per device."""
     yield from SERVICE_ROLES
     for slug in session.scalars(select(Company.slug).order_by(Company.id)):

@@ -16,7 +16,7 @@ TLS_PORT = 8883
 
 
 @dataclass(frozen=True)
-class Login:
+class BrokerLogin:
     """All that a client of any library needs to connect; printing it shows no secret."""
 
     host: str
@@ -26,11 +26,11 @@ class Login:
     tls: ssl.SSLContext | None = field(default=None, repr=False)
 
 
-def login(settings: Settings, user_name: str, version: int = 1) -> Login:
+def login(settings: Settings, user_name: str, version: int = 1) -> BrokerLogin:
     """The login of one of our service users. Raises `OSError` or `ssl.SSLError` on a bad CA file."""
     url = urlsplit(settings.mqtt_url)
     tls = tls_context(settings) if url.scheme == "mqtts" else None
-    return Login(
+    return BrokerLogin(
         host=url.hostname or "",
         port=url.port or (TLS_PORT if tls else PLAIN_PORT),
         user_name=user_name,
@@ -44,7 +44,7 @@ def tls_context(settings: Settings) -> ssl.SSLContext:
     return ssl.create_default_context(cafile=str(settings.mqtt_ca_file) if settings.mqtt_ca_file else None)
 
 
-def paho_client(to: Login) -> paho.Client:
+def paho_client(to: BrokerLogin) -> paho.Client:
     """An MQTT 5 client of paho, not connected yet; ``connect(to.host, to.port, …)`` is left to the caller."""
     client = paho.Client(CallbackAPIVersion.VERSION2, client_id=to.user_name, protocol=paho.MQTTv5)
     client.username_pw_set(to.user_name, to.secret)
@@ -53,7 +53,7 @@ def paho_client(to: Login) -> paho.Client:
     return client
 
 
-def aiomqtt_arguments(to: Login) -> dict[str, Any]:
+def aiomqtt_arguments(to: BrokerLogin) -> dict[str, Any]:
     """Keyword arguments of `aiomqtt.Client` that say where and as whom."""
     return {
         "hostname": to.host,

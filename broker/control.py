@@ -7,9 +7,9 @@ from types import TracebackType
 from typing import Any, Self
 
 from broker import access
-from broker.access import Acl, Role
-from broker.connection import Login
-from broker.link import BrokerAway, Link
+from broker.access import Acl, BrokerRole
+from broker.connection import BrokerLogin
+from broker.link import BrokerAway, BrokerLink
 
 Command = dict[str, Any]
 Answer = dict[str, Any]
@@ -29,8 +29,8 @@ class ControlError(Exception):
 class Control:
     """A connection as the ``provisioner`` user: a context manager. Raises `BrokerAway` and `ControlError`."""
 
-    def __init__(self, to: Login) -> None:
-        self._link = Link(to)
+    def __init__(self, to: BrokerLogin) -> None:
+        self._link = BrokerLink(to)
         self._numbers = count(1)
 
     def __enter__(self) -> Self:
@@ -67,7 +67,7 @@ class Control:
             if error and error != ALREADY_SO.get(command):
                 raise ControlError(f"{command}: {error}")
 
-    def role(self, name: str) -> Role | None:
+    def role(self, name: str) -> BrokerRole | None:
         answer = self.ask({"command": "getRole", "rolename": name})[0]
         return _read_role(answer["data"]["role"]) if "data" in answer else None
 
@@ -76,7 +76,7 @@ class Control:
         found: Answer | None = answer["data"]["client"] if "data" in answer else None
         return found
 
-    def all_roles(self) -> Iterator[Role]:
+    def all_roles(self) -> Iterator[BrokerRole]:
         return map(_read_role, self._pages("listRoles", "roles"))
 
     def all_users(self) -> Iterator[Answer]:
@@ -105,8 +105,8 @@ class Control:
         return {default["acltype"]: default["allow"] for default in answer["data"]["acls"]}
 
 
-def _read_role(document: Answer) -> Role:
+def _read_role(document: Answer) -> BrokerRole:
     acls = (
         Acl(acl["acltype"], acl["topic"], acl["allow"], acl.get("priority", 0)) for acl in document["acls"]
     )
-    return Role(document["rolename"], frozenset(acls))
+    return BrokerRole(document["rolename"], frozenset(acls))

@@ -14,7 +14,7 @@ from typing import Any, Self
 import paho.mqtt.client as paho
 from paho.mqtt.reasoncodes import ReasonCode
 
-from broker.connection import Login, paho_client
+from broker.connection import BrokerLogin, paho_client
 
 KEEP_ALIVE_S = 30
 CONNECT_TIMEOUT_S = 5.0
@@ -37,10 +37,10 @@ class BrokerRefused(BrokerAway):
     """The broker answered that it does not let this user in, or not do this."""
 
 
-class Link:
+class BrokerLink:
     """Use as a context manager; connects on entry. Raises `BrokerAway`."""
 
-    def __init__(self, to: Login) -> None:
+    def __init__(self, to: BrokerLogin) -> None:
         self._to = to
         self._client = paho_client(to)
         self._client.max_inflight_messages_set(WINDOW)

@@ -11,8 +11,8 @@ from typing import Literal, TypeVar
 import msgspec
 
 from broker import topics
-from core.facts import AlertFact, PositionFact, StatusFact
-from core.fixes import MessageId
+from core.rules.facts import AlertFact, PositionFact, StatusFact
+from core.rules.fix import MessageId
 
 GONE = b""
 Message = tuple[str, bytes]

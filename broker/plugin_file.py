@@ -110,7 +110,7 @@ def text_name(version: int) -> str:
     return f"v{version}"
 
 
-def role_document(role: access.Role) -> dict[str, Any]:
+def role_document(role: access.BrokerRole) -> dict[str, Any]:
     """A role as the plugin's file and its commands want it."""
     acls = [
         {"acltype": acl.acltype, "topic": acl.topic, "priority": acl.priority, "allow": acl.allow}

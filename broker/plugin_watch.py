@@ -15,10 +15,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from broker import plugin_file
-from broker.connection import Login, login
+from broker.connection import BrokerLogin, login
 from broker.control import Control, ControlError
 from broker.link import BrokerAway
-from core.database import make_engine, make_sessions
+from core.database.engine import make_engine, make_sessions
 from core.identities import PROVISIONER_USER
 from core.settings import Settings
 
@@ -52,7 +52,7 @@ def run(settings: Settings, path: Path) -> None:
 class PluginWatch:
     """``write`` makes the file anew from the database; ``to`` is the provisioner's login."""
 
-    def __init__(self, path: Path, write: Callable[[], None], to: Login) -> None:
+    def __init__(self, path: Path, write: Callable[[], None], to: BrokerLogin) -> None:
         self._path = path
         self._checked = path.with_name(CHECKED)
         self._write = write

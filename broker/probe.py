@@ -4,22 +4,22 @@ import time
 from contextlib import suppress
 
 from broker import figures
-from broker.connection import Login
+from broker.connection import BrokerLogin
 from broker.figures import Figures, Gauges
-from broker.link import BrokerAway, Link
+from broker.link import BrokerAway, BrokerLink
 
 FIGURES_WITHIN_S = 2.0  # they are retained, so they come at once unless the broker has just started
 
 
-def ask(to: Login) -> Figures:
+def ask(to: BrokerLogin) -> Figures:
     """Log in, read the broker's figures, and leave. Raises `BrokerAway`."""
-    with Link(to) as link:
+    with BrokerLink(to) as link:
         for topic in figures.TOPICS:
             link.subscribe(topic)
         return _collect(link)
 
 
-def _collect(link: Link) -> Figures:
+def _collect(link: BrokerLink) -> Figures:
     gauges, deadline = Gauges(), time.monotonic() + FIGURES_WITHIN_S
     with suppress(BrokerAway):  # what has not come by then is not known
         while not gauges.is_complete and (left := deadline - time.monotonic()) > 0:

@@ -16,17 +16,17 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from broker import access
-from broker.access import Role, User
+from broker.access import BrokerRole, User
 from broker.control import Answer, Command, Control, ControlError
 from broker.plugin_file import DEFAULT_ACCESS, role_document, roles_document, text_name
 from core.identities import mqtt_secret, operator_user
-from core.outbox import Kind
+from core.records.outbox import OutboxKind
 
 log = logging.getLogger(__name__)
 
 CHANGES_A_MESSAGE = 5  # the broker serves nobody else while it works on one message
 MANY_CHANGES = 500
-KINDS = frozenset({Kind.COMPANY, Kind.DEVICE, Kind.OPERATOR})
+KINDS = frozenset({OutboxKind.COMPANY, OutboxKind.DEVICE, OutboxKind.OPERATOR})
 
 
 @dataclass
@@ -38,16 +38,18 @@ class Changes:
     removed: int = 0
 
 
-def apply(control: Control, session: Session, mqtt_key: str, kind: Kind, payload: dict[str, Any]) -> None:
+def apply(
+    control: Control, session: Session, mqtt_key: str, kind: OutboxKind, payload: dict[str, Any]
+) -> None:
     """Make the broker match the present state of the company, device or person that an outbox row names."""
     match kind:
-        case Kind.COMPANY:
+        case OutboxKind.COMPANY:
             slug = access.company_slug(session, int(payload["id"]))
             if slug is not None:
                 _ensure_role(control, access.company_role(slug))
-        case Kind.DEVICE:
+        case OutboxKind.DEVICE:
             _ensure_device(control, session, mqtt_key, str(payload["id"]))
-        case Kind.OPERATOR:
+        case OutboxKind.OPERATOR:
             user_id = int(payload["id"])
             _ensure_user(control, mqtt_key, operator_user(user_id), access.person_user(session, user_id))
         case _:
@@ -72,7 +74,7 @@ def reconcile(control: Control, session: Session, mqtt_key: str) -> Changes:
     return changes
 
 
-def _create_roles(control: Control, session: Session, changes: Changes) -> tuple[list[Role], list[str]]:
+def _create_roles(control: Control, session: Session, changes: Changes) -> tuple[list[BrokerRole], list[str]]:
     """Create the missing roles; return those that differ, and the names of those that should not be."""
     present = {role.name: role for role in control.all_roles()}
     differing, missing = [], []
@@ -91,7 +93,7 @@ def _create_roles(control: Control, session: Session, changes: Changes) -> tuple
     return differing, list(present)
 
 
-def _require_as_told(control: Control, roles: list[Role]) -> None:
+def _require_as_told(control: Control, roles: list[BrokerRole]) -> None:
     """Read created roles back. Raises `ControlError`."""
     present = {role.name: role for role in control.all_roles()} if roles else {}
     for role in roles:
@@ -118,7 +120,7 @@ def _remove(control: Control, command: str, key: str, names: Iterable[str], chan
         changes.removed += len(batch)
 
 
-def _ensure_role(control: Control, role: Role) -> None:
+def _ensure_role(control: Control, role: BrokerRole) -> None:
     present = control.role(role.name)
     if present == role:
         return

@@ -16,23 +16,24 @@ import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from itertools import islice, takewhile
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
-import msgspec
 import psycopg2.extensions
 from prometheus_client import Counter
 from sqlalchemy.orm import Session, sessionmaker
 
-from broker import open_facts, payloads, provisioning
+from broker import payloads, provisioning
 from broker.connection import login
 from broker.control import Control, ControlError
-from broker.link import WINDOW, BrokerAway, BrokerRefused, Link
+from broker.link import WINDOW, BrokerAway, BrokerLink
+from broker.outbox_messages import OutboxRow, RowError, message_of
+from broker.refusals import Refusals
 from core.backoff import Backoff
-from core.facts import AlertFact, StatusFact
+from core.deliveries import open_facts
 from core.health import heartbeats
 from core.health.heartbeats import Beat, PartState
 from core.identities import PROVISIONER_USER, RELAY_USER
-from core.outbox import CHANNEL, Kind
+from core.records.outbox import CHANNEL, OutboxKind
 from core.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -40,7 +41,6 @@ log = logging.getLogger(__name__)
 POLL_S = 1.0  # the net below NOTIFY, and the longest that a stop goes unnoticed
 ATTEMPTS = 5
 STUCK_AFTER_S = 30.0  # longer than any wait for the broker or the database
-REFUSED_ALERT_S = 60.0
 LARGEST_BYTES = 256 * 1024  # a larger packet makes the broker disconnect us, again and again
 
 PUBLISHED = Counter("milepost_relay_published", "Outbox rows published and deleted")
@@ -56,49 +56,10 @@ _COUNT_REFUSAL = (
 )
 
 
-class OutboxRow(NamedTuple):
-    id: int
-    kind: str
-    payload: dict[str, Any]
-    attempts: int
-
-    @property
-    def is_access(self) -> bool:
-        return self.kind in provisioning.KINDS
-
-
-class RowError(Exception):
-    """A row that cannot be said: malformed, or refused by the broker."""
-
-
 class Stopping(Protocol):
     """A `threading.Event`, or a term of office that may end by itself."""
 
     def is_set(self) -> bool: ...
-
-
-class Refusals:
-    """Tells a broker that has lost its users from one that is away: it answers, and refuses us."""
-
-    def __init__(self) -> None:
-        self._first_at: float | None = None
-        self._is_said = False
-
-    def count(self, error: BrokerAway, now: float) -> None:
-        """Take note of a failed connection; an alert once refusals have lasted for a minute."""
-        if not isinstance(error, BrokerRefused):
-            return
-        if self._first_at is None:
-            self._first_at = now
-        elif not self._is_said and now - self._first_at >= REFUSED_ALERT_S:
-            self._is_said = True
-            log.error("alert=broker_refuses_us since_s=%.0f reason=%r", now - self._first_at, str(error))
-
-    def end(self) -> None:
-        """Take note that the broker let us in and do our work."""
-        if self._is_said:
-            log.warning("broker_lets_us_in_again")
-        self._first_at, self._is_said = None, False
 
 
 class Relay:
@@ -143,7 +104,7 @@ class Relay:
         while not self._stop.is_set():
             self._confirm()  # or the connection below would end the one of who leads by now
             try:
-                with Link(login(self._settings, RELAY_USER)) as link:
+                with BrokerLink(login(self._settings, RELAY_USER)) as link:
                     self._confirm()
                     self._serve(link)
             except BrokerAway as error:
@@ -156,7 +117,7 @@ class Relay:
         """Raise `psycopg2.Error` unless the lock is still ours: it ends with its session, and only then."""
         self._execute("SELECT 1")
 
-    def _serve(self, link: Link) -> None:
+    def _serve(self, link: BrokerLink) -> None:
         self._fault = "it is bringing the broker up to date"
         self._reconcile()
         self._refusals.end()
@@ -179,7 +140,7 @@ class Relay:
             self._impairment = "the broker's users and roles may differ from the database"
             log.error("access_not_reconciled reason=%r", str(error))
 
-    def _announce_open_deliveries(self, link: Link) -> None:
+    def _announce_open_deliveries(self, link: BrokerLink) -> None:
         """PUBACK is no promise: a broker killed after it may have forgotten a retained fact."""
         announced = refused = 0
         with self._sessions() as session:
@@ -195,7 +156,7 @@ class Relay:
             refused,
         )
 
-    def _relay_some(self, link: Link) -> bool:
+    def _relay_some(self, link: BrokerLink) -> bool:
         """Do the next rows of one sort; False when there are none."""
         rows = [OutboxRow(*row) for row in self._execute(_NEXT_ROWS, (WINDOW,))]
         if not rows:
@@ -217,7 +178,7 @@ class Relay:
             self._confirm()
             for row in rows:
                 try:
-                    provisioning.apply(control, session, self._mqtt_key, Kind(row.kind), row.payload)
+                    provisioning.apply(control, session, self._mqtt_key, OutboxKind(row.kind), row.payload)
                 except (ControlError, ValueError, KeyError, TypeError) as error:
                     return done, RowError(f"{type(error).__name__}: {error}")
                 done += 1
@@ -233,7 +194,7 @@ class Relay:
             log.warning("relay_row_refused row=%d kind=%s error=%r", row.id, row.kind, error)
             self._pause(Backoff(base_s=0.2, tries=row.attempts).next())
 
-    def _wait_for_rows(self, link: Link) -> None:
+    def _wait_for_rows(self, link: BrokerLink) -> None:
         """Until a notification, the next poll, or something from the broker."""
         if not self._was_notified():
             readable: list[Any] = [self._connection, link]
@@ -259,7 +220,7 @@ class Relay:
             return cursor.fetchall() if cursor.description else []
 
 
-def _publish(link: Link, rows: Sequence[OutboxRow]) -> tuple[int, RowError | None]:
+def _publish(link: BrokerLink, rows: Sequence[OutboxRow]) -> tuple[int, RowError | None]:
     """Publish all in order, then wait for all answers; gives how many are done and what stopped the next."""
     sent, error = [], None
     for row in rows:
@@ -275,31 +236,3 @@ def _publish(link: Link, rows: Sequence[OutboxRow]) -> tuple[int, RowError | Non
         if answer.is_failure:
             return done, RowError(f"PUBACK {answer.value:#04x} {answer}")
     return len(sent), error
-
-
-def subject_of(kind: str, payload: dict[str, Any]) -> str:
-    """What a row is about, for people: its topic, or whose access; ``-`` if it is malformed."""
-    if kind in provisioning.KINDS:
-        return f"{kind} {payload.get('id', '-')}"
-    try:
-        return message_of(OutboxRow(0, kind, payload, 0))[0]
-    except RowError:
-        return "-"
-
-
-def message_of(row: OutboxRow) -> tuple[str, bytes, bool]:
-    """Topic, payload and retain flag of a row that is published. Raises `RowError`."""
-    try:
-        match Kind(row.kind):
-            case Kind.STATUS:
-                return *payloads.status_message(msgspec.convert(row.payload, StatusFact)), True
-            case Kind.ALERT:
-                return *payloads.alert_message(msgspec.convert(row.payload, AlertFact)), False
-            case Kind.VEHICLE_GONE:
-                return *payloads.position_gone(row.payload["company"], row.payload["id"]), True
-            case Kind.DELIVERY_GONE:
-                return *payloads.status_gone(row.payload["company"], row.payload["id"]), True
-            case kind:
-                raise RowError(f"{kind} is not published")
-    except (ValueError, KeyError, TypeError, msgspec.MsgspecError) as error:
-        raise RowError(f"{type(error).__name__}: {error}") from None

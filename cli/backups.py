@@ -12,7 +12,7 @@ from cli.common import admin_settings, database_errors, give_up, process_setting
 from core.settings import Settings
 
 if TYPE_CHECKING:
-    from core.backups.restore import Restored
+    from core.operations.backups.restore import Restored
 
 
 def backup(
@@ -22,7 +22,7 @@ def backup(
     ] = None,
 ) -> None:
     """Write everything into one file, while all goes on. The two keys are not in it: keep them apart."""
-    from core.backups import take
+    from core.operations.backups import take
 
     settings, now = admin_settings(), datetime.now(UTC)
     file = path / f"milepost-{now:%Y%m%dT%H%M%SZ}.zip" if path.is_dir() else path
@@ -47,7 +47,7 @@ def restore(
     ] = False,
 ) -> None:
     """Bring a backup into an empty database; ingest, jobs and API must not run (they may with --scratch)."""
-    from core.backups import restore as restoring
+    from core.operations.backups import restore as restoring
 
     if scratch:
         if replace or broker_state is not None:
@@ -67,8 +67,8 @@ def restore(
 
 def _try_out(file: Path, *, other_keys: bool) -> None:
     """Restore beside the real database, that of the `milepost up` that runs here too."""
-    from core.backups import restore as restoring
-    from core.backups import trial
+    from core.operations.backups import restore as restoring
+    from core.operations.backups import trial
 
     settings = admin_settings()
     url = settings.database_url.get_secret_value()
@@ -101,7 +101,7 @@ def _file_errors() -> Iterator[None]:
 
 
 def _key_marks(settings: Settings) -> dict[str, str]:
-    from core.backups.archive import key_mark
+    from core.operations.backups.archive import key_mark
 
     keys = {"MILEPOST_MQTT_KEY": settings.mqtt_key, "MILEPOST_JWT_KEY": settings.jwt_key}
     return {name: key_mark(key.get_secret_value()) for name, key in keys.items()}

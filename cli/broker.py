@@ -15,6 +15,7 @@ from cli.common import (
     process_settings,
     transaction,
 )
+from core.accounts import mqtt_logins, sign_in
 from core.settings import Settings
 
 if TYPE_CHECKING:
@@ -123,16 +124,15 @@ def broker_reconcile() -> None:
 @app.command("login")
 def broker_login(email: Annotated[str, typer.Argument(help="A manager's or operator's.")]) -> None:
     """Show a person's own MQTT login."""
-    from core import users
     from core.errors import NotFound
 
     settings = admin_settings()
     with transaction(settings) as session:
-        person = users.login_of(session, email)
+        person = sign_in.login_of(session, email)
         if person is None or person.is_disabled:
             raise NotFound("user")
-        actor = users.actor_of(session, person.user_id, person.token_epoch)
-        mqtt = users.mqtt_login(session, actor, mqtt_key(settings))
+        actor = sign_in.actor_of(session, person.user_id, person.token_epoch)
+        mqtt = mqtt_logins.mqtt_login(session, actor, mqtt_key(settings))
     print_fields(
         broker=settings.broker_url,
         user=mqtt.user_name,

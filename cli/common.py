@@ -10,8 +10,8 @@ import typer
 
 from core import logs
 from core.errors import InvalidValue
+from core.rules.text.spelling import composed
 from core.settings import Settings, SettingsError, load
-from core.spelling import composed
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
@@ -49,7 +49,7 @@ def admin_settings() -> Settings:
 @contextmanager
 def transaction(settings: Settings) -> "Iterator[Session]":
     """One transaction: committed at the end, rolled back by an error."""
-    from core.database import make_engine, make_sessions
+    from core.database.engine import make_engine, make_sessions
 
     engine = make_engine(settings, process="command", pool_size=1)
     try:
@@ -64,7 +64,7 @@ def database_errors() -> "Iterator[None]":
     """What the database refuses as a whole ends the command with one line; a bug in our SQL does not."""
     from sqlalchemy.exc import DataError, OperationalError, ProgrammingError
 
-    from core.database import sqlstate
+    from core.database.errors import sqlstate
 
     try:
         yield
@@ -82,7 +82,7 @@ def mqtt_key(settings: Settings) -> str:
 
 def chosen_password(given: str) -> tuple[str, str]:
     """The password, made up when none was given, and its hash."""
-    from core import passwords
+    from core.accounts import passwords
 
     password = given or secrets.token_urlsafe(12)
     passwords.require_usable(password)

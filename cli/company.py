@@ -27,7 +27,7 @@ def company_add(
     password: PasswordOption = "",
 ) -> None:
     """Make a company with its first manager."""
-    from core import companies
+    from core.accounts import companies
 
     name = printable_name("name", name) if name else slug
     manager_name = person_name("manager_name", manager_name, manager_email)

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from cli.common import CompanyOption, admin_settings, transaction
+from core.access import system_actors
 
 app = typer.Typer(help="Customers.", no_args_is_help=True)
 
@@ -17,11 +18,11 @@ def erase(
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
 ) -> None:
     """Erase a customer's personal data, for good; its deliveries stay as numbers."""
-    from core import companies, erasure
+    from core.operations import erasure
 
     if not yes:
         typer.confirm(f"Erase customer {customer_id} of {company}? There is no way back", abort=True)
     with transaction(admin_settings()) as session:
-        actor = companies.system_actor(session, company)
+        actor = system_actors.system_actor(session, company)
         erasure.erase(session, actor, customer_id, datetime.now(UTC))
     typer.echo(f"customer {customer_id} is erased; backups made before still hold its data")

@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cli.common import CompanyOption, admin_settings, mqtt_key, print_fields, printable_name, transaction
+from core.access import system_actors
 from core.settings import Settings
 
 if TYPE_CHECKING:
-    from core.devices import Credentials
-    from core.models import Device
+    from core.fleet.devices import Credentials
+    from core.models.fleet import Device
 
 DeviceArgument = Annotated[str, typer.Argument(help="The device's id.")]
 
@@ -30,12 +31,12 @@ def device_add(
     driver: Annotated[int | None, typer.Option(help="The id of the driver whose phone it is.")] = None,
 ) -> None:
     """Make a device, and show what to type into it."""
-    from core import companies, devices
+    from core.fleet import devices
 
     label = printable_name("label", label)
     settings = admin_settings()
     with transaction(settings) as session:
-        actor = companies.system_actor(session, company)
+        actor = system_actors.system_actor(session, company)
         device = devices.add(session, actor, label=label, vehicle_id=vehicle, driver_id=driver)
         credentials = devices.credentials(session, actor, device.id, mqtt_key(settings))
     _print_credentials(settings, credentials)
@@ -46,10 +47,10 @@ def device_add(
 @app.command("list")
 def device_list(company: CompanyOption) -> None:
     """List a company's devices."""
-    from core import companies, devices
+    from core.fleet import devices
 
     with transaction(admin_settings()) as session:
-        actor = companies.system_actor(session, company)
+        actor = system_actors.system_actor(session, company)
         after = None
         while page := devices.page(session, actor, after=after, limit=500):
             after = page[-1].id
@@ -64,12 +65,12 @@ def device_credentials(
     rotate: Annotated[bool, typer.Option("--rotate", help="Make a new secret; the old one ends.")] = False,
 ) -> None:
     """Show what to type into a device."""
-    from core import companies, devices
+    from core.fleet import devices
 
     settings = admin_settings()
     find = devices.rotate if rotate else devices.credentials
     with transaction(settings) as session:
-        actor = companies.system_actor(session, company)
+        actor = system_actors.system_actor(session, company)
         credentials = find(session, actor, device_id, mqtt_key(settings))
     _print_credentials(settings, credentials)
 
@@ -77,10 +78,10 @@ def device_credentials(
 @app.command("disable")
 def device_disable(device_id: DeviceArgument, company: CompanyOption) -> None:
     """Lock a device out; the broker ends its connection."""
-    from core import companies, devices
+    from core.fleet import devices
 
     with transaction(admin_settings()) as session:
-        devices.disable(session, companies.system_actor(session, company), device_id, datetime.now(UTC))
+        devices.disable(session, system_actors.system_actor(session, company), device_id, datetime.now(UTC))
     typer.echo(f"{device_id} is disabled")
 
 

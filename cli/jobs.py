@@ -24,7 +24,7 @@ def jobs_list(
     as_json: Annotated[bool, typer.Option("--json", help="For programs: instants instead of spans.")] = False,
 ) -> None:
     """Show each job: how often, its last run and what came of it, its next run."""
-    from jobs import listing
+    from jobs.schedule import listing
 
     with transaction(admin_settings()) as session:
         found = listing.read(session)
@@ -34,7 +34,7 @@ def jobs_list(
 @app.command("run")
 def jobs_run(name: Annotated[str, typer.Argument(help="As `milepost jobs list` shows it.")]) -> None:
     """Run a job now, beside the leader if there is one. A failure is shown and gives exit code 1."""
-    from jobs import by_hand
+    from jobs.schedule import by_hand
 
     outcome = by_hand.run(admin_settings(), name)
     if outcome.error is not None:

@@ -14,12 +14,12 @@ IdsArgument = Annotated[list[int], typer.Argument(help="As `milepost outbox list
 @app.command("list")
 def outbox_list() -> None:
     """Show the parked rows, oldest first: id, kind, topic, age, error."""
-    from broker.relay import subject_of
-    from core import parked
+    from broker.outbox_messages import subject_of
+    from core.operations import dead_letters
 
     now = datetime.now(UTC)
     with transaction(admin_settings()) as session:
-        for row in parked.rows(session):
+        for row in dead_letters.rows(session):
             age = str(now - row.created_at).partition(".")[0]
             error = " ".join((row.error or "").split())
             typer.echo(f"{row.id:>8}  {row.kind:<13}  {subject_of(row.kind, row.payload)}  {age}  {error}")
@@ -28,18 +28,18 @@ def outbox_list() -> None:
 @app.command("retry")
 def outbox_retry(ids: IdsArgument) -> None:
     """Give rows to the relay once more. Refused for a status when a newer one has been announced since."""
-    from core import parked
+    from core.operations import dead_letters
 
     with transaction(admin_settings()) as session:
-        parked.retry(session, ids)
+        dead_letters.retry(session, ids)
     typer.echo(f"{len(set(ids))} given to the relay")
 
 
 @app.command("drop")
 def outbox_drop(ids: IdsArgument) -> None:
     """Delete rows for good: what they say is never told."""
-    from core import parked
+    from core.operations import dead_letters
 
     with transaction(admin_settings()) as session:
-        parked.drop(session, ids)
+        dead_letters.drop(session, ids)
     typer.echo(f"{len(set(ids))} dropped")

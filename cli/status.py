@@ -29,8 +29,8 @@ def status(
 def _look(settings: "Settings") -> "HealthReport":
     from datetime import UTC, datetime
 
-    from core import schema
-    from core.database import make_sessions
+    from core.database import schema
+    from core.database.engine import make_sessions
     from core.health import checks, heartbeats, seeing
     from core.health.beating import watching_engine
     from core.health.report import HealthReport

@@ -14,12 +14,14 @@ from cli.common import (
     print_fields,
     transaction,
 )
+from core.access import system_actors
+from core.rules import enums
 
 app = typer.Typer(help="People who log in.", no_args_is_help=True)
 
 
-class Role(enum.StrEnum):
-    """As in `core.models`, which would have to load SQLAlchemy for every ``--help``."""
+class RoleOption(enum.StrEnum):
+    """As in `core.models.base`, which would have to load SQLAlchemy for every ``--help``."""
 
     DRIVER = "driver"
     CUSTOMER = "customer"
@@ -31,24 +33,24 @@ class Role(enum.StrEnum):
 def user_add(
     email: Annotated[str, typer.Argument(help="With which the person logs in.")],
     company: CompanyOption,
-    role: Annotated[Role, typer.Option(help="What the person may do.")],
+    role: Annotated[RoleOption, typer.Option(help="What the person may do.")],
     name: Annotated[str, typer.Option(help="Unset: the part before the @.")] = "",
     driver: Annotated[int | None, typer.Option(help="For a driver: its id.")] = None,
     customer: Annotated[int | None, typer.Option(help="For a customer: its id.")] = None,
     password: PasswordOption = "",
 ) -> None:
     """Make a person who logs in."""
-    from core import companies, models, users
+    from core.accounts import users
 
     name = person_name("name", name, email)
     chosen, password_hash = chosen_password(password)
     with transaction(admin_settings()) as session:
         user = users.add(
             session,
-            companies.system_actor(session, company),
+            system_actors.system_actor(session, company),
             email=email,
             name=name,
-            role=models.Role(role.value),
+            role=enums.Role(role.value),
             password_hash=password_hash,
             driver_id=driver,
             customer_id=customer,

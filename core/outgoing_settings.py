@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings
 
-from core import emails
+from core.rules.text import emails
 
 Networks = tuple[IPv4Network | IPv6Network, ...]
 _MAPPED = IPv6Network("::ffff:0:0/96")

@@ -4,7 +4,7 @@ from typing import Any
 
 import msgspec
 
-from core.fixes import MessageId, Rejection
+from core.rules.fix import MessageId, Rejection
 
 MAXIMUM_ATTRIBUTES = 64
 MAXIMUM_ATTRIBUTES_BYTES = 8 * 1024
@@ -16,7 +16,7 @@ _decoder = msgspec.json.Decoder()
 _array_decoder = msgspec.json.Decoder(list[msgspec.Raw])
 
 
-class Refused(Exception):
+class PayloadRefused(Exception):
     """Why an input cannot be used: ``reason`` is one stable word, ``detail`` names the field and the fix."""
 
     def __init__(self, reason: str, detail: str) -> None:
@@ -32,7 +32,7 @@ def read_object(payload: bytes) -> dict[str, Any]:
     """The payload as one JSON object. Raises `Refused`."""
     value = _decode(_decoder, payload)
     if type(value) is not dict:
-        raise Refused("bad_type", "the message must be a JSON object")
+        raise PayloadRefused("bad_type", "the message must be a JSON object")
     if b"\\u0000" in payload:
         _refuse_nul(value)
     return value
@@ -42,9 +42,9 @@ def read_items(payload: bytes, maximum: int) -> list[bytes]:
     """The items of a JSON array, each as its own bytes. Raises `Refused`."""
     items = _decode(_array_decoder, payload)
     if not items:
-        raise Refused("bad_type", "the array is empty")
+        raise PayloadRefused("bad_type", "the array is empty")
     if len(items) > maximum:
-        raise Refused("too_large", f"the array has {len(items)} items; {maximum} at most")
+        raise PayloadRefused("too_large", f"the array has {len(items)} items; {maximum} at most")
     return [bytes(item) for item in items]
 
 
@@ -56,13 +56,13 @@ def _decode(decoder: Any, payload: bytes) -> Any:
     try:
         return decoder.decode(payload)
     except msgspec.ValidationError as error:
-        raise Refused("bad_json", f"a value cannot be read: {error}") from None
+        raise PayloadRefused("bad_json", f"a value cannot be read: {error}") from None
     except UnicodeDecodeError:
-        raise Refused("bad_json", "the message is not valid UTF-8") from None
+        raise PayloadRefused("bad_json", "the message is not valid UTF-8") from None
     except RecursionError:
-        raise Refused("too_large", "the JSON is nested too deep") from None
+        raise PayloadRefused("too_large", "the JSON is nested too deep") from None
     except msgspec.DecodeError as error:
-        raise Refused("bad_json", f"the message is not JSON: {error}") from None
+        raise PayloadRefused("bad_json", f"the message is not JSON: {error}") from None
 
 
 def number(fields: dict[str, Any], name: str) -> float | None:
@@ -74,14 +74,14 @@ def number(fields: dict[str, Any], name: str) -> float | None:
         try:
             return float(value)
         except OverflowError:
-            raise Refused("out_of_range", f"{name} is too large") from None
-    raise Refused("bad_type", f"{name} must be a number, not {json_type(value)}")
+            raise PayloadRefused("out_of_range", f"{name} is too large") from None
+    raise PayloadRefused("bad_type", f"{name} must be a number, not {json_type(value)}")
 
 
 def required_number(fields: dict[str, Any], name: str) -> float:
     value = number(fields, name)
     if value is None:
-        raise Refused("missing_field", f"{name} is missing: a number is needed")
+        raise PayloadRefused("missing_field", f"{name} is missing: a number is needed")
     return value
 
 
@@ -89,7 +89,7 @@ def flag(fields: dict[str, Any], name: str) -> bool | None:
     value = fields.pop(name, None)
     if value is None or type(value) is bool:
         return value
-    raise Refused("bad_type", f"{name} must be true or false, not {json_type(value)}")
+    raise PayloadRefused("bad_type", f"{name} must be true or false, not {json_type(value)}")
 
 
 def message_id(fields: dict[str, Any]) -> MessageId | None:
@@ -98,7 +98,7 @@ def message_id(fields: dict[str, Any]) -> MessageId | None:
     if value is None:
         return None
     if type(whole(value)) not in {str, int} or len(str(value)) > MAXIMUM_ID_LENGTH:
-        raise Refused(
+        raise PayloadRefused(
             "bad_type", f"id must be a string or an integer of at most {MAXIMUM_ID_LENGTH} characters"
         )
     return value  # type: ignore[no-any-return]
@@ -113,7 +113,7 @@ def refuse_other_identity(fields: dict[str, Any], device_id: str) -> None:
     """The id in the topic is the identity; one in the payload may only repeat it."""
     for name in IDENTITY_KEYS:
         if name in fields and fields.pop(name) != device_id:
-            raise Refused("spoofed", f"{name} names another device than the topic does")
+            raise PayloadRefused("spoofed", f"{name} names another device than the topic does")
 
 
 def attributes(fields: dict[str, Any]) -> dict[str, Any] | None:
@@ -121,11 +121,11 @@ def attributes(fields: dict[str, Any]) -> dict[str, Any] | None:
     if not fields:
         return None
     if len(fields) > MAXIMUM_ATTRIBUTES:
-        raise Refused("too_large", f"{len(fields)} unknown keys; {MAXIMUM_ATTRIBUTES} at most")
+        raise PayloadRefused("too_large", f"{len(fields)} unknown keys; {MAXIMUM_ATTRIBUTES} at most")
     if _depth_exceeds(fields, MAXIMUM_DEPTH):
-        raise Refused("too_large", f"unknown keys are nested deeper than {MAXIMUM_DEPTH}")
+        raise PayloadRefused("too_large", f"unknown keys are nested deeper than {MAXIMUM_DEPTH}")
     if len(msgspec.json.encode(fields)) > MAXIMUM_ATTRIBUTES_BYTES:
-        raise Refused("too_large", f"unknown keys take more than {MAXIMUM_ATTRIBUTES_BYTES} bytes")
+        raise PayloadRefused("too_large", f"unknown keys take more than {MAXIMUM_ATTRIBUTES_BYTES} bytes")
     return fields
 
 
@@ -149,7 +149,7 @@ def _refuse_nul(value: Any) -> None:
     while pending:
         item = pending.pop()
         if isinstance(item, str) and "\0" in item:
-            raise Refused("bad_text", "a string holds a NUL character")
+            raise PayloadRefused("bad_text", "a string holds a NUL character")
         if isinstance(item, dict):
             pending += [*item.keys(), *item.values()]
         elif isinstance(item, list):

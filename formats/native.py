@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta
 
-from core.fixes import (
+from core.rules.fix import (
     MAY_BE_UNKNOWN,
     RANGES,
     UNKNOWN,
@@ -24,9 +24,9 @@ from core.fixes import (
     range_problem,
     time_problem,
 )
-from core.instants import BadInstant, from_epoch_seconds, from_iso
+from core.rules.times.instants import BadInstant, from_epoch_seconds, from_iso
 from formats import json_input
-from formats.json_input import Refused
+from formats.json_input import PayloadRefused
 from formats.times import instant
 
 MAXIMUM_ITEMS = 500
@@ -69,7 +69,7 @@ def decode(payload: bytes, device_id: str, now: datetime) -> list[Fix | Rejectio
         return [_item(payload, device_id, now, None)]
     try:
         items = json_input.read_items(payload, MAXIMUM_ITEMS)
-    except Refused as refused:
+    except PayloadRefused as refused:
         return [refused.rejection()]
     return [_item(item, device_id, now, item) for item in items]
 
@@ -83,7 +83,7 @@ def _item(payload: bytes, device_id: str, now: datetime, raw: bytes | None) -> F
         fields = json_input.read_object(payload)
         message_id = json_input.message_id(fields)
         return _fix(fields, device_id, now, message_id)
-    except Refused as refused:
+    except PayloadRefused as refused:
         return refused.rejection(raw, message_id)
 
 
@@ -131,7 +131,7 @@ def _forget_unknown(plain: PlainFix) -> bool:
 
 
 def _plain_instant(raw: msgspec.Raw) -> datetime:
-    """As `core.instants` reads it; raises for what it refuses, and for a time without a zone."""
+    """As `core.rules.times.instants` reads it; raises for what it refuses, and for a time without a zone."""
     if len(raw) > _LONGEST_EXACT:
         text = bytes(raw)
         # An escape in it would hide where its decimals stand.
@@ -157,11 +157,11 @@ def _fix(fields: dict[str, Any], device_id: str, now: datetime, message_id: Mess
     json_input.refuse_other_identity(fields, device_id)
     fix_time = instant(fields.pop("fix_time", None), "fix_time")
     if problem := time_problem(fix_time, now):
-        raise Refused("bad_time", problem)
+        raise PayloadRefused("bad_time", problem)
     latitude = json_input.required_number(fields, "latitude")
     longitude = json_input.required_number(fields, "longitude")
     if problem := position_problem(latitude, longitude):
-        raise Refused("out_of_range", problem)
+        raise PayloadRefused("out_of_range", problem)
     return Fix(
         fix_time=fix_time,
         latitude=coordinate(latitude),
@@ -180,6 +180,6 @@ def _measurements(fields: dict[str, Any]) -> dict[str, float]:
             if is_unknown(name, value):
                 continue
             if problem := range_problem(name, value, low, high):
-                raise Refused("out_of_range", problem)
+                raise PayloadRefused("out_of_range", problem)
             values[name] = value
     return values

@@ -4,7 +4,7 @@ import logging
 from collections.abc import Callable, Mapping
 from datetime import datetime
 
-from core.fixes import Fix, Rejection
+from core.rules.fix import Fix, Rejection
 from formats import native
 
 Decoder = Callable[[bytes, str, datetime], list[Fix | Rejection]]

@@ -8,12 +8,12 @@ from typing import Any
 
 import msgspec
 
-from core.deliveries import StatusRequest
-from core.fixes import MessageId, Rejection
-from core.models import Status
-from core.spelling import composed
+from core.deliveries.status_changes import StatusRequest
+from core.rules.enums import Status
+from core.rules.fix import MessageId, Rejection
+from core.rules.text.spelling import composed
 from formats import json_input
-from formats.json_input import Refused
+from formats.json_input import PayloadRefused
 from formats.times import instant
 
 MAXIMUM_REASON = 500
@@ -40,7 +40,7 @@ def decode(payload: bytes, device_id: str) -> StatusMessage | Rejection:
         )
         delivery = _delivery(fields.get("delivery"))
         return StatusMessage(delivery, request, message_id, _company(fields.get("company")))
-    except Refused as refused:
+    except PayloadRefused as refused:
         return refused.rejection(message_id=message_id)
 
 
@@ -51,13 +51,13 @@ def _occurred_at(value: Any) -> datetime | None:
 def _delivery(value: Any) -> int:
     number = json_input.whole(value)
     if type(number) is not int:
-        raise Refused("bad_type", "delivery must be a delivery's id, an integer")
+        raise PayloadRefused("bad_type", "delivery must be a delivery's id, an integer")
     return number
 
 
 def _company(value: Any) -> str | None:
     if value is not None and type(value) is not str:
-        raise Refused("bad_type", f"company must be a string, not {json_input.json_type(value)}")
+        raise PayloadRefused("bad_type", f"company must be a string, not {json_input.json_type(value)}")
     return value
 
 
@@ -65,12 +65,12 @@ def _status(value: Any) -> Status:
     try:
         return Status(value)
     except ValueError:
-        raise Refused("bad_status", f"status must be one of {', '.join(Status)}") from None
+        raise PayloadRefused("bad_status", f"status must be one of {', '.join(Status)}") from None
 
 
 def _reason(value: Any) -> str | None:
     if value is not None and type(value) is not str:
-        raise Refused("bad_type", f"reason must be a string, not {json_input.json_type(value)}")
+        raise PayloadRefused("bad_type", f"reason must be a string, not {json_input.json_type(value)}")
     if value is not None and len(value) > MAXIMUM_REASON:
-        raise Refused("too_large", f"reason has more than {MAXIMUM_REASON} characters")
+        raise PayloadRefused("too_large", f"reason has more than {MAXIMUM_REASON} characters")
     return None if value is None else composed(value)

@@ -1,10 +1,10 @@
-"""Instants on the wire: read by `core.instants`, refused with their field's name."""
+"""Instants on the wire: read by `core.rules.times.instants`, refused with their field's name."""
 
 from datetime import datetime
 from typing import Any
 
-from core.instants import SHOULD_BE, BadInstant, from_epoch_seconds, from_iso
-from formats.json_input import Refused, json_type
+from core.rules.times.instants import SHOULD_BE, BadInstant, from_epoch_seconds, from_iso
+from formats.json_input import PayloadRefused, json_type
 
 
 def instant(value: Any, name: str) -> datetime:
@@ -15,7 +15,7 @@ def instant(value: Any, name: str) -> datetime:
         if type(value) in {int, float}:
             return from_epoch_seconds(value)
     except BadInstant as bad:
-        raise Refused("bad_time", f"{name} {bad}") from None
+        raise PayloadRefused("bad_time", f"{name} {bad}") from None
     if value is None:
-        raise Refused("missing_field", f"{name} is missing: {SHOULD_BE}")
-    raise Refused("bad_type", f"{name} must be {SHOULD_BE}, not {json_type(value)}")
+        raise PayloadRefused("missing_field", f"{name} is missing: {SHOULD_BE}")
+    raise PayloadRefused("bad_type", f"{name} must be {SHOULD_BE}, not {json_type(value)}")

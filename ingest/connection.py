@@ -11,7 +11,7 @@ import time
 
 import mqtt5
 
-from broker.connection import Login
+from broker.connection import BrokerLogin
 
 CONNECT_TIMEOUT_S = 5.0
 SEND_TIMEOUT_S = 10.0
@@ -43,7 +43,7 @@ class ConnectionLost(Exception):
 class Connection:
     """Connected once made, ``topic_filter`` asked for. ``session_present``: the broker kept our queue."""
 
-    def __init__(self, login: Login, topic_filter: str) -> None:
+    def __init__(self, login: BrokerLogin, topic_filter: str) -> None:
         """Raises `ConnectionLost` when the broker is away or refuses us."""
         self._buffer = b""
         self._topic_filter = topic_filter
@@ -102,7 +102,7 @@ class Connection:
         self.is_open = False
         self._socket.close()
 
-    def _handshake(self, login: Login) -> bool:
+    def _handshake(self, login: BrokerLogin) -> bool:
         connect = mqtt5.ConnectPacket(
             client_id=login.user_name,
             username=login.user_name,
@@ -185,7 +185,7 @@ class Connection:
         return packets
 
 
-def _open(login: Login) -> socket.socket:
+def _open(login: BrokerLogin) -> socket.socket:
     try:
         plain = socket.create_connection((login.host, login.port), CONNECT_TIMEOUT_S)
     except OSError as error:

@@ -4,10 +4,10 @@ import gc
 import logging
 import signal
 
-from core.database import make_engine, make_sessions
+from core.database.engine import make_engine, make_sessions
 from core.health.beating import beating
 from core.settings import Settings
-from ingest.metrics import Metrics
+from ingest.metrics import IngestMetrics
 from ingest.worker import Worker, shards_of
 
 TAKEN_OVER = 3
@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 def run(settings: Settings, worker: int = 0, workers: int = 1) -> int:
     """Run worker ``worker`` of ``workers`` until SIGTERM or SIGINT; returns the exit status."""
     engine = make_engine(settings, process="ingest", pool_size=1, overflow=1)
-    metrics = Metrics()
+    metrics = IngestMetrics()
     metrics.serve(settings)
     shards = shards_of(worker, workers)
     loop = Worker(settings, make_sessions(engine), shards, metrics)

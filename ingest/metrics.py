@@ -5,12 +5,12 @@ from collections.abc import Iterable, Sequence
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
-from core.intake import Answer
-from core.scraping import MetricsServer
+from core.health.scraping import MetricsServer
+from core.positions.intake import DeviceAnswer
 from core.settings import Settings
 
 
-class Metrics:
+class IngestMetrics:
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         self.messages = Counter("milepost_ingest_messages", "Messages received", registry=self.registry)
@@ -25,7 +25,7 @@ class Metrics:
         )
         self.connected = Gauge("milepost_ingest_connected_shards", "Sessions open", registry=self.registry)
 
-    def count(self, answers: Iterable[Sequence[Answer]]) -> None:
+    def count(self, answers: Iterable[Sequence[DeviceAnswer]]) -> None:
         """Once a batch: a counter's lock costs more than decoding the fix it counts."""
         results = Counts(answer.result for item in answers for answer in item)
         for result, number in results.items():

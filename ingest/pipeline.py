@@ -13,13 +13,13 @@ import msgspec
 
 from broker import payloads, topics
 from broker.topics import UpTopic
-from core.fixes import Fix, Rejection
-from core.intake import Answer, Report, Result
+from core.positions.intake import DeviceAnswer, Report, Result
+from core.rules.fix import Fix, Rejection
 from formats import registry
 from formats.json_input import is_array
 from ingest import status_requests
 from ingest.connection import Connection
-from ingest.metrics import Metrics
+from ingest.metrics import IngestMetrics
 from ingest.rate_limit import RateLimit
 from ingest.receiver import Message, Receiver
 from ingest.storing import Sessions, store
@@ -42,7 +42,7 @@ class Decoded(msgspec.Struct, gc=False):
 class Pipeline:
     """What a batch passes through."""
 
-    def __init__(self, receiver: Receiver, sessions: Sessions, metrics: Metrics) -> None:
+    def __init__(self, receiver: Receiver, sessions: Sessions, metrics: IngestMetrics) -> None:
         self._receiver = receiver
         self._sessions = sessions
         self._metrics = metrics
@@ -103,7 +103,7 @@ def _items(topic: UpTopic, payload: bytes) -> list[Fix | Rejection]:
     return registry.decode(topic.format, payload, topic.device, datetime.now(UTC))
 
 
-def _store_fixes(sessions: Sessions, received: Sequence[Decoded], metrics: Metrics) -> dict[int, bytes]:
+def _store_fixes(sessions: Sessions, received: Sequence[Decoded], metrics: IngestMetrics) -> dict[int, bytes]:
     """Store, note each message's vehicle and reply, and return the packet that shows each vehicle."""
     messages = [message for message in received if message.report.items]
     if not messages:
@@ -122,7 +122,7 @@ def fact_packet(topic: str, payload: bytes) -> bytes:
     return mqtt5.PublishPacket(topic, payload, retain=True).write()
 
 
-def _reply(message: Decoded, answers: Sequence[Answer]) -> bytes:
+def _reply(message: Decoded, answers: Sequence[DeviceAnswer]) -> bytes:
     replies = [_reply_item(item, answer) for item, answer in zip(message.report.items, answers, strict=True)]
     if is_array(message.report.raw) and _is_item(message.report.items[0]):
         return payloads.replies(replies)
@@ -135,7 +135,7 @@ def _is_item(first: Fix | Rejection) -> bool:
     return isinstance(first, Fix) or first.raw is not None
 
 
-def _reply_item(item: Fix | Rejection, answer: Answer) -> payloads.Reply:
+def _reply_item(item: Fix | Rejection, answer: DeviceAnswer) -> payloads.Reply:
     return payloads.Reply(id=item.message_id, result=_word(answer.result), reason=answer.reason)
 
 

@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 import mqtt5
 
 from broker import topics
-from broker.connection import Login
+from broker.connection import BrokerLogin
 from core.backoff import Backoff
 from ingest.condition import ShardView
 from ingest.connection import Connection, ConnectionLost
@@ -33,7 +33,7 @@ Message = tuple[Connection, mqtt5.PublishPacket]
 class Shard:
     """One shard's session: its connection, or when to try for one again."""
 
-    def __init__(self, name: str, login: Login) -> None:
+    def __init__(self, name: str, login: BrokerLogin) -> None:
         self.name = name
         self.login = login
         self.backoff = Backoff(limit_s=4.0)  # a broker's restart must be over within 5 s
@@ -47,7 +47,9 @@ class Shard:
 class Receiver:
     """``on_session_lost`` is called with the shard's name when the broker had no session for it."""
 
-    def __init__(self, logins: Sequence[tuple[str, Login]], on_session_lost: Callable[[str], None]) -> None:
+    def __init__(
+        self, logins: Sequence[tuple[str, BrokerLogin]], on_session_lost: Callable[[str], None]
+    ) -> None:
         self._shards = {name: Shard(name, login) for name, login in logins}
         self._on_session_lost = on_session_lost
         self._selector = selectors.DefaultSelector()

@@ -11,13 +11,14 @@ import msgspec
 from sqlalchemy.orm import Session
 
 from broker import payloads
-from core import deliveries, intake, silence
+from core.deliveries import status_changes
 from core.errors import DomainError
-from core.fixes import MessageId, Rejection
-from core.intake import Report
+from core.positions import heard, intake
+from core.positions.intake import Report
+from core.rules.fix import MessageId, Rejection
 from formats import status
 from formats.status import StatusMessage
-from ingest.metrics import Metrics
+from ingest.metrics import IngestMetrics
 from ingest.rate_limit import RateLimit
 from ingest.storing import POISON, MessageFault, Sessions, quarantine_all, transaction
 
@@ -27,7 +28,7 @@ TOO_MANY = Rejection(
 )
 
 
-class Refused(Exception):
+class StatusRefused(Exception):
     """The request cannot be done; ``error`` has the facts when the domain said so."""
 
     def __init__(self, rejection: Rejection, error: DomainError | None = None) -> None:
@@ -36,7 +37,7 @@ class Refused(Exception):
         self.error = error
 
 
-class Outcome(msgspec.Struct, frozen=True):
+class StatusOutcome(msgspec.Struct, frozen=True):
     """``reply`` is what the phone is told; a ``rejection`` is to be quarantined first."""
 
     reply: bytes
@@ -44,7 +45,7 @@ class Outcome(msgspec.Struct, frozen=True):
 
 
 def answer_all(
-    sessions: Sessions, reports: Sequence[Report], limit: RateLimit, metrics: Metrics
+    sessions: Sessions, reports: Sequence[Report], limit: RateLimit, metrics: IngestMetrics
 ) -> list[bytes]:
     """Apply the requests in order; gives each one's reply. Raises `storing.DatabaseAway`."""
     outcomes = [_answer(sessions, report, limit) for report in reports]
@@ -59,40 +60,40 @@ def answer_all(
     return [outcome.reply for outcome in outcomes]
 
 
-def _answer(sessions: Sessions, report: Report, limit: RateLimit) -> Outcome:
+def _answer(sessions: Sessions, report: Report, limit: RateLimit) -> StatusOutcome:
     message = status.decode(report.raw, report.device_id)
     if isinstance(message, Rejection):
-        return _refusal(Refused(message), message.message_id)
+        return _refusal(StatusRefused(message), message.message_id)
     try:
         if not limit.allows(report.device_id):
-            raise Refused(TOO_MANY)
+            raise StatusRefused(TOO_MANY)
         written = transaction(sessions, lambda session, now: _apply(session, report.device_id, message, now))
-    except Refused as refused:
+    except StatusRefused as refused:
         return _refusal(refused, message.message_id)
     except MessageFault as fault:
-        return _refusal(Refused(Rejection(reason=POISON, detail=str(fault))), message.message_id)
+        return _refusal(StatusRefused(Rejection(reason=POISON, detail=str(fault))), message.message_id)
     except DomainError as error:
         rejection = Rejection(reason=error.name, detail=error.detail)
-        return _refusal(Refused(rejection, error), message.message_id)
-    return Outcome(payloads.reply("stored" if written else "duplicate", id=message.message_id))
+        return _refusal(StatusRefused(rejection, error), message.message_id)
+    return StatusOutcome(payloads.reply("stored" if written else "duplicate", id=message.message_id))
 
 
 def _apply(session: Session, device_id: str, message: StatusMessage, now: datetime) -> bool:
     device = intake.known_devices(session, [device_id]).get(device_id)
     if device is None:
-        raise Refused(intake.UNKNOWN_DEVICE)
+        raise StatusRefused(intake.UNKNOWN_DEVICE)
     if device.refusal is not None and device.refusal is not intake.NO_VEHICLE:
-        raise Refused(device.refusal)
+        raise StatusRefused(device.refusal)
     if message.company not in {None, device.company}:
-        raise Refused(intake.OTHER_COMPANY)
-    silence.heard(session, {device_id: device.last_heard_at}, now)
+        raise StatusRefused(intake.OTHER_COMPANY)
+    heard.heard(session, {device_id: device.last_heard_at}, now)
     actor = intake.phone_actor(device_id, device)
     if actor is None:
-        raise Refused(NOT_A_DRIVER)
-    return deliveries.change_status(session, actor, message.delivery_id, message.request, now).written
+        raise StatusRefused(NOT_A_DRIVER)
+    return status_changes.change_status(session, actor, message.delivery_id, message.request, now).written
 
 
-def _refusal(refused: Refused, message_id: MessageId | None) -> Outcome:
+def _refusal(refused: StatusRefused, message_id: MessageId | None) -> StatusOutcome:
     facts = refused.error.facts if refused.error else {}
     reply = payloads.reply(
         "rejected",
@@ -102,4 +103,4 @@ def _refusal(refused: Refused, message_id: MessageId | None) -> Outcome:
         allowed=facts.get("allowed"),
         missing=facts.get("missing"),
     )
-    return Outcome(reply, refused.rejection)
+    return StatusOutcome(reply, refused.rejection)

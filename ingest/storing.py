@@ -16,14 +16,16 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.orm import Session, sessionmaker
 
-from core import intake, partitions, quarantine
 from core.backoff import Backoff
-from core.database import sqlstate
-from core.facts import PositionFact
-from core.fixes import Rejection
+from core.database import partitions
+from core.database.errors import sqlstate
 from core.health.heartbeats import fault_of
-from core.intake import Answer, KnownDevice, Report, Result, Taken
-from core.quarantine import Quarantined
+from core.positions import intake
+from core.positions.intake import DeviceAnswer, KnownDevice, Report, Result, Taken
+from core.records import quarantine
+from core.records.quarantine import Quarantined
+from core.rules.facts import PositionFact
+from core.rules.fix import Rejection
 
 TRIES = 4
 NO_PARTITION = "23514"
@@ -125,7 +127,7 @@ def _store_items(sessions: Sessions, report: Report, fault: MessageFault) -> Tak
         facts = _newest(first.facts + second.facts)
         return Taken([first.answers[0] + second.answers[0]], facts, second.vehicles)
     quarantine_all(sessions, [(report, Rejection(reason=POISON, detail=str(fault)))])
-    return Taken([[Answer(Result.REJECTED, POISON)]], [], [None])
+    return Taken([[DeviceAnswer(Result.REJECTED, POISON)]], [], [None])
 
 
 def quarantine_all(sessions: Sessions, refused: Sequence[tuple[Report, Rejection]]) -> None:

@@ -9,13 +9,13 @@ import threading
 from collections.abc import Sequence
 
 from broker import connection, payloads
-from core import positions
 from core.backoff import Backoff
 from core.health.heartbeats import Beat
 from core.identities import SHARDS, ingest_user
+from core.positions import newest
 from core.settings import Settings
 from ingest.condition import Condition
-from ingest.metrics import Metrics
+from ingest.metrics import IngestMetrics
 from ingest.pipeline import Pipeline, fact_packet
 from ingest.receiver import Message, Receiver
 from ingest.storing import DatabaseAway, Sessions, is_reachable, transaction
@@ -32,7 +32,7 @@ def shards_of(worker: int, workers: int) -> list[str]:
 
 class Worker:
     def __init__(
-        self, settings: Settings, sessions: Sessions, shards: Sequence[str], metrics: Metrics
+        self, settings: Settings, sessions: Sessions, shards: Sequence[str], metrics: IngestMetrics
     ) -> None:
         self._lost: list[str] = []
         logins = [(shard, connection.login(settings, ingest_user(shard))) for shard in shards]
@@ -99,9 +99,7 @@ class Worker:
     def _republish_shard(self, shard: str) -> None:
         """Shards share the fleet by the vehicles' ids: a broker that lost all gets each vehicle once."""
         part, parts = SHARDS.index(shard), len(SHARDS)
-        facts = transaction(
-            self._sessions, lambda session, _now: positions.newest_facts(session, part, parts)
-        )
+        facts = transaction(self._sessions, lambda session, _now: newest.newest_facts(session, part, parts))
         target = self._receiver.connection_of(shard)
         if target is not None and facts:
             packets = (fact_packet(*payloads.position_message(fact)) for fact in facts)

@@ -1,7 +1,7 @@
 """One active jobs process: the holder of a PostgreSQL advisory lock, for as long as it renews a lease.
 
 Invariants: the lock belongs to the connection that the term of office gets and works on, so losing either
-ends both. The leader renews its row (`core.leader`) from a thread of its own; a standby that sees nothing
+ends both. The leader renews its row (`nightly.leader`) from a thread of its own; a standby that sees nothing
 renewed for `LEASE_S`, by its own monotonic clock, ends the leader's session on the server, which frees the
 lock. A leader that was frozen or cut off is over by its own monotonic clock no later than that, and its
 session is gone: whatever it still does there fails.
@@ -22,13 +22,13 @@ import psycopg2.extensions
 from prometheus_client import Gauge
 from sqlalchemy.exc import SQLAlchemyError
 
-from core import leader
 from core.backoff import Backoff
-from core.database import connect_arguments
-from core.deadlines import BoundedConnection
-from core.leader import LEASE_S, RENEW_EVERY_S
+from core.database.deadlines import BoundedConnection
+from core.database.engine import connect_arguments
+from core.health import leader
+from core.health.leader import LEASE_S, RENEW_EVERY_S
 from core.settings import Settings
-from jobs.run import ME
+from jobs.schedule.run import ME
 
 log = logging.getLogger(__name__)
 

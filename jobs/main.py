@@ -13,16 +13,18 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from broker.relay import Relay
 from core import logs
-from core.database import make_engine, make_sessions
+from core.database.engine import make_engine, make_sessions
 from core.health.beating import beating
 from core.settings import Settings
-from jobs import leadership, metrics, schedule, sender
+from jobs import leadership, metrics
 from jobs.leadership import Term
+from jobs.schedule import table
+from jobs.sender import loop
 
 log = logging.getLogger(__name__)
 
 WAIT_FOR_JOBS = 0.5  # of the time to stop in: the relay needs some before, and the end some after
-CONNECTIONS = 5 + len(schedule.JOBS)  # opened as needed; no job waits for another's
+CONNECTIONS = 5 + len(table.JOBS)  # opened as needed; no job waits for another's
 
 
 def run(settings: Settings) -> int:
@@ -80,8 +82,8 @@ def _serve(
 ) -> None:
     """One term of office."""
     with (
-        schedule.running(sessions, is_over=term.is_set) as jobs,
-        sender.running(sessions, settings, is_over=term.is_set),
+        table.running(sessions, is_over=term.is_set) as jobs,
+        loop.running(sessions, settings, is_over=term.is_set),
     ):
         relay = Relay(term.connection, sessions, settings, term)
         with beating(settings, relay.beats):

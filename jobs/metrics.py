@@ -12,13 +12,14 @@ from sqlalchemy import func, select
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session, sessionmaker
 
-from core import job_states, leader
-from core.jobs_models import JobState
-from core.models import Outbox
-from core.scraping import MetricsServer
+from core.health import leader
+from core.health.scraping import MetricsServer
+from core.models.job import JobState
+from core.models.record import Outbox
+from core.nightly import job_states
 from core.settings import Settings
-from jobs.schedule import JOBS
-from jobs.sender_metrics import QueueCollector
+from jobs.schedule.table import JOBS
+from jobs.sender.metrics import QueueCollector
 
 log = logging.getLogger(__name__)
 

@@ -11,7 +11,7 @@ from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from core.settings import ENV_FILE, Settings, SettingsError, read, require_real_secret
-from local.kept_files import Damaged, read_variables, write_private
+from local.services.kept_files import Damaged, read_variables, write_private
 
 ELSEWHERE = frozenset({"MILEPOST_DATABASE_URL", "MILEPOST_MQTT_URL"})
 KEYS = frozenset({"MILEPOST_MQTT_KEY", "MILEPOST_JWT_KEY"})

@@ -5,14 +5,14 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
-from local.account import make_passable
-from local.kept_files import Damaged
-from local.machine import Machine, PortTaken
-from local.mosquitto import MosquittoMissing
-from local.processes import ServiceFailed
-from local.run_state import AlreadyRunning, end_leftovers, exclusive
+from local.services.account import make_passable
+from local.services.kept_files import Damaged
+from local.services.mosquitto import MosquittoMissing
 from local.settings import RUN_ENV, LocalSettings, load
-from local.supervisor import Supervisor
+from local.supervision.machine import Machine, PortTaken
+from local.supervision.processes import ServiceFailed
+from local.supervision.run_state import AlreadyRunning, end_leftovers, exclusive
+from local.supervision.supervisor import Supervisor
 
 # What may befall the data folder and a file in it; anything else would be a bug.
 UNUSABLE = frozenset(

@@ -10,14 +10,14 @@ import pytest
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session, sessionmaker
 
-from core.database import make_engine, make_sessions
+from core.database.engine import make_engine, make_sessions
 from core.settings import Settings
-from tests.services.choice import VARIABLE, Services, open_services
-from tests.services.mosquitto import Broker
-from tests.services.postgres import Databases, PostgresServer
-from tests.services.processes import Processes
-from tests.services.settings import make_settings
-from tests.services.signals import start_children_afresh
+from tests.support.services.choice import VARIABLE, Services, open_services
+from tests.support.services.mosquitto import Broker
+from tests.support.services.postgres import Databases, PostgresServer
+from tests.support.services.processes import Processes
+from tests.support.services.settings import make_settings
+from tests.support.services.signals import start_children_afresh
 
 
 @pytest.fixture(scope="session", autouse=True)

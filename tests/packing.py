@@ -10,7 +10,7 @@ from pathlib import Path
 
 from docker.utils.build import exclude_paths
 
-from tests.services.settings import PROJECT
+from tests.support.services.settings import PROJECT
 
 FOR_DEVELOPERS = frozenset({"bench", "docs", "scripts", "tests"})
 BUILD = "import sys; from setuptools import build_meta; build_meta.build_wheel(sys.argv[1])"

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator
 
-from tests.services.settings import PROJECT
+from tests.support.services.settings import PROJECT
 
 README = (PROJECT / "README.md").read_text(encoding="utf-8")
 INDENT = "    "

@@ -1,7 +1,7 @@
 """Live tracking over WebSockets: the status bridge from MQTT to whoever watches a delivery."""
 
 from api.live.live import Live
-from api.live.protocol import WebSocketProtocol
-from api.live.sockets import router
+from api.live.socket.endpoint import router
+from api.live.socket.protocol import WebSocketProtocol
 
 __all__ = ["Live", "WebSocketProtocol", "router"]

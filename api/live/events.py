@@ -8,8 +8,8 @@ from typing import Literal
 
 import msgspec
 
-from core.eta import eta
-from core.facts import PositionFact, StatusFact
+from core.rules.eta import eta
+from core.rules.facts import PositionFact, StatusFact
 
 STATUS = "status"
 
@@ -45,20 +45,20 @@ class StatusUpdate(
     driver: int | None = None
 
 
-class Sighting(msgspec.Struct, frozen=True):
+class LivePosition(msgspec.Struct, frozen=True):
     """Where and when a van was: enough to tell whether another position is newer."""
 
     vehicle: int
     fix_time: datetime
 
-    def is_after(self, last: "Sighting | None") -> bool:
+    def is_after(self, last: "LivePosition | None") -> bool:
         """Clocks of two vehicles cannot be compared: another vehicle's position always counts as newer."""
         return last is None or self.vehicle != last.vehicle or self.fix_time > last.fix_time
 
 
 class LocationEvent(msgspec.Struct, frozen=True):
     text: str
-    seen: Sighting
+    seen: LivePosition
 
 
 class StatusEvent(msgspec.Struct, frozen=True):
@@ -87,8 +87,8 @@ RESYNC = '{"type":"resync"}'
 Complaint = Literal["NotText", "NotUnderstood"]
 
 
-def sighting(fact: PositionFact) -> Sighting:
-    return Sighting(fact.vehicle, fact.fix_time)
+def sighting(fact: PositionFact) -> LivePosition:
+    return LivePosition(fact.vehicle, fact.fix_time)
 
 
 def location_event(fact: PositionFact, delivery: int, dropoff: tuple[float, float] | None) -> LocationEvent:

@@ -10,14 +10,14 @@ from prometheus_client import CollectorRegistry
 from sqlalchemy.orm import Session, sessionmaker
 
 from api.live import codes
-from api.live.bridge import Bridge
-from api.live.groups import Groups
-from api.live.metrics import Metrics
-from api.live.outgoing import Outgoing
-from api.live.reader import Reader
-from api.live.watch import CatchUp, Guard
+from api.live.broker.bridge import Bridge
+from api.live.broker.outgoing import OutgoingPositions
+from api.live.metrics import LiveMetrics
+from api.live.reader import DatabaseReader
+from api.live.watchers.groups import Groups
+from api.live.watchers.watch import CatchUp, Guard
 from broker.figures import Figures
-from core.facts import PositionFact
+from core.rules.facts import PositionFact
 from core.settings import Settings
 
 SOCKETS_TIMEOUT_S = 2.0
@@ -39,12 +39,12 @@ class Live:
         registry: CollectorRegistry | None = None,
     ) -> None:
         self.settings = settings
-        self.metrics = Metrics(registry)
+        self.metrics = LiveMetrics(registry)
         self.groups = Groups(self.metrics)
-        self.reader = Reader(sessions)
+        self.reader = DatabaseReader(sessions)
         self.sockets: set[asyncio.Task[None]] = set()
         self.is_stopping = False
-        self._outgoing = Outgoing()
+        self._outgoing = OutgoingPositions()
         self._bridge = Bridge(settings, self.groups, self._outgoing, self.reader)
         self._tasks: list[asyncio.Task[None]] = []
 

@@ -12,7 +12,7 @@ Arguments = ParamSpec("Arguments")
 Value = TypeVar("Value")
 
 
-class Reader:
+class DatabaseReader:
     def __init__(self, sessions: sessionmaker[Session]) -> None:
         self._sessions = sessions
         self._executor = ThreadPoolExecutor(THREADS, thread_name_prefix="live-read")

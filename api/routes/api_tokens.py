@@ -4,14 +4,14 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Response
 
-from api import pages
 from api.dependencies import AuthorizedCall, now
-from api.idempotency import OnceRoute, forbid_keeping
-from api.openapi import CONFLICT
+from api.http import cursors
+from api.http.idempotency import OnceRoute, forbid_keeping
+from api.http.openapi import CONFLICT
 from api.schemas.api_tokens import ApiTokenIn, ApiTokenMade, ApiTokenOut
 from api.schemas.fields import PathId
 from api.schemas.pages import Page, PageQuery
-from core import api_tokens
+from core.accounts import api_tokens
 
 router = APIRouter(prefix="/api-tokens", tags=["integrations"], route_class=OnceRoute)
 
@@ -20,8 +20,8 @@ router = APIRouter(prefix="/api-tokens", tags=["integrations"], route_class=Once
 def list_api_tokens(authorized: AuthorizedCall, query: Annotated[PageQuery, Query()]) -> Page[ApiTokenOut]:
     """Revoked and expired ones too."""
     with authorized() as (session, actor):
-        rows = api_tokens.page(session, actor, after=pages.number_key(query.cursor), limit=query.limit + 1)
-        shown, following = pages.cut(rows, query.limit, lambda row: row.id)
+        rows = api_tokens.page(session, actor, after=cursors.number_key(query.cursor), limit=query.limit + 1)
+        shown, following = cursors.cut(rows, query.limit, lambda row: row.id)
         return Page(items=[ApiTokenOut.model_validate(row) for row in shown], next=following)
 
 

@@ -4,11 +4,11 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query
 
-from api import pages
 from api.dependencies import AuthorizedCall
+from api.http import cursors
 from api.schemas.audit import AuditOut, AuditQuery
 from api.schemas.pages import Page
-from core import audit
+from core.records import audit
 
 router = APIRouter(prefix="/audit", tags=["integrations"])
 
@@ -21,8 +21,8 @@ def list_audit(authorized: AuthorizedCall, query: Annotated[AuditQuery, Query()]
             session,
             actor,
             query.selection(),
-            before_id=pages.number_key(query.cursor),
+            before_id=cursors.number_key(query.cursor),
             limit=query.limit + 1,
         )
-        shown, following = pages.cut(rows, query.limit, lambda row: row.id)
+        shown, following = cursors.cut(rows, query.limit, lambda row: row.id)
         return Page(items=[AuditOut.model_validate(row) for row in shown], next=following)

@@ -8,16 +8,16 @@ from fastapi.security import OAuth2PasswordRequestForm
 from sqlalchemy.orm import Session, sessionmaker
 from starlette.concurrency import run_in_threadpool
 
-from api import tokens
-from api.bodies import BoundedRoute
+from api.auth import tokens
+from api.auth.hashing import HashingOf
 from api.dependencies import AuthorizedCall, Peer, Sessions, SettingsOf, now
-from api.hashing import HashingOf
-from api.idempotency import forbid_keeping
-from api.openapi import TOO_MANY
+from api.http.body_limits import BoundedRoute
+from api.http.idempotency import forbid_keeping
+from api.http.openapi import TOO_MANY
 from api.schemas.people import LinkPasswordIn, LogOutQuery, RefreshIn, ResetIn, Tokens
-from core import invitations, login_sessions, passwords, throttle, users
+from core.accounts import access, invitations, login_sessions, passwords, sign_in, throttle
+from core.accounts.login_sessions import Begun
 from core.errors import LoginRefused, NotAuthenticated, TooManyAttempts
-from core.login_sessions import Begun
 from core.settings import Settings
 
 
@@ -63,11 +63,11 @@ async def log_in(
 
 def _count_attempt(
     sessions: sessionmaker[Session], username: str, limits: list[throttle.Limit]
-) -> users.Login | None:
+) -> sign_in.PasswordLogin | None:
     """Whose e-mail it is, None for nobody's; no connection is held while the password is checked."""
     with sessions() as session:
         wait_s = throttle.take(session, limits, now())
-        login = users.login_of(session, username)
+        login = sign_in.login_of(session, username)
         session.commit()
     if wait_s:
         raise TooManyAttempts(wait_s)
@@ -77,8 +77,8 @@ def _count_attempt(
 def _begin(
     sessions: sessionmaker[Session],
     settings: Settings,
-    login: users.Login | None,
-    proven: users.Login | None,
+    login: sign_in.PasswordLogin | None,
+    proven: sign_in.PasswordLogin | None,
     email: throttle.Limit,
     others: list[throttle.Limit],
 ) -> Begun:
@@ -93,7 +93,7 @@ def _begin(
             throttle.forgive(session, email, others)
         else:
             # For e-mails that are nobody's too, or the answer would come sooner.
-            users.note_failed_login(session, login)
+            sign_in.note_failed_login(session, login)
         session.commit()
     if begun is None:
         raise LoginRefused
@@ -102,7 +102,7 @@ def _begin(
 
 def _replace_hash(sessions: sessionmaker[Session], user_id: int, old_hash: str, new_hash: str) -> None:
     with sessions() as session:
-        users.replace_hash(session, user_id, old_hash, new_hash)
+        sign_in.replace_hash(session, user_id, old_hash, new_hash)
         session.commit()
 
 
@@ -125,7 +125,7 @@ def log_out(
     """The access token ends with its refresh token."""
     with authorized() as (session, actor):
         if query.everywhere or actor.session_id is None:
-            users.log_out_everywhere(session, actor, now())
+            access.log_out_everywhere(session, actor, now())
         else:
             login_sessions.end(session, actor, now())
 
@@ -174,10 +174,10 @@ def _lifetime(settings: Settings) -> timedelta:
 
 def _tokens(settings: Settings, begun: Begun) -> Tokens:
     access_token = tokens.issue(
-        settings, tokens.Kind.ACCESS, begun.user_id, begun.token_epoch, now(), begun.session_id
+        settings, tokens.TokenKind.ACCESS, begun.user_id, begun.token_epoch, now(), begun.session_id
     )
     return Tokens(
         access_token=access_token,
         refresh_token=begun.refresh_token,
-        expires_in=int(tokens.lifetime(settings, tokens.Kind.ACCESS).total_seconds()),
+        expires_in=int(tokens.lifetime(settings, tokens.TokenKind.ACCESS).total_seconds()),
     )

@@ -3,9 +3,9 @@
 from fastapi import APIRouter
 
 from api.dependencies import AuthorizedCall
-from api.idempotency import OnceRoute
+from api.http.idempotency import OnceRoute
 from api.schemas.people import CompanyPatch, CompanySettings
-from core import companies
+from core.accounts import companies
 
 router = APIRouter(prefix="/company", tags=["people"], route_class=OnceRoute)
 

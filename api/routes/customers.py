@@ -4,14 +4,15 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Response
 
-from api import pages
 from api.dependencies import AuthorizedCall, now
-from api.idempotency import OnceRoute
-from api.openapi import CONFLICT
+from api.http import cursors
+from api.http.idempotency import OnceRoute
+from api.http.openapi import CONFLICT
 from api.schemas.companions import CustomerIn, CustomerOut, CustomerPatch, ErasureIn
 from api.schemas.fields import PathId
 from api.schemas.pages import Page, PageQuery
-from core import customers, erasure
+from core.fleet import customers
+from core.operations import erasure
 
 router = APIRouter(prefix="/customers", tags=["customers"], route_class=OnceRoute)
 
@@ -20,8 +21,8 @@ router = APIRouter(prefix="/customers", tags=["customers"], route_class=OnceRout
 def list_customers(authorized: AuthorizedCall, query: Annotated[PageQuery, Query()]) -> Page[CustomerOut]:
     """Archived ones too; for managers and operators."""
     with authorized() as (session, actor):
-        rows = customers.page(session, actor, after=pages.number_key(query.cursor), limit=query.limit + 1)
-        shown, following = pages.cut(rows, query.limit, lambda row: row.id)
+        rows = customers.page(session, actor, after=cursors.number_key(query.cursor), limit=query.limit + 1)
+        shown, following = cursors.cut(rows, query.limit, lambda row: row.id)
         return Page(items=[CustomerOut.model_validate(row) for row in shown], next=following)
 
 

@@ -5,14 +5,15 @@ from typing import Annotated
 
 from fastapi import APIRouter, Header, Query, Response
 
-from api import documents, pages
+from api.content import document_formats
+from api.content.document_formats import DocumentFormat
 from api.dependencies import AuthorizedCall, now
-from api.documents import DocumentFormat
+from api.http import cursors
 from api.schemas.daily_reports import DailyReportOut, DailyReportQuery, DayOut, PathDay
 from api.schemas.pages import Page, PageQuery
-from core import daily_report
 from core.errors import InvalidValue
-from reports import daily_page
+from core.reporting import daily_report
+from reports.pages import daily_page
 
 router = APIRouter(prefix="/reports/daily", tags=["reports"])
 
@@ -23,7 +24,7 @@ def list_daily_reports(authorized: AuthorizedCall, query: Annotated[PageQuery, Q
     before = _day_key(query.cursor)
     with authorized() as (session, actor):
         rows = daily_report.page(session, actor, before=before, limit=query.limit + 1)
-        shown, following = pages.cut(rows, query.limit, lambda row: row.day.toordinal())
+        shown, following = cursors.cut(rows, query.limit, lambda row: row.day.toordinal())
         return Page(items=[DayOut.of(row) for row in shown], next=following)
 
 
@@ -32,7 +33,7 @@ def list_daily_reports(authorized: AuthorizedCall, query: Annotated[PageQuery, Q
     summary="Report on a day",
     status_code=200,
     response_model=None,
-    responses=documents.answers(DailyReportOut),
+    responses=document_formats.answers(DailyReportOut),
 )
 async def report_day(
     authorized: AuthorizedCall,
@@ -46,7 +47,7 @@ async def report_day(
     that are over are made at night and stay as they were; today is counted so far, and so is a day of which
     nothing was stored. A day to come, or before the company began, is 404.
     """
-    name = documents.asked(accept, query.format)
+    name = document_formats.asked(accept, query.format)
 
     def write() -> str:
         with authorized() as (session, actor):
@@ -55,11 +56,11 @@ async def report_day(
             return DailyReportOut.of(daily).model_dump_json()
         return daily_page.html(daily)
 
-    return await documents.answer(authorized, name, write, f"daily-report-{day.isoformat()}")
+    return await document_formats.answer(authorized, name, write, f"daily-report-{day.isoformat()}")
 
 
 def _day_key(cursor: str | None) -> date | None:
-    number = pages.number_key(cursor)
+    number = cursors.number_key(cursor)
     if number is None:
         return None
     if not 1 <= number <= date.max.toordinal():

@@ -4,12 +4,12 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Response
 
-from api import etags, pages
 from api.dependencies import AuthorizedCall, LiveOf, now
-from api.etags import IfMatch
-from api.idempotency import OnceRoute
-from api.openapi import CONFLICT, EDITED
-from api.quick import on_loop
+from api.fast_path.quick import on_loop
+from api.http import cursors, etags
+from api.http.etags import IfMatch
+from api.http.idempotency import OnceRoute
+from api.http.openapi import CONFLICT, EDITED
 from api.schemas.deliveries import (
     DeliveryDetail,
     DeliveryEdit,
@@ -22,8 +22,10 @@ from api.schemas.fields import PathId
 from api.schemas.pages import Page, PageQuery
 from api.schemas.places import flat
 from api.schemas.tracking import CheckpointOut, LocationIn, LocationOut, StatusIn, StatusOut
-from core import deliveries, delivery_list, delivery_read, history, loads, tracking
-from core.deliveries import StatusRequest
+from core.deliveries import checkpoints, commands, detail, listing, load_orders, lookup, status_changes
+from core.deliveries import whereabouts as delivery_whereabouts
+from core.deliveries.status_changes import StatusRequest
+from core.positions import report
 
 router = APIRouter(prefix="/deliveries", tags=["deliveries"], route_class=OnceRoute)
 
@@ -35,11 +37,11 @@ def list_deliveries(
 ) -> Page[DeliveryOut]:
     """Newest first: a driver's own, a customer's own, or the whole company's."""
     filters = query.filters()
-    after = pages.delivery_key(query.cursor, by_time=filters.by_time)
+    after = cursors.delivery_key(query.cursor, by_time=filters.by_time)
     with authorized() as (session, actor):
-        rows = delivery_list.page(session, actor, filters, after=after, limit=query.limit + 1)
-        shown, following = pages.cut(
-            rows, query.limit, lambda row: pages.delivery_text(delivery_list.key_of(row, filters))
+        rows = listing.page(session, actor, filters, after=after, limit=query.limit + 1)
+        shown, following = cursors.cut(
+            rows, query.limit, lambda row: cursors.delivery_text(listing.key_of(row, filters))
         )
         return Page(items=[DeliveryOut.listed(row) for row in shown], next=following)
 
@@ -51,8 +53,8 @@ def create_delivery(authorized: AuthorizedCall, body: DeliveryNew, response: Res
     with authorized() as (session, actor):
         if body.items is not None:
             items = [item.model_dump() for item in body.items]
-            values["load_order_id"] = loads.add(session, actor, body.reference, items).id
-        delivery = deliveries.create(session, actor, values, now())
+            values["load_order_id"] = load_orders.add(session, actor, body.reference, items).id
+        delivery = commands.create(session, actor, values, now())
         response.headers["Location"] = f"/deliveries/{delivery.id}/"
         etags.tag(response, delivery.version)
         return DeliveryDetail.seen(delivery)
@@ -63,7 +65,7 @@ def create_delivery(authorized: AuthorizedCall, body: DeliveryNew, response: Res
 def read_delivery(authorized: AuthorizedCall, delivery_id: PathId, response: Response) -> DeliveryDetail:
     """With the van's position and the ETA while it is under way. Its `ETag` is for `If-Match`."""
     with authorized() as (session, actor):
-        delivery, whereabouts = delivery_read.find(session, actor, delivery_id)
+        delivery, whereabouts = detail.find(session, actor, delivery_id)
         etags.tag(response, delivery.version)
         return DeliveryDetail.seen(delivery, whereabouts)
 
@@ -74,11 +76,11 @@ def replace_delivery(
 ) -> DeliveryDetail:
     """Every field that can be edited; what is left out becomes null."""
     with authorized() as (session, actor):
-        delivery = deliveries.edit(
+        delivery = commands.edit(
             session, actor, delivery_id, flat(body.model_dump()), now(), versions=if_match
         )
         etags.tag(response, delivery.version)
-        return DeliveryDetail.seen(delivery, tracking.whereabouts(session, delivery))
+        return DeliveryDetail.seen(delivery, delivery_whereabouts.whereabouts(session, delivery))
 
 
 @router.patch("/{delivery_id}/", summary="Change some of a delivery's fields", responses=EDITED)
@@ -92,9 +94,9 @@ def edit_delivery(
     """Assigning a driver or a vehicle is an edit too; it leaves a checkpoint."""
     values = flat(body.sent())
     with authorized() as (session, actor):
-        delivery = deliveries.edit(session, actor, delivery_id, values, now(), versions=if_match)
+        delivery = commands.edit(session, actor, delivery_id, values, now(), versions=if_match)
         etags.tag(response, delivery.version)
-        return DeliveryDetail.seen(delivery, tracking.whereabouts(session, delivery))
+        return DeliveryDetail.seen(delivery, delivery_whereabouts.whereabouts(session, delivery))
 
 
 @router.post(
@@ -112,7 +114,7 @@ def report_location(
     received_at = now()
     fix = body.fix(received_at)
     with authorized() as (session, actor):
-        reported = tracking.report(session, actor, delivery_id, fix, received_at)
+        reported = report.report(session, actor, delivery_id, fix, received_at)
         authorized.afterwards(lambda: live.publish(reported.facts))
     answer = LocationOut(
         result="stored" if reported.is_fresh else "duplicate", fix_time=fix.fix_time, eta=reported.eta
@@ -134,7 +136,7 @@ def change_status(
         status=body.status, reason=body.reason, occurred_at=body.occurred_at, location=location
     )
     with authorized() as (session, actor):
-        change = deliveries.change_status(session, actor, delivery_id, request, now(), versions=if_match)
+        change = status_changes.change_status(session, actor, delivery_id, request, now(), versions=if_match)
         etags.tag(response, change.delivery.version)
         return StatusOut.of(change)
 
@@ -147,10 +149,10 @@ def list_checkpoints(
 
     Customers get its status changes and proofs only, and of their actors the kind.
     """
-    after_id = pages.number_key(query.cursor) or 0
+    after_id = cursors.number_key(query.cursor) or 0
     with authorized() as (session, actor):
-        deliveries.require_visible(session, actor, delivery_id)
-        rows = history.page(session, actor, delivery_id, after_id=after_id, limit=query.limit + 1)
-        shown, following = pages.cut(rows, query.limit, lambda row: row.id)
+        lookup.require_visible(session, actor, delivery_id)
+        rows = checkpoints.page(session, actor, delivery_id, after_id=after_id, limit=query.limit + 1)
+        shown, following = cursors.cut(rows, query.limit, lambda row: row.id)
         items = [CheckpointOut.of(row, names_actor=actor.sees_track) for row in shown]
         return Page(items=items, next=following)

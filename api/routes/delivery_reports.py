@@ -4,13 +4,13 @@ from typing import Annotated
 
 from fastapi import APIRouter, Header, Query, Response
 
-from api import documents
+from api.content import document_formats
+from api.content.document_formats import DocumentFormat
 from api.dependencies import AuthorizedCall, now
-from api.documents import DocumentFormat
 from api.schemas.fields import PathId
 from api.schemas.reports import DeliveryReportQuery, ReportOut
-from core import delivery_report
-from reports import delivery_page
+from core.reporting import delivery_report
+from reports.pages import delivery_page
 
 router = APIRouter(prefix="/deliveries", tags=["deliveries"])
 
@@ -20,7 +20,7 @@ router = APIRouter(prefix="/deliveries", tags=["deliveries"])
     summary="Report on a delivery",
     status_code=200,
     response_model=None,
-    responses=documents.answers(ReportOut),
+    responses=document_formats.answers(ReportOut),
 )
 async def report_delivery(
     authorized: AuthorizedCall,
@@ -38,7 +38,7 @@ async def report_delivery(
     Customers get their version: without route, stops, speeds and location checkpoints, which would show other
     customers' stops. With `audience=customer` staff get that one too, to hand it on.
     """
-    name = documents.asked(accept, query.format)
+    name = document_formats.asked(accept, query.format)
 
     def write() -> str:
         with authorized() as (session, actor):
@@ -55,4 +55,4 @@ async def report_delivery(
             return ReportOut.of(report).model_dump_json()
         return delivery_page.html(report)
 
-    return await documents.answer(authorized, name, write, f"delivery-{delivery_id}-report")
+    return await document_formats.answer(authorized, name, write, f"delivery-{delivery_id}-report")

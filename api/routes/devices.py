@@ -6,14 +6,14 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Response
 from sqlalchemy.orm import Session
 
-from api import pages
 from api.dependencies import Authorized, AuthorizedCall, SettingsOf, now
-from api.idempotency import OnceRoute, forbid_keeping
+from api.http import cursors
+from api.http.idempotency import OnceRoute, forbid_keeping
 from api.schemas.devices import CredentialsOut, DeviceIn, DeviceOut, DevicePatch, DeviceQuery
 from api.schemas.fields import PathDevice
 from api.schemas.pages import Page
-from core import devices
-from core.actors import Actor
+from core.access.actors import Actor
+from core.fleet import devices
 from core.settings import Settings
 
 router = APIRouter(prefix="/devices", tags=["fleet"], route_class=OnceRoute)
@@ -26,12 +26,12 @@ def list_devices(authorized: AuthorizedCall, query: Annotated[DeviceQuery, Query
         rows = devices.page(
             session,
             actor,
-            after=pages.text_key(query.cursor),
+            after=cursors.text_key(query.cursor),
             limit=query.limit + 1,
             vehicle_id=query.vehicle_id,
             driver_id=query.driver_id,
         )
-        shown, following = pages.cut(rows, query.limit, lambda row: row.id)
+        shown, following = cursors.cut(rows, query.limit, lambda row: row.id)
         return Page(items=[DeviceOut.model_validate(row) for row in shown], next=following)
 
 

@@ -3,11 +3,11 @@
 from fastapi import APIRouter, Response
 
 from api.dependencies import AuthorizedCall, now
-from api.idempotency import OnceRoute, forbid_keeping
-from api.openapi import CONFLICT
+from api.http.idempotency import OnceRoute, forbid_keeping
+from api.http.openapi import CONFLICT
 from api.schemas.fields import PathId
 from api.schemas.people import InvitationIn, InvitationOut
-from core import invitations
+from core.accounts import invitations
 
 router = APIRouter(prefix="/invitations", tags=["people"], route_class=OnceRoute)
 

@@ -4,14 +4,14 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Response
 
-from api import pages
 from api.dependencies import AuthorizedCall
-from api.idempotency import OnceRoute
-from api.openapi import CONFLICT
+from api.http import cursors
+from api.http.idempotency import OnceRoute
+from api.http.openapi import CONFLICT
 from api.schemas.fields import PathId
 from api.schemas.loads import LoadOrderIn, LoadOrderOut, LoadOrderPatch, LoadTotalsOut
 from api.schemas.pages import Page, PageQuery
-from core import loads
+from core.deliveries import load_orders
 
 router = APIRouter(prefix="/load-orders", tags=["loads"], route_class=OnceRoute)
 
@@ -20,8 +20,8 @@ router = APIRouter(prefix="/load-orders", tags=["loads"], route_class=OnceRoute)
 def list_load_orders(authorized: AuthorizedCall, query: Annotated[PageQuery, Query()]) -> Page[LoadTotalsOut]:
     """With the totals of each; one alone shows its items. For managers and operators."""
     with authorized() as (session, actor):
-        rows = loads.page(session, actor, after=pages.number_key(query.cursor), limit=query.limit + 1)
-        shown, following = pages.cut(rows, query.limit, lambda row: row.id)
+        rows = load_orders.page(session, actor, after=cursors.number_key(query.cursor), limit=query.limit + 1)
+        shown, following = cursors.cut(rows, query.limit, lambda row: row.id)
         return Page(items=[LoadTotalsOut.model_validate(row) for row in shown], next=following)
 
 
@@ -30,7 +30,7 @@ def add_load_order(authorized: AuthorizedCall, body: LoadOrderIn, response: Resp
     """By a manager. Deliveries name it with `load_order_id`."""
     items = [item.model_dump() for item in body.items]
     with authorized() as (session, actor):
-        order = loads.add(session, actor, body.reference, items)
+        order = load_orders.add(session, actor, body.reference, items)
         response.headers["Location"] = f"/load-orders/{order.id}/"
         return LoadOrderOut.of(order)
 
@@ -39,7 +39,7 @@ def add_load_order(authorized: AuthorizedCall, body: LoadOrderIn, response: Resp
 def read_load_order(authorized: AuthorizedCall, load_order_id: PathId) -> LoadOrderOut:
     """For managers and operators; others see a load with its delivery."""
     with authorized() as (session, actor):
-        return LoadOrderOut.of(loads.find(session, actor, load_order_id))
+        return LoadOrderOut.of(load_orders.find(session, actor, load_order_id))
 
 
 @router.patch("/{load_order_id}/", summary="Change a load order")
@@ -47,7 +47,9 @@ def edit_load_order(authorized: AuthorizedCall, load_order_id: PathId, body: Loa
     """By a manager. `items` are replaced as a whole."""
     values = body.sent()
     with authorized() as (session, actor):
-        order = loads.replace(session, actor, load_order_id, values.get("reference"), values.get("items"))
+        order = load_orders.replace(
+            session, actor, load_order_id, values.get("reference"), values.get("items")
+        )
         return LoadOrderOut.of(order)
 
 
@@ -55,4 +57,4 @@ def edit_load_order(authorized: AuthorizedCall, load_order_id: PathId, body: Loa
 def delete_load_order(authorized: AuthorizedCall, load_order_id: PathId) -> None:
     """409 once a delivery carries it."""
     with authorized() as (session, actor):
-        loads.delete(session, actor, load_order_id)
+        load_orders.delete(session, actor, load_order_id)

@@ -3,12 +3,13 @@
 from fastapi import APIRouter, Response
 from starlette.concurrency import run_in_threadpool
 
+from api.auth.hashing import HashingOf
 from api.dependencies import Authorized, AuthorizedCall, SettingsOf, now
-from api.hashing import HashingOf
-from api.idempotency import OnceRoute, forbid_keeping
-from api.openapi import CONFLICT, TOO_MANY
+from api.http.idempotency import OnceRoute, forbid_keeping
+from api.http.openapi import CONFLICT, TOO_MANY
 from api.schemas.people import CompanyOut, Me, MqttLoginOut, OwnPasswordIn, UserOut
-from core import isolation, passwords, throttle, users
+from core.accounts import access, mqtt_logins, passwords, throttle, users
+from core.database import row_security
 from core.errors import InvalidValue, TooManyAttempts
 
 router = APIRouter(prefix="/me", tags=["people"], route_class=OnceRoute)
@@ -39,7 +40,7 @@ def _count_guess(authorized: Authorized) -> tuple[throttle.Limit, str | None]:
     with authorized.apart() as (session, actor):
         user, _ = users.me(session, actor)
         limit, old_hash = throttle.email_limit(user.email), user.password_hash
-        with isolation.outside(session):
+        with row_security.outside(session):
             wait_s = throttle.take(session, [limit], now())
     if wait_s:
         raise TooManyAttempts(wait_s)
@@ -50,8 +51,8 @@ def _replace_password(
     authorized: Authorized, limit: throttle.Limit, old_hash: str | None, new_hash: str
 ) -> None:
     with authorized() as (session, actor):
-        users.change_own_password(session, actor, old_hash, new_hash, now())
-        with isolation.outside(session):
+        access.change_own_password(session, actor, old_hash, new_hash, now())
+        with row_security.outside(session):
             throttle.forgive(session, limit, [])
 
 
@@ -61,7 +62,7 @@ def read_mqtt_login(authorized: AuthorizedCall, settings: SettingsOf, response: 
     forbid_keeping(response)
     key = settings.mqtt_key.get_secret_value()
     with authorized() as (session, actor):
-        return MqttLoginOut.of(users.mqtt_login(session, actor, key), settings.broker_url)
+        return MqttLoginOut.of(mqtt_logins.mqtt_login(session, actor, key), settings.broker_url)
 
 
 @router.post("/mqtt/rotate/", summary="Give the own MQTT login a new secret")
@@ -70,4 +71,4 @@ def rotate_mqtt_secret(authorized: AuthorizedCall, settings: SettingsOf, respons
     forbid_keeping(response)
     key = settings.mqtt_key.get_secret_value()
     with authorized() as (session, actor):
-        return MqttLoginOut.of(users.rotate_mqtt_secret(session, actor, key), settings.broker_url)
+        return MqttLoginOut.of(mqtt_logins.rotate_mqtt_secret(session, actor, key), settings.broker_url)

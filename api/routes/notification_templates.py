@@ -3,10 +3,10 @@
 from fastapi import APIRouter
 
 from api.dependencies import AuthorizedCall, now
-from api.idempotency import OnceRoute
+from api.http.idempotency import OnceRoute
 from api.schemas.notification_templates import PreviewIn, TemplateOut, TemplatesOut, TextsIn, TextsOut
-from core import notification_templates
-from core.notifications import Audience, Event
+from core.notifications import templates
+from core.notifications.kinds import Audience, Event
 
 router = APIRouter(prefix="/notifications/templates", tags=["notifications"], route_class=OnceRoute)
 
@@ -15,23 +15,21 @@ router = APIRouter(prefix="/notifications/templates", tags=["notifications"], ro
 def list_templates(authorized: AuthorizedCall) -> TemplatesOut:
     """One for each event and audience: the company's own, or Milepost's. For managers and operators."""
     with authorized() as (session, actor):
-        return TemplatesOut(
-            items=[TemplateOut.of(one) for one in notification_templates.every(session, actor)]
-        )
+        return TemplatesOut(items=[TemplateOut.of(one) for one in templates.every(session, actor)])
 
 
 @router.get("/{event}/{audience}/", summary="Read an e-mail template")
 def read_template(authorized: AuthorizedCall, event: Event, audience: Audience) -> TemplateOut:
     """For managers and operators."""
     with authorized() as (session, actor):
-        return TemplateOut.of(notification_templates.find(session, actor, event, audience))
+        return TemplateOut.of(templates.find(session, actor, event, audience))
 
 
 @router.put("/{event}/{audience}/", summary="Write an e-mail template")
 def put_template(authorized: AuthorizedCall, event: Event, audience: Audience, body: TextsIn) -> TemplateOut:
     """By a manager. 422 names the field and the line of what cannot be used."""
     with authorized() as (session, actor):
-        stored = notification_templates.put(session, actor, event, audience, body.texts(), now())
+        stored = templates.put(session, actor, event, audience, body.texts(), now())
         return TemplateOut.of(stored)
 
 
@@ -39,7 +37,7 @@ def put_template(authorized: AuthorizedCall, event: Event, audience: Audience, b
 def reset_template(authorized: AuthorizedCall, event: Event, audience: Audience) -> None:
     """By a manager."""
     with authorized() as (session, actor):
-        notification_templates.reset(session, actor, event, audience)
+        templates.reset(session, actor, event, audience)
 
 
 @router.post("/{event}/{audience}/preview/", summary="Show an e-mail with sample facts")
@@ -49,5 +47,5 @@ def preview_template(
     """By a manager. Nothing is stored and nothing sent."""
     texts = body.template.texts() if body.template is not None else None
     with authorized() as (session, actor):
-        shown = notification_templates.preview(session, actor, event, audience, texts)
+        shown = templates.preview(session, actor, event, audience, texts)
         return TextsOut.model_validate(shown)

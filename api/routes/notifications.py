@@ -4,10 +4,10 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query
 
-from api import pages
 from api.dependencies import AuthorizedCall, now
-from api.idempotency import OnceRoute
-from api.openapi import CONFLICT
+from api.http import cursors
+from api.http.idempotency import OnceRoute
+from api.http.openapi import CONFLICT
 from api.schemas.fields import PathId
 from api.schemas.notifications import (
     NotificationDetail,
@@ -17,7 +17,7 @@ from api.schemas.notifications import (
     NotificationSettingsPatch,
 )
 from api.schemas.pages import Page
-from core import notification_log, notification_settings
+from core.notifications import log, settings
 
 router = APIRouter(prefix="/notifications", tags=["notifications"], route_class=OnceRoute)
 
@@ -26,7 +26,7 @@ router = APIRouter(prefix="/notifications", tags=["notifications"], route_class=
 def read_notification_settings(authorized: AuthorizedCall) -> NotificationSettingsOut:
     """For managers and operators."""
     with authorized() as (session, actor):
-        return NotificationSettingsOut.of(notification_settings.read(session, actor))
+        return NotificationSettingsOut.of(settings.read(session, actor))
 
 
 @router.patch("/settings/", summary="Choose who is told of what")
@@ -35,7 +35,7 @@ def edit_notification_settings(
 ) -> NotificationSettingsOut:
     """By a manager. It holds for what happens from now on."""
     with authorized() as (session, actor):
-        chosen = notification_settings.edit(session, actor, body.choices(), body.thresholds())
+        chosen = settings.edit(session, actor, body.choices(), body.thresholds())
         return NotificationSettingsOut.of(chosen)
 
 
@@ -45,14 +45,14 @@ def list_notifications(
 ) -> Page[NotificationOut]:
     """Newest first, for managers and operators; kept for 90 days."""
     with authorized() as (session, actor):
-        rows = notification_log.page(
+        rows = log.page(
             session,
             actor,
             query.selection(),
-            before_id=pages.number_key(query.cursor),
+            before_id=cursors.number_key(query.cursor),
             limit=query.limit + 1,
         )
-        shown, following = pages.cut(rows, query.limit, lambda row: row.id)
+        shown, following = cursors.cut(rows, query.limit, lambda row: row.id)
         return Page(items=[NotificationOut.of(row, actor) for row in shown], next=following)
 
 
@@ -60,8 +60,8 @@ def list_notifications(
 def read_notification(authorized: AuthorizedCall, notification_id: PathId) -> NotificationDetail:
     """For managers and operators."""
     with authorized() as (session, actor):
-        row = notification_log.find(session, actor, notification_id)
-        made = list(notification_log.attempts(session, row))
+        row = log.find(session, actor, notification_id)
+        made = list(log.attempts(session, row))
         return NotificationDetail.with_attempts(row, made, actor)
 
 
@@ -73,4 +73,4 @@ def resend_notification(authorized: AuthorizedCall, notification_id: PathId) -> 
     recipient's data were erased, or its recipient was disabled or has no address any more.
     """
     with authorized() as (session, actor):
-        return NotificationOut.of(notification_log.resend(session, actor, notification_id, now()), actor)
+        return NotificationOut.of(log.resend(session, actor, notification_id, now()), actor)

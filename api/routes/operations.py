@@ -7,12 +7,12 @@ from fastapi import APIRouter, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from api.dependencies import HealthOf, LiveOf, Sessions, SettingsOf
-from api.errors import RETRY_LATER_S, problem
+from api.http.errors import RETRY_LATER_S, problem
 from api.metrics import health_text, may_scrape, state_text
 from api.schemas.fields import Output
 from core.errors import Forbidden
 from core.health import seeing
-from core.scraping import REFUSAL
+from core.health.scraping import REFUSAL
 
 router = APIRouter(tags=["operations"])
 

@@ -8,19 +8,20 @@ from fastapi import APIRouter, Depends, Form, Header, Request, Response
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import FormData
 
+from api.content.uploads import UploadRoute, Uploads
 from api.dependencies import Authorized, AuthorizedCall, now
-from api.openapi import CONFLICT
+from api.http.openapi import CONFLICT
 from api.schemas.fields import PathId
 from api.schemas.pages import Page
 from api.schemas.proofs import PathNumber, ProofAddedOut, ProofForm, ProofOut, place_of
 from api.schemas.tracking import StatusOut
-from api.uploads import UploadRoute, Uploads
-from core import deliveries, proofs
-from core.deliveries import StatusRequest
+from core.deliveries import lookup, status_changes
+from core.deliveries.proofs import adding, showing
+from core.deliveries.proofs.adding import ProofNew
+from core.deliveries.proofs.images import Picture
+from core.deliveries.status_changes import StatusRequest
 from core.errors import InvalidValue
-from core.proof_images import Picture
-from core.proof_models import ImageKind
-from core.proofs import ProofNew
+from core.rules.enums import ImageKind
 
 router = APIRouter(prefix="/deliveries", tags=["deliveries"], route_class=UploadRoute)
 _PICTURE = {"schema": {"type": "string", "format": "binary"}, "example": "the picture's bytes"}
@@ -38,8 +39,8 @@ class Upload(msgspec.Struct, frozen=True):
 
     @property
     def fingerprint(self) -> str:
-        """By which a repeated request is told from another, see `api.idempotency`."""
-        return proofs.fingerprint(self.proof).hex() + repr(self.status)
+        """By which a repeated request is told from another, see `api.http.idempotency`."""
+        return adding.fingerprint(self.proof).hex() + repr(self.status)
 
 
 async def _upload(
@@ -76,7 +77,7 @@ def _require_single(form: FormData) -> None:
 
 def _require_may_add(authorized: Authorized, delivery_id: int) -> None:
     with authorized() as (session, actor):
-        proofs.require_may_add(session, actor, delivery_id)
+        adding.require_may_add(session, actor, delivery_id)
 
 
 async def _pictures(uploads: Uploads, form: ProofForm) -> tuple[Picture, ...]:
@@ -105,10 +106,12 @@ def add_proof(
     """
     with authorized() as (session, actor):
         at = now()
-        added = proofs.add(session, actor, delivery_id, upload.proof, at)
+        added = adding.add(session, actor, delivery_id, upload.proof, at)
         change = None
         if upload.status is not None:
-            change = StatusOut.of(deliveries.change_status(session, actor, delivery_id, upload.status, at))
+            change = StatusOut.of(
+                status_changes.change_status(session, actor, delivery_id, upload.status, at)
+            )
         response.headers["Location"] = place_of(delivery_id, added.proof.id)
         return ProofAddedOut.added(delivery_id, added.proof, change)
 
@@ -117,8 +120,8 @@ def add_proof(
 def list_proofs(authorized: AuthorizedCall, delivery_id: PathId) -> Page[ProofOut]:
     """In the order they came, all of them: at most 20. For everybody who sees the delivery."""
     with authorized() as (session, actor):
-        deliveries.require_visible(session, actor, delivery_id)
-        items = [ProofOut.of(delivery_id, proof) for proof in proofs.of_delivery(session, delivery_id)]
+        lookup.require_visible(session, actor, delivery_id)
+        items = [ProofOut.of(delivery_id, proof) for proof in showing.of_delivery(session, delivery_id)]
         return Page(items=items, next=None)
 
 
@@ -126,8 +129,8 @@ def list_proofs(authorized: AuthorizedCall, delivery_id: PathId) -> Page[ProofOu
 def read_proof(authorized: AuthorizedCall, delivery_id: PathId, proof_id: PathId) -> ProofOut:
     """For everybody who sees the delivery."""
     with authorized() as (session, actor):
-        deliveries.require_visible(session, actor, delivery_id)
-        return ProofOut.of(delivery_id, proofs.find(session, delivery_id, proof_id))
+        lookup.require_visible(session, actor, delivery_id)
+        return ProofOut.of(delivery_id, showing.find(session, delivery_id, proof_id))
 
 
 @router.get(
@@ -145,8 +148,8 @@ def read_proof_image(
 ) -> Response:
     """Its `ETag` is its SHA-256. Browsers may keep it, but ask each time whether they still may show it."""
     with authorized() as (session, actor):
-        deliveries.require_visible(session, actor, delivery_id)
-        image = proofs.image(session, delivery_id, proof_id, number)
+        lookup.require_visible(session, actor, delivery_id)
+        image = showing.image(session, delivery_id, proof_id, number)
         suffix = image.media_type.rpartition("/")[2].replace("jpeg", "jpg")
         name = f"delivery-{delivery_id}-proof-{proof_id}-{image.kind}-{number}.{suffix}"
         headers = {
@@ -159,7 +162,7 @@ def read_proof_image(
         }
         if _has(if_none_match, image.sha256):
             return Response(status_code=304, headers=headers)
-        content = proofs.image_bytes(session, delivery_id, image.id)
+        content = showing.image_bytes(session, delivery_id, image.id)
         return Response(content, headers=headers, media_type=image.media_type)
 
 

@@ -4,12 +4,12 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query
 
-from api import pages
 from api.dependencies import AuthorizedCall
-from api.idempotency import OnceRoute
+from api.http import cursors
+from api.http.idempotency import OnceRoute
 from api.schemas.pages import PageQuery
 from api.schemas.quarantine import NotKeptOut, QuarantineOut, QuarantinePage
-from core import quarantine
+from core.records import quarantine
 
 router = APIRouter(prefix="/quarantine", tags=["fleet"], route_class=OnceRoute)
 
@@ -23,9 +23,9 @@ def list_quarantine(authorized: AuthorizedCall, query: Annotated[PageQuery, Quer
     """
     with authorized() as (session, actor):
         rows = quarantine.page(
-            session, actor, before_id=pages.number_key(query.cursor), limit=query.limit + 1
+            session, actor, before_id=cursors.number_key(query.cursor), limit=query.limit + 1
         )
-        shown, following = pages.cut(rows, query.limit, lambda row: row.id)
+        shown, following = cursors.cut(rows, query.limit, lambda row: row.id)
         counted = [NotKeptOut.of(row) for row in quarantine.not_kept(session, actor)]
         return QuarantinePage(
             items=[QuarantineOut.of(row) for row in shown], next=following, not_kept=counted

@@ -12,7 +12,7 @@ from api.dependencies import Authorized, HealthOf, SettingsOf, bearer, require_c
 from api.health import ANSWER_WITHIN_S, HealthWatch
 from api.metrics import has_metrics_token, is_local
 from api.schemas.status import StatusReport
-from core import scoping
+from core.access import scoping
 from core.health import seeing
 
 router = APIRouter(tags=["operations"])

@@ -8,21 +8,21 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Header, Query, Request
 from sqlalchemy.orm import Session
 
+from api.content.streams import DatabaseStream
 from api.dependencies import Authorized, AuthorizedCall, now
-from api.negotiation import NotAcceptable, best
+from api.http.negotiation import NotAcceptable, best
 from api.schemas.fields import PathId
 from api.schemas.tracks import TrackOut, TrackQuery
-from api.streams import DatabaseStream
-from core import track
-from core.legs import Leg
-from core.simplification import simplified
-from core.track import Track, TrackFix
-from reports.tracks import WRITERS, TrackFormat, Writer, chunks
+from core.trips import track
+from core.trips.segments import TripSegment
+from core.trips.simplification import simplified
+from core.trips.track import Track, TrackFix
+from reports.tracks.writers import WRITERS, TrackFormat, TrackWriter, chunks
 
 router = APIRouter(prefix="/deliveries", tags=["deliveries"])
 FORMATS = {writer.media_type: name for name, writer in WRITERS.items()}
 _START = datetime(2026, 3, 1, 12, tzinfo=UTC)
-_LEG = Leg(7, _START, _START + timedelta(hours=1))
+_LEG = TripSegment(7, _START, _START + timedelta(hours=1))
 _FIX = TrackFix(7, _START, 52.52, 13.405, altitude_m=34.5, speed_kmh=36.0, device_id="k3v9x0q2ma")
 _EXAMPLE = Track(42, "ORDER-1001", _LEG.start, _LEG.end, [_LEG])
 
@@ -92,7 +92,7 @@ async def read_track(
 
 
 def _written(
-    authorized: Authorized, delivery_id: int, writer: Writer, tolerance_m: float
+    authorized: Authorized, delivery_id: int, writer: TrackWriter, tolerance_m: float
 ) -> Generator[bytes, None, None]:
     """Authorised in the very transaction that is read from; whoever stops reading closes it."""
     with authorized() as (session, actor):
@@ -101,6 +101,8 @@ def _written(
         yield from chunks(writer.write(outline, _legs(session, outline, tolerance_m)))
 
 
-def _legs(session: Session, outline: Track, tolerance_m: float) -> Iterator[tuple[Leg, Iterator[TrackFix]]]:
+def _legs(
+    session: Session, outline: Track, tolerance_m: float
+) -> Iterator[tuple[TripSegment, Iterator[TrackFix]]]:
     for leg in outline.legs:
         yield leg, simplified(track.fixes(session, leg), tolerance_m)

@@ -5,15 +5,15 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Response
 from starlette.concurrency import run_in_threadpool
 
-from api import pages
+from api.auth.hashing import HashingOf, new_hash
 from api.dependencies import Authorized, AuthorizedCall, now
-from api.hashing import HashingOf, new_hash
-from api.idempotency import OnceRoute, forbid_keeping
-from api.openapi import CONFLICT
+from api.http import cursors
+from api.http.idempotency import OnceRoute, forbid_keeping
+from api.http.openapi import CONFLICT
 from api.schemas.fields import PathId
 from api.schemas.pages import Page
 from api.schemas.people import LinkOut, PasswordIn, UserIn, UserOut, UserPatch, UserQuery
-from core import invitations, users
+from core.accounts import access, invitations, users
 
 router = APIRouter(prefix="/users", tags=["people"], route_class=OnceRoute)
 
@@ -23,9 +23,9 @@ def list_users(authorized: AuthorizedCall, query: Annotated[UserQuery, Query()])
     """For managers and operators."""
     with authorized() as (session, actor):
         rows = users.page(
-            session, actor, after=pages.number_key(query.cursor), limit=query.limit + 1, role=query.role
+            session, actor, after=cursors.number_key(query.cursor), limit=query.limit + 1, role=query.role
         )
-        shown, following = pages.cut(rows, query.limit, lambda row: row.id)
+        shown, following = cursors.cut(rows, query.limit, lambda row: row.id)
         return Page(items=[UserOut.model_validate(row) for row in shown], next=following)
 
 
@@ -80,7 +80,7 @@ async def set_password(
 
 def _set_password(authorized: Authorized, user_id: int, password_hash: str) -> None:
     with authorized() as (session, actor):
-        users.set_password(session, actor, user_id, password_hash, now())
+        access.set_password(session, actor, user_id, password_hash, now())
 
 
 @router.post("/{user_id}/reset/", summary="Make a link to set a new password", responses=CONFLICT)
@@ -95,11 +95,11 @@ def make_reset_link(authorized: AuthorizedCall, user_id: PathId, response: Respo
 def disable_user(authorized: AuthorizedCall, user_id: PathId) -> UserOut:
     """Tokens and MQTT login included. 409 for the last manager."""
     with authorized() as (session, actor):
-        return UserOut.model_validate(users.disable(session, actor, user_id, now()))
+        return UserOut.model_validate(access.disable(session, actor, user_id, now()))
 
 
 @router.post("/{user_id}/enable/", summary="Let a user in again", responses=CONFLICT)
 def enable_user(authorized: AuthorizedCall, user_id: PathId) -> UserOut:
     """409 while its driver or customer is archived."""
     with authorized() as (session, actor):
-        return UserOut.model_validate(users.enable(session, actor, user_id))
+        return UserOut.model_validate(access.enable(session, actor, user_id))

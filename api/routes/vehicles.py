@@ -4,14 +4,14 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Response
 
-from api import pages
 from api.dependencies import AuthorizedCall, now
-from api.idempotency import OnceRoute
-from api.openapi import CONFLICT
+from api.http import cursors
+from api.http.idempotency import OnceRoute
+from api.http.openapi import CONFLICT
 from api.schemas.companions import VehicleIn, VehicleOut, VehiclePatch
 from api.schemas.fields import PathId
 from api.schemas.pages import Page, PageQuery
-from core import vehicles
+from core.fleet import vehicles
 
 router = APIRouter(prefix="/vehicles", tags=["fleet"], route_class=OnceRoute)
 
@@ -20,8 +20,8 @@ router = APIRouter(prefix="/vehicles", tags=["fleet"], route_class=OnceRoute)
 def list_vehicles(authorized: AuthorizedCall, query: Annotated[PageQuery, Query()]) -> Page[VehicleOut]:
     """Archived ones too; for managers and operators."""
     with authorized() as (session, actor):
-        rows = vehicles.page(session, actor, after=pages.number_key(query.cursor), limit=query.limit + 1)
-        shown, following = pages.cut(rows, query.limit, lambda row: row.id)
+        rows = vehicles.page(session, actor, after=cursors.number_key(query.cursor), limit=query.limit + 1)
+        shown, following = cursors.cut(rows, query.limit, lambda row: row.id)
         return Page(items=[VehicleOut.model_validate(row) for row in shown], next=following)
 
 

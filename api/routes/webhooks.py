@@ -4,15 +4,15 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Response
 
-from api import pages
 from api.dependencies import AuthorizedCall, SettingsOf, now
-from api.idempotency import OnceRoute, forbid_keeping
-from api.openapi import CONFLICT
+from api.http import cursors
+from api.http.idempotency import OnceRoute, forbid_keeping
+from api.http.openapi import CONFLICT
 from api.schemas.fields import PathId
 from api.schemas.notifications import NotificationOut
 from api.schemas.pages import Page, PageQuery
 from api.schemas.webhooks import WebhookIn, WebhookMade, WebhookOut, WebhookPatch
-from core import webhooks
+from core.notifications.webhooks import endpoints
 
 router = APIRouter(prefix="/webhooks", tags=["notifications"], route_class=OnceRoute)
 
@@ -21,8 +21,8 @@ router = APIRouter(prefix="/webhooks", tags=["notifications"], route_class=OnceR
 def list_webhooks(authorized: AuthorizedCall, query: Annotated[PageQuery, Query()]) -> Page[WebhookOut]:
     """For managers and operators."""
     with authorized() as (session, actor):
-        rows = webhooks.page(session, actor, after=pages.number_key(query.cursor), limit=query.limit + 1)
-        shown, following = pages.cut(rows, query.limit, lambda row: row.id)
+        rows = endpoints.page(session, actor, after=cursors.number_key(query.cursor), limit=query.limit + 1)
+        shown, following = cursors.cut(rows, query.limit, lambda row: row.id)
         return Page(items=[WebhookOut.of(row, actor) for row in shown], next=following)
 
 
@@ -39,7 +39,7 @@ def add_webhook(
     forbid_keeping(response)
     key = settings.mqtt_key.get_secret_value()
     with authorized() as (session, actor):
-        row, secret = webhooks.add(
+        row, secret = endpoints.add(
             session, actor, **body.model_dump(), key=key, allowed=settings.webhook_networks
         )
         response.headers["Location"] = f"/webhooks/{row.id}/"
@@ -50,7 +50,7 @@ def add_webhook(
 def read_webhook(authorized: AuthorizedCall, webhook_id: PathId) -> WebhookOut:
     """For managers and operators."""
     with authorized() as (session, actor):
-        return WebhookOut.of(webhooks.find(session, actor, webhook_id), actor)
+        return WebhookOut.of(endpoints.find(session, actor, webhook_id), actor)
 
 
 @router.patch("/{webhook_id}/", summary="Change a webhook")
@@ -60,7 +60,7 @@ def edit_webhook(
     """By a manager. Its secret stays."""
     values = body.sent()
     with authorized() as (session, actor):
-        row = webhooks.edit(session, actor, webhook_id, values, settings.webhook_networks)
+        row = endpoints.edit(session, actor, webhook_id, values, settings.webhook_networks)
         return WebhookOut.of(row, actor)
 
 
@@ -68,7 +68,7 @@ def edit_webhook(
 def remove_webhook(authorized: AuthorizedCall, webhook_id: PathId) -> None:
     """By a manager. What was sent to it stays in the list of notifications; what waits for it has failed."""
     with authorized() as (session, actor):
-        webhooks.remove(session, actor, webhook_id, now())
+        endpoints.remove(session, actor, webhook_id, now())
 
 
 @router.post("/{webhook_id}/rotate/", summary="Give a webhook a new secret")
@@ -79,7 +79,7 @@ def rotate_webhook_secret(
     forbid_keeping(response)
     key = settings.mqtt_key.get_secret_value()
     with authorized() as (session, actor):
-        row, secret = webhooks.rotate(session, actor, webhook_id, key, now())
+        row, secret = endpoints.rotate(session, actor, webhook_id, key, now())
         return WebhookMade.of(row, actor, secret=secret)
 
 
@@ -87,18 +87,18 @@ def rotate_webhook_secret(
 def disable_webhook(authorized: AuthorizedCall, webhook_id: PathId) -> WebhookOut:
     """By a manager. Events wait for it, for up to a day."""
     with authorized() as (session, actor):
-        return WebhookOut.of(webhooks.disable(session, actor, webhook_id, now()), actor)
+        return WebhookOut.of(endpoints.disable(session, actor, webhook_id, now()), actor)
 
 
 @router.post("/{webhook_id}/enable/", summary="Enable a webhook")
 def enable_webhook(authorized: AuthorizedCall, webhook_id: PathId) -> WebhookOut:
     """By a manager, also after it failed too often. What waits for it is sent at once."""
     with authorized() as (session, actor):
-        return WebhookOut.of(webhooks.enable(session, actor, webhook_id), actor)
+        return WebhookOut.of(endpoints.enable(session, actor, webhook_id), actor)
 
 
 @router.post("/{webhook_id}/test/", summary="Send a webhook a test event", responses=CONFLICT)
 def test_webhook(authorized: AuthorizedCall, webhook_id: PathId) -> NotificationOut:
     """By a manager. Read the notification to see what became of it. 409 while the webhook is disabled."""
     with authorized() as (session, actor):
-        return NotificationOut.of(webhooks.test(session, actor, webhook_id, now()), actor)
+        return NotificationOut.of(endpoints.test(session, actor, webhook_id, now()), actor)

@@ -6,7 +6,7 @@ from typing import Annotated
 from pydantic import Field
 
 from api.schemas.fields import Input, Instant, Line, Output
-from core.api_tokens import Scope
+from core.accounts.api_tokens import Scope
 
 
 class ApiTokenIn(Input):

@@ -7,7 +7,7 @@ from pydantic import Field, StringConstraints
 
 from api.schemas.fields import Output, TextInstant
 from api.schemas.pages import PageQuery
-from core.audit import Selection
+from core.records.audit import AuditSelection
 
 Word = Annotated[str, StringConstraints(pattern=r"^[a-z_]{1,32}$", max_length=32)]
 Key = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]{1,19}$", max_length=19), Field(examples=["17"])]
@@ -26,8 +26,8 @@ class AuditQuery(PageQuery):
     since: TextInstant | None = None
     until: TextInstant | None = None
 
-    def selection(self) -> Selection:
-        return Selection(**self.model_dump(exclude={"limit", "cursor"}))
+    def selection(self) -> AuditSelection:
+        return AuditSelection(**self.model_dump(exclude={"limit", "cursor"}))
 
 
 class AuditOut(Output):

@@ -6,13 +6,13 @@ from typing import Annotated, Self
 from fastapi import Path
 from pydantic import BeforeValidator, Field
 
-from api.documents import DocumentFormat
+from api.content.document_formats import DocumentFormat
 from api.schemas.fields import Input, Output
-from core import daily_report
-from core.daily_figures import DayFigures
-from core.daily_report import Daily
-from core.models import Status
-from core.report_models import DailyReport
+from core.models.report import DailyReport
+from core.reporting import daily_report
+from core.reporting.daily_figures import DayFigures
+from core.reporting.daily_report import Daily
+from core.rules.enums import Status
 
 
 def _iso_day(value: object) -> object:

@@ -9,11 +9,12 @@ from api.schemas.fields import Input, Instant, Line, Output, QueryId, RowId, Tex
 from api.schemas.loads import Items, LoadOrderOut, LoadTotalsOut
 from api.schemas.pages import PageQuery
 from api.schemas.places import Place, PlaceOut
-from core.delivery_list import Filters
-from core.delivery_read import DeliveryRow, DeliveryView, ListedDelivery
+from core.deliveries.detail import DeliveryRow, DeliveryView, ListedDelivery
+from core.deliveries.listing import Filters
+from core.deliveries.whereabouts import NOWHERE, Whereabouts
 from core.errors import InvalidValue
-from core.models import Delivery, Status
-from core.tracking import NOWHERE, Whereabouts
+from core.models.delivery import Delivery
+from core.rules.enums import Status
 
 _EXAMPLE: dict[str, JsonValue] = {
     "reference": "ORDER-1001",

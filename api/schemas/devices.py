@@ -8,7 +8,7 @@ from pydantic import Field
 from api.schemas.fields import BrokerUrl, Input, Line, Output, QueryId, RowId
 from api.schemas.pages import PageQuery
 from broker import topics
-from core.devices import Credentials
+from core.fleet.devices import Credentials
 
 
 class DeviceIn(Input):

@@ -17,11 +17,12 @@ from pydantic import (
     WithJsonSchema,
 )
 
-from core import emails, instants
-from core.instants import SHOULD_BE
-from core.passwords import MAXIMUM_LENGTH, MINIMUM_LENGTH
-from core.scoping import MAXIMUM_ID
-from core.spelling import composed
+from core.access.scoping import MAXIMUM_ID
+from core.accounts.passwords import MAXIMUM_LENGTH, MINIMUM_LENGTH
+from core.rules.text import emails
+from core.rules.text.spelling import composed
+from core.rules.times import instants
+from core.rules.times.instants import SHOULD_BE
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 # For the OpenAPI document, what `_one_line`, `no_nul` and stripping ask; their own errors say it better.

@@ -6,9 +6,9 @@ from typing import Annotated, Self
 from pydantic import BeforeValidator, Field
 
 from api.schemas.fields import Input, Line, Output, Positive, whole
-from core.delivery_read import LoadView
-from core.loads import total
-from core.models import LoadOrder
+from core.deliveries.detail import LoadView
+from core.deliveries.load_orders import total
+from core.models.load_order import LoadOrder
 
 Quantity = Annotated[int, Field(strict=True, ge=1, le=1_000_000), BeforeValidator(whole)]
 

@@ -6,9 +6,9 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, Field, StringConstraints
 
 from api.schemas.fields import Input, Line, Output, no_nul, stored
-from core.notification_templates import Stored
-from core.notification_texts import Texts
-from core.notifications import Audience, Event
+from core.notifications.kinds import Audience, Event
+from core.notifications.templates import StoredTemplate
+from core.notifications.texts import Texts
 
 Body = Annotated[
     str,
@@ -64,7 +64,7 @@ class TemplateOut(TextsOut):
     facts: Annotated[list[str], Field(examples=[["delivery.reference", "status"]])]
 
     @classmethod
-    def of(cls, stored: Stored) -> Self:
+    def of(cls, stored: StoredTemplate) -> Self:
         return cls(
             subject=stored.texts.subject,
             text=stored.texts.text,

@@ -8,12 +8,12 @@ from pydantic import BeforeValidator, Field, Strict
 
 from api.schemas.fields import Input, Output, QueryId, whole
 from api.schemas.pages import PageQuery
-from core.actors import Actor
-from core.models import Notification
-from core.notification_log import Selection
-from core.notification_models import NotificationAttempt
-from core.notification_settings import THRESHOLDS, Chosen
-from core.notifications import Audience, Event, State
+from core.access.actors import Actor
+from core.models.notification import Notification, NotificationAttempt
+from core.notifications.kinds import Audience, Event
+from core.notifications.log import NotificationSelection
+from core.notifications.queue import State
+from core.notifications.settings import THRESHOLDS, Chosen
 
 DAY_MIN = 24 * 60
 Minutes = Annotated[int, Strict(), Field(ge=0, le=DAY_MIN), BeforeValidator(whole)]
@@ -93,8 +93,8 @@ class NotificationQuery(PageQuery):
     delivery_id: QueryId | None = None
     webhook_id: QueryId | None = None
 
-    def selection(self) -> Selection:
-        return Selection(
+    def selection(self) -> NotificationSelection:
+        return NotificationSelection(
             state=self.state,
             event=self.event,
             audience=self.audience,

@@ -4,7 +4,7 @@ from typing import Annotated, Generic, TypeVar
 
 from pydantic import Field
 
-from api.pages import DEFAULT_LIMIT, MAXIMUM_LIMIT
+from api.http.cursors import DEFAULT_LIMIT, MAXIMUM_LIMIT
 from api.schemas.fields import Input, Output
 
 Item = TypeVar("Item")

@@ -8,10 +8,9 @@ from pydantic import BeforeValidator, Field, Strict
 from api.schemas.fields import BrokerUrl, Email, Input, Line, Output, Password, Positive, RowId, whole
 from api.schemas.pages import PageQuery
 from broker import topics
-from core.invitations import Invitation
-from core.models import Role
-from core.proof_models import ProofPart
-from core.users import MqttLogin
+from core.accounts.invitations import Invitation
+from core.accounts.mqtt_logins import MqttLogin
+from core.rules.enums import ProofPart, Role
 
 MAXIMUM_DAYS = 36_500
 # A week at least: the days before are counted again when phones tell late.

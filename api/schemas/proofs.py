@@ -8,10 +8,10 @@ from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema, model_validat
 
 from api.schemas.fields import Output, QueryId, SentLine, SentText, Text, TextInstant
 from api.schemas.tracking import StatusOut
-from core.models import Status
-from core.proof_images import MAXIMUM_BYTES
-from core.proof_models import ImageKind
-from core.proofs import MAXIMUM_PHOTOS, ImageFact, ProofFact
+from core.deliveries.proofs.adding import MAXIMUM_PHOTOS
+from core.deliveries.proofs.images import MAXIMUM_BYTES
+from core.deliveries.proofs.showing import ImageFact, ProofFact
+from core.rules.enums import ImageKind, Status
 
 _BINARY = {"type": "string", "format": "binary", "maxLength": MAXIMUM_BYTES}
 # JPEG, PNG or WebP, whatever the part's own headers say.

@@ -7,7 +7,7 @@ from pydantic import Field
 
 from api.schemas.fields import Output
 from api.schemas.pages import Page
-from core.quarantine import SHOWN_COUNTS, NotKept, QuarantineEntry
+from core.records.quarantine import SHOWN_COUNTS, NotKept, QuarantineEntry
 
 
 class QuarantineOut(Output):

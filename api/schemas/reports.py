@@ -5,14 +5,14 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field
 
-from api.documents import DocumentFormat
+from api.content.document_formats import DocumentFormat
 from api.schemas.deliveries import DeliveryWithLoad
 from api.schemas.fields import Input, Output
 from api.schemas.proofs import ProofOut
 from api.schemas.tracking import CheckpointOut
-from core.delivery_report import DeliveryReport
-from core.driven import Source
-from core.models import CheckpointKind, Status
+from core.reporting.delivery_report import DeliveryReport
+from core.rules.enums import CheckpointKind, Status
+from core.trips.reading import Source
 
 
 class DeliveryReportQuery(Input):

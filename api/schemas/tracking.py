@@ -7,9 +7,10 @@ from pydantic import BeforeValidator, ConfigDict, Field, JsonValue, Strict, With
 
 from api.schemas.fields import Input, Instant, Latitude, Longitude, Output, Text
 from api.schemas.places import Coordinates
-from core.deliveries import StatusChange
-from core.fixes import RANGES, UNKNOWN, Fix, coordinate
-from core.models import CheckpointKind, DeliveryCheckpoint, Status
+from core.deliveries.status_changes import StatusChange
+from core.models.delivery import DeliveryCheckpoint
+from core.rules.enums import CheckpointKind, Status
+from core.rules.fix import RANGES, UNKNOWN, Fix, coordinate
 
 _LIMITS = {name: Field(ge=low, le=high, allow_inf_nan=False) for name, low, high in RANGES}
 

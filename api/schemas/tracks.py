@@ -6,7 +6,7 @@ from typing import Annotated
 from pydantic import Field
 
 from api.schemas.fields import Input, Output
-from reports.tracks import TrackFormat
+from reports.tracks.writers import TrackFormat
 
 MAXIMUM_TOLERANCE_M = 10_000
 

@@ -6,10 +6,11 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, StringConstraints
 
 from api.schemas.fields import Input, Line, Output
-from core.actors import Actor
-from core.notification_models import Webhook
-from core.notifications import CHOSEN, Event
-from core.webhook_addresses import LONGEST_URL, origin
+from core.access.actors import Actor
+from core.models.notification import Webhook
+from core.notifications.kinds import Event
+from core.notifications.queue import CHOSEN
+from core.notifications.webhooks.addresses import LONGEST_URL, origin
 
 Url = Annotated[
     str,

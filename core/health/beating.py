@@ -16,8 +16,8 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session, sessionmaker
 
-from core.database import make_engine, make_sessions
-from core.deadlines import BoundedConnection
+from core.database.deadlines import BoundedConnection
+from core.database.engine import make_engine, make_sessions
 from core.health import heartbeats
 from core.health.heartbeats import Beat, PartKind, PartState
 from core.settings import Settings

@@ -14,9 +14,9 @@ import msgspec
 
 from core.health import seeing
 from core.health.heartbeats import PartKind, PartState
-from core.health.models import Heartbeat
 from core.health.seeing import DatabaseView, Disk
 from core.identities import SHARDS
+from core.models.heartbeat import Heartbeat
 
 SILENT_AFTER = timedelta(seconds=20)  # a heartbeat comes every 5 s
 OUTBOX_LATE_S = 60.0

@@ -16,8 +16,8 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
-from core.database import sqlstate
-from core.health.models import Heartbeat
+from core.database.errors import sqlstate
+from core.models.heartbeat import Heartbeat
 
 KEPT = timedelta(days=1)  # of API processes, which are named after themselves and never come back
 # Grows the file of a temporary table by 8 pages, which commit truncates again: no WAL, no bloat. The UPDATE

@@ -11,11 +11,11 @@ from sqlalchemy import func, select
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session, sessionmaker
 
-from core import leader, schema
-from core.health import heartbeats
-from core.health.models import Heartbeat
-from core.leader import Leader
-from core.models import Outbox
+from core.database import schema
+from core.health import heartbeats, leader
+from core.health.leader import Leader
+from core.models.heartbeat import Heartbeat
+from core.models.record import Outbox
 
 MOST_COUNTED = 10_000
 

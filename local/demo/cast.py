@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from core.geo import distance_m
+from core.rules.geo import distance_m
 from local.simulator import city
 
 SLUG = "demo"
@@ -13,7 +13,7 @@ OPERATOR = ("operator@demo.example", "Óscar Oliveira")
 
 
 @dataclass(frozen=True)
-class Stop:
+class RouteStop:
     """A place to load or unload at: an address at a junction of the city."""
 
     address: str
@@ -55,7 +55,7 @@ class Shop:
 
     name: str
     phone: str
-    place: Stop
+    place: RouteStop
 
 
 # Driver n has the login driver{n}@demo.example.
@@ -73,30 +73,32 @@ WALK_REFERENCE = "WALK-THROUGH"
 
 # Customer n has the login customer{n}@demo.example.
 SHOPS = (
-    Shop("Padaria da Graça", "+351 210 000 001", Stop("Rua da Graça 12, Lisboa", "Graça")),
+    Shop("Padaria da Graça", "+351 210 000 001", RouteStop("Rua da Graça 12, Lisboa", "Graça")),
     Shop(
-        "Livraria Pombal", "+351 210 000 002", Stop("Avenida da Liberdade 240, Lisboa", "Marquês de Pombal")
+        "Livraria Pombal",
+        "+351 210 000 002",
+        RouteStop("Avenida da Liberdade 240, Lisboa", "Marquês de Pombal"),
     ),
-    Shop("Farmácia Saldanha", "+351 210 000 003", Stop("Avenida da República 4, Lisboa", "Saldanha")),
-    Shop("Café Estrela", "+351 210 000 004", Stop("Calçada da Estrela 88, Lisboa", "Estrela")),
+    Shop("Farmácia Saldanha", "+351 210 000 003", RouteStop("Avenida da República 4, Lisboa", "Saldanha")),
+    Shop("Café Estrela", "+351 210 000 004", RouteStop("Calçada da Estrela 88, Lisboa", "Estrela")),
     Shop(
         "Oficina Marvila",
         "+351 210 000 005",
-        Stop("Avenida Infante Dom Henrique 300, Lisboa", "Poço do Bispo"),
+        RouteStop("Avenida Infante Dom Henrique 300, Lisboa", "Poço do Bispo"),
     ),
-    Shop("Mercearia de Alvalade", "+351 210 000 006", Stop("Avenida de Roma 90, Lisboa", "Alvalade")),
+    Shop("Mercearia de Alvalade", "+351 210 000 006", RouteStop("Avenida de Roma 90, Lisboa", "Alvalade")),
 )
 
 SHORTEST_M = 800.0
 DEPOTS = (
-    Stop("Armazém Areeiro, Praça Francisco Sá Carneiro 1, Lisboa", "Areeiro"),
-    Stop("Armazém Alcântara, Avenida 24 de Julho 180, Lisboa", "Alcântara"),
-    Stop("Armazém Sete Rios, Estrada de Benfica 2, Lisboa", "Sete Rios"),
-    Stop("Armazém Xabregas, Avenida Infante Dom Henrique 150, Lisboa", "Xabregas"),
+    RouteStop("Armazém Areeiro, Praça Francisco Sá Carneiro 1, Lisboa", "Areeiro"),
+    RouteStop("Armazém Alcântara, Avenida 24 de Julho 180, Lisboa", "Alcântara"),
+    RouteStop("Armazém Sete Rios, Estrada de Benfica 2, Lisboa", "Sete Rios"),
+    RouteStop("Armazém Xabregas, Avenida Infante Dom Henrique 150, Lisboa", "Xabregas"),
 )
 
 
-def depot_for(place: Stop) -> Stop:
+def depot_for(place: RouteStop) -> RouteStop:
     """The nearest that is worth a drive."""
     metres = {
         depot: distance_m(depot.latitude, depot.longitude, place.latitude, place.longitude)

@@ -8,11 +8,15 @@ from typing import TypeVar
 from sqlalchemy import select
 from sqlalchemy.orm import Session, sessionmaker
 
-from core import companies, customers, devices, drivers, passwords, users, vehicles
-from core.actors import Actor
+from core.access import system_actors
+from core.access.actors import Actor
+from core.accounts import access, companies, passwords, users
 from core.errors import Conflict, NotFound
+from core.fleet import customers, devices, drivers, vehicles
 from core.identities import mqtt_secret, operator_user
-from core.models import AppUser, Customer, Device, Driver, Role, Vehicle
+from core.models.fleet import Device, Vehicle
+from core.models.people import AppUser, Customer, Driver
+from core.rules.enums import Role
 from local.demo import cast, history
 from local.demo.roster import read_roster
 
@@ -47,10 +51,10 @@ def operator_login(session: Session, mqtt_key: str) -> tuple[str, str]:
 
 def _company(session: Session, password_hash: str) -> Actor:
     try:
-        return companies.system_actor(session, cast.SLUG)
+        return system_actors.system_actor(session, cast.SLUG)
     except NotFound:
         companies.add(session, cast.SLUG, cast.NAME, cast.TIME_ZONE, *cast.MANAGER, password_hash)
-        return companies.system_actor(session, cast.SLUG)
+        return system_actors.system_actor(session, cast.SLUG)
 
 
 def _people(session: Session, actor: Actor, password_hash: str) -> None:
@@ -125,7 +129,7 @@ def _set_passwords(session: Session, actor: Actor, password: str, password_hash:
         if known_hash not in right:
             right[known_hash] = passwords.is_right(known_hash, password)
         if not right[known_hash]:
-            users.set_password(session, actor, user.id, password_hash, datetime.now(UTC))
+            access.set_password(session, actor, user.id, password_hash, datetime.now(UTC))
 
 
 def _emails() -> list[str]:

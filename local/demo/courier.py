@@ -10,13 +10,13 @@ from math import dist
 from random import Random
 
 from core.backoff import Backoff
-from core.lifecycle import FINAL
-from core.models import Status
+from core.rules.enums import Status
+from core.rules.lifecycle import FINAL
 from local.demo import cast
-from local.demo.jobs import Job, Place
+from local.demo.jobs import CourierJob, Place
 from local.demo.proving import Prover
 from local.demo.reporting import Reporter
-from local.demo.rest import Away, Refused
+from local.demo.rest import Away, RequestRefused
 from local.simulator import driving, routes
 from local.simulator.units import Unit
 
@@ -36,14 +36,14 @@ class Courier:
         self._reporter = reporter
         self._prover = prover
         self._rng = rng
-        self._jobs: list[Job] = []
-        self._job: Job | None = None
-        self._asked: tuple[Job, Future[str]] | None = None
+        self._jobs: list[CourierJob] = []
+        self._job: CourierJob | None = None
+        self._asked: tuple[CourierJob, Future[str]] | None = None
         self._answered_at = 0.0
         self._ask_at = 0.0
         self._backoff = Backoff(base_s=0.5, limit_s=10.0)
 
-    def take(self, jobs: Sequence[Job], listed_at: float) -> None:
+    def take(self, jobs: Sequence[CourierJob], listed_at: float) -> None:
         """All open deliveries of this driver, the oldest first, as they were at a monotonic instant.
 
         A list from before our own last change would take it back: it is ignored.
@@ -65,7 +65,7 @@ class Courier:
         known = [job for job in under_way if self._job is not None and job.id == self._job.id]
         self._job = next(iter(known or under_way or self._jobs), None)
 
-    def _work_on(self, job: Job) -> None:
+    def _work_on(self, job: CourierJob) -> None:
         if job.status is Status.PENDING:
             self._ask(job, Status.PICKUP_IN_PROGRESS)
         elif job.status is Status.PICKUP_IN_PROGRESS and job.pickup is not None:
@@ -89,10 +89,10 @@ class Courier:
             return Status.RETURNED, self._rng.choice(cast.RETURNS)
         return Status.FAILED, self._rng.choice(cast.FAILURES)
 
-    def _ask(self, job: Job, status: Status, reason: str | None = None) -> None:
+    def _ask(self, job: CourierJob, status: Status, reason: str | None = None) -> None:
         self._asked = job, self._reporter.report(job.id, status.value, reason)
 
-    def _hear(self, job: Job, answer: Future[str], now: float) -> None:
+    def _hear(self, job: CourierJob, answer: Future[str], now: float) -> None:
         if not answer.done():
             return
         self._asked, self._answered_at = None, now
@@ -102,7 +102,7 @@ class Courier:
             self._ask_at = now + self._backoff.next()
             log.debug("%s: delivery %d: %s", self.name, job.id, away)
             return
-        except Refused as refused:
+        except RequestRefused as refused:
             if refused.missing:
                 self._asked = job, self._prover.prove(job.id, refused.missing)
                 return

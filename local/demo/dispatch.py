@@ -11,11 +11,11 @@ from random import Random
 from typing import Any
 from urllib.parse import quote
 
-from core.models import Status
+from core.rules.enums import Status
 from local.demo import cast
-from local.demo.jobs import Job, job
+from local.demo.jobs import CourierJob, job
 from local.demo.rest import Rest
-from local.demo.roster import Member, Recipient, Roster
+from local.demo.roster import Recipient, Roster, RosterMember
 
 OPEN_STATUSES = (Status.IN_TRANSIT, Status.PICKUP_IN_PROGRESS, Status.PENDING)
 OPEN_OF_A_DRIVER = 2
@@ -29,10 +29,10 @@ WINDOW = timedelta(hours=2)
 class Listing:
     """All open deliveries, the oldest first, as of a monotonic instant."""
 
-    jobs: Sequence[Job]
+    jobs: Sequence[CourierJob]
     listed_at: float
 
-    def of(self, member: Member) -> list[Job]:
+    def of(self, member: RosterMember) -> list[CourierJob]:
         """Those that this driver brings in this van."""
         return [
             job
@@ -84,7 +84,7 @@ class Dispatch:
             return first
         return self._rng.choice(self._roster.recipients)
 
-    def _order(self, member: Member, recipient: Recipient, reference: str) -> int:
+    def _order(self, member: RosterMember, recipient: Recipient, reference: str) -> int:
         """The new delivery's id."""
         now = datetime.now(UTC).replace(microsecond=0)
         goods = self._rng.sample(cast.GOODS, self._rng.randint(1, 3))
@@ -122,5 +122,5 @@ def _reference() -> str:
     return f"LX-{datetime.now(UTC):%y%m%d-%H%M%S}"
 
 
-def _place(stop: cast.Stop) -> dict[str, Any]:
+def _place(stop: cast.RouteStop) -> dict[str, Any]:
     return {"address": stop.address, "latitude": stop.latitude, "longitude": stop.longitude}

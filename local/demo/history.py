@@ -12,16 +12,18 @@ import msgspec
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from core import deliveries, loads, positions
-from core.deliveries import StatusRequest
-from core.fixes import Fix
-from core.lifecycle import UNDER_WAY
-from core.models import Delivery, Status
-from core.positions import Sighting
+from core.deliveries import commands, load_orders, status_changes
+from core.deliveries.status_changes import StatusRequest
+from core.models.delivery import Delivery
+from core.positions import store
+from core.positions.columns import VehicleFix
+from core.rules.enums import Status
+from core.rules.fix import Fix
+from core.rules.lifecycle import UNDER_WAY
 from local.demo import cast
-from local.demo.roster import Member, Recipient, Roster
+from local.demo.roster import Recipient, Roster, RosterMember
 from local.simulator import driving, routes
-from local.simulator.driving import Reading, Van
+from local.simulator.driving import Reading, SimulatedVan
 
 Event = StatusRequest | Reading
 
@@ -58,7 +60,7 @@ def keep_walk_under_way(session: Session, roster: Roster, now: datetime) -> None
         return
     delivery = _order(session, roster, walk, roster.recipients[0], cast.WALK_REFERENCE, now)
     for status in (Status.PICKUP_IN_PROGRESS, Status.IN_TRANSIT):
-        deliveries.change_status(session, walk.actor, delivery.id, StatusRequest(status=status), now)
+        status_changes.change_status(session, walk.actor, delivery.id, StatusRequest(status=status), now)
 
 
 def is_under_way(session: Session, vehicle_id: int) -> bool:
@@ -74,14 +76,14 @@ def _is_new(session: Session, roster: Roster) -> bool:
 def _order(
     session: Session,
     roster: Roster,
-    member: Member,
+    member: RosterMember,
     recipient: Recipient,
     reference: str,
     ordered_at: datetime,
     goods: Sequence[tuple[str, int, float]] = cast.GOODS[:1],
 ) -> Delivery:
     items = [{"description": what, "quantity": count, "weight_kg": kg} for what, count, kg in goods]
-    load = loads.add(session, roster.manager, f"LOAD-{reference}", items)
+    load = load_orders.add(session, roster.manager, f"LOAD-{reference}", items)
     shop = recipient.shop.place
     depot = cast.depot_for(shop)
     values = {
@@ -98,7 +100,7 @@ def _order(
         "dropoff_longitude": shop.longitude,
         "created_at": ordered_at,
     }
-    return deliveries.create(session, roster.manager, values, ordered_at)
+    return commands.create(session, roster.manager, values, ordered_at)
 
 
 class _Writer:
@@ -109,7 +111,7 @@ class _Writer:
         self._roster = roster
         self._now = now
         self._rng = Random(cast.SLUG)  # noqa: S311  # everybody's demo starts alike
-        self._places: dict[int, cast.Stop] = {}
+        self._places: dict[int, cast.RouteStop] = {}
         self._odometers: dict[int, float] = {}
         self._ordered = 0
 
@@ -127,13 +129,15 @@ class _Writer:
     def _recipient(self, number: int) -> Recipient:
         return self._roster.recipients[number % len(self._roster.recipients)]
 
-    def _order(self, member: Member, recipient: Recipient, ordered_at: datetime) -> Delivery:
+    def _order(self, member: RosterMember, recipient: Recipient, ordered_at: datetime) -> Delivery:
         self._ordered += 1
         goods = self._rng.sample(cast.GOODS, 2)
         reference = f"LX-{self._ordered:04}"
         return _order(self._session, self._roster, member, recipient, reference, ordered_at, goods)
 
-    def _deliver(self, member: Member, recipient: Recipient, start: datetime, ending: StatusRequest) -> None:
+    def _deliver(
+        self, member: RosterMember, recipient: Recipient, start: datetime, ending: StatusRequest
+    ) -> None:
         """One delivery as far as it got until now."""
         delivery = self._order(member, recipient, start - ORDERED_BEFORE)
         readings: list[Reading] = []
@@ -146,11 +150,11 @@ class _Writer:
                 continue
             self._store(member, readings, instant)
             readings = []
-            deliveries.change_status(self._session, member.actor, delivery.id, event, instant)
+            status_changes.change_status(self._session, member.actor, delivery.id, event, instant)
         self._store(member, readings, self._now)
         self._places[member.vehicle_id] = recipient.shop.place
 
-    def _since(self, member: Member, recipient: Recipient, leg: Status, share: float) -> timedelta:
+    def _since(self, member: RosterMember, recipient: Recipient, leg: Status, share: float) -> timedelta:
         """How long ago the pickup began when a share of this leg is driven: the same story, told before."""
         story = self._story(member, recipient, self._now, ENDINGS[0])
         statuses = {event.status: at for at, event in story if isinstance(event, StatusRequest)}
@@ -158,11 +162,11 @@ class _Writer:
         return statuses[leg] - self._now + (end - statuses[leg]) * share
 
     def _story(
-        self, member: Member, recipient: Recipient, start: datetime, ending: StatusRequest
+        self, member: RosterMember, recipient: Recipient, start: datetime, ending: StatusRequest
     ) -> Iterator[tuple[datetime, Event]]:
         shop = recipient.shop.place
         depot = cast.depot_for(shop)
-        place = self._places.get(member.vehicle_id, cast.Stop("", member.crew.start))
+        place = self._places.get(member.vehicle_id, cast.RouteStop("", member.crew.start))
         # Of its own, so that the same story can be told twice.
         rng = Random(f"{member.crew.van} to {shop.address}")  # noqa: S311  # everybody's demo starts alike
         van = self._parked(member, place, rng)
@@ -175,17 +179,19 @@ class _Writer:
                 van, instant = leg[-1][0], leg[-1][1].fix_time
             yield instant, arrived
 
-    def _parked(self, member: Member, place: cast.Stop, rng: Random) -> Van:
+    def _parked(self, member: RosterMember, place: cast.RouteStop, rng: Random) -> SimulatedVan:
         odometer_m = self._odometers.get(member.vehicle_id)
         return driving.parked_at(place.latitude, place.longitude, rng, odometer_m)
 
-    def _store(self, member: Member, readings: Sequence[Reading], now: datetime) -> None:
+    def _store(self, member: RosterMember, readings: Sequence[Reading], now: datetime) -> None:
         device_id = member.unit.device_id if member.unit else None
-        sightings = [Sighting(member.vehicle_id, _fix(reading), device_id) for reading in readings]
-        positions.store(self._session, sightings, now)
+        sightings = [VehicleFix(member.vehicle_id, _fix(reading), device_id) for reading in readings]
+        store.store(self._session, sightings, now)
 
 
-def _drive(van: Van, stop: cast.Stop, departed_at: datetime, rng: Random) -> Iterator[tuple[Van, Reading]]:
+def _drive(
+    van: SimulatedVan, stop: cast.RouteStop, departed_at: datetime, rng: Random
+) -> Iterator[tuple[SimulatedVan, Reading]]:
     """The way there and the time it takes to load."""
     if dist(van.place, routes.to_plane(stop.latitude, stop.longitude)) > NEAR_M:
         van = driving.depart(van, driving.trip_to(van, stop.latitude, stop.longitude, rng, LOADING_S))

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from core.lifecycle import UNDER_WAY
-from core.models import Status
+from core.rules.enums import Status
+from core.rules.lifecycle import UNDER_WAY
 from local.simulator import city
 
 REACH_M = 3_000.0
@@ -13,7 +13,7 @@ Place = tuple[float, float]
 
 
 @dataclass
-class Job:
+class CourierJob:
     """``pickup`` and ``dropoff`` in degrees; None where our streets do not reach."""
 
     id: int
@@ -34,9 +34,9 @@ class Job:
         return self.pickup is not None and self.dropoff is not None
 
 
-def job(delivery: Mapping[str, Any]) -> Job:
+def job(delivery: Mapping[str, Any]) -> CourierJob:
     """From one item of ``GET /deliveries/``. Raises `KeyError` or `ValueError` on another shape."""
-    return Job(
+    return CourierJob(
         id=delivery["id"],
         reference=delivery["reference"],
         status=Status(delivery["status"]),

@@ -15,7 +15,7 @@ import typer
 from sqlalchemy.exc import OperationalError
 
 from core.backoff import Backoff
-from core.database import make_engine, make_sessions
+from core.database.engine import make_engine, make_sessions
 from core.errors import NotFound
 from core.settings import Settings
 from local import settings as local_settings
@@ -25,13 +25,13 @@ from local.demo.dispatch import Dispatch, Listing
 from local.demo.errands import Errands
 from local.demo.proving import RestProver
 from local.demo.reporting import Phone, RestReporter
-from local.demo.rest import Away, Refused, Rest
-from local.demo.roster import Member, Roster, read_roster
+from local.demo.rest import Away, RequestRefused, Rest
+from local.demo.roster import Roster, RosterMember, read_roster
 from local.simulator import driving
 from local.simulator.fleet import logins
 from local.simulator.network import Network
 from local.simulator.stopping import told_to_stop
-from local.simulator.tally import Tally
+from local.simulator.tally import SimulationTally
 from local.simulator.units import Unit
 
 FIX_EVERY_S = 2.0
@@ -88,7 +88,7 @@ class Demo:
         time_lapse: float = 1.0,
     ) -> None:
         """``time_lapse`` is how many seconds the vans drive in one."""
-        self.tally = Tally()
+        self.tally = SimulationTally()
         self._settings = settings
         self._password = password
         self._fix_every_s = fix_every_s
@@ -100,7 +100,7 @@ class Demo:
         self._couriers = {
             member: courier for member in roster.members if (courier := self._courier(member)) is not None
         }
-        self._ticked_at: dict[Member, float] = {}
+        self._ticked_at: dict[RosterMember, float] = {}
         walk_driver = self._rest(roster.walk.email) if roster.walk else None
         self._dispatch = Dispatch(roster, self._rest(cast.MANAGER[0]), walk_driver, Random())  # noqa: S311
         self._listing: Future[Listing] | None = None
@@ -143,7 +143,7 @@ class Demo:
         """Give the couriers their work; the seconds until we look again."""
         try:
             listing = answer.result()
-        except (Away, Refused) as error:
+        except (Away, RequestRefused) as error:
             self._complain(f"the API: {error}")
             return self._backoff.next()
         self._backoff.reset()
@@ -158,18 +158,18 @@ class Demo:
             log.warning("%s; trying again", trouble)
         self._trouble = trouble
 
-    def _courier(self, member: Member) -> Courier | None:
+    def _courier(self, member: RosterMember) -> Courier | None:
         if member.unit is None:
             return None
         (login,) = logins(self._settings, [member.unit])
-        home = cast.Stop("", member.crew.start)
+        home = cast.RouteStop("", member.crew.start)
         place = member.last or (home.latitude, home.longitude)
         unit = Unit(login, driving.parked_at(*place, self._rng, member.odometer_m), self.tally, self._rng)
         self._network.add(unit.link)
         prover = RestProver(self._rest(member.email), self._errands)
         return Courier(member.crew.driver, unit, self._reporter(member), prover, self._rng)
 
-    def _reporter(self, member: Member) -> Phone | RestReporter:
+    def _reporter(self, member: RosterMember) -> Phone | RestReporter:
         if not member.crew.phone or member.phone is None:
             return RestReporter(self._rest(member.email), self._errands)
         (login,) = logins(self._settings, [member.phone])

@@ -6,8 +6,7 @@ from concurrent.futures import Future
 from functools import cache
 from typing import NamedTuple, Protocol
 
-from core.models import Status
-from core.proof_models import ProofPart
+from core.rules.enums import ProofPart, Status
 from local import proof_pictures
 from local.demo.errands import Errands
 from local.demo.rest import Rest

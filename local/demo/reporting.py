@@ -12,10 +12,10 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from broker.connection import Login
+from broker.connection import BrokerLogin
 from local.demo.errands import Errands
-from local.demo.rest import Away, Refused, Rest
-from local.simulator.network import Link
+from local.demo.rest import Away, RequestRefused, Rest
+from local.simulator.network import SimulatedLink
 
 FORMAT = "status"
 RESEND_S = 5.0
@@ -54,8 +54,8 @@ class _Request:
 class Phone:
     """A driver's phone: `turn` it now and then, for replies may be lost."""
 
-    def __init__(self, login: Login, clock: Callable[[], float] = time.monotonic) -> None:
-        self.link = Link(login, self._answered)
+    def __init__(self, login: BrokerLogin, clock: Callable[[], float] = time.monotonic) -> None:
+        self.link = SimulatedLink(login, self._answered)
         self.link.on_ready = self._send_again
         self._clock = clock
         self._numbers = itertools.count(1)
@@ -98,4 +98,4 @@ class Phone:
             request.future.set_result(request.status)
         else:
             problem = {"detail": reply.get("reason"), "missing": reply.get("missing")}
-            request.future.set_exception(Refused(409, problem))
+            request.future.set_exception(RequestRefused(409, problem))

@@ -12,7 +12,7 @@ from local import loopback
 TIMEOUT_S = 10.0
 
 
-class Refused(Exception):
+class RequestRefused(Exception):
     """A 4xx: the API will say the same again. ``problem`` is its application/problem+json body."""
 
     def __init__(self, status: int, problem: dict[str, Any]) -> None:
@@ -58,7 +58,7 @@ class Rest:
             self._log_in()
         try:
             return self._call(method, path, body, content_type)
-        except Refused as refused:
+        except RequestRefused as refused:
             if refused.status != 401:
                 raise
         self._log_in()
@@ -87,7 +87,7 @@ class Rest:
             raise Away(str(error)) from None
 
 
-def _refusal(error: urllib.error.HTTPError) -> Refused | Away:
+def _refusal(error: urllib.error.HTTPError) -> RequestRefused | Away:
     # 429: asked too often, which passes as an API that is away does.
     if error.code >= 500 or error.code == 429:
         return Away(f"{error.code} {error.reason}")
@@ -95,4 +95,4 @@ def _refusal(error: urllib.error.HTTPError) -> Refused | Away:
         problem = json.load(error)
     except (OSError, ValueError, http.client.HTTPException):
         problem = {}
-    return Refused(error.code, problem if isinstance(problem, dict) else {})
+    return RequestRefused(error.code, problem if isinstance(problem, dict) else {})

@@ -6,14 +6,17 @@ import msgspec
 from sqlalchemy import ColumnElement, select, text
 from sqlalchemy.orm import Session
 
-from core import companies
-from core.actors import Actor
-from core.models import AppUser, Company, Device, Driver, Role, Vehicle
+from core.access import system_actors
+from core.access.actors import Actor
+from core.models.company import Company
+from core.models.fleet import Device, Vehicle
+from core.models.people import AppUser, Driver
+from core.rules.enums import Role
 from local.demo import cast
 from local.simulator.fleet import UnitIdentity
 
 
-class Member(msgspec.Struct, frozen=True):
+class RosterMember(msgspec.Struct, frozen=True):
     """A crew with its ids. ``unit`` and ``phone`` are devices that may connect; ``last`` is in degrees."""
 
     crew: cast.Crew
@@ -39,14 +42,14 @@ class Roster(msgspec.Struct, frozen=True):
     """``members`` drive; ``walk`` does not."""
 
     manager: Actor
-    members: Sequence[Member]
-    walk: Member | None
+    members: Sequence[RosterMember]
+    walk: RosterMember | None
     recipients: Sequence[Recipient]
 
 
 def read_roster(session: Session) -> Roster:
     """Raises `core.errors.NotFound` without the demo company."""
-    manager = companies.system_actor(session, cast.SLUG)
+    manager = system_actors.system_actor(session, cast.SLUG)
     people = {
         user.email: user
         for user in session.scalars(
@@ -71,13 +74,13 @@ def _recipients(people: dict[str, AppUser]) -> list[Recipient]:
     return found
 
 
-def _member(session: Session, user: AppUser | None, crew: cast.Crew) -> Member | None:
+def _member(session: Session, user: AppUser | None, crew: cast.Crew) -> RosterMember | None:
     if user is None or user.driver_id is None or session.get_one(Driver, user.driver_id).archived_at:
         return None
     vehicle = _vehicle(session, user.company_id, crew.van)
     if vehicle is None:
         return None
-    return Member(
+    return RosterMember(
         crew=crew,
         email=user.email,
         actor=Actor(

@@ -13,7 +13,8 @@ from PIL import Image
 
 from local.report_samples.day import busy_day
 from local.report_samples.deliveries import failed_delivery, for_customer, late_delivery
-from reports import daily_page, delivery_page, rendering
+from reports import rendering
+from reports.pages import daily_page, delivery_page
 
 
 def main() -> None:

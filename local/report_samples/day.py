@@ -4,10 +4,11 @@ from collections.abc import Iterator
 from datetime import date, timedelta
 from random import Random
 
-from core import daily_figures, local_days
-from core.daily_figures import Cell, DayFigures, Problem
-from core.daily_report import Daily
-from core.models import Status
+from core.reporting import daily_figures
+from core.reporting.daily_figures import Cell, DayFigures, ProblemDelivery
+from core.reporting.daily_report import Daily
+from core.rules.enums import Status
+from core.rules.times import local_days
 
 DAY, ZONE = date(2026, 3, 12), "Europe/Berlin"
 DRIVERS = dict(
@@ -32,10 +33,13 @@ def busy_day() -> Daily:
         for number in range(total.failed + total.returned)
     ]
     late = [
-        Problem(700 + i, f"FB-{4100 + 7 * i}", Status.DELIVERED, starts_at, 600.0 + 420 * i, None)
+        ProblemDelivery(700 + i, f"FB-{4100 + 7 * i}", Status.DELIVERED, starts_at, 600.0 + 420 * i, None)
         for i in range(6)
     ]
-    lost = [Problem(id, f"FB-{id + 3300}", status, starts_at, 0.0, reason) for id, status, reason in failures]
+    lost = [
+        ProblemDelivery(id, f"FB-{id + 3300}", status, starts_at, 0.0, reason)
+        for id, status, reason in failures
+    ]
     problems = sorted([*late, *lost], key=lambda one: one.reference)
     for number, problem in enumerate(problems):
         problem.ended_at = starts_at + timedelta(hours=8, minutes=37 * number)

@@ -4,15 +4,16 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from core import delivery_report
-from core.delivery_report import DeliveryReport
-from core.drive import Meter, Sample
-from core.driven import Driven, Source
-from core.models import CheckpointKind, Delivery, DeliveryCheckpoint, LoadItem, LoadOrder, Status
-from core.proof_models import ImageKind
-from core.proofs import ImageFact, ProofFact
-from core.report_names import Names
-from core.report_proofs import ProofShown
+from core.deliveries.proofs.showing import ImageFact, ProofFact
+from core.models.delivery import Delivery, DeliveryCheckpoint
+from core.models.load_order import LoadItem, LoadOrder
+from core.reporting import delivery_report
+from core.reporting.delivery_report import DeliveryReport
+from core.reporting.record_names import Names
+from core.reporting.shown_proofs import ProofShown
+from core.rules.enums import CheckpointKind, ImageKind, Status
+from core.trips.measure import Meter, Sample
+from core.trips.reading import Driven, Source
 from local.report_samples.drawings import photo, signature
 from local.report_samples.driving import DROPOFF, PICKUP, ROUND, drive, seeded, standing
 

@@ -6,8 +6,8 @@ from itertools import pairwise
 from math import cos, radians
 from random import Random
 
-from core.drive import Sample
-from core.geo import distance_m
+from core.rules.geo import distance_m
+from core.trips.measure import Sample
 
 Point = tuple[float, float]
 STEP_S = 5.0

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cache
 from itertools import pairwise
 
-from core.geo import distance_m
+from core.rules.geo import distance_m
 
 Point = tuple[float, float]
 TIME_ZONE = "Europe/Lisbon"

@@ -42,7 +42,7 @@ class Reading(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     id: str
 
 
-class Van(msgspec.Struct, frozen=True):
+class SimulatedVan(msgspec.Struct, frozen=True):
     """A van on its trip, with what its GPS receiver errs by (metres) and its meters' counts."""
 
     trip: Trip
@@ -68,10 +68,10 @@ class Van(msgspec.Struct, frozen=True):
         return self.elapsed_s >= self.trip.duration_s
 
 
-def new_van(trip: Trip, rng: Random) -> Van:
+def new_van(trip: Trip, rng: Random) -> SimulatedVan:
     """At the trip's start, about to leave."""
     sigma_m = rng.uniform(*SIGMA_M)
-    return Van(
+    return SimulatedVan(
         trip=trip,
         elapsed_s=0.0,
         driven_m=0.0,
@@ -87,19 +87,19 @@ def new_van(trip: Trip, rng: Random) -> Van:
     )
 
 
-def depart(van: Van, trip: Trip) -> Van:
+def depart(van: SimulatedVan, trip: Trip) -> SimulatedVan:
     """The same van on another trip, which should start where it stands."""
     return msgspec.structs.replace(van, trip=trip, elapsed_s=0.0, driven_m=0.0, speed_mps=0.0)
 
 
-def advance(van: Van, dt_s: float, rng: Random) -> Van:
+def advance(van: SimulatedVan, dt_s: float, rng: Random) -> SimulatedVan:
     """``dt_s`` seconds later on the same trip; standing still at its end."""
     elapsed_s = van.elapsed_s + dt_s
     driven_m, speed_mps = van.trip.at(elapsed_s)
     piece = van.trip.route.piece_at(driven_m)
     sigma_m = min(max(van.sigma_m + rng.uniform(-SIGMA_STEP_M, SIGMA_STEP_M), SIGMA_M[0]), SIGMA_M[1])
     charge = CHARGE_PERCENT_S if elapsed_s < van.trip.driving_s else -DRAIN_PERCENT_S
-    return Van(
+    return SimulatedVan(
         trip=van.trip,
         elapsed_s=elapsed_s,
         driven_m=driven_m,
@@ -116,7 +116,7 @@ def advance(van: Van, dt_s: float, rng: Random) -> Van:
     )
 
 
-def read(van: Van, now: datetime, rng: Random) -> tuple[Van, Reading]:
+def read(van: SimulatedVan, now: datetime, rng: Random) -> tuple[SimulatedVan, Reading]:
     """What its GPS unit says; ``now`` is the unit's clock."""
     east_m, north_m = van.place
     latitude, longitude = routes.to_degrees(east_m + van.error[0], north_m + van.error[1])
@@ -162,14 +162,16 @@ def random_trip(rng: Random, start: str | None = None) -> Trip:
             return plan(route, rng, parked_s=rng.uniform(*PARKED_S))
 
 
-def trip_to(van: Van, latitude: float, longitude: float, rng: Random, parked_s: float = 0.0) -> Trip:
+def trip_to(van: SimulatedVan, latitude: float, longitude: float, rng: Random, parked_s: float = 0.0) -> Trip:
     """From where the van stands, over side streets to and from the nearest junctions. Not to where it is."""
     here, there = routes.to_degrees(*van.place), (latitude, longitude)
     way = city.way(city.nearest(*here)[0], city.nearest(*there)[0])
     return plan(routes.along(way, here, there), rng, parked_s)
 
 
-def parked_at(latitude: float, longitude: float, rng: Random, odometer_m: float | None = None) -> Van:
+def parked_at(
+    latitude: float, longitude: float, rng: Random, odometer_m: float | None = None
+) -> SimulatedVan:
     """A van that has just parked there. Without ``odometer_m`` it has some age."""
     north = latitude + PARKING_MANOEUVRE_M / routes.METRES_PER_DEGREE
     trip = plan(routes.along((), (north, longitude), (latitude, longitude)), rng)
@@ -177,7 +179,7 @@ def parked_at(latitude: float, longitude: float, rng: Random, odometer_m: float 
     return van if odometer_m is None else msgspec.structs.replace(van, odometer_m=odometer_m)
 
 
-def next_trip(van: Van, rng: Random) -> Trip:
+def next_trip(van: SimulatedVan, rng: Random) -> Trip:
     """A random trip from where the van stands."""
     junction, _ = city.nearest(*routes.to_degrees(*van.place))
     return random_trip(rng, junction)

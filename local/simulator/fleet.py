@@ -7,11 +7,12 @@ import msgspec
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from broker.connection import Login, login
-from core import companies, devices, vehicles
-from core.actors import Actor
+from broker.connection import BrokerLogin, login
+from core.access import system_actors
+from core.access.actors import Actor
+from core.fleet import devices, vehicles
 from core.identities import mqtt_secret
-from core.models import Device, Vehicle
+from core.models.fleet import Device, Vehicle
 from core.settings import Settings
 
 NAME = "Simulated {:03}"
@@ -29,14 +30,14 @@ def simulated_units(session: Session, company: str, count: int) -> tuple[list[Un
 
     Raises `core.errors.NotFound` without the company.
     """
-    actor = companies.system_actor(session, company)
+    actor = system_actors.system_actor(session, company)
     names = [NAME.format(number) for number in range(1, count + 1)]
     known = _known_units(session, actor, names)
     units = [known.get(name) or _add(session, actor, name) for name in names]
     return units, count - len(known)
 
 
-def logins(settings: Settings, units: Iterable[UnitIdentity]) -> list[Login]:
+def logins(settings: Settings, units: Iterable[UnitIdentity]) -> list[BrokerLogin]:
     """Whom to connect as; the broker's certificates are read once for all."""
     key = settings.mqtt_key.get_secret_value()
     anyone = login(settings, "anyone")

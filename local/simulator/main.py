@@ -3,8 +3,8 @@
 import typer
 from sqlalchemy.exc import OperationalError
 
-from broker.connection import Login
-from core.database import make_engine, make_sessions
+from broker.connection import BrokerLogin
+from core.database.engine import make_engine, make_sessions
 from core.errors import NotFound
 from core.settings import Settings
 from local.simulator.fleet import logins, simulated_units
@@ -45,7 +45,7 @@ def _problem(vehicles: int, rate_hz: float) -> str | None:
     return None
 
 
-def _units(settings: Settings, company: str, vehicles: int) -> list[Login]:
+def _units(settings: Settings, company: str, vehicles: int) -> list[BrokerLogin]:
     engine = make_engine(settings, process="simulate", pool_size=1)
     try:
         with make_sessions(engine).begin() as session:

@@ -21,7 +21,7 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
 from broker import topics
-from broker.connection import Login, paho_client
+from broker.connection import BrokerLogin, paho_client
 from core.backoff import Backoff
 from core.identities import shard_of
 
@@ -36,10 +36,10 @@ CONNECTS_A_TURN = 20
 OnReply = Callable[[bytes, bytes], None]
 
 
-class Link:
+class SimulatedLink:
     """One device's connection. ``on_ready`` when it may publish, ``on_lost`` when it no longer may."""
 
-    def __init__(self, login: Login, on_reply: OnReply) -> None:
+    def __init__(self, login: BrokerLogin, on_reply: OnReply) -> None:
         self.login = login
         self.device = login.user_name
         self.ready = False
@@ -121,15 +121,15 @@ class Network:
     """Drives the links: `turn` until done, then `close`."""
 
     def __init__(self) -> None:
-        self.links: list[Link] = []
+        self.links: list[SimulatedLink] = []
         self.problem = ""
         self._selector = selectors.DefaultSelector()
-        self._lost: set[Link] = set()
+        self._lost: set[SimulatedLink] = set()
         self._misc_at = 0.0
         self._closed_until = 0.0
         self._backoff = Backoff(base_s=0.5, limit_s=5.0)
 
-    def add(self, link: Link) -> None:
+    def add(self, link: SimulatedLink) -> None:
         self.links.append(link)
 
     def turn(self, timeout_s: float) -> None:
@@ -176,7 +176,7 @@ class Network:
             self._backoff.reset()
             self.problem = ""
 
-    def _follow(self, link: Link) -> Callable[[paho.Client], None]:
+    def _follow(self, link: SimulatedLink) -> Callable[[paho.Client], None]:
         """paho says when its socket opens, closes and has something to write; the selector follows."""
 
         def prepare(client: paho.Client) -> None:
@@ -188,21 +188,21 @@ class Network:
 
         return prepare
 
-    def _opened(self, _client: paho.Client, link: Link, sock: Any) -> None:
+    def _opened(self, _client: paho.Client, link: SimulatedLink, sock: Any) -> None:
         self._selector.register(sock, selectors.EVENT_READ, link)
 
-    def _closed(self, _client: paho.Client, link: Link, sock: Any) -> None:
+    def _closed(self, _client: paho.Client, link: SimulatedLink, sock: Any) -> None:
         self._selector.unregister(sock)
         # Not forgotten here: paho may close in the middle of a publish, below whoever called it.
         self._lost.add(link)
 
-    def _write_wanted(self, _client: paho.Client, link: Link, sock: Any) -> None:
+    def _write_wanted(self, _client: paho.Client, link: SimulatedLink, sock: Any) -> None:
         self._selector.modify(sock, selectors.EVENT_READ | selectors.EVENT_WRITE, link)
 
-    def _write_done(self, _client: paho.Client, link: Link, sock: Any) -> None:
+    def _write_done(self, _client: paho.Client, link: SimulatedLink, sock: Any) -> None:
         self._selector.modify(sock, selectors.EVENT_READ, link)
 
-    def _broker_is_away(self, link: Link, error: OSError) -> None:
+    def _broker_is_away(self, link: SimulatedLink, error: OSError) -> None:
         self._closed_until = time.monotonic() + self._backoff.next()
         problem = f"no broker at {link.login.host}:{link.login.port} ({error.strerror or error})"
         if problem != self.problem:
@@ -210,7 +210,7 @@ class Network:
         self.problem = problem
 
 
-def _serve(link: Link, events: int) -> None:
+def _serve(link: SimulatedLink, events: int) -> None:
     client = link.client
     if client is None:
         return

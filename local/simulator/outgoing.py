@@ -62,7 +62,7 @@ class Settled:
 
 
 @dataclass(slots=True)
-class Outgoing:
+class OutgoingFixes:
     """``capacity`` bounds the fixes kept here while ingest is behind: the oldest are dropped first."""
 
     window: int = 8

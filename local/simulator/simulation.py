@@ -12,10 +12,10 @@ import time
 from collections.abc import Callable, Sequence
 from random import Random
 
-from broker.connection import Login
+from broker.connection import BrokerLogin
 from local.simulator import driving
 from local.simulator.network import Network
-from local.simulator.tally import Left, Tally
+from local.simulator.tally import Left, SimulationTally
 from local.simulator.units import Unit
 
 REPORT_EVERY_S = 1.0
@@ -29,9 +29,13 @@ class Simulation:
     """`run` it once. ``say`` gets a line a second and a last one."""
 
     def __init__(
-        self, logins: Sequence[Login], rate_hz: float, say: Callable[[str], None], seed: int | None = None
+        self,
+        logins: Sequence[BrokerLogin],
+        rate_hz: float,
+        say: Callable[[str], None],
+        seed: int | None = None,
     ) -> None:
-        self.tally = Tally()
+        self.tally = SimulationTally()
         self._rng = Random(seed)  # noqa: S311  # vans, not secrets
         self._period_s = 1.0 / rate_hz
         self._say = say
@@ -41,7 +45,7 @@ class Simulation:
         self._due: list[tuple[float, int]] = []
         self._started = self._reported = time.monotonic()
 
-    def _unit(self, login: Login) -> Unit:
+    def _unit(self, login: BrokerLogin) -> Unit:
         van = driving.new_van(driving.random_trip(self._rng), self._rng)
         # As if they had been driving all day: otherwise all would speed up and stop together.
         van = driving.advance(van, self._rng.uniform(0, van.trip.driving_s), self._rng)

@@ -17,7 +17,7 @@ class Left(NamedTuple):
 
 
 @dataclass
-class Tally:
+class SimulationTally:
     """``made`` by the vans, ``sent`` (resent ones again), and what ingest answered."""
 
     made: int = 0

@@ -21,7 +21,7 @@ TRAFFIC = (0.7, 1.0)
 
 
 @dataclass(frozen=True)
-class Phase:
+class TripPhase:
     """Driving with one acceleration, from ``start_s`` seconds and ``start_m`` metres after the start."""
 
     start_s: float
@@ -41,7 +41,7 @@ class Trip:
     """``driving_s`` until the van stands at the end, with its engine off until ``duration_s``."""
 
     route: Route
-    phases: tuple[Phase, ...]
+    phases: tuple[TripPhase, ...]
     starts_s: tuple[float, ...]
     driving_s: float
     duration_s: float
@@ -67,13 +67,13 @@ def plan(route: Route, rng: Random, parked_s: float = 0.0) -> Trip:
     """A drive over the route that starts and ends standing, through today's traffic and lights."""
     stretches = _stretches(route, _red_lights(route, rng), rng)
     speeds = _speeds_between(stretches)
-    phases: list[Phase] = []
+    phases: list[TripPhase] = []
     now_s, now_m = 0.0, 0.0
     for stretch, (enter_mps, leave_mps) in zip(stretches, pairwise(speeds), strict=True):
         now_s = _drive(phases, now_s, now_m, stretch, enter_mps, leave_mps)
         now_m += stretch.length_m
         if stretch.halt_s:
-            phases.append(Phase(now_s, now_m, 0.0, 0.0))
+            phases.append(TripPhase(now_s, now_m, 0.0, 0.0))
             now_s += stretch.halt_s
     return Trip(route, tuple(phases), tuple(phase.start_s for phase in phases), now_s, now_s + parked_s)
 
@@ -112,7 +112,7 @@ def _speeds_between(stretches: Sequence[_Stretch]) -> list[float]:
 
 
 def _drive(
-    phases: list[Phase], now_s: float, now_m: float, stretch: _Stretch, enter_mps: float, leave_mps: float
+    phases: list[TripPhase], now_s: float, now_m: float, stretch: _Stretch, enter_mps: float, leave_mps: float
 ) -> float:
     """Add this stretch's phases: speed up, cruise, slow down. Gives the second at which it ends."""
     up, down = SPEED_UP_MPS2, SLOW_DOWN_MPS2
@@ -128,6 +128,6 @@ def _drive(
     )
     for seconds, metres, speed_mps, acceleration_mps2 in parts:
         if seconds > 0:
-            phases.append(Phase(now_s, now_m, speed_mps, acceleration_mps2))
+            phases.append(TripPhase(now_s, now_m, speed_mps, acceleration_mps2))
             now_s, now_m = now_s + seconds, now_m + metres
     return now_s

@@ -4,12 +4,12 @@ import time
 from datetime import UTC, datetime
 from random import Random
 
-from broker.connection import Login
+from broker.connection import BrokerLogin
 from local.simulator import driving
-from local.simulator.driving import Reading, Van
-from local.simulator.network import Link
-from local.simulator.outgoing import Outgoing
-from local.simulator.tally import Tally
+from local.simulator.driving import Reading, SimulatedVan
+from local.simulator.network import SimulatedLink
+from local.simulator.outgoing import OutgoingFixes
+from local.simulator.tally import SimulationTally
 
 FORMAT = "location"
 
@@ -17,10 +17,10 @@ FORMAT = "location"
 class Unit:
     """``van`` may be replaced between ticks by whoever plans its trips."""
 
-    def __init__(self, login: Login, van: Van, tally: Tally, rng: Random) -> None:
+    def __init__(self, login: BrokerLogin, van: SimulatedVan, tally: SimulationTally, rng: Random) -> None:
         self.van = van
-        self.outgoing = Outgoing()
-        self.link = Link(login, self._answered)
+        self.outgoing = OutgoingFixes()
+        self.link = SimulatedLink(login, self._answered)
         self.link.on_ready = self.send
         self.link.on_lost = self.outgoing.disconnected
         self.was_ready = False

@@ -5,9 +5,9 @@ from math import cos, pi, sin
 
 from markupsafe import Markup
 
-from core.daily_figures import Hour, Tally
+from core.reporting.daily_figures import Hour, Tally
 from reports.charts import scales, svg
-from reports.clock import Clock
+from reports.pages.clock import Clock
 
 WIDTH, HEIGHT = 720.0, 200.0
 LEFT, RIGHT, TOP, BOTTOM = 36.0, 6.0, 10.0, 24.0

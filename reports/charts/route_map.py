@@ -7,7 +7,7 @@ from math import atan2, cos, degrees, hypot, radians
 import msgspec
 from markupsafe import Markup
 
-from core.geo import EARTH_RADIUS_M
+from core.rules.geo import EARTH_RADIUS_M
 from reports.charts import scales, svg
 
 WIDTH, TALLEST, FLATTEST, MARGIN = 720.0, 380.0, 220.0, 44.0

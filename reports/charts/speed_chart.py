@@ -5,10 +5,10 @@ from datetime import datetime, timedelta
 
 from markupsafe import Markup
 
-from core.speeds import SpeedStep
-from core.stops import Stop
+from core.trips.speeds import SpeedStep
+from core.trips.stops import Stop
 from reports.charts import scales, svg
-from reports.clock import Clock
+from reports.pages.clock import Clock
 
 WIDTH, HEIGHT = 720.0, 190.0
 LEFT, RIGHT, TOP, BOTTOM = 42.0, 12.0, 14.0, 26.0

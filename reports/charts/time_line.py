@@ -7,7 +7,7 @@ import msgspec
 from markupsafe import Markup
 
 from reports.charts import scales, svg
-from reports.clock import Clock
+from reports.pages.clock import Clock
 
 WIDTH, LEFT, RIGHT = 720.0, 4.0, 4.0
 BAR_Y, BAR_HEIGHT, WINDOW_Y = 22.0, 24.0, 58.0
@@ -22,7 +22,7 @@ class Stretch(msgspec.Struct, frozen=True):
     colour: str
 
 
-class Mark(msgspec.Struct, frozen=True):
+class TimeMark(msgspec.Struct, frozen=True):
     """The instant that everything led to."""
 
     title: str
@@ -42,7 +42,7 @@ class Window(msgspec.Struct, frozen=True):
 
 
 def draw(
-    stretches: Sequence[Stretch], window: Window | None, mark: Mark | None, clock: Clock
+    stretches: Sequence[Stretch], window: Window | None, mark: TimeMark | None, clock: Clock
 ) -> Markup | None:
     """Return the drawing, or None where nothing has begun."""
     if not stretches:
@@ -70,7 +70,7 @@ def draw(
 
 
 def _bounds(
-    stretches: Sequence[Stretch], window: Window | None, mark: Mark | None
+    stretches: Sequence[Stretch], window: Window | None, mark: TimeMark | None
 ) -> tuple[datetime, datetime]:
     """A window far away would leave nothing to see of the work: then it is cut off."""
     starts = [stretch.start for stretch in stretches]
@@ -110,7 +110,7 @@ def _window_label(edge: float, words: str) -> Markup:
     return svg.label(edge, WINDOW_Y + 23, words, anchor="end" if is_right else "start", fill=svg.GOOD)
 
 
-def _mark(x: float, mark: Mark, height: float) -> Iterator[Markup]:
+def _mark(x: float, mark: TimeMark, height: float) -> Iterator[Markup]:
     yield svg.rule(x, BAR_Y - 6, x, height - 20, mark.colour, stroke_width=2)
     anchor = "end" if x > WIDTH - 110 else "start" if x < 110 else "middle"
     yield svg.label(x, 12, mark.title, anchor=anchor, fill=mark.colour, font_weight="bold", font_size=13.5)

@@ -11,13 +11,13 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from api.app import create_app
-from core import passwords, user_links
-from core.models import AppUser
-from core.user_links import LinkKind
-from tests import factories
-from tests.browser.chromium import PROGRAM, Page, chromium
-from tests.services.settings import make_settings
-from tests.waiting import wait_until
+from core.accounts import links, passwords
+from core.accounts.links import LinkKind
+from core.models.people import AppUser
+from tests.support import factories
+from tests.support.chromium import PROGRAM, BrowserPage, chromium
+from tests.support.services.settings import make_settings
+from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.skipif(PROGRAM is None, reason="no Chromium: apt-get install chromium")
 GOOD = "correct horse ☂"
@@ -39,7 +39,7 @@ def site(database_url: str) -> Iterator[str]:
 
 
 @pytest.fixture
-def page(tmp_path: Path) -> Iterator[Page]:
+def page(tmp_path: Path) -> Iterator[BrowserPage]:
     with chromium(tmp_path) as page:
         yield page
 
@@ -52,19 +52,19 @@ def user(session: Session) -> AppUser:
 
 
 def make_link(session: Session, user: AppUser) -> str:
-    token = user_links.make(session, user, LinkKind.RESET, datetime.now(UTC)).token
+    token = links.make(session, user, LinkKind.RESET, datetime.now(UTC)).token
     session.commit()
     return token
 
 
-def answer(page: Page, password: str, again: str) -> None:
+def answer(page: BrowserPage, password: str, again: str) -> None:
     page.type("#password", password)
     page.type("#again", again)
     page.press_enter()
 
 
 def test_a_person_sets_a_password_and_the_token_goes_nowhere_else(
-    page: Page, site: str, session: Session, user: AppUser
+    page: BrowserPage, site: str, session: Session, user: AppUser
 ) -> None:
     token = make_link(session, user)
     page.open(f"{site}/set-password#token={token}")
@@ -104,7 +104,7 @@ def test_a_person_sets_a_password_and_the_token_goes_nowhere_else(
 
 
 def test_a_link_that_was_used_says_so_and_another_one_is_taken(
-    page: Page, site: str, session: Session, user: AppUser
+    page: BrowserPage, site: str, session: Session, user: AppUser
 ) -> None:
     page.open(f"{site}/set-password/#token=mpl_{'x' * 43}")
     answer(page, GOOD, GOOD)
@@ -116,13 +116,13 @@ def test_a_link_that_was_used_says_so_and_another_one_is_taken(
     page.wait_for("Your password is set.")
 
 
-def test_a_link_without_its_end_says_so(page: Page, site: str) -> None:
+def test_a_link_without_its_end_says_so(page: BrowserPage, site: str) -> None:
     page.open(f"{site}/set-password")
     page.wait_for("The link is not whole.")
     assert not page.value("document.getElementById('form').checkVisibility()")
 
 
-def test_nothing_but_its_own_script_runs(page: Page, site: str) -> None:
+def test_nothing_but_its_own_script_runs(page: BrowserPage, site: str) -> None:
     page.open(f"{site}/set-password#token=<img src=x onerror=document.title='run'>")
     page.value(
         "document.body.append(Object.assign(document.createElement('script'), {text: 'window.run = 1'}))"

@@ -10,16 +10,17 @@ import pytest
 from sqlalchemy import create_engine, text
 from sqlalchemy.orm import Session
 
-from core.backups import catalogue
-from core.models import Device, Role
+from core.models.fleet import Device
+from core.operations.backups import catalogue
+from core.rules.enums import Role
 from core.settings import Settings
-from tests import factories
-from tests.devices import device, fix
-from tests.services.choice import Services
-from tests.services.local import LocalMosquitto
-from tests.services.mosquitto import Broker
-from tests.services.postgres import Databases
-from tests.services.processes import Processes
+from tests.support import factories
+from tests.support.devices import device, fix
+from tests.support.services.choice import Services
+from tests.support.services.local import LocalMosquitto
+from tests.support.services.mosquitto import Broker
+from tests.support.services.postgres import Databases
+from tests.support.services.processes import Processes
 
 
 @pytest.fixture

@@ -8,8 +8,8 @@ import pytest
 from sqlalchemy.orm import Session
 
 from core.settings import Settings
-from tests.integration.api_client import House, assert_problem, bearer, furnish
-from tests.services.processes import Processes
+from tests.support.api_client import House, assert_problem, bearer, furnish
+from tests.support.services.processes import Processes
 
 JSON = {"Content-Type": "application/json"}
 FORM = {"Content-Type": "application/x-www-form-urlencoded"}

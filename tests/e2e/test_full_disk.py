@@ -7,16 +7,16 @@ from collections.abc import Iterator
 import psutil
 import pytest
 
-from broker.connection import Login
+from broker.connection import BrokerLogin
 from broker.control import Control
-from broker.link import BrokerAway, Link
+from broker.link import BrokerAway, BrokerLink
 from core.identities import PROVISIONER_USER, mqtt_secret
-from local.account import remove_home
-from local.kept_files import read_variables
-from local.processes import end
+from local.services.account import remove_home
+from local.services.kept_files import read_variables
+from local.supervision.processes import end
 from tests.e2e.test_up import READY, Run, run_command
-from tests.small_disk import WHY_NOT, SmallDisk, can_mount, small_disk
-from tests.waiting import wait_until
+from tests.support.small_disk import WHY_NOT, SmallDisk, can_mount, small_disk
+from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.skipif(not can_mount(), reason=WHY_NOT)
 MEGABYTES = 400  # PostgreSQL's binaries are copied there when its account cannot reach their own folder
@@ -35,13 +35,13 @@ class RunOnSmallDisk(Run):
             return False
         return True
 
-    def login(self, user: str) -> Login:
+    def login(self, user: str) -> BrokerLogin:
         key = read_variables(self.folder / "data" / "secrets.env")["MILEPOST_MQTT_KEY"]
-        return Login("127.0.0.1", self.mqtt_port, user, mqtt_secret(key, user))
+        return BrokerLogin("127.0.0.1", self.mqtt_port, user, mqtt_secret(key, user))
 
     def lets_in(self, user: str) -> bool:
         try:
-            with Link(self.login(user)):
+            with BrokerLink(self.login(user)):
                 return True
         except BrokerAway:
             return False

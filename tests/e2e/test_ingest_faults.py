@@ -11,16 +11,16 @@ import pytest
 from sqlalchemy import create_engine, text
 from sqlalchemy.orm import Session, sessionmaker
 
-from core.database import make_sessions
-from core.models import Device
+from core.database.engine import make_sessions
+from core.models.fleet import Device
 from core.settings import Settings
-from tests import factories
-from tests.devices import DeviceClient, device, fix
-from tests.services.mosquitto import Broker
-from tests.services.postgres import PostgresServer
-from tests.services.processes import MilepostProcess, Processes
-from tests.services.settings import make_settings
-from tests.waiting import wait_until
+from tests.support import factories
+from tests.support.devices import DeviceClient, device, fix
+from tests.support.services.mosquitto import Broker
+from tests.support.services.postgres import PostgresServer
+from tests.support.services.processes import MilepostProcess, Processes
+from tests.support.services.settings import make_settings
+from tests.support.waiting import wait_until
 
 MIB = 1024 * 1024
 

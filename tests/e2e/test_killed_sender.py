@@ -6,10 +6,10 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from core.settings import Settings
-from tests import factories
-from tests.receivers import http_receiver, smtp_server, status
-from tests.services.processes import Processes
-from tests.waiting import wait_until
+from tests.support import factories
+from tests.support.receivers import http_receiver, smtp_server, status
+from tests.support.services.processes import Processes
+from tests.support.waiting import wait_until
 
 
 def test_nothing_is_lost_and_what_is_repeated_is_seen(

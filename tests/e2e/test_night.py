@@ -16,19 +16,23 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.orm import Session, sessionmaker
 
-from core import deliveries, webhooks
-from core.actors import Actor
-from core.deliveries import StatusRequest
-from core.models import AppUser, Company, Delivery, Status
-from core.notification_models import NotificationSetting, Webhook
-from core.notification_sending import FAILURES_ALLOWED
-from core.notifications import CHANNEL
+from core.access.actors import Actor
+from core.deliveries import status_changes
+from core.deliveries.status_changes import StatusRequest
+from core.models.company import Company
+from core.models.delivery import Delivery
+from core.models.notification import NotificationSetting, Webhook
+from core.models.people import AppUser
+from core.notifications.claims import FAILURES_ALLOWED
+from core.notifications.queue import CHANNEL
+from core.notifications.webhooks import endpoints
+from core.rules.enums import Status
 from core.settings import Settings
-from local.ports import free_port
-from tests import factories
-from tests.receivers import Call, HttpReceiver, Mailbox, http_receiver, smtp_server, status
-from tests.services.processes import Processes
-from tests.waiting import wait_until as wait_within
+from local.services.ports import free_port
+from tests.support import factories
+from tests.support.receivers import Call, HttpReceiver, Mailbox, http_receiver, smtp_server, status
+from tests.support.services.processes import Processes
+from tests.support.waiting import wait_until as wait_within
 
 DELIVERIES = 500
 FAILED = 380  # of them fail at once, the others live a whole life
@@ -145,7 +149,7 @@ def drive(sessions: sessionmaker[Session], firm: Firm) -> None:
             with sessions.begin() as session:
                 reason = "nobody there" if target is Status.FAILED else None
                 request = StatusRequest(status=target, reason=reason)
-                deliveries.change_status(session, firm.actor, delivery.id, request, datetime.now(UTC))
+                status_changes.change_status(session, firm.actor, delivery.id, request, datetime.now(UTC))
 
 
 def drop_after(mailbox: Mailbox, many: int) -> None:
@@ -172,7 +176,7 @@ def leases_end(session: Session) -> None:
 
 def assert_calls(session: Session, webhook: Webhook, receiver: HttpReceiver, settings: Settings) -> None:
     """Every event reached the good endpoint, signed, in order for each delivery; again only if in doubt."""
-    secret = webhooks.secret(settings.mqtt_key.get_secret_value(), webhook.id, 1)
+    secret = endpoints.secret(settings.mqtt_key.get_secret_value(), webhook.id, 1)
     for call in receiver.calls:
         assert is_signed(call, secret)
     told = [call.json for call in receiver.calls]

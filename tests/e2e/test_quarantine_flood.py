@@ -10,12 +10,12 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from core.identities import SHARDS, shard_of
-from core.models import Device
-from core.quarantine_bounds import DEVICE, LAST_BYTES
-from tests import factories
-from tests.devices import DeviceClient, device, fix
-from tests.services.mosquitto import Broker
-from tests.services.processes import MilepostProcess, Processes
+from core.models.fleet import Device
+from core.records.quarantine_bounds import DEVICE, LAST_BYTES
+from tests.support import factories
+from tests.support.devices import DeviceClient, device, fix
+from tests.support.services.mosquitto import Broker
+from tests.support.services.processes import MilepostProcess, Processes
 
 MESSAGES = 100
 SIZE = 500_000

@@ -16,21 +16,21 @@ import pytest
 from pydantic import SecretStr
 from sqlalchemy.orm import Session
 
-from core.database import make_engine, make_sessions
-from core.models import Role
+from core.database.engine import make_engine, make_sessions
+from core.rules.enums import Role
 from core.settings import Settings
 from local import loopback
-from local.account import make_passable, service_account
-from local.postgres import THROWAWAY_OPTIONS, Postgres
-from tests import factories
-from tests.devices import device, fix
-from tests.integration.api_client import bearer
-from tests.services.mosquitto import Broker
-from tests.services.postgres import Databases, PostgresServer
-from tests.services.processes import MilepostProcess, Processes
-from tests.services.settings import make_settings
-from tests.small_disk import WHY_NOT, SmallDisk, can_mount, small_disk
-from tests.waiting import wait_until
+from local.services.account import make_passable, service_account
+from local.services.postgres import THROWAWAY_OPTIONS, Postgres
+from tests.support import factories
+from tests.support.api_client import bearer
+from tests.support.devices import device, fix
+from tests.support.services.mosquitto import Broker
+from tests.support.services.postgres import Databases, PostgresServer
+from tests.support.services.processes import MilepostProcess, Processes
+from tests.support.services.settings import make_settings
+from tests.support.small_disk import WHY_NOT, SmallDisk, can_mount, small_disk
+from tests.support.waiting import wait_until
 
 METRICS_TOKEN = "a token for the monitor alone"
 PROMISED_S = 2.0

@@ -12,13 +12,13 @@ import pytest
 from sqlalchemy.orm import Session
 from websockets.sync.client import ClientConnection, connect
 
-from core.models import Role, Status
+from core.rules.enums import Role, Status
 from core.settings import Settings
-from tests import factories
-from tests.devices import DeviceClient, device, fix
-from tests.mqtt_client import connected
-from tests.services.mosquitto import Broker
-from tests.services.processes import Processes
+from tests.support import factories
+from tests.support.devices import DeviceClient, device, fix
+from tests.support.mqtt_client import connected
+from tests.support.services.mosquitto import Broker
+from tests.support.services.processes import Processes
 
 Event = dict[str, Any]
 

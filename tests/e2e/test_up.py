@@ -18,11 +18,11 @@ import psutil
 import pytest
 
 from local import loopback
-from local.account import remove_home
-from local.ports import answers, free_port
-from local.processes import connections_to, end, is_alive, spawn
-from tests.services.settings import PROJECT
-from tests.waiting import wait_until
+from local.services.account import remove_home
+from local.services.ports import answers, free_port
+from local.supervision.processes import connections_to, end, is_alive, spawn
+from tests.support.services.settings import PROJECT
+from tests.support.waiting import wait_until
 
 READY = "Milepost runs."
 

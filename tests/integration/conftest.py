@@ -7,7 +7,7 @@ from sqlalchemy.orm import Session
 from starlette.testclient import TestClient
 
 from core.settings import Settings
-from tests.integration.api_client import House, furnish, running
+from tests.support.api_client import House, furnish, running
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 import pytest
 
 from broker import access, figures
-from broker.access import LAST, SERVICE_ROLES, SERVICE_USERS, Acl, AclType, Role
+from broker.access import LAST, SERVICE_ROLES, SERVICE_USERS, Acl, AclType, BrokerRole
 from core.identities import SHARDS
 
 ALL_ROLES = [*SERVICE_ROLES, access.company_role("acme")]
@@ -12,19 +12,19 @@ PLUGIN_WORDS = {"publishClientSend", "publishClientReceive", "subscribePattern",
 
 
 @pytest.mark.parametrize("role", ALL_ROLES, ids=lambda role: role.name)
-def test_every_role_ends_with_a_denial_of_all_subscribing(role: Role) -> None:
+def test_every_role_ends_with_a_denial_of_all_subscribing(role: BrokerRole) -> None:
     assert Acl(AclType.SUBSCRIBE, "#", allow=False, priority=LAST) in role.acls
     assert all(acl.priority > LAST for acl in role.acls if acl.topic != "#")
 
 
 @pytest.mark.parametrize("role", CLOSED, ids=lambda role: role.name)
-def test_every_role_but_the_devices_denies_the_rest_of_sending_and_receiving(role: Role) -> None:
+def test_every_role_but_the_devices_denies_the_rest_of_sending_and_receiving(role: BrokerRole) -> None:
     assert Acl(AclType.SEND, "#", allow=False, priority=LAST) in role.acls
     assert Acl(AclType.RECEIVE, "#", allow=False, priority=LAST) in role.acls
 
 
 @pytest.mark.parametrize("role", ALL_ROLES, ids=lambda role: role.name)
-def test_no_role_uses_a_word_that_the_plugin_would_ignore(role: Role) -> None:
+def test_no_role_uses_a_word_that_the_plugin_would_ignore(role: BrokerRole) -> None:
     assert {str(acl.acltype) for acl in role.acls} <= PLUGIN_WORDS
 
 

@@ -5,10 +5,10 @@ from math import cos, radians
 
 import pytest
 
-from core import eta
-from core.drive import Drive, Meter, Sample, travelled_m
-from core.geo import distance_m, turn, wrapped
-from core.simplification import simplified
+from core.rules import eta
+from core.rules.geo import distance_m, turn, wrapped
+from core.trips.measure import Drive, Meter, Sample, travelled_m
+from core.trips.simplification import simplified
 from reports.charts import route_map, svg
 from reports.charts.route_map import Halt, Pin
 

@@ -11,8 +11,8 @@ from starlette.responses import JSONResponse
 from starlette.testclient import TestClient
 from starlette.types import Receive, Scope, Send
 
-from api.bodies import MAXIMUM_BODY_BYTES, OTHER_BODIES, LimitedRequest, count_values, most_values
-from tests.integration.api_client import document
+from api.http.body_limits import MAXIMUM_BODY_BYTES, OTHER_BODIES, LimitedRequest, count_values, most_values
+from tests.support.api_client import document
 
 Json = Any
 TEXTS = st.text(alphabet=st.sampled_from('a",:[]{}\\ü\u2201'), max_size=8)

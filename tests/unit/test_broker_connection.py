@@ -4,7 +4,7 @@ import pytest
 
 from broker.connection import aiomqtt_arguments, login
 from core.identities import mqtt_secret
-from tests.services.settings import make_settings
+from tests.support.services.settings import make_settings
 
 DATABASE = "postgresql://nobody@127.0.0.1/none"
 

@@ -3,7 +3,7 @@
 import anyio
 from fastapi import Request, Response
 
-from api import idempotency
+from api.http import idempotency
 
 
 class Once:

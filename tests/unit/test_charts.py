@@ -6,13 +6,13 @@ from xml.etree import ElementTree
 
 import pytest
 
-from core.geo import distance_m
-from core.speeds import SpeedStep
-from core.stops import Stop
+from core.rules.geo import distance_m
+from core.trips.speeds import SpeedStep
+from core.trips.stops import Stop
 from reports.charts import route_map, scales, speed_chart, svg, time_line
 from reports.charts.route_map import Halt, Pin
-from reports.charts.time_line import Mark, Stretch, Window
-from reports.clock import Clock, duration
+from reports.charts.time_line import Stretch, TimeMark, Window
+from reports.pages.clock import Clock, duration
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 SVG = "{http://www.w3.org/2000/svg}"
@@ -97,7 +97,9 @@ def test_speed_is_broken_where_nothing_is_known() -> None:
 def test_times_show_the_work_the_window_and_the_end() -> None:
     work = [Stretch("In transit 1 h", at(0), at(60), svg.ACCENT)]
     words = texts(
-        drawn(time_line.draw(work, Window(at(10), at(50)), Mark("Delivered 13:00", at(60), svg.BAD), CLOCK))
+        drawn(
+            time_line.draw(work, Window(at(10), at(50)), TimeMark("Delivered 13:00", at(60), svg.BAD), CLOCK)
+        )
     )
     assert {"In transit 1 h", "agreed: 12:10 – 12:50", "Delivered 13:00"} <= set(words)  # noqa: RUF001
     far = drawn(time_line.draw(work, Window(None, at(100_000)), None, CLOCK))

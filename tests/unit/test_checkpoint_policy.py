@@ -2,8 +2,8 @@
 
 from datetime import UTC, datetime, timedelta
 
-from core.checkpoint_policy import CheckpointPolicy, LastCheckpoint, location_checkpoints
-from core.fixes import Fix
+from core.rules.checkpoint_policy import CheckpointPolicy, LastCheckpoint, location_checkpoints
+from core.rules.fix import Fix
 
 START = datetime(2026, 1, 31, 23, 59, 0, tzinfo=UTC)
 DEGREES_PER_M = 1 / 111_195  # of latitude

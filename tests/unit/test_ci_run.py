@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.services.settings import PROJECT
+from tests.support.services.settings import PROJECT
 
 
 @pytest.mark.parametrize(

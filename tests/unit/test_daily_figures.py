@@ -5,11 +5,12 @@ from xml.etree import ElementTree
 
 import pytest
 
-from core import daily_figures, local_days
-from core.daily_figures import MAXIMUM_REASONS, Cell, Tally
-from core.models import Status
+from core.reporting import daily_figures
+from core.reporting.daily_figures import MAXIMUM_REASONS, Cell, Tally
+from core.rules.enums import Status
+from core.rules.times import local_days
 from reports.charts import day_charts
-from reports.clock import Clock
+from reports.pages.clock import Clock
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 

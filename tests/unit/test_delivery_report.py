@@ -5,9 +5,12 @@ from typing import Any
 
 import pytest
 
-from core import delivery_report, drive, legs
-from core.legs import Leg
-from core.models import CheckpointKind, Delivery, DeliveryCheckpoint, LoadItem, Status
+from core.models.delivery import Delivery, DeliveryCheckpoint
+from core.models.load_order import LoadItem
+from core.reporting import delivery_report
+from core.rules.enums import CheckpointKind, Status
+from core.trips import measure, segments
+from core.trips.segments import TripSegment
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
@@ -76,7 +79,7 @@ def test_load_is_added_up() -> None:
         LoadItem(quantity=2, weight_kg=1.5, volume_m3=None),
         LoadItem(quantity=3, weight_kg=None, volume_m3=2),
     ]
-    assert delivery_report.load(items) == delivery_report.Load(2, 5, 1.5, 2)
+    assert delivery_report.load(items) == delivery_report.LoadSummary(2, 5, 1.5, 2)
 
 
 def test_each_vehicle_counts_while_it_was_the_deliverys() -> None:
@@ -87,8 +90,11 @@ def test_each_vehicle_counts_while_it_was_the_deliverys() -> None:
         checkpoint(Status.PICKUP_IN_PROGRESS, 15, 8),
         checkpoint(Status.DELIVERED, 60, 8),
     ]
-    assert legs.legs(announced, at(0), at(60)) == [Leg(7, at(0), at(15)), Leg(8, at(15), at(60))]
-    assert legs.legs(announced, None, at(60)) == []
+    assert segments.trip_segments(announced, at(0), at(60)) == [
+        TripSegment(7, at(0), at(15)),
+        TripSegment(8, at(15), at(60)),
+    ]
+    assert segments.trip_segments(announced, None, at(60)) == []
 
 
 def test_status_told_late_does_not_bring_its_vehicle_forward() -> None:
@@ -98,14 +104,17 @@ def test_status_told_late_does_not_bring_its_vehicle_forward() -> None:
         checkpoint(Status.PICKUP_IN_PROGRESS, 30, 8),
         checkpoint(Status.IN_TRANSIT, 10, 8),
     ]
-    assert legs.legs(announced, at(0), at(60)) == [Leg(7, at(0), at(30)), Leg(8, at(30), at(60))]
+    assert segments.trip_segments(announced, at(0), at(60)) == [
+        TripSegment(7, at(0), at(30)),
+        TripSegment(8, at(30), at(60)),
+    ]
 
 
 def test_distance_ignores_a_parked_receivers_jitter() -> None:
     jitter = [(52.5 + 0.00003 * (i % 2), 13.4) for i in range(100)]
-    assert drive.travelled_m(jitter) == 0
+    assert measure.travelled_m(jitter) == 0
     straight = [(52.5 + 0.0005 * i, 13.4) for i in range(11)]
-    assert drive.travelled_m(straight) == pytest.approx(556, abs=1)
+    assert measure.travelled_m(straight) == pytest.approx(556, abs=1)
     crawl = [(52.5 + 0.00005 * i, 13.4) for i in range(101)]
-    assert drive.travelled_m(crawl) == pytest.approx(556, abs=12)
-    assert drive.travelled_m([]) == 0
+    assert measure.travelled_m(crawl) == pytest.approx(556, abs=12)
+    assert measure.travelled_m([]) == 0

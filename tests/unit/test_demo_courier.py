@@ -6,13 +6,13 @@ from random import Random
 
 import pytest
 
-from broker.connection import Login
-from core.models import Status
+from broker.connection import BrokerLogin
+from core.rules.enums import Status
 from local.demo.courier import Courier
-from local.demo.jobs import Job, job
-from local.demo.rest import Away, Refused
+from local.demo.jobs import CourierJob, job
+from local.demo.rest import Away, RequestRefused
 from local.simulator import city, driving
-from local.simulator.tally import Tally
+from local.simulator.tally import SimulationTally
 from local.simulator.units import Unit
 
 PICKUP, DROPOFF = city.JUNCTIONS["Rato"], city.JUNCTIONS["Saldanha"]
@@ -46,8 +46,8 @@ class Day:
         self.desk = Desk()
         self.now = 1.0
         rng = Random(seed)
-        login = Login("127.0.0.1", 1, "k3v9x0q2ma", "")
-        unit = Unit(login, driving.parked_at(*place, rng), Tally(), rng)
+        login = BrokerLogin("127.0.0.1", 1, "k3v9x0q2ma", "")
+        unit = Unit(login, driving.parked_at(*place, rng), SimulationTally(), rng)
         self.courier = Courier("Duarte", unit, self.desk, self.desk, rng)
 
     def step(self) -> None:
@@ -59,8 +59,8 @@ class Day:
         self.courier.unit.tick(van.trip.duration_s)
 
 
-def delivery(number: int = 1, status: Status = Status.PENDING) -> Job:
-    return Job(number, f"LX-{number}", status, 1, 1, 1, PICKUP, DROPOFF)
+def delivery(number: int = 1, status: Status = Status.PENDING) -> CourierJob:
+    return CourierJob(number, f"LX-{number}", status, 1, 1, 1, PICKUP, DROPOFF)
 
 
 def test_a_whole_delivery_is_reported_step_by_step() -> None:
@@ -98,7 +98,7 @@ def test_a_refusal_moves_on_to_the_next_delivery() -> None:
     day = Day()
     day.courier.take([delivery(1), delivery(2)], listed_at=1.0)
     day.step()
-    day.desk.answers[-1].set_exception(Refused(409, {}))
+    day.desk.answers[-1].set_exception(RequestRefused(409, {}))
     day.step()
     day.step()
     assert [number for number, _, _ in day.desk.reports] == [1, 2]
@@ -108,7 +108,7 @@ def test_a_delivery_whose_proof_is_missing_is_proven() -> None:
     day = Day(place=DROPOFF, seed=2)
     day.courier.take([delivery(1, Status.IN_TRANSIT), delivery(2)], listed_at=1.0)
     day.step()
-    day.desk.answers[-1].set_exception(Refused(409, {"missing": ["photo", "signature"]}))
+    day.desk.answers[-1].set_exception(RequestRefused(409, {"missing": ["photo", "signature"]}))
     day.step()
     assert day.desk.proofs == [(1, ["photo", "signature"])]
     day.desk.accept()
@@ -126,7 +126,7 @@ def test_a_proof_that_is_refused_moves_on_to_the_next_delivery() -> None:
     day.courier.take([delivery(1, Status.IN_TRANSIT), delivery(2)], listed_at=1.0)
     day.step()
     for problem in ({"missing": ["photo"]}, {}):
-        day.desk.answers[-1].set_exception(Refused(409, problem))
+        day.desk.answers[-1].set_exception(RequestRefused(409, problem))
         day.step()
     day.step()
     assert [number for number, _, _ in day.desk.reports] == [1, 1, 2]

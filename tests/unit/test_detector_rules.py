@@ -4,9 +4,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from core.arrivals import is_soon, minutes_left
-from core.lateness import is_late, late_minutes
-from core.silence import is_silent, silent_since
+from core.detectors.late_deliveries import is_late, late_minutes
+from core.detectors.near_arrivals import is_soon, minutes_left
+from core.detectors.silent_devices import is_silent, silent_since
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)

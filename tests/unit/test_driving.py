@@ -8,9 +8,9 @@ from random import Random
 
 import pytest
 
-from core.geo import distance_m
+from core.rules.geo import distance_m
 from local.simulator import city, driving, routes
-from local.simulator.driving import Reading, Van
+from local.simulator.driving import Reading, SimulatedVan
 from local.simulator.routes import Route
 from local.simulator.simulation import next_due
 from local.simulator.trips import SLOW_DOWN_MPS2, SPEED_UP_MPS2, Trip, plan
@@ -23,7 +23,7 @@ def trip_between(start: str, end: str, seed: int = 1) -> Trip:
     return plan(routes.along(city.way(start, end)), Random(seed), parked_s=30.0)
 
 
-def drive(trip: Trip, seed: int = 1, step_s: float = 1.0) -> Iterator[tuple[Van, Reading]]:
+def drive(trip: Trip, seed: int = 1, step_s: float = 1.0) -> Iterator[tuple[SimulatedVan, Reading]]:
     """Every step from the start to the end of the parking."""
     rng = Random(seed)
     van, now = driving.new_van(trip, rng), START

@@ -4,10 +4,10 @@ import pytest
 from pydantic import TypeAdapter, ValidationError
 
 from api.schemas.fields import Email
-from core import emails
+from core.accounts.users import clean_email
 from core.errors import InvalidValue
-from core.users import clean_email
-from jobs import letters
+from core.rules.text import emails
+from jobs.sender.mail import messages
 
 USABLE = [
     "clara@demo.example",
@@ -53,7 +53,7 @@ UNUSABLE = [
 def test_a_usable_address_passes_everywhere(address: str) -> None:
     assert TypeAdapter(Email).validate_python(f" {address} ") == address
     assert clean_email(f" {address} ") == address.lower()
-    assert letters._address(address).addr_spec.isascii() == address.rpartition("@")[0].isascii()
+    assert messages._address(address).addr_spec.isascii() == address.rpartition("@")[0].isascii()
 
 
 @pytest.mark.parametrize("address", UNUSABLE)
@@ -62,8 +62,8 @@ def test_an_unusable_address_is_refused_everywhere(address: str) -> None:
         TypeAdapter(Email).validate_python(address)
     with pytest.raises(InvalidValue):
         clean_email(address)
-    with pytest.raises(letters.BadAddress):
-        letters._address(address)
+    with pytest.raises(messages.BadAddress):
+        messages._address(address)
 
 
 def test_the_refusal_says_what_is_wrong_and_what_is_right() -> None:

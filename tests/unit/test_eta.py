@@ -4,8 +4,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from core.eta import eta, smooth_speed
-from core.geo import distance_m
+from core.rules.eta import eta, smooth_speed
+from core.rules.geo import distance_m
 
 AT = datetime(2026, 2, 28, 23, 50, tzinfo=UTC)
 UTRECHT, AMSTERDAM = (52.0907, 5.1214), (52.3676, 4.9041)

@@ -12,10 +12,10 @@ from core.health import checks, seeing
 from core.health.checks import DEGRADED, FAILING, OK, UNKNOWN, BrokerView, Check, CheckStatus, View
 from core.health.heartbeats import PartKind, PartState
 from core.health.history import ALERT_AFTER, History
-from core.health.models import Heartbeat
+from core.health.leader import Leader
 from core.health.seeing import DatabaseView, Disk, OutboxState
 from core.identities import SHARDS
-from core.leader import Leader
+from core.models.heartbeat import Heartbeat
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 LONG_AGO = NOW - timedelta(minutes=5)

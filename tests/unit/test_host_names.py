@@ -4,7 +4,7 @@ import psycopg2
 import pytest
 from psycopg2.extensions import parse_dsn
 
-from core.host_names import addresses, resolved
+from core.database.host_names import addresses, resolved
 
 KNOWN = {"one": ["10.0.0.1"], "two": ["10.0.0.2", "fd00::2"]}
 

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
 from api.schemas.fields import Instant, TextInstant
-from core import instants
-from core.instants import BadInstant
-from formats.json_input import Refused
+from core.rules.times import instants
+from core.rules.times.instants import BadInstant
+from formats.json_input import PayloadRefused
 from formats.times import instant
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -87,7 +87,7 @@ def test_fractions_are_cut_to_microseconds_everywhere(value: Any, microsecond: i
     ],
 )
 def test_what_is_no_instant_is_refused_by_all(text: str) -> None:
-    with pytest.raises(Refused):
+    with pytest.raises(PayloadRefused):
         instant(text, "fix_time")
     for reader in (rest, query):
         with pytest.raises(ValidationError):

@@ -6,7 +6,7 @@ from unittest.mock import Mock
 
 import pytest
 
-from core.leader import LEASE_S
+from core.health.leader import LEASE_S
 from jobs.leadership import LONGEST_GAP_S, Standby, Term
 
 

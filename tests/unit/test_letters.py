@@ -7,10 +7,10 @@ from email.message import EmailMessage
 
 import pytest
 
-from core import notification_templates
-from core.notification_sending import Claimed
-from core.notification_texts import Texts
-from jobs import letters
+from core.notifications import templates
+from core.notifications.claims import Claimed
+from core.notifications.texts import Texts
+from jobs.sender.mail import messages
 
 HEADERS = [
     "Subject",
@@ -54,10 +54,10 @@ def sent(*, subject: str = "s", company: str = "Acme", to: str = "clara@example.
         payload={},
         created_at=now,
     )
-    written = notification_templates.write(
+    written = templates.write(
         Texts("{{ delivery.reference }}", "hi"), {"delivery": {"reference": subject}}, "UTC"
     )
-    letter = letters.of_notification(claimed, written, company, "M <mp@example.org>")
+    letter = messages.of_notification(claimed, written, company, "M <mp@example.org>")
     return message_from_bytes(letter.as_bytes(), policy=policy.default)
 
 
@@ -87,7 +87,7 @@ def test_a_subject_reads_as_it_was_written() -> None:
     ],
 )
 def test_an_address_that_could_be_read_as_another_is_refused(address: str) -> None:
-    with pytest.raises(letters.BadAddress):
+    with pytest.raises(messages.BadAddress):
         sent(to=address)
 
 
@@ -96,5 +96,5 @@ def test_a_domain_beyond_ascii_is_written_as_every_server_knows_it() -> None:
     assert address.addr_spec == "info@xn--bcher-kva.example"
     (address,) = sent(to="info@straße.example")["To"].addresses
     assert address.addr_spec == "info@xn--strae-oqa.example"  # strasse.example may be another owner's
-    with pytest.raises(letters.BadAddress):
+    with pytest.raises(messages.BadAddress):
         sent(to=f"a@{'ü' * 80}.example")

@@ -3,8 +3,8 @@
 import pytest
 
 from core.errors import InvalidTransition
-from core.lifecycle import FINAL, TRANSITIONS, UNDER_WAY, allowed_from, require_transition
-from core.models import Status
+from core.rules.enums import Status
+from core.rules.lifecycle import FINAL, TRANSITIONS, UNDER_WAY, allowed_from, require_transition
 
 P, U, T, D, R, F = Status  # pending, pickup_in_progress, in_transit, delivered, returned, failed
 ALLOWED = {(P, U), (P, F), (U, T), (U, F), (T, D), (T, R), (T, F)}

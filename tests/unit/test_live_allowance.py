@@ -1,6 +1,6 @@
 """How much one WebSocket may send before and after its token."""
 
-from api.live.allowance import (
+from api.live.socket.allowance import (
     BURST_BYTES,
     BURST_FRAMES,
     BYTES_PER_S,

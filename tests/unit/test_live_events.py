@@ -3,8 +3,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from api.live.events import Sighting, client_message, complaint, location_event, status_event
-from core.facts import PositionFact, StatusFact
+from api.live.events import LivePosition, client_message, complaint, location_event, status_event
+from core.rules.facts import PositionFact, StatusFact
 
 NOON = datetime(2026, 5, 4, 12, 0, tzinfo=UTC)
 FACT = PositionFact(
@@ -34,7 +34,7 @@ def test_location_without_dropoff_has_no_eta_and_no_nulls() -> None:
         "longitude": 13.4,
         "fix_time": "2026-05-04T12:00:00Z",
     }
-    assert event.seen == Sighting(7, NOON)
+    assert event.seen == LivePosition(7, NOON)
 
 
 def test_location_with_dropoff_has_an_eta_counted_from_the_fix() -> None:
@@ -78,8 +78,8 @@ def test_assignment_is_nothing_for_customers() -> None:
     ("vehicle", "seconds", "is_after"), [(7, 1, True), (7, 0, False), (7, -1, False), (8, -1, True)]
 )
 def test_newer_is_told_by_fix_time_within_one_vehicle(vehicle: int, seconds: int, is_after: bool) -> None:
-    sighting = Sighting(vehicle, NOON + timedelta(seconds=seconds))
-    assert sighting.is_after(Sighting(7, NOON)) is is_after
+    sighting = LivePosition(vehicle, NOON + timedelta(seconds=seconds))
+    assert sighting.is_after(LivePosition(7, NOON)) is is_after
     assert sighting.is_after(None)
 
 

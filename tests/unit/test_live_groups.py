@@ -3,13 +3,14 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from api.live import codes
-from api.live.groups import Group, Groups, Member, refusal
-from api.live.mailbox import Mailbox
-from api.live.metrics import Metrics
-from api.live.reads import Person, Target
-from core.actors import Actor
-from core.facts import PositionFact, StatusFact
-from core.models import Role, Status
+from api.live.metrics import LiveMetrics
+from api.live.watchers.groups import Group, Groups, Watcher, refusal
+from api.live.watchers.mailbox import Mailbox
+from core.access.actors import Actor
+from core.accounts.token_holders import Person
+from core.deliveries.watched import WatchedDelivery
+from core.rules.enums import Role, Status
+from core.rules.facts import PositionFact, StatusFact
 
 NOON = datetime(2026, 5, 4, 12, 0, tzinfo=UTC)
 STATUS_TOPIC, VAN_7, VAN_8 = (
@@ -20,7 +21,7 @@ STATUS_TOPIC, VAN_7, VAN_8 = (
 PERSON = Person(1, Role.CUSTOMER, None, 5, 1, None)
 
 
-def target(**values: object) -> Target:
+def target(**values: object) -> WatchedDelivery:
     defaults: dict[str, object] = {
         "delivery": 42,
         "company": "acme",
@@ -32,13 +33,13 @@ def target(**values: object) -> Target:
         "dropoff": None,
         "position": None,
     }
-    return Target(**(defaults | values))  # type: ignore[arg-type]
+    return WatchedDelivery(**(defaults | values))  # type: ignore[arg-type]
 
 
-def member(role: Role = Role.CUSTOMER, **values: int) -> Member:
+def member(role: Role = Role.CUSTOMER, **values: int) -> Watcher:
     ids = {"customer_id": 5} if role is Role.CUSTOMER else {"driver_id": 3} if role is Role.DRIVER else {}
     actor = Actor(company_id=1, company_slug="acme", role=role, **(ids | values))  # type: ignore[arg-type]
-    return Member(actor, PERSON, Mailbox(Metrics(), is_customer=role is Role.CUSTOMER))
+    return Watcher(actor, PERSON, Mailbox(LiveMetrics(), is_customer=role is Role.CUSTOMER))
 
 
 def position(
@@ -76,7 +77,7 @@ class Watched:
     """One group with one member."""
 
     def __init__(self, **values: object) -> None:
-        self.groups = Groups(Metrics())
+        self.groups = Groups(LiveMetrics())
         self.member = member()
         self.group: Group = self.groups.join(target(**values), self.member)
 
@@ -250,5 +251,5 @@ def test_driver_who_lost_the_delivery_hears_neither_that_nor_the_vans_positions(
         (PERSON, target(company_id=2), codes.NOT_FOUND),
     ],
 )
-def test_refusal(person: Person | None, seen: Target | None, code: int | None) -> None:
+def test_refusal(person: Person | None, seen: WatchedDelivery | None, code: int | None) -> None:
     assert refusal(member(), person, seen) == code

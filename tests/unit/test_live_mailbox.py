@@ -2,19 +2,19 @@ import asyncio
 from datetime import UTC, datetime, timedelta
 
 from api.live import codes
-from api.live.events import LocationEvent, Sighting, StatusEvent
-from api.live.mailbox import Mailbox
-from api.live.metrics import Metrics
+from api.live.events import LivePosition, LocationEvent, StatusEvent
+from api.live.metrics import LiveMetrics
+from api.live.watchers.mailbox import Mailbox
 
 NOON = datetime(2026, 5, 4, 12, 0, tzinfo=UTC)
 
 
 def mailbox(*, is_customer: bool = False, maximum_bytes: int = 1000) -> Mailbox:
-    return Mailbox(Metrics(), is_customer=is_customer, maximum_bytes=maximum_bytes)
+    return Mailbox(LiveMetrics(), is_customer=is_customer, maximum_bytes=maximum_bytes)
 
 
 def location(second: int, vehicle: int = 7) -> LocationEvent:
-    return LocationEvent(f"at {second}", Sighting(vehicle, NOON + timedelta(seconds=second)))
+    return LocationEvent(f"at {second}", LivePosition(vehicle, NOON + timedelta(seconds=second)))
 
 
 def status(checkpoint: int) -> StatusEvent:
@@ -78,7 +78,7 @@ def test_what_the_snapshot_holds_is_dropped_and_the_rest_kept() -> None:
     for checkpoint in (4, 5, 6):
         box.offer_status(status(checkpoint))
     box.offer_location(location(3))
-    box.skip_to(5, Sighting(7, NOON + timedelta(seconds=3)))
+    box.skip_to(5, LivePosition(7, NOON + timedelta(seconds=3)))
     assert waiting(box) == ["staff 6"]
     box.offer_status(status(5))
     box.offer_location(location(2))
@@ -88,14 +88,14 @@ def test_what_the_snapshot_holds_is_dropped_and_the_rest_kept() -> None:
 def test_location_newer_than_the_snapshot_is_kept() -> None:
     box = mailbox()
     box.offer_location(location(4))
-    box.skip_to(0, Sighting(7, NOON + timedelta(seconds=3)))
+    box.skip_to(0, LivePosition(7, NOON + timedelta(seconds=3)))
     assert waiting(box) == ["at 4"]
 
 
 def test_location_of_a_former_vehicle_yields_to_the_snapshot() -> None:
     box = mailbox()
     box.offer_location(location(9, vehicle=1))
-    box.skip_to(0, Sighting(7, NOON))
+    box.skip_to(0, LivePosition(7, NOON))
     assert waiting(box) == []
 
 

@@ -3,9 +3,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from api.live.credentials import BadOpening, Opening, Way, opening
-from api.live.outgoing import Outgoing
-from core.facts import PositionFact
+from api.live.broker.outgoing import OutgoingPositions
+from api.live.socket.credentials import BadOpening, Opening, Way, opening
+from core.rules.facts import PositionFact
 
 NOON = datetime(2026, 5, 4, 12, 0, tzinfo=UTC)
 
@@ -55,7 +55,7 @@ def fact(vehicle: int, second: int, *deliveries: int) -> PositionFact:
 
 
 def test_outgoing_keeps_the_newest_fact_of_each_vehicle() -> None:
-    outgoing = Outgoing()
+    outgoing = OutgoingPositions()
     outgoing.put([fact(1, 5), fact(2, 1), fact(1, 4)])
     assert outgoing.take() == [fact(1, 5), fact(2, 1)]
     outgoing.put([fact(1, 5)])
@@ -65,14 +65,14 @@ def test_outgoing_keeps_the_newest_fact_of_each_vehicle() -> None:
 
 
 def test_outgoing_is_bounded_by_forgetting_who_waits_longest() -> None:
-    outgoing = Outgoing(maximum=2)
+    outgoing = OutgoingPositions(maximum=2)
     outgoing.put([fact(1, 1), fact(2, 1), fact(3, 1)])
     assert [kept.vehicle for kept in outgoing.take()] == [2, 3]
 
 
 def test_outgoing_wakes_the_loop_from_another_thread() -> None:
     async def wait() -> int:
-        outgoing = Outgoing()
+        outgoing = OutgoingPositions()
         outgoing.bind(asyncio.get_running_loop())
         await asyncio.to_thread(outgoing.put, [fact(1, 1)])
         async with asyncio.timeout(5):

@@ -4,8 +4,8 @@ from datetime import UTC, date, datetime, timedelta
 
 import pytest
 
-from core import local_days
-from core.nights import CAUGHT_UP_DAYS, missing_days
+from core.nightly.nights import CAUGHT_UP_DAYS, missing_days
+from core.rules.times import local_days
 
 BERLIN = "Europe/Berlin"
 

@@ -6,7 +6,7 @@ import pytest
 
 from core.settings import SettingsError
 from local import banner
-from local.kept_files import Damaged, write_private
+from local.services.kept_files import Damaged, write_private
 from local.settings import is_configured_by_hand, kept_secrets, load, settings_of_local_run
 
 OF_THE_RUN = {

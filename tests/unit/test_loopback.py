@@ -10,7 +10,7 @@ import pytest
 
 from local import loopback
 from local.demo.rest import Rest
-from tests.services.settings import PROJECT
+from tests.support.services.settings import PROJECT
 
 
 class Answer(http.server.BaseHTTPRequestHandler):

@@ -5,11 +5,11 @@ from typing import Any
 
 import pytest
 
-from core.models import Status
-from core.notification_templates import write
-from core.notification_texts import DEFAULTS, SAMPLES, Texts
-from core.notifications import Audience, Event
-from core.template_language import render
+from core.notifications.kinds import Audience, Event
+from core.notifications.template_language import render
+from core.notifications.templates import write
+from core.notifications.texts import DEFAULTS, SAMPLES, Texts
+from core.rules.enums import Status
 
 CUSTOMER, MANAGER = Audience.CUSTOMER, Audience.MANAGER
 ODD = re.compile(r"\b1 (minute|hour|day|failure)s\b|\b0 \w+s\b late|is now|_|None|  |\n\n\n|^\W*\n| [.,:]")

@@ -6,8 +6,8 @@ import pytest
 
 from broker import mosquitto_conf
 from broker.mosquitto_conf import CONF, PLUGIN, Layout, conf_text, render
-from local import mosquitto
-from local.mosquitto import MosquittoMissing, find_mosquitto
+from local.services import mosquitto
+from local.services.mosquitto import MosquittoMissing, find_mosquitto
 
 REPLACED = {
     "listener": "11883 127.0.0.1",

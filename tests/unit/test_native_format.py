@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.fixes import Fix, Rejection
+from core.rules.fix import Fix, Rejection
 from formats import native
 from formats.registry import decode
 

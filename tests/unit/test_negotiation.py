@@ -2,7 +2,7 @@
 
 import pytest
 
-from api.negotiation import NotAcceptable, best
+from api.http.negotiation import NotAcceptable, best
 
 OFFERED = ["application/json", "application/geo+json", "text/csv"]
 

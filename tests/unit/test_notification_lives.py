@@ -4,8 +4,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from core.notification_lives import expires_at, life, why_expired
-from core.notifications import Audience, Event
+from core.notifications.expiry import expires_at, life, why_expired
+from core.notifications.kinds import Audience, Event
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 MINUTE, DAY = timedelta(minutes=1), timedelta(days=1)

@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
-from core import notification_templates
-from core.notification_texts import DEFAULTS, Texts
-from core.notifications import Audience, Event
+from core.notifications import templates
+from core.notifications.kinds import Audience, Event
+from core.notifications.texts import DEFAULTS, Texts
 
 BERLIN = "Europe/Berlin"
 OF_BEFORE = (
@@ -17,7 +17,7 @@ OF_BEFORE = (
 
 
 def written(texts: Texts, zone: str, **facts: Any) -> str:
-    return notification_templates.write(texts, facts, zone).text
+    return templates.write(texts, facts, zone).text
 
 
 def window(zone: str, start: str | None, end: str | None) -> list[str]:
@@ -102,4 +102,4 @@ def test_day_without_a_time_stays_that_day() -> None:
 
 
 def test_template_may_name_the_window_in_words() -> None:
-    notification_templates.check(Event.LATE, Texts("{{ delivery.window }}", "{{ delivery.window }}"))
+    templates.check(Event.LATE, Texts("{{ delivery.window }}", "{{ delivery.window }}"))

@@ -7,9 +7,9 @@ from typing import Any
 import jsonschema_rs
 import pytest
 
-from api.errors import MEDIA_TYPE
-from api.openapi import TAGS
-from tests.integration.api_client import document
+from api.http.errors import MEDIA_TYPE
+from api.http.openapi import TAGS
+from tests.support.api_client import document
 
 Schema = dict[str, Any]
 # OAuth2's own form, which says nothing of lengths: the limit on bodies bounds it.

@@ -3,7 +3,7 @@
 import pytest
 from argon2 import PasswordHasher
 
-from core import passwords
+from core.accounts import passwords
 from core.errors import InvalidValue
 
 HASH = passwords.hash_password("correct horse")

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from broker import payloads
 from broker.payloads import PayloadError, Reply
-from core.facts import AlertFact, PositionFact, StatusFact
+from core.rules.facts import AlertFact, PositionFact, StatusFact
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 BERLIN_NOON = datetime(2026, 3, 1, 13, tzinfo=timezone(timedelta(hours=1)))

@@ -5,10 +5,10 @@ import hashlib
 import pytest
 from PIL import Image
 
+from core.deliveries.proofs.images import MAXIMUM_BYTES, ImageTooLarge, Picture, paint
 from core.errors import DomainError, InvalidValue
-from core.proof_images import MAXIMUM_BYTES, ImageTooLarge, Picture, paint
-from core.proof_models import ImageKind
-from tests import pictures
+from core.rules.enums import ImageKind
+from tests.support import pictures
 
 REFUSED = {
     "svg": (pictures.SVG, "must be a JPEG"),

@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 from PIL import Image, ImageDraw
 
+from core.deliveries.proofs.images import paint
 from core.errors import InvalidValue
-from core.proof_images import paint
-from core.proof_models import ImageKind
-from tests.pictures import inked, opened, saved, signature
+from core.rules.enums import ImageKind
+from tests.support.pictures import inked, opened, saved, signature
 
 WHITE, BLACK, NOTHING = (255, 255, 255, 255), (0, 0, 0, 255), (0, 0, 0, 0)
 STROKE, PAPER = (140, 82), (5, 5)  # places on `inked`

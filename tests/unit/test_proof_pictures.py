@@ -5,11 +5,11 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from core import proof_images
-from core.proof_models import ImageKind, ProofPart
+from core.deliveries.proofs import images
+from core.rules.enums import ImageKind, ProofPart
 from local import proof_pictures
 from local.demo.proving import Part, form, proof_parts
-from tests.services.settings import PROJECT
+from tests.support.services.settings import PROJECT
 
 SAMPLES = PROJECT / "docs" / "samples"
 KINDS = {"door.jpg": ImageKind.PHOTO, "signature.png": ImageKind.SIGNATURE}
@@ -18,7 +18,7 @@ KINDS = {"door.jpg": ImageKind.PHOTO, "signature.png": ImageKind.SIGNATURE}
 @pytest.mark.parametrize("name", KINDS)
 def test_a_sample_is_a_small_picture_that_the_api_takes(name: str) -> None:
     data = (SAMPLES / name).read_bytes()
-    picture = proof_images.paint(KINDS[name], data, "file")
+    picture = images.paint(KINDS[name], data, "file")
     assert len(data) < 100_000
     assert min(picture.width, picture.height) >= 200
 
@@ -31,8 +31,8 @@ def test_the_samples_are_not_blank() -> None:
 
 
 def test_the_drawn_pictures_are_taken_too() -> None:
-    proof_images.paint(ImageKind.PHOTO, proof_pictures.door(), "photos")
-    proof_images.paint(ImageKind.SIGNATURE, proof_pictures.signature(), "signature")
+    images.paint(ImageKind.PHOTO, proof_pictures.door(), "photos")
+    images.paint(ImageKind.SIGNATURE, proof_pictures.signature(), "signature")
 
 
 def test_a_demo_driver_has_every_part_a_company_may_ask_for() -> None:

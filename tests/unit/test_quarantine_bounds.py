@@ -1,7 +1,7 @@
 """What of a flood is kept, decided without a database."""
 
-from core.quarantine import Quarantined
-from core.quarantine_bounds import (
+from core.records.quarantine import Quarantined
+from core.records.quarantine_bounds import (
     COMPANY,
     DEVICE,
     LAST_BYTES,

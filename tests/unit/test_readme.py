@@ -11,7 +11,7 @@ from typer.core import TyperGroup
 
 import milepost
 from tests.readme_blocks import README, commands, shell_blocks, without_quoted
-from tests.services.settings import PROJECT
+from tests.support.services.settings import PROJECT
 
 BLOCKS = shell_blocks()
 

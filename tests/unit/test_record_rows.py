@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
-from core.models import DeliveryCheckpoint
-from core.report_names import Names
-from reports import record_rows
+from core.models.delivery import DeliveryCheckpoint
+from core.reporting.record_names import Names
+from reports.pages import record_rows
 
 NAMES = Names(users={1: "Mira"}, drivers={2: "Dora"}, devices={"k3v9x0q2ma": "Unit"}, tokens={3: "Shop"})
 

@@ -11,13 +11,13 @@ import pytest
 import weasyprint
 from weasyprint.formatting_structure.boxes import TableBox, TableRowBox
 
-from core import daily_figures
-from core.daily_figures import Cell, DayFigures, Problem
-from core.daily_report import Daily
-from core.models import Status
+from core.reporting import daily_figures
+from core.reporting.daily_figures import Cell, DayFigures, ProblemDelivery
+from core.reporting.daily_report import Daily
+from core.rules.enums import Status
 from local.report_samples.day import DRIVERS, VEHICLES, busy_day
 from local.report_samples.deliveries import failed_delivery, for_customer, late_delivery
-from reports import daily_page, delivery_page
+from reports.pages import daily_page, delivery_page
 
 LEAST_ROWS = 3
 SAMPLES = {
@@ -54,7 +54,7 @@ def first_day() -> Daily:
 def with_problems(count: int) -> Daily:
     day = busy_day()
     problems = [
-        Problem(number, f"FB-{number}", Status.DELIVERED, day.starts_at, 600.0, None)
+        ProblemDelivery(number, f"FB-{number}", Status.DELIVERED, day.starts_at, 600.0, None)
         for number in range(count)
     ]
     figures = msgspec.structs.replace(day.figures, problems=problems)

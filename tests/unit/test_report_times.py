@@ -5,10 +5,10 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from core.speeds import SpeedStep
+from core.trips.speeds import SpeedStep
 from reports.charts import speed_chart, time_line
 from reports.charts.time_line import Stretch
-from reports.clock import Clock
+from reports.pages.clock import Clock
 
 START = datetime(2026, 3, 1, 9, 30, tzinfo=UTC)
 FIRST, LAST = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)

@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from core import delivery_report
+from core.reporting import delivery_report
 from local.report_samples.deliveries import late_delivery
-from reports import delivery_page
 from reports.charts import svg, time_line
 from reports.charts.time_line import Stretch, Window
-from reports.clock import Clock
+from reports.pages import delivery_page
+from reports.pages.clock import Clock
 
 NIGHT = datetime(2026, 10, 25, 0, 30, tzinfo=UTC)  # 02:30 in Berlin, an hour before 02:30 again
 DASH = "\u2013"

@@ -9,11 +9,11 @@ import pytest
 from prometheus_client import CollectorRegistry, Gauge
 from pydantic import SecretStr
 
-from core.scraping import MetricsServer, may_scrape
+from core.health.scraping import MetricsServer, may_scrape
 from core.settings import Settings, SettingsError
 from local import loopback
-from local.ports import free_port
-from tests.services.settings import make_settings
+from local.services.ports import free_port
+from tests.support.services.settings import make_settings
 
 TOKEN = "a-token-of-metrics"
 

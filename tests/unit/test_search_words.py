@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core import search_words
-from core.spelling import composed, folded
+from core.rules.text import search_words
+from core.rules.text.spelling import composed, folded
 
 HARAKAT = "\u0645\u064f\u062d\u064e\u0645\u0651\u064e\u062f"  # "Muhammad" with its points
 NIQQUD = "\u05e8\u05b0\u05d7\u05d5\u05b9\u05d1"  # "street" with its points

@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 
-from tests.services.settings import PROJECT
+from tests.support.services.settings import PROJECT
 
 STATE = """
 import signal
@@ -15,7 +15,7 @@ print([name for name in names if signal.getsignal(getattr(signal, name)) is sign
 """
 TESTS = f"""
 import os, signal, subprocess, sys
-from tests.services.signals import start_children_afresh
+from tests.support.services.signals import start_children_afresh
 start_children_afresh()
 os.kill(os.getpid(), signal.SIGHUP)
 print("still there", flush=True)

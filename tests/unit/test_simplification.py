@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.geo import EARTH_RADIUS_M
-from core.simplification import simplified
+from core.rules.geo import EARTH_RADIUS_M
+from core.trips.simplification import simplified
 
 METRES_PER_DEGREE = EARTH_RADIUS_M * pi / 180
 

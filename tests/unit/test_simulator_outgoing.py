@@ -4,7 +4,7 @@ import json
 from datetime import UTC, datetime, timedelta
 
 from local.simulator.driving import Reading
-from local.simulator.outgoing import MAXIMUM_ARRAY, PATIENCE_S, Outgoing
+from local.simulator.outgoing import MAXIMUM_ARRAY, PATIENCE_S, OutgoingFixes
 
 STORED = b'{"result":"stored"}'
 
@@ -30,7 +30,7 @@ def readings(count: int, first: int = 1) -> list[Reading]:
 
 
 def test_one_fix_is_sent_as_an_object() -> None:
-    outgoing = Outgoing()
+    outgoing = OutgoingFixes()
     outgoing.add(readings(1))
     (message,) = outgoing.due(0.0)
     assert json.loads(message.payload)["id"] == "1"
@@ -38,13 +38,13 @@ def test_one_fix_is_sent_as_an_object() -> None:
 
 
 def test_a_backlog_is_sent_as_arrays_of_at_most_500() -> None:
-    outgoing = Outgoing()
+    outgoing = OutgoingFixes()
     outgoing.add(readings(MAXIMUM_ARRAY + 2))
     assert [len(json.loads(message.payload)) for message in outgoing.due(0.0)] == [500, 2]
 
 
 def test_a_full_window_keeps_the_rest_waiting() -> None:
-    outgoing = Outgoing(window=2)
+    outgoing = OutgoingFixes(window=2)
     for number in range(4):
         outgoing.add(readings(1, number))
         list(outgoing.due(0.0))
@@ -52,7 +52,7 @@ def test_a_full_window_keeps_the_rest_waiting() -> None:
 
 
 def test_an_answer_makes_room_for_all_that_waits() -> None:
-    outgoing = Outgoing(window=1)
+    outgoing = OutgoingFixes(window=1)
     outgoing.add(readings(1))
     (first,) = outgoing.due(0.0)
     outgoing.add(readings(3, first=2))
@@ -65,7 +65,7 @@ def test_an_answer_makes_room_for_all_that_waits() -> None:
 
 
 def test_more_than_the_capacity_drops_the_oldest_and_counts_them() -> None:
-    outgoing = Outgoing(capacity=3)
+    outgoing = OutgoingFixes(capacity=3)
     outgoing.add(readings(5))
     (message,) = outgoing.due(0.0)
     assert [fix["id"] for fix in json.loads(message.payload)] == ["3", "4", "5"]
@@ -73,7 +73,7 @@ def test_more_than_the_capacity_drops_the_oldest_and_counts_them() -> None:
 
 
 def test_an_unanswered_message_is_sent_again_unchanged_and_ever_more_rarely() -> None:
-    outgoing = Outgoing()
+    outgoing = OutgoingFixes()
     outgoing.add(readings(1))
     (first,) = outgoing.due(0.0)
     assert list(outgoing.due(PATIENCE_S - 0.1)) == []
@@ -84,7 +84,7 @@ def test_an_unanswered_message_is_sent_again_unchanged_and_ever_more_rarely() ->
 
 
 def test_a_lost_connection_makes_all_unanswered_due_at_once() -> None:
-    outgoing = Outgoing()
+    outgoing = OutgoingFixes()
     outgoing.add(readings(1))
     list(outgoing.due(0.0))
     outgoing.disconnected()
@@ -92,7 +92,7 @@ def test_a_lost_connection_makes_all_unanswered_due_at_once() -> None:
 
 
 def test_an_array_is_answered_item_by_item() -> None:
-    outgoing = Outgoing()
+    outgoing = OutgoingFixes()
     outgoing.add(readings(2))
     (message,) = outgoing.due(0.0)
     reply = b'{"results":[{"id":"1","result":"duplicate"},{"result":"rejected","reason":"bad_time"}]}'
@@ -105,7 +105,7 @@ def test_an_array_is_answered_item_by_item() -> None:
 
 
 def test_a_refused_array_counts_for_each_of_its_fixes() -> None:
-    outgoing = Outgoing()
+    outgoing = OutgoingFixes()
     outgoing.add(readings(3))
     (message,) = outgoing.due(0.0)
     settled = outgoing.settle(message.correlation, b'{"result":"rejected","reason":"too_many"}', 1.0)
@@ -114,7 +114,7 @@ def test_a_refused_array_counts_for_each_of_its_fixes() -> None:
 
 
 def test_only_a_readable_answer_that_is_waited_for_settles() -> None:
-    outgoing = Outgoing()
+    outgoing = OutgoingFixes()
     outgoing.add(readings(2))
     (message,) = outgoing.due(0.0)
     for nonsense in (b"", b"\xff", b"[]", b'{"results":[{"result":"stored"}]}'):

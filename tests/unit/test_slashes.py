@@ -3,8 +3,8 @@
 import pytest
 
 from api.app import _paths, create_app
-from api.slashes import declared_form, slash_table
-from tests.services.settings import make_settings
+from api.http.slashes import declared_form, slash_table
+from tests.support.services.settings import make_settings
 
 TABLE = slash_table(["/deliveries/", "/deliveries/{delivery_id}/status/", "/auth/token", "/healthz"])
 

@@ -5,11 +5,11 @@ import unicodedata
 import pytest
 from argon2 import PasswordHasher
 
-from core import passwords, throttle
-from core.daily_figures import reasons
+from core.accounts import passwords, throttle
 from core.errors import InvalidValue
-from core.models import Status
-from core.spelling import comparable_email, composed, email_spellings
+from core.reporting.daily_figures import reasons
+from core.rules.enums import Status
+from core.rules.text.spelling import comparable_email, composed, email_spellings
 
 NFC = "Gr\u00fc\u00dfe aus K\u00f6ln"
 NFD = unicodedata.normalize("NFD", NFC)

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.fixes import Rejection
-from core.models import Status
+from core.rules.enums import Status
+from core.rules.fix import Rejection
 from formats.status import StatusMessage, decode
 
 DEVICE = "abcdefghij"

@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core import notification_templates, template_language
 from core.errors import InvalidValue
-from core.notification_texts import DEFAULTS, SAMPLES, Texts
-from core.notifications import Audience, Event
-from core.template_language import TemplateProblem
+from core.notifications import template_language, templates
+from core.notifications.kinds import Audience, Event
+from core.notifications.template_language import TemplateProblem
+from core.notifications.texts import DEFAULTS, SAMPLES, Texts
 
 FACTS = {
     "status": "in_transit",
@@ -92,22 +92,22 @@ def test_whatever_is_saved_can_be_rendered(source: str) -> None:
 @pytest.mark.parametrize(("event", "audience"), DEFAULTS)
 def test_our_own_words_are_of_the_language_and_say_everything(event: Event, audience: Audience) -> None:
     texts = DEFAULTS[event, audience]
-    notification_templates.check(event, texts)
-    written = notification_templates.write(texts, SAMPLES[event], "UTC")
+    templates.check(event, texts)
+    written = templates.write(texts, SAMPLES[event], "UTC")
     assert "{" not in written.subject + written.text
     assert "Hello Clara Customer," in written.text
     assert "\n" not in written.subject
-    bare = notification_templates.write(texts, {}, "UTC")
+    bare = templates.write(texts, {}, "UTC")
     assert "None" not in bare.subject + bare.text
 
 
 def test_a_fact_cannot_smuggle_a_header_in() -> None:
     texts = Texts("{{ reason }}", "{{ reason }}")
-    written = notification_templates.write(texts, {"reason": "a\r\nBcc: x@example.com\u2028\ud800"}, "UTC")
+    written = templates.write(texts, {"reason": "a\r\nBcc: x@example.com\u2028\ud800"}, "UTC")
     assert written.subject == "a Bcc: x@example.com \ufffd"
 
 
 def test_a_bad_template_names_its_field() -> None:
     with pytest.raises(InvalidValue) as refused:
-        notification_templates.check(Event.LATE, Texts("ok", "ok", "<p>\n{{ nothing }}"))
+        templates.check(Event.LATE, Texts("ok", "ok", "<p>\n{{ nothing }}"))
     assert refused.value.facts["errors"] == [{"field": "html", "message": "line 2: there is no nothing here"}]

@@ -7,9 +7,10 @@ from zoneinfo import ZoneInfoNotFoundError
 
 import pytest
 
-from core import companies, local_days, time_zones
+from core.accounts import companies
 from core.errors import InvalidValue
-from reports.clock import Clock
+from core.rules.times import local_days, time_zones
+from reports.pages.clock import Clock
 
 PROJECT = Path(__file__).parent.parent.parent
 NOON = datetime(2026, 7, 1, 12, tzinfo=UTC)
@@ -62,7 +63,7 @@ def test_one_module_alone_looks_zones_up() -> None:
         for path in sorted((PROJECT / folder).rglob("*.py"))
         if re.search(r"\bzoneinfo\b", path.read_text())
     ]
-    assert found == ["core/time_zones.py"]
+    assert found == ["core/rules/times/time_zones.py"]
 
 
 @pytest.mark.parametrize(

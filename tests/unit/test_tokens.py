@@ -4,15 +4,15 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from api import tokens
+from api.auth import tokens
 from core.errors import NotAuthenticated
-from tests.services.settings import make_settings
+from tests.support.services.settings import make_settings
 
 SETTINGS = make_settings("postgresql://nobody@127.0.0.1/none")
-KIND = tokens.Kind.ACCESS
+KIND = tokens.TokenKind.ACCESS
 
 
-def issue(age: timedelta = timedelta(0), kind: tokens.Kind = KIND) -> str:
+def issue(age: timedelta = timedelta(0), kind: tokens.TokenKind = KIND) -> str:
     return tokens.issue(SETTINGS, kind, 7, 3, datetime.now(UTC) - age)
 
 
@@ -24,8 +24,8 @@ def test_issued_token_is_read_back() -> None:
 
 
 def test_refresh_token_lives_longer_and_is_no_access_token() -> None:
-    token = issue(timedelta(days=29), tokens.Kind.REFRESH)
-    assert tokens.read(SETTINGS, tokens.Kind.REFRESH, token).user_id == 7
+    token = issue(timedelta(days=29), tokens.TokenKind.REFRESH)
+    assert tokens.read(SETTINGS, tokens.TokenKind.REFRESH, token).user_id == 7
     with pytest.raises(NotAuthenticated):
         tokens.read(SETTINGS, KIND, token)
 

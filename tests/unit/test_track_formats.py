@@ -12,11 +12,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.legs import Leg
-from core.track import Track, TrackFix
-from reports import track_csv
-from reports.tracks import CHUNK_CHARACTERS, WRITERS, TrackFormat, chunks
-from reports.values import decimal, iso
+from core.trips.segments import TripSegment
+from core.trips.track import Track, TrackFix
+from reports.tracks import as_csv
+from reports.tracks.values import decimal, iso
+from reports.tracks.writers import CHUNK_CHARACTERS, WRITERS, TrackFormat, chunks
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 GPX = {
@@ -33,7 +33,7 @@ def fixes(vehicle_id: int, *seconds: float, **values: Any) -> list[TrackFix]:
     return [TrackFix(vehicle_id, at(one), 52.5 + one / 1000, -13.0000001, **values) for one in seconds]
 
 
-LEGS = [Leg(7, at(0), at(60)), Leg(8, at(60), at(90)), Leg(9, at(90), at(95))]
+LEGS = [TripSegment(7, at(0), at(60)), TripSegment(8, at(60), at(90)), TripSegment(9, at(90), at(95))]
 TRACK = Track(42, "Müller & <Söhne>", at(0), at(95), LEGS)
 KNOWN: dict[str, Any] = {"altitude_m": 34.5, "speed_kmh": 36.0, "course_deg": 90.0, "device_id": "k3v9x0q2ma"}
 
@@ -123,13 +123,13 @@ def test_csv_has_a_header_and_ends_its_lines_as_the_rfc_says() -> None:
 
 @pytest.mark.parametrize("text", ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1"])
 def test_csv_runs_no_formula(text: str) -> None:
-    [[cell]] = csv.reader(io.StringIO(track_csv.line([text]), newline=""))
+    [[cell]] = csv.reader(io.StringIO(as_csv.line([text]), newline=""))
     assert cell == f"'{text}"
 
 
 @given(st.lists(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0")), min_size=2))
 def test_csv_reads_back(values: list[str]) -> None:
-    [row] = csv.reader(io.StringIO(track_csv.line(values), newline=""), strict=True)
+    [row] = csv.reader(io.StringIO(as_csv.line(values), newline=""), strict=True)
     assert [cell.removeprefix("'") for cell in row] == [value.removeprefix("'") for value in values]
 
 

@@ -14,9 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from core.legs import Leg
-from core.track import Track, TrackFix
-from reports.tracks import WRITERS, TrackFormat
+from core.trips.segments import TripSegment
+from core.trips.track import Track, TrackFix
+from reports.tracks.writers import WRITERS, TrackFormat
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 SCHEMAS = Path(__file__).parent.parent / "schemas"
@@ -32,7 +32,7 @@ def gpx_schema() -> xmlschema.XMLSchema:
 
 
 def written(name: TrackFormat, *lines: list[TrackFix]) -> str:
-    legs = [Leg(number, NOON, NOON + timedelta(hours=1)) for number in range(len(lines))]
+    legs = [TripSegment(number, NOON, NOON + timedelta(hours=1)) for number in range(len(lines))]
     track = Track(42, "D-1 & <co>", NOON, NOON + timedelta(hours=1), legs)
     return "".join(WRITERS[name].write(track, list(zip(legs, lines, strict=True))))
 

@@ -5,8 +5,8 @@ from ipaddress import ip_network
 import pytest
 
 from core.errors import InvalidValue
-from core.webhook_addresses import is_allowed, is_private_allowed, require_url
-from tests.services.settings import make_settings
+from core.notifications.webhooks.addresses import is_allowed, is_private_allowed, require_url
+from tests.support.services.settings import make_settings
 
 PRIVATE = """
 127.0.0.1 127.8.8.8 0.0.0.0 10.1.2.3 172.16.0.1 172.31.255.255 192.168.1.1 169.254.169.254 100.64.0.1

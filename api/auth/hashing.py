@@ -1,0 +1,75 @@
+"""Password hashes: slow on purpose, so few at once, in threads of their own.
+
+Who waits for one waits on the event loop, with neither a thread nor a database connection that another
+request could need; too many who wait are sent away before anything was done for them.
+"""
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Annotated, ParamSpec, TypeVar
+
+import anyio
+from anyio.to_thread import run_sync
+from fastapi import Depends, Request
+from starlette.concurrency import run_in_threadpool
+
+from api.dependencies import Authorized
+from core.accounts import passwords
+from core.errors import DomainError
+
+# Half of the cores: the event loop, the database and everybody else's requests need the other half.
+THREADS = max(1, len(os.sched_getaffinity(0)) // 2)
+# One hash takes tens of milliseconds: the last of these waits some seconds, and nobody longer.
+PLACES = 256
+Arguments = ParamSpec("Arguments")
+Value = TypeVar("Value")
+
+
+class TooManyHashes(DomainError):
+    status_code = 503
+    title = "Not available for the moment"
+
+    def __init__(self) -> None:
+        super().__init__("Too many people log in at once. Try again in some seconds.", retry_after_s=5)
+
+
+class Hashing:
+    """Used from the event loop only. ``taken`` counts the requests between their `place` and its end."""
+
+    def __init__(self, threads: int = THREADS, places: int = PLACES) -> None:
+        self.limiter = anyio.CapacityLimiter(threads)
+        self.places = places
+        self.taken = 0
+
+    @contextmanager
+    def place(self) -> Iterator[None]:
+        """Taken before anything is done for a request. Raises `TooManyHashes`."""
+        if self.taken >= self.places:
+            raise TooManyHashes
+        self.taken += 1
+        try:
+            yield
+        finally:
+            self.taken -= 1
+
+    async def run(
+        self, function: Callable[Arguments, Value], *args: Arguments.args, **kwargs: Arguments.kwargs
+    ) -> Value:
+        """Call what hashes or verifies, as soon as one of the few threads is free."""
+        return await run_sync(lambda: function(*args, **kwargs), limiter=self.limiter)
+
+
+async def new_hash(authorized: Authorized, hashing: Hashing, password: str) -> str:
+    """The hash of a password that somebody who may use this route wants to be set."""
+    with hashing.place():
+        await run_in_threadpool(authorized.require_known)
+        return await hashing.run(passwords.hash_password, password)
+
+
+async def _hashing(request: Request) -> Hashing:
+    hashing: Hashing = request.app.state.hashing
+    return hashing
+
+
+HashingOf = Annotated[Hashing, Depends(_hashing)]

@@ -1,0 +1,88 @@
+"""Answers that are streamed from the database, whole or visibly broken off."""
+
+import logging
+from collections.abc import AsyncIterator, Generator
+
+import anyio
+from starlette.concurrency import iterate_in_threadpool, run_in_threadpool
+from starlette.responses import StreamingResponse
+from starlette.types import Message, Receive, Scope, Send
+
+from api.content.admission import Admission, Holder
+from api.dependencies import Authorized
+from core.errors import DomainError
+
+MAXIMUM_STREAMS = 4  # of the threads' 10 connections, so that slow readers leave enough to everybody else
+MAXIMUM_OF_COMPANY = 2
+STREAM_TIMEOUT_S = 120.0
+STALL_TIMEOUT_S = 45.0  # before PostgreSQL ends the transaction, which is idle meanwhile
+log = logging.getLogger(__name__)
+
+
+class Busy(DomainError):
+    status_code = 503
+    title = "Not available for the moment"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "Too many long answers are on their way; ask again in some seconds.", retry_after_s=5
+        )
+
+
+def make_streams() -> Admission:
+    """Return the slots of the answers on their way in this process."""
+    return Admission(Busy, slots=MAXIMUM_STREAMS, per_company=MAXIMUM_OF_COMPANY)
+
+
+class DatabaseStream(StreamingResponse):
+    """Sends what a generator yields that holds a connection, and closes it however the sending ends.
+
+    What the generator raises before its first chunk becomes an ordinary problem answer. Later, or when the
+    reader takes nothing for `STALL_TIMEOUT_S` or not all within `STREAM_TIMEOUT_S`, the connection is broken
+    off: a part is not taken for all.
+    """
+
+    def __init__(
+        self,
+        streams: Admission,
+        authorized: Authorized,
+        chunks: Generator[bytes, None, None],
+        media_type: str,
+        headers: dict[str, str],
+    ) -> None:
+        self._streams = streams
+        self._authorized = authorized
+        self._chunks = chunks
+        super().__init__(iter(()), media_type=media_type, headers=headers)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        holder = Holder.of(await run_in_threadpool(self._authorized.require_known))
+        with self._streams.slot(holder):
+            try:
+                with anyio.fail_after(STREAM_TIMEOUT_S):
+                    first = await run_in_threadpool(next, self._chunks, b"")
+                    self.body_iterator = self._all(first)
+                    await super().__call__(scope, receive, _impatient(send))
+            finally:
+                await self._give_back()
+
+    async def _all(self, first: bytes) -> AsyncIterator[bytes]:
+        yield first
+        async for chunk in iterate_in_threadpool(self._chunks):
+            yield chunk
+
+    async def _give_back(self) -> None:
+        """Close the transaction. PostgreSQL may have ended it, which is no news to a broken-off reader."""
+        with anyio.CancelScope(shield=True):
+            try:
+                await run_in_threadpool(self._chunks.close)
+            except Exception as error:
+                log.warning("stream_not_closed error=%s", type(error).__name__)
+
+
+def _impatient(send: Send) -> Send:
+    async def bounded(message: Message) -> None:
+        with anyio.fail_after(STALL_TIMEOUT_S):
+            await send(message)
+
+    return bounded

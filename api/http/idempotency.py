@@ -1,0 +1,243 @@
+"""``Idempotency-Key``: a POST that is sent again gets the answer of the first, and does nothing.
+
+One route class for every router. A request with a key is one transaction from its first look at the database
+to its rendered answer: claim the key, do the work, keep the answer, commit. Without a key nothing changes.
+"""
+
+import asyncio
+import hashlib
+import inspect
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from datetime import datetime
+from functools import wraps
+from typing import Annotated, Any, Protocol, runtime_checkable
+from weakref import WeakValueDictionary
+
+import anyio
+import msgspec
+from fastapi import Depends, Header, Request, Response
+from fastapi.routing import APIRoute
+from pydantic import BaseModel
+from sqlalchemy.orm import Session
+from starlette.concurrency import run_in_threadpool
+
+from api.dependencies import Authorized, now, require_credential
+from api.fast_path.quick import Handler, quick_handler
+from api.http.body_limits import BoundedRoute
+from core.access.actors import Actor
+from core.database.engine import LOCK_TIMEOUT_S
+from core.records import idempotency
+from core.records.idempotency import KeptAnswer
+
+KEPT_HEADERS = ("content-type", "etag", "location")
+REPLAYED = "Idempotency-Replayed"
+
+
+@runtime_checkable
+class Fingerprinted(Protocol):
+    """What a dependency made of a form with files: by their hashes, not by their names and types."""
+
+    @property
+    def fingerprint(self) -> str: ...
+
+
+class Replay(Exception):
+    """This request was answered before."""
+
+    def __init__(self, answer: KeptAnswer) -> None:
+        super().__init__("answered before")
+        self.answer = answer
+
+
+class OnceAuthorized(Authorized):
+    """Every block of the request works in one transaction, which `keep` ends; `close` gives it up."""
+
+    def __init__(self, plain: Authorized, request: idempotency.Request) -> None:
+        super().__init__(plain.request, plain.credential)
+        self._request = request
+        self._session: Session | None = None
+        self._actor: Actor | None = None
+
+    @contextmanager
+    def __call__(self) -> Iterator[tuple[Session, Actor]]:
+        if self._session is None or self._actor is None:
+            self._session = self.sessions()
+            self._actor = self.identify(self._session)
+            answer = idempotency.claim(self._session, self._actor, self._request, now())
+            if answer is not None:
+                raise Replay(answer)
+        yield self._session, self._actor
+
+    def keep(self, answer: KeptAnswer) -> None:
+        """Commit the effect with its answer; only then what waits for the commit is done."""
+        if self._session is not None and self._actor is not None:
+            idempotency.keep(self._session, self._actor, self._request, answer)
+            self._session.commit()
+        self.committed()
+
+    def close(self) -> None:
+        if self._session is not None:
+            self._session.close()
+
+
+class OnceRoute(BoundedRoute):
+    """A route whose POSTs, if they authorize themselves, take an ``Idempotency-Key``."""
+
+    def __init__(
+        self,
+        path: str,
+        endpoint: Callable[..., Any],
+        *,
+        methods: set[str] | list[str] | None = None,
+        dependencies: list[Any] | None = None,
+        **options: Any,
+    ) -> None:
+        self.is_once = "POST" in (methods or ()) and _authorizes(endpoint)
+        if self.is_once and not hasattr(endpoint, "__wrapped__"):
+            dependencies = [*(dependencies or ()), Depends(_key)]
+            endpoint = _with_key(endpoint)
+        super().__init__(path, endpoint, methods=methods, dependencies=dependencies, **options)
+
+    def get_route_handler(self) -> Handler:
+        handler = APIRoute.get_route_handler(self)
+        quick = quick_handler(inspect.unwrap(self.endpoint), self.status_code, handler)
+        whole = self.bounded(_once(handler, quick) if self.is_once else quick)
+        return _token_first(whole) if _authorizes(self.endpoint) else whole
+
+
+async def _key(
+    request: Request,
+    key: Annotated[
+        str | None,
+        Header(
+            alias="Idempotency-Key",
+            min_length=1,
+            max_length=255,
+            pattern=r"^[\x21-\x7e]+$",
+            description="Any text of your own, new for each new request: sent again within 24 h with the same"
+            " fields, the request is not done twice, and its first answer is given again",
+        ),
+    ] = None,
+) -> None:
+    request.state.idempotency_key = key
+
+
+def _authorizes(endpoint: Callable[..., Any]) -> bool:
+    return any(name == "authorized" for name in inspect.signature(endpoint).parameters)
+
+
+def _token_first(handler: Handler) -> Handler:
+    async def handle(request: Request) -> Response:
+        await require_credential(request)
+        return await handler(request)
+
+    return handle
+
+
+def _with_key(endpoint: Callable[..., Any]) -> Callable[..., Any]:
+    """The endpoint, which gets an `OnceAuthorized` when the request has a key."""
+
+    @wraps(endpoint)
+    def called(authorized: Authorized, **values: Any) -> Any:
+        return endpoint(authorized=_claiming(authorized, values), **values)
+
+    @wraps(endpoint)
+    async def awaited(authorized: Authorized, **values: Any) -> Any:
+        return await endpoint(authorized=_claiming(authorized, values), **values)
+
+    return awaited if inspect.iscoroutinefunction(endpoint) else called
+
+
+def _claiming(authorized: Authorized, values: Mapping[str, Any]) -> Authorized:
+    request = authorized.request
+    key = request.state.idempotency_key
+    if key is None:
+        return authorized
+    route = f"{request.method} {request.scope['route'].path}"
+    once = OnceAuthorized(authorized, idempotency.Request(route, key, fingerprint(values)))
+    request.state.once = once
+    return once
+
+
+def _once(handler: Handler, without_key: Handler) -> Handler:
+    turns: WeakValueDictionary[tuple[str | None, ...], asyncio.Lock] = WeakValueDictionary()
+
+    async def handle(request: Request) -> Response:
+        key = request.headers.get("idempotency-key")
+        if key is None:
+            return await without_key(request)
+        # Twins in this process wait here: in the database they would use up the threads their first needs.
+        which = (request.headers.get("authorization"), request.url.path, key)
+        turn = turns.setdefault(which, asyncio.Lock())
+        try:
+            async with asyncio.timeout(LOCK_TIMEOUT_S):
+                await turn.acquire()
+        except TimeoutError:
+            raise idempotency.StillUnderWay from None
+        try:
+            return await _do_once(handler, request)
+        finally:
+            turn.release()
+
+    return handle
+
+
+async def _do_once(handler: Handler, request: Request) -> Response:
+    try:
+        response = await handler(request)
+        return await _kept(request, response)
+    except Replay as replay:
+        return _again(replay.answer)
+    finally:
+        await _closed(request)
+
+
+async def _kept(request: Request, response: Response) -> Response:
+    once = _once_of(request)
+    if once is not None and response.status_code < 400:
+        await run_in_threadpool(once.keep, _answer(response))
+    return response
+
+
+async def _closed(request: Request) -> None:
+    if (once := _once_of(request)) is not None:
+        # An upload that takes too long is cancelled; its connection must come back all the same.
+        with anyio.CancelScope(shield=True):
+            await run_in_threadpool(once.close)
+
+
+def _once_of(request: Request) -> OnceAuthorized | None:
+    return getattr(request.state, "once", None)
+
+
+def _answer(response: Response) -> KeptAnswer:
+    headers = {name: response.headers[name] for name in KEPT_HEADERS if name in response.headers}
+    is_secret = "no-store" in response.headers.get("cache-control", "")
+    return KeptAnswer(response.status_code, headers, None if is_secret else bytes(response.body))
+
+
+def _again(answer: KeptAnswer) -> Response:
+    return Response(answer.body, answer.status, headers={**answer.headers, REPLAYED: "true"})
+
+
+def forbid_keeping(response: Response) -> None:
+    """For an answer with a secret in it: no cache keeps it, nor does our database."""
+    response.headers["Cache-Control"] = "no-store"
+
+
+def fingerprint(values: Mapping[str, Any]) -> bytes:
+    """SHA-256 of the parsed fields and the hashes of files: not of the raw body, whose form may differ."""
+    fields = {name: plain for name, value in values.items() if (plain := _plain(value)) is not None}
+    return hashlib.sha256(msgspec.json.encode(fields, order="deterministic")).digest()
+
+
+def _plain(value: Any) -> Any:
+    """What a client sent, as plain data; None for what is no field."""
+    if isinstance(value, BaseModel):
+        return value.model_dump(mode="json")
+    if isinstance(value, Fingerprinted):
+        return value.fingerprint
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return value if isinstance(value, str | int | float | datetime | frozenset) else None

@@ -1,0 +1,204 @@
+"""uvicorn's HTTP protocol with bounds that it lacks: on headers, and on how long a connection is half-open.
+
+* Headers and trailers of a request are `MAXIMUM_HEADERS` of `MAXIMUM_HEADER_BYTES` in all; more are a 431.
+* A client has `HALF_OPEN_S` from its connect to its first byte, as long again for all headers, and again for
+  each `PROGRESS_BYTES` of the body; else it is answered 408, if it sent anything, and closed. The clock rests
+  while it is our turn: while we read no further, or have not asked for the body (100-continue).
+* A client that takes nothing of an answer for `UNREAD_S` is cut off.
+* At most `MAXIMUM_PIPELINED` requests wait behind the one that is being answered.
+
+A slow client that goes on sending or reading is never cut. This uses uvicorn's insides, hence the bounds
+of its and httptools' versions in pyproject.toml.
+"""
+
+import asyncio
+import socket
+from http import HTTPStatus
+from typing import Any, cast
+
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+
+from api.http.errors import problem
+
+MAXIMUM_HEADER_BYTES = 64 * 1024
+MAXIMUM_HEADERS = 128  # as many as the WebSocket library takes
+HALF_OPEN_S = 30.0
+PROGRESS_BYTES = 1024
+UNREAD_S = 120.0
+MAXIMUM_PIPELINED = 32  # one read holds 14,000 requests, and each costs some KB before it has its turn
+FLUSH_S = 5.0
+# Left alone the kernel would grow it to megabytes, and a slow reader would seem to take nothing for minutes.
+SOCKET_BUFFER_BYTES = 256 * 1024
+_REFUSALS = {
+    HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE: (
+        "HeadersTooLarge",
+        f"Send at most {MAXIMUM_HEADERS} headers of {MAXIMUM_HEADER_BYTES} bytes in all.",
+    ),
+    HTTPStatus.REQUEST_TIMEOUT: (
+        "RequestTimeout",
+        f"Send the headers within {HALF_OPEN_S:.0f} s, and {PROGRESS_BYTES} bytes of the body in each.",
+    ),
+}
+
+
+class TooMuch(Exception):
+    """Raised through the parser, which reports it as an invalid request."""
+
+
+class HttpProtocol(HttpToolsProtocol):
+    """For ``uvicorn.Config(http=HttpProtocol)``."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._is_in_body = False
+        self._header_bytes = self._headers_seen = 0
+        self._is_parsed = False  # a callback came with the present data
+        self._unparsed_bytes = 0  # since the last callback: of a header without end
+        self._owed_since: float | None = self.loop.time()  # None: between requests, uvicorn's keep-alive
+        self._body_bytes = 0  # since the clock was set
+        self._unread_bytes, self._unread_since = 0, 0.0
+        self._timer: asyncio.TimerHandle | None = None
+
+    # --- the connection ---
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        connection = cast(socket.socket, transport.get_extra_info("socket"))
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SOCKET_BUFFER_BYTES)
+        self._timer = self.loop.call_later(HALF_OPEN_S, self._look)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._stop_looking()
+        super().connection_lost(exc)
+
+    def handle_websocket_upgrade(self) -> None:
+        self._stop_looking()
+        super().handle_websocket_upgrade()
+
+    def data_received(self, data: bytes) -> None:
+        if self._owed_since is None:
+            self._owed_since = self.loop.time()
+        self._is_parsed = False
+        super().data_received(data)
+        self._unparsed_bytes = 0 if self._is_parsed else self._unparsed_bytes + len(data)
+        if self._unparsed_bytes > MAXIMUM_HEADER_BYTES and not self.transport.is_closing():
+            self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
+
+    def send_400_response(self, msg: str) -> None:
+        if self._are_headers_too_large():
+            self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
+        elif len(self.pipeline) >= MAXIMUM_PIPELINED:
+            self._close()
+        else:
+            super().send_400_response(msg)
+
+    # --- the parser's callbacks ---
+
+    def on_message_begin(self) -> None:
+        if len(self.pipeline) >= MAXIMUM_PIPELINED:
+            raise TooMuch
+        super().on_message_begin()
+        self._is_in_body = False
+        self._header_bytes = self._headers_seen = 0
+        self._owed_since = self.loop.time()
+
+    def on_url(self, url: bytes) -> None:
+        self._count(len(url))
+        super().on_url(url)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._headers_seen += 1
+        self._count(len(name) + len(value))
+        if not self._is_in_body:  # a trailer must not pass for a header (RFC 9110, 6.5.1)
+            super().on_header(name, value)
+
+    def on_headers_complete(self) -> None:
+        super().on_headers_complete()
+        self._is_in_body = self._is_parsed = True
+        self._restart_clock()
+
+    def on_body(self, body: bytes) -> None:
+        super().on_body(body)
+        self._is_parsed = True
+        self._body_bytes += len(body)
+        # What is sent on after its answer gets no more time.
+        if self._body_bytes >= PROGRESS_BYTES and not self.cycle.response_complete:
+            self._restart_clock()
+
+    def on_message_complete(self) -> None:
+        super().on_message_complete()
+        self._is_parsed, self._is_in_body = True, False
+        self._owed_since = None
+
+    def _count(self, header_bytes: int) -> None:
+        self._is_parsed = True
+        self._header_bytes += header_bytes
+        if self._are_headers_too_large():
+            raise TooMuch
+
+    def _are_headers_too_large(self) -> bool:
+        return self._header_bytes > MAXIMUM_HEADER_BYTES or self._headers_seen > MAXIMUM_HEADERS
+
+    # --- the clock ---
+
+    def _restart_clock(self) -> None:
+        self._owed_since = self.loop.time()
+        self._body_bytes = 0
+
+    def _look(self) -> None:
+        """Cut what is over its time, else look again when something can be."""
+        if self._is_unread():
+            self.transport.abort()
+            return
+        if self._owed_since is not None and self._is_our_turn():
+            self._restart_clock()
+        left = HALF_OPEN_S
+        if self._owed_since is not None:
+            left -= self.loop.time() - self._owed_since
+        if left <= 0 and not self.transport.is_closing():
+            self._refuse(HTTPStatus.REQUEST_TIMEOUT)
+        self._timer = self.loop.call_later(left if left > 0 else HALF_OPEN_S, self._look)
+
+    def _stop_looking(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _is_our_turn(self) -> bool:
+        """Reading is paused, an earlier request has no answer yet, or the body was not asked for."""
+        is_at_work = self.cycle is not None and not self.cycle.response_complete
+        return self.flow.read_paused or (
+            is_at_work and (not self._is_in_body or self.cycle.waiting_for_100_continue)
+        )
+
+    def _is_unread(self) -> bool:
+        waiting, now = self.transport.get_write_buffer_size(), self.loop.time()
+        if not waiting or waiting != self._unread_bytes:
+            self._unread_bytes, self._unread_since = waiting, now
+        return now - self._unread_since >= UNREAD_S
+
+    # --- refusals ---
+
+    def _refuse(self, status: HTTPStatus) -> None:
+        """Close, with an answer if the client can take it for the one to its request."""
+        if self._may_answer():
+            self.transport.write(_rendered(status))
+        self._close()
+
+    def _close(self) -> None:
+        self.transport.close()
+        self.loop.call_later(FLUSH_S, self.transport.abort)
+
+    def _may_answer(self) -> bool:
+        if self.scope is None:
+            return False  # not a byte came
+        if self._is_in_body:
+            return not self.cycle.response_started
+        return self.cycle is None or self.cycle.response_complete
+
+
+def _rendered(status: HTTPStatus) -> bytes:
+    name, detail = _REFUSALS[status]
+    response = problem(status, name, status.phrase, detail, headers={"Connection": "close"})
+    lines = [b"%s: %s\r\n" % header for header in response.raw_headers]
+    return b"".join([STATUS_LINE[status], *lines, b"\r\n", response.body])

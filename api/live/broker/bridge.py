@@ -1,0 +1,261 @@
+"""The status bridge: this process's connection to the broker.
+
+Subscribes to what is being watched and to nothing else, hands facts to the groups, publishes the positions
+that REST handlers committed. On any error it reconnects with full jitter; then every group reads from the
+database what passed by. No message handler waits for anything, so the event loop is never held up.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+import aiomqtt
+from aiomqtt.exceptions import MqttConnectError
+from paho.mqtt.reasoncodes import ReasonCode
+from paho.mqtt.subscribeoptions import SubscribeOptions
+from sqlalchemy.exc import SQLAlchemyError
+
+from api.live.broker import slots
+from api.live.broker.outgoing import OutgoingPositions
+from api.live.reader import DatabaseReader
+from api.live.watchers.groups import Groups
+from broker import figures, payloads, topics
+from broker.connection import aiomqtt_arguments, login
+from core.backoff import Backoff
+from core.deliveries import watched
+from core.identities import api_user
+from core.rules.facts import PositionFact
+from core.settings import Settings
+
+ANSWER_TIMEOUT_S = 5.0
+KEEP_ALIVE_S = 20
+MAXIMUM_QUEUED = 10_000
+TOPICS_A_PACKET = 100
+REFUSED_RETRY_S = 10.0
+CLAIM_CHECK_S = 5.0
+RETAIN_NEVER_SENT = 2  # retain handling: snapshots come from the database
+
+log = logging.getLogger(__name__)
+
+
+class SlotLost(Exception):
+    """Another process may be using our broker user by now."""
+
+
+class Bridge:
+    def __init__(
+        self, settings: Settings, groups: Groups, outgoing: OutgoingPositions, reader: DatabaseReader
+    ) -> None:
+        self.connected = False
+        self.fault: str | None = "it has just started"  # why it is not on the broker, without addresses
+        self.gauges = figures.Gauges()
+        self._settings = settings
+        self._groups = groups
+        self._subscriptions = groups.subscriptions
+        self._outgoing = outgoing
+        self._reader = reader
+        self._metrics = groups.metrics
+        self._claim: slots.Claim | None = None
+
+    @property
+    def user_name(self) -> str | None:
+        """Our user on the broker, once claimed."""
+        return api_user(self._claim.slot) if self._claim else None
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        backoff = Backoff(limit_s=5)
+        try:
+            while True:
+                try:
+                    await self._connection(await self._claimed(), backoff)
+                except (aiomqtt.MqttError, OSError, SQLAlchemyError, SlotLost, slots.NoFreeSlot) as error:
+                    log.warning("not on the broker error=%s", error)
+                    self.fault = _fault_of(error)
+                except Exception as error:
+                    log.exception("the bridge failed")
+                    self.fault = _fault_of(error)
+                await asyncio.sleep(backoff.next())
+        finally:
+            await self._release()
+
+    async def _claimed(self) -> slots.Claim:
+        if self._claim is not None and not await asyncio.to_thread(self._claim.holds):
+            await self._release()
+        if self._claim is None:
+            self._claim = await asyncio.to_thread(slots.claim, self._settings)
+            log.info("claimed user=%s", self.user_name)
+        return self._claim
+
+    async def _release(self) -> None:
+        if self._claim is not None:
+            released, self._claim = self._claim, None
+            await asyncio.to_thread(released.release)
+
+    async def _connection(self, claim: slots.Claim, backoff: Backoff) -> None:
+        async with self._client(claim.slot) as client:
+            log.info("connected user=%s", api_user(claim.slot))
+            backoff.reset()
+            self._set_connected(True)
+            self._groups.mark_all_behind()
+            try:
+                await _until_one_ends(
+                    self._receive(client),
+                    self._subscribe(client),
+                    self._publish(client),
+                    self._subscribe_to_figures(client),
+                    self._keep_claim(claim),
+                )
+            finally:
+                self._set_connected(False)
+                self._subscriptions.reset()
+
+    def _client(self, slot: int) -> aiomqtt.Client:
+        return aiomqtt.Client(
+            **aiomqtt_arguments(login(self._settings, api_user(slot))),
+            clean_start=True,
+            keepalive=KEEP_ALIVE_S,
+            timeout=ANSWER_TIMEOUT_S,
+            queue_type=_queue(self._on_full_queue),
+            max_queued_incoming_messages=MAXIMUM_QUEUED,
+        )
+
+    def _set_connected(self, connected: bool) -> None:
+        self.connected = connected
+        self.fault = None if connected else "the connection was lost"
+        self.gauges.reset()
+        self._metrics.connected.set(connected)
+        if connected:
+            self._metrics.connections.inc()
+
+    def _on_full_queue(self) -> None:
+        """Positions are repaired by the next ones, statuses by the database."""
+        self._metrics.dropped.inc()
+        self._groups.mark_all_behind()
+
+    async def _receive(self, client: aiomqtt.Client) -> None:
+        async for message in client.messages:
+            try:
+                self._handle(message.topic.value, message.payload)
+            except payloads.PayloadError as error:
+                log.warning("not a fact topic=%s error=%s", message.topic, error)
+
+    def _handle(self, topic: str, payload: Any) -> None:
+        if topic.startswith(figures.ALL):
+            self.gauges.note(topic, payload)
+            return
+        match topics.parse_fleet(topic):
+            case topics.VehicleTopic(company, vehicle):
+                position = payloads.decode_position(payload)
+                if position and (position.company, position.vehicle) == (company, vehicle):
+                    self._groups.on_position(position)
+            case topics.DeliveryTopic(company, delivery):
+                status = payloads.decode_status(payload)
+                if status and (status.company, status.delivery) == (company, delivery):
+                    self._groups.on_status(status)
+
+    async def _subscribe(self, client: aiomqtt.Client) -> None:
+        while True:
+            await self._subscriptions.changed.wait()
+            wanted, unwanted = self._subscriptions.take_changes()
+            for batch in _batches(wanted):
+                await self._subscribe_to(client, batch)
+            for batch in _batches(unwanted):
+                await client.unsubscribe(batch)
+
+    async def _subscribe_to(self, client: aiomqtt.Client, batch: list[str]) -> None:
+        codes = await client.subscribe([(topic, _options(topic)) for topic in batch])
+        refused = [topic for topic, code in zip(batch, codes, strict=True) if _is_failure(code)]
+        self._subscriptions.activate([topic for topic in batch if topic not in refused])
+        self._groups.outdated.set()
+        if refused:
+            self._metrics.refused.inc(len(refused))
+            log.error("the broker refused subscriptions topics=%s", refused)
+            asyncio.get_running_loop().call_later(REFUSED_RETRY_S, self._subscriptions.retry, refused)
+
+    async def _subscribe_to_figures(self, client: aiomqtt.Client) -> None:
+        """A broker set up by an older version refuses them until the jobs process has changed its roles."""
+        wanted = [(topic, SubscribeOptions(qos=0)) for topic in figures.TOPICS]
+        while any(map(_is_failure, await client.subscribe(wanted))):
+            await asyncio.sleep(REFUSED_RETRY_S)
+        await asyncio.Event().wait()  # as long as the connection
+
+    async def _publish(self, client: aiomqtt.Client) -> None:
+        facts = self._outgoing.take()
+        try:
+            # What waited while the broker was away may be old by now: ingest has published newer ones.
+            facts = await self._reader.read(watched.still_newest, facts) if facts else []
+            await self._publish_all(client, facts)
+            while True:
+                await self._outgoing.ready.wait()
+                facts = self._outgoing.take()
+                await self._publish_all(client, facts)
+        except (aiomqtt.MqttError, SQLAlchemyError, asyncio.CancelledError):
+            self._outgoing.put(facts)
+            raise
+
+    async def _publish_all(self, client: aiomqtt.Client, facts: list[PositionFact]) -> None:
+        while facts:
+            topic, payload = payloads.position_message(facts[-1])
+            await client.publish(topic, payload, qos=0, retain=True)
+            facts.pop()
+
+    async def _keep_claim(self, claim: slots.Claim) -> None:
+        while await asyncio.to_thread(claim.holds):
+            await asyncio.sleep(CLAIM_CHECK_S)
+        raise SlotLost(f"the claim on {api_user(claim.slot)} was lost with its database connection")
+
+
+def _fault_of(error: BaseException) -> str:
+    """Return what is wrong in a few words, without hosts and ports."""
+    match error:
+        case MqttConnectError(rc=code):
+            return f"the broker refused it ({code})"
+        case aiomqtt.MqttError() | OSError():
+            return "the broker cannot be reached"
+        case SQLAlchemyError():
+            return "the database does not let it claim a user of the broker"
+        case SlotLost() | slots.NoFreeSlot():
+            return str(error)
+    return type(error).__name__
+
+
+def _options(topic: str) -> SubscribeOptions:
+    qos = 1 if isinstance(topics.parse_fleet(topic), topics.DeliveryTopic) else 0
+    return SubscribeOptions(qos=qos, retainHandling=RETAIN_NEVER_SENT)
+
+
+def _is_failure(code: object) -> bool:
+    """aiomqtt gives `ReasonCode` for MQTT 5."""
+    return isinstance(code, ReasonCode) and code.is_failure
+
+
+def _batches(wanted: list[str]) -> list[list[str]]:
+    return [wanted[i : i + TOPICS_A_PACKET] for i in range(0, len(wanted), TOPICS_A_PACKET)]
+
+
+def _queue(on_full: Callable[[], None]) -> type[asyncio.Queue[aiomqtt.Message]]:
+    """aiomqtt logs and forgets what a full queue cannot take; this one tells us."""
+
+    class Incoming(asyncio.Queue[aiomqtt.Message]):
+        def put_nowait(self, item: aiomqtt.Message) -> None:
+            if self.full():
+                on_full()
+            else:
+                super().put_nowait(item)
+
+    return Incoming
+
+
+async def _until_one_ends(*coroutines: Coroutine[Any, Any, None]) -> None:
+    """Run all; when the first ends or fails, stop the others and raise its error."""
+    tasks = [asyncio.create_task(coroutine) for coroutine in coroutines]
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            task.result()
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

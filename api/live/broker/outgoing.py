@@ -1,0 +1,53 @@
+"""Positions that REST handlers have committed and the broker has not been given yet."""
+
+import asyncio
+import threading
+from collections.abc import Callable, Iterable
+
+from broker import topics
+from core.rules.facts import PositionFact
+
+MAXIMUM_TOPICS = 10_000
+
+
+class OutgoingPositions:
+    """One fact a topic, the newest: filled from any thread, emptied by the bridge's."""
+
+    def __init__(self, maximum: int = MAXIMUM_TOPICS) -> None:
+        self.ready = asyncio.Event()
+        self._maximum = maximum
+        self._lock = threading.Lock()
+        self._facts: dict[str, PositionFact] = {}
+        self._wake: Callable[[], object] = lambda: None
+
+    def bind(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._wake = lambda: loop.call_soon_threadsafe(self.ready.set)
+
+    def unbind(self) -> None:
+        self._wake = lambda: None
+
+    def put(self, facts: Iterable[PositionFact]) -> None:
+        """Thread-safe. Beyond the bound the vehicle that waits longest is forgotten: its next fix tells."""
+        with self._lock:
+            for fact in facts:
+                self._keep_newest(fact)
+        self._wake()
+
+    def take(self) -> list[PositionFact]:
+        with self._lock:
+            facts, self._facts = list(self._facts.values()), {}
+        self.ready.clear()
+        return facts
+
+    def __len__(self) -> int:
+        return len(self._facts)
+
+    def _keep_newest(self, fact: PositionFact) -> None:
+        topic = topics.position(fact.company, fact.vehicle)
+        waiting = self._facts.get(topic)
+        # An equal time is taken: the same position may name another delivery by now.
+        if waiting is not None and waiting.fix_time > fact.fix_time:
+            return
+        self._facts[topic] = fact
+        if len(self._facts) > self._maximum:
+            del self._facts[next(iter(self._facts))]

@@ -1,0 +1,62 @@
+"""Which of the api's broker users this process is. A second connection of one user would take the first over,
+so each process claims one by a PostgreSQL advisory lock, which ends with the connection that holds it.
+"""
+
+import threading
+
+from sqlalchemy import Connection, Engine, text
+from sqlalchemy.exc import SQLAlchemyError
+
+from core.database.engine import make_engine
+from core.identities import API_SLOTS
+from core.settings import Settings
+
+LOCK_CLASS = 0x6D617069  # "mapi"
+
+
+class NoFreeSlot(Exception):
+    """More api processes than broker users."""
+
+    def __init__(self) -> None:
+        super().__init__(f"all {API_SLOTS} broker users of the api are taken: fewer api processes, please")
+
+
+class Claim:
+    """A slot that is ours while its connection lives. Blocking: use it in a worker thread."""
+
+    def __init__(self, engine: Engine, connection: Connection, slot: int) -> None:
+        self.slot = slot
+        self._engine = engine
+        self._connection = connection
+        self._lock = threading.Lock()
+
+    def holds(self) -> bool:
+        """False once the connection, and with it the lock, is lost."""
+        try:
+            with self._lock:
+                self._connection.execute(text("SELECT 1"))
+        except SQLAlchemyError:
+            return False
+        return True
+
+    def release(self) -> None:
+        # Closed for good: given back to a pool, the connection would keep its lock.
+        with self._lock:
+            self._connection.invalidate()
+            self._engine.dispose()
+
+
+def claim(settings: Settings) -> Claim:
+    """The first free slot. Raises `NoFreeSlot`, or `SQLAlchemyError` when the database is away."""
+    engine = make_engine(settings, process="api-slot", pool_size=1, overflow=0)
+    try:
+        connection = engine.connect().execution_options(isolation_level="AUTOCOMMIT")
+        for slot in range(API_SLOTS):
+            if connection.scalar(
+                text("SELECT pg_try_advisory_lock(:class, :slot)"), {"class": LOCK_CLASS, "slot": slot}
+            ):
+                return Claim(engine, connection, slot)
+        raise NoFreeSlot
+    except BaseException:
+        engine.dispose()
+        raise

@@ -1,0 +1,70 @@
+"""Send, receive and close, each bounded in time."""
+
+import asyncio
+
+from starlette.websockets import WebSocket, WebSocketDisconnect
+
+from api.live import codes
+from api.live.events import (
+    PONG,
+    Complaint,
+    client_message,
+    complaint,
+)
+from api.live.live import Live
+from api.live.socket.protocol import ABORT
+from api.live.watchers.mailbox import Mailbox
+
+SEND_TIMEOUT_S = 10.0
+CLOSE_TIMEOUT_S = 1.0
+FLUSH_TIMEOUT_S = 5.0
+
+
+class SocketRefused(Exception):
+    def __init__(self, code: int, reason: str | None = None) -> None:
+        super().__init__(reason or codes.REASONS[code])
+        self.code = code
+
+
+async def send_text(websocket: WebSocket, live: Live, text: str) -> None:
+    async with asyncio.timeout(SEND_TIMEOUT_S):
+        await websocket.send_text(text)
+    live.metrics.sent.inc()
+
+
+async def receive(websocket: WebSocket, mailbox: Mailbox) -> None:
+    code = codes.GONE
+    try:
+        while (message := await websocket.receive())["type"] == "websocket.receive":
+            _answer(mailbox, message.get("text"))
+        if message.get("code") == codes.TOO_MUCH:
+            code = codes.TOO_MUCH  # the protocol has closed; this counts it
+    finally:
+        mailbox.close(code)
+
+
+def _answer(mailbox: Mailbox, text: str | None) -> None:
+    """Ping gets pong; a client's pong and a second auth need no answer."""
+    message = client_message(text) if text is not None else None
+    match message.type if message else None:
+        case "ping":
+            mailbox.offer_answer("pong", PONG)
+        case "pong" | "auth":
+            pass
+        case _:
+            wrong: Complaint = "NotText" if text is None else "NotUnderstood"
+            mailbox.offer_answer("error", complaint(wrong))
+
+
+async def close(websocket: WebSocket, code: int, reason: str) -> None:
+    """Say why, if the client still listens; a connection that does not drain is cut."""
+    abort = websocket.scope.get("extensions", {}).get(ABORT, lambda: None)
+    try:
+        async with asyncio.timeout(CLOSE_TIMEOUT_S):
+            await websocket.close(code, reason)
+    except TimeoutError:
+        abort()
+    except (WebSocketDisconnect, RuntimeError):
+        pass
+    else:
+        asyncio.get_running_loop().call_later(FLUSH_TIMEOUT_S, abort)

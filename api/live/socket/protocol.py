@@ -1,0 +1,121 @@
+"""uvicorn's WebSocket protocol with what ASGI has no word for.
+
+A connection may be cut (a client that never reads would otherwise hold its buffers for ever), its buffers are
+bounded, and a shutdown says 1001, going away. Frames and bytes are bounded (`Allowance`), little before the
+application has admitted the client, and read in pieces: a read holds 40,000 frames, and each costs the event
+loop 7 microseconds. A handshake that the library refuses is answered; uvicorn would leave it hanging.
+"""
+
+import asyncio
+import logging
+import socket
+from http import HTTPStatus
+from typing import cast
+
+from uvicorn._types import ASGISendEvent
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from websockets.http11 import Request
+from websockets.protocol import State
+
+from api.live import codes
+from api.live.socket.allowance import Allowance
+
+ABORT = "milepost.abort"
+ADMIT = "milepost.admit"
+PIECE_BYTES = 1024  # at most 170 frames
+MAXIMUM_SUBPROTOCOLS = 32
+HIGH_WATER_BYTES = 32 * 1024
+SOCKET_BUFFER_BYTES = 128 * 1024
+SHUTDOWN_FLUSH_S = 1.0
+FLUSH_S = 5.0
+BAD_REQUEST = b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+
+log = logging.getLogger(__name__)
+
+
+class WebSocketProtocol(WebSocketsSansIOProtocol):
+    """For ``uvicorn.Config(ws=WebSocketProtocol)``.
+
+    Of the scope's extensions, `ABORT` is a function that cuts the connection, and `ADMIT` one that tells that
+    the client is authenticated.
+    """
+
+    allowance: Allowance
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        self.allowance = Allowance()
+        self.transport.set_write_buffer_limits(high=HIGH_WATER_BYTES)
+        connection = cast(socket.socket, self.transport.get_extra_info("socket"))
+        # Left alone the kernel would grow it to megabytes for a client that does not read.
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SOCKET_BUFFER_BYTES)
+
+    def data_received(self, data: bytes) -> None:
+        if not self.handshake_initiated:
+            super().data_received(data)
+            if not self.handshake_initiated and self.conn.handshake_exc is not None:
+                self._refuse_handshake()
+            return
+        for start in range(0, len(data), PIECE_BYTES):
+            piece = data[start : start + PIECE_BYTES]
+            if self.transport.is_closing():
+                return
+            if not self.allowance.takes(self.loop.time(), size=len(piece)):
+                self._cut_off()
+                return
+            super().data_received(piece)
+
+    def handle_events(self) -> None:
+        if self.allowance.takes(self.loop.time(), frames=len(self.conn.events)):
+            super().handle_events()
+        else:
+            self._cut_off()
+
+    def handle_connect(self, event: Request) -> None:
+        offered = event.headers.get_all("Sec-WebSocket-Protocol")
+        if sum(header.count(",") + 1 for header in offered) > MAXIMUM_SUBPROTOCOLS:
+            too_many = f"More than {MAXIMUM_SUBPROTOCOLS} subprotocols.\n"
+            status = HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE
+            self.conn.send_response(self.conn.reject(status, too_many))
+            self._refuse_handshake()
+            return
+        super().handle_connect(event)
+        if hasattr(self, "scope"):
+            extensions = cast(dict[str, object], self.scope["extensions"])
+            extensions[ABORT] = self.transport.abort
+            extensions[ADMIT] = lambda: self.allowance.admit(self.loop.time())
+
+    async def send(self, message: ASGISendEvent) -> None:
+        await super().send(message)
+        if self.initial_response is not None and self.close_sent:
+            # Or uvicorn 0.54 logs an error for every handshake that was answered with a status.
+            self.handshake_complete = True
+
+    def shutdown(self) -> None:
+        if self.handshake_complete and not self.close_sent:
+            self.stop_keepalive()
+            self.queue.put_nowait({"type": "websocket.disconnect", "code": codes.GOING_AWAY})
+            self.conn.send_close(codes.GOING_AWAY)
+            self.transport.write(b"".join(self.conn.data_to_send()))
+            self.close_sent = True
+            self.loop.call_later(SHUTDOWN_FLUSH_S, self.transport.abort)
+        super().shutdown()
+
+    def _refuse_handshake(self) -> None:
+        """Send the library's answer; it has none for what is no valid request."""
+        self.handshake_initiated = self.handshake_complete = self.close_sent = True
+        self.transport.write(b"".join(self.conn.data_to_send()) or BAD_REQUEST)
+        self._close()
+
+    def _cut_off(self) -> None:
+        log.info("socket_cut_off reason=too_much is_admitted=%s", self.allowance.is_admitted)
+        if self.conn.state is State.OPEN:
+            self.conn.fail(codes.TOO_MUCH, codes.REASONS[codes.TOO_MUCH])
+            self.handle_parser_exception()
+            self._close()
+        else:  # the handshake is not answered, or a close has been sent
+            self.transport.abort()
+
+    def _close(self) -> None:
+        self.transport.close()
+        self.loop.call_later(FLUSH_S, self.transport.abort)

@@ -1,0 +1,162 @@
+"""One watching client while its socket is open: the snapshot, live events, pings and answers."""
+
+import asyncio
+import logging
+from datetime import UTC, datetime
+
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import Session
+from starlette.websockets import WebSocket, WebSocketDisconnect
+
+from api.auth import scopes
+from api.auth.authentication import Authenticated, authenticate, note_use
+from api.live import codes
+from api.live.events import (
+    PING,
+    RESYNC,
+    location_event,
+    status_event,
+)
+from api.live.live import Live
+from api.live.socket.messages import close, receive, send_text
+from api.live.socket.protocol import ADMIT
+from api.live.watchers.groups import Group, Watcher
+from api.live.watchers.mailbox import Mailbox
+from core.accounts import token_holders
+from core.database import row_security
+from core.deliveries import watched
+from core.errors import NotFound
+from core.rules.enums import Role
+from core.settings import Settings
+
+SUBSCRIBE_TIMEOUT_S = 5.0
+PING_INTERVAL_S = 20.0
+LONGEST_TIMER_S = 30 * 24 * 3600.0
+
+log = logging.getLogger(__name__)
+
+
+class Viewer:
+    """Someone admitted to a delivery, and the last checkpoint they have seen (None: they are new)."""
+
+    def __init__(
+        self,
+        who: Authenticated,
+        person: token_holders.Person,
+        target: watched.WatchedDelivery,
+        last_checkpoint: int | None,
+    ) -> None:
+        self.who = who
+        self.person = person
+        self.target = target
+        self.last_checkpoint = last_checkpoint
+
+
+def read_viewer(
+    session: Session, settings: Settings, token: str, delivery_id: int
+) -> tuple[Authenticated, token_holders.Person, watched.WatchedDelivery]:
+    """Raises `NotAuthenticated`, `Forbidden` or `NotFound`."""
+    # One snapshot: the person that is watched from here on is the one whose token was checked.
+    session.connection(execution_options={"isolation_level": "REPEATABLE READ"})
+    who = authenticate(session, settings, token)
+    scopes.require(who.actor, scopes.WATCH)
+    row_security.enter(session, who.actor.company_id)
+    holder = token_holders.TokenHolder.of(who.actor)
+    person = token_holders.people(session, [holder])[holder]
+    target = watched.visible_target(session, who.actor, delivery_id)
+    # In a transaction of its own: in this snapshot another's note would be a conflict.
+    session.commit()
+    note_use(session, who, datetime.now(UTC))
+    session.commit()
+    return who, person, target
+
+
+async def watch(websocket: WebSocket, live: Live, viewer: Viewer) -> None:
+    websocket.scope.get("extensions", {}).get(ADMIT, lambda: None)()
+    mailbox = Mailbox(live.metrics, is_customer=viewer.who.actor.role is Role.CUSTOMER)
+    member = Watcher(viewer.who.actor, viewer.person, mailbox)
+    group = live.groups.join(viewer.target, member)
+    expiry = asyncio.get_running_loop().call_later(
+        _seconds_left(viewer.who.expires_at), mailbox.close, codes.NOT_AUTHENTICATED
+    )
+    tasks = [
+        asyncio.create_task(_send(websocket, live, group, member, viewer.last_checkpoint)),
+        asyncio.create_task(receive(websocket, mailbox)),
+    ]
+    try:
+        await mailbox.closed.wait()
+    finally:
+        expiry.cancel()
+        live.groups.leave(group, member)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+    if mailbox.close_code != codes.GONE:
+        live.metrics.closed.labels(mailbox.close_code).inc()
+        await close(websocket, mailbox.close_code, codes.REASONS[mailbox.close_code])
+
+
+def _seconds_left(expires_at: datetime | None) -> float:
+    """A timer takes no eternity: whoever watches for a month logs in again."""
+    if expires_at is None:
+        return LONGEST_TIMER_S
+    return min(LONGEST_TIMER_S, max(0.0, (expires_at - datetime.now(UTC)).total_seconds()))
+
+
+async def _send(
+    websocket: WebSocket, live: Live, group: Group, member: Watcher, last_checkpoint: int | None
+) -> None:
+    """The snapshot, then what comes to the mailbox; whatever goes wrong ends as the socket's close."""
+    mailbox = member.mailbox
+    try:
+        for first in await _snapshot(live, group, member, last_checkpoint):
+            await send_text(websocket, live, first)
+        while (text := await _next(mailbox)) is not None:
+            await send_text(websocket, live, text)
+    except TimeoutError:
+        mailbox.close(codes.TOO_SLOW)
+    except NotFound:
+        mailbox.close(codes.NOT_FOUND)
+    except SQLAlchemyError as error:
+        log.warning("the database did not answer delivery=%d error=%s", group.delivery, error)
+        mailbox.close(codes.TRY_AGAIN_LATER)
+    except (WebSocketDisconnect, RuntimeError):
+        # Starlette and uvicorn say the latter of a socket that was closed under our hands.
+        mailbox.close(codes.GONE)
+    except Exception:
+        log.exception("sending failed delivery=%d", group.delivery)
+        mailbox.close(codes.TRY_AGAIN_LATER)
+
+
+async def _snapshot(live: Live, group: Group, member: Watcher, last_checkpoint: int | None) -> list[str]:
+    """What to send first. Read once the subscription stands, so that nothing falls between."""
+    groups = live.groups
+    if live.connected:
+        try:
+            async with asyncio.timeout(SUBSCRIBE_TIMEOUT_S):
+                await groups.subscriptions.wait_active(group.topics)
+        except TimeoutError:
+            log.warning("not subscribed in time delivery=%d", group.delivery)
+    stands, generation = groups.subscriptions.are_active(group.topics), groups.generation
+    now = await live.reader.read(watched.snapshot, member.actor, group.delivery, last_checkpoint)
+    groups.refresh(now.target)
+    groups.set_baseline(group, now.checkpoint)
+    if not stands or generation != groups.generation:
+        groups.mark_behind(group)
+    location = None
+    if (position := now.target.position) is not None:
+        location = location_event(position, group.delivery, now.target.dropoff)
+    member.mailbox.skip_to(now.checkpoint, location.seen if location else None)
+    events = [status_event(fact) for fact in now.statuses]
+    told = [e.for_customer if member.actor.role is Role.CUSTOMER else e.for_staff for e in events]
+    texts = [RESYNC] if now.resync else []
+    texts += [text for text in told if text is not None]
+    return [*texts, location.text] if location else texts
+
+
+async def _next(mailbox: Mailbox) -> str | None:
+    try:
+        async with asyncio.timeout(PING_INTERVAL_S):
+            return await mailbox.next()
+    except TimeoutError:
+        return PING

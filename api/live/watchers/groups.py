@@ -1,0 +1,241 @@
+"""Who watches which delivery, and what each fact means to them.
+
+Invariants, per delivery: checkpoint ids only rise; a position is sent only when its fact names the delivery
+as under way, it is of the delivery's vehicle and newer than the last; an event goes only to those who may
+see the delivery both as we know it and as its fact found it; each is encoded once, not once a socket. While
+a group is behind (we may have missed facts) live status facts wait for the database to tell them in order.
+All of it runs on the event loop's thread and never waits.
+"""
+
+import asyncio
+from collections.abc import Iterable
+from itertools import islice, zip_longest
+
+import msgspec
+
+from api.live import codes
+from api.live.broker.subscriptions import Subscriptions
+from api.live.events import LivePosition, location_event, sighting, status_event
+from api.live.metrics import LiveMetrics
+from api.live.watchers.mailbox import Mailbox
+from broker import topics
+from core.access.actors import Actor, sees
+from core.accounts.token_holders import Person, TokenHolder
+from core.deliveries.watched import WatchedDelivery
+from core.rules.enums import Status
+from core.rules.facts import PositionFact, StatusFact
+from core.rules.lifecycle import FINAL
+
+
+class Watcher:
+    """One open socket: who watches, and what waits to be sent to them."""
+
+    def __init__(self, actor: Actor, person: Person, mailbox: Mailbox) -> None:
+        self.actor = actor
+        self.holder = TokenHolder.of(actor)
+        self.person = person
+        self.mailbox = mailbox
+
+
+class Group:
+    """The watchers of one delivery. ``last_checkpoint`` is None until the first snapshot or fact."""
+
+    def __init__(self, target: WatchedDelivery) -> None:
+        self.target = target
+        self.members: set[Watcher] = set()
+        self.last_checkpoint: int | None = None
+        self.last_seen: LivePosition | None = None
+        self.is_behind = False
+
+    @property
+    def delivery(self) -> int:
+        return self.target.delivery
+
+    @property
+    def topics(self) -> list[str]:
+        company, vehicle = self.target.company, self.target.vehicle
+        wanted = [topics.status(company, self.delivery)]
+        if vehicle is not None and self.target.status not in FINAL:
+            wanted.append(topics.position(company, vehicle))
+        return wanted
+
+
+class Groups:
+    """``outdated`` is set while `take_outdated` may have something to give.
+
+    ``generation`` counts the times that facts may have passed us by: whoever reads a snapshot compares it.
+    """
+
+    def __init__(self, metrics: LiveMetrics) -> None:
+        self.subscriptions = Subscriptions()
+        self.outdated = asyncio.Event()
+        self.generation = 0
+        self.metrics = metrics
+        self._groups: dict[int, Group] = {}
+        self._outdated: set[int] = set()
+
+    def __len__(self) -> int:
+        return len(self._groups)
+
+    def watching(self) -> list[tuple[Watcher, int]]:
+        """Every member with the id of the delivery it watches."""
+        return [(member, group.delivery) for group in self._groups.values() for member in group.members]
+
+    def join(self, target: WatchedDelivery, member: Watcher) -> Group:
+        group = self._groups.get(target.delivery)
+        if group is None:
+            group = self._groups[target.delivery] = Group(target)
+            for topic in group.topics:
+                self.subscriptions.acquire(topic)
+        else:
+            self.refresh(target)
+        group.members.add(member)
+        self.metrics.sockets.inc()
+        self.metrics.groups.set(len(self._groups))
+        return group
+
+    def leave(self, group: Group, member: Watcher) -> None:
+        group.members.remove(member)
+        self.metrics.sockets.dec()
+        if not group.members:
+            del self._groups[group.delivery]
+            self._outdated.discard(group.delivery)
+            for topic in group.topics:
+                self.subscriptions.release(topic)
+        self.metrics.groups.set(len(self._groups))
+
+    def refresh(self, target: WatchedDelivery) -> None:
+        """The delivery is as the database says in ``target``; who may not see it any more is closed."""
+        group = self._groups.get(target.delivery)
+        if group is None:
+            return
+        self._retarget(group, target)
+        for member in group.members:
+            if not sees(member.actor, target):
+                member.mailbox.close(codes.NOT_FOUND)
+
+    def _retarget(self, group: Group, target: WatchedDelivery) -> None:
+        """Move the subscription when the delivery's vehicle is another."""
+        before = group.topics
+        group.target = target
+        if target.status in FINAL:
+            for member in group.members:
+                member.mailbox.forget_location()
+        after = group.topics
+        for topic in after:
+            if topic not in before:
+                self.subscriptions.acquire(topic)
+                self.mark_outdated(group)
+        for topic in before:
+            if topic not in after:
+                self.subscriptions.release(topic)
+
+    def on_status(self, fact: StatusFact) -> None:
+        """A live fact."""
+        group = self._groups.get(fact.delivery)
+        if group is None or group.target.company != fact.company:
+            return
+        if group.is_behind:
+            self.mark_outdated(group)
+            return
+        if self.announce(fact):
+            # The fact has no drop-off and no position.
+            self.mark_outdated(group)
+
+    def announce(self, fact: StatusFact) -> bool:
+        """Tell the watchers, unless they were told before."""
+        group = self._groups.get(fact.delivery)
+        if group is None or fact.checkpoint <= (group.last_checkpoint or 0):
+            return False
+        group.last_checkpoint = fact.checkpoint
+        # Moved at once, without waiting for the database; `refresh` follows.
+        self._retarget(group, _after(group.target, fact))
+        event = status_event(fact)
+        for member in self._entitled(group, fact.customer):
+            member.mailbox.offer_status(event)
+        return True
+
+    def on_position(self, fact: PositionFact) -> None:
+        for delivery, customer, driver in _named(fact):
+            group = self._groups.get(delivery)
+            if group is None or (group.target.company, group.target.vehicle) != (fact.company, fact.vehicle):
+                continue
+            seen = sighting(fact)
+            if group.target.status in FINAL or not seen.is_after(group.last_seen):
+                continue
+            group.last_seen = seen
+            event = location_event(fact, delivery, group.target.dropoff)
+            for member in self._entitled(group, customer, driver):
+                member.mailbox.offer_location(event)
+
+    def _entitled(
+        self, group: Group, customer: int | None = None, driver: int | None = None
+    ) -> list[Watcher]:
+        """Who is told of a fact that found the delivery to be theirs (None: it does not say, or as we know).
+
+        If the fact and we disagree on whose it is, the database soon tells who is right.
+        """
+        known = group.target
+        found = msgspec.structs.replace(
+            known, customer_id=customer or known.customer_id, driver_id=driver or known.driver_id
+        )
+        if (found.customer_id, found.driver_id) != (known.customer_id, known.driver_id):
+            self.mark_outdated(group)
+        return [member for member in group.members if sees(member.actor, known) and sees(member.actor, found)]
+
+    def set_baseline(self, group: Group, checkpoint: int) -> None:
+        """The first snapshot of a group says from where on its events are new."""
+        if group.last_checkpoint is None:
+            group.last_checkpoint = checkpoint
+
+    def mark_outdated(self, group: Group) -> None:
+        if self._groups.get(group.delivery) is group:
+            self._outdated.add(group.delivery)
+            self.outdated.set()
+
+    def mark_behind(self, group: Group) -> None:
+        group.is_behind = True
+        self.mark_outdated(group)
+
+    def mark_all_behind(self) -> None:
+        """Facts may have passed us by: a new connection, or a queue that was full."""
+        self.generation += 1
+        for group in self._groups.values():
+            self.mark_behind(group)
+
+    def take_outdated(self) -> list[Group]:
+        """Those whose subscriptions stand, so that what is read about them leaves no gap."""
+        self.outdated.clear()
+        ready = [
+            group
+            for delivery in self._outdated
+            if self.subscriptions.are_active((group := self._groups[delivery]).topics)
+        ]
+        self._outdated.difference_update(group.delivery for group in ready)
+        return ready
+
+    def caught_up(self, group: Group) -> None:
+        """The database has told all; a live fact that came meanwhile has marked the group again."""
+        group.is_behind = group.is_behind and group.delivery in self._outdated
+
+    def close_all(self, code: int) -> None:
+        for member, _delivery in self.watching():
+            member.mailbox.close(code)
+
+
+def _named(fact: PositionFact) -> Iterable[tuple[int, int | None, int | None]]:
+    """Delivery, customer and driver of each that the fact names; None where it does not say whose it is."""
+    return islice(zip_longest(fact.deliveries, fact.customers, fact.drivers), len(fact.deliveries))
+
+
+def _after(target: WatchedDelivery, fact: StatusFact) -> WatchedDelivery:
+    return msgspec.structs.replace(
+        target, status=Status(fact.status), vehicle=fact.vehicle, driver_id=fact.driver
+    )
+
+
+def refusal(member: Watcher, person: Person | None, target: WatchedDelivery | None) -> int | None:
+    """The code to close a socket with, or None while its person may watch the delivery."""
+    if person != member.person or member.person.disabled_at is not None:
+        return codes.NOT_AUTHENTICATED
+    return None if target is not None and sees(member.actor, target) else codes.NOT_FOUND

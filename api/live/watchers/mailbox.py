@@ -1,0 +1,105 @@
+"""What waits to be sent to one socket: bounded, whatever the client does.
+
+Invariants: one location at most (the latest wins), statuses in checkpoint order up to a limit of bytes, one
+ping, pong and error each. After `close` nothing more is given out.
+"""
+
+import asyncio
+from collections import deque
+
+from api.live import codes
+from api.live.events import LivePosition, LocationEvent, StatusEvent
+from api.live.metrics import LiveMetrics
+
+MAXIMUM_BYTES = 256 * 1024
+
+
+class Mailbox:
+    """Filled by the groups, emptied by the socket's own task; all on the event loop's thread."""
+
+    def __init__(
+        self, metrics: LiveMetrics, *, is_customer: bool, maximum_bytes: int = MAXIMUM_BYTES
+    ) -> None:
+        self.closed = asyncio.Event()
+        self.close_code = 0
+        self._metrics = metrics
+        self._is_customer = is_customer
+        self._maximum_bytes = maximum_bytes
+        self._ready = asyncio.Event()
+        self._last_checkpoint = 0
+        self._last_seen: LivePosition | None = None
+        self._answers: dict[str, str] = {}
+        self._statuses: deque[tuple[int, str]] = deque()
+        self._status_bytes = 0
+        self._location: LocationEvent | None = None
+
+    def offer_status(self, event: StatusEvent) -> None:
+        """Queue it unless this socket has it; a socket with too many unsent is closed."""
+        text = event.for_customer if self._is_customer else event.for_staff
+        if text is None or event.checkpoint_id <= self._last_checkpoint or self.closed.is_set():
+            return
+        if self._status_bytes + len(text) > self._maximum_bytes:
+            self.close(codes.TOO_SLOW)
+            return
+        self._last_checkpoint = event.checkpoint_id
+        self._statuses.append((event.checkpoint_id, text))
+        self._status_bytes += len(text)
+        self._ready.set()
+
+    def offer_location(self, event: LocationEvent) -> None:
+        """Take the place of an unsent older one."""
+        if not event.seen.is_after(self._last_seen):
+            return
+        if self._location is not None:
+            self._metrics.conflated.inc()
+        self._last_seen = event.seen
+        self._location = event
+        self._ready.set()
+
+    def offer_answer(self, kind: str, text: str) -> None:
+        """A pong or an error: a flood of questions gets one answer."""
+        self._answers[kind] = text
+        self._ready.set()
+
+    def forget_location(self) -> None:
+        """The delivery has ended: its van's position is nobody's business any more."""
+        self._location = None
+
+    def skip_to(self, checkpoint_id: int, seen: LivePosition | None) -> None:
+        """The socket gets a snapshot: drop what is in it, keep what came after it."""
+        while self._statuses and self._statuses[0][0] <= checkpoint_id:
+            self._status_bytes -= len(self._statuses.popleft()[1])
+        self._last_checkpoint = max(self._last_checkpoint, checkpoint_id)
+        waiting = self._location.seen if self._location else None
+        if seen is None or (waiting and waiting.vehicle == seen.vehicle and waiting.fix_time > seen.fix_time):
+            return
+        self._last_seen = seen
+        self._location = None
+
+    def close(self, code: int) -> None:
+        """The first code stays."""
+        if not self.closed.is_set():
+            self.close_code = code
+            self.closed.set()
+            self._ready.set()
+
+    async def next(self) -> str | None:
+        """Wait for what is to be sent next; None once closed."""
+        while not self.closed.is_set():
+            if (text := self._take()) is not None:
+                return text
+            self._ready.clear()
+            await self._ready.wait()
+        return None
+
+    def _take(self) -> str | None:
+        if self._answers:
+            return self._answers.pop(next(iter(self._answers)))
+        if self._statuses:
+            text = self._statuses.popleft()[1]
+            self._status_bytes -= len(text)
+            return text
+        if self._location is not None:
+            location, self._location = self._location, None
+            return location.text
+        return None

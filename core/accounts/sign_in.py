@@ -1,0 +1,115 @@
+"""Authenticate a person: the user behind an e-mail, and the actor behind a token."""
+
+import msgspec
+from sqlalchemy import and_, bindparam, select, update
+from sqlalchemy.orm import Session
+
+from core.access import scoping
+from core.access.actors import Actor
+from core.accounts.users import is_storable
+from core.database.prepared import Prepared
+from core.errors import NotAuthenticated
+from core.models.account import LoginSession
+from core.models.company import Company
+from core.models.people import AppUser
+from core.records import audit
+from core.rules.enums import Role
+from core.rules.text import emails
+from core.rules.text.spelling import email_spellings
+
+# Built once: every request runs it, and building it costs as much as running it.
+_ACTOR = (
+    select(AppUser.company_id, Company.slug, AppUser.role, AppUser.driver_id, AppUser.customer_id)
+    .join(Company, Company.id == AppUser.company_id)
+    .where(
+        AppUser.id == bindparam("user_id"),
+        AppUser.token_epoch == bindparam("token_epoch"),
+        AppUser.disabled_at.is_(None),
+    )
+)
+_IN_SESSION = and_(
+    LoginSession.id == bindparam("session_id"),
+    LoginSession.user_id == AppUser.id,
+    LoginSession.ended_at.is_(None),
+)
+ACTOR = Prepared("actor", _ACTOR)
+ACTOR_IN_SESSION = Prepared("actor_in_session", _ACTOR.join(LoginSession, _IN_SESSION))
+MAXIMUM_SESSION = 2**63 - 1
+
+
+class PasswordLogin(msgspec.Struct, frozen=True):
+    """What a log-in is checked against. A disabled user's password is still verified, then refused.
+
+    ``password_hash`` is None for somebody invited who has not come yet.
+    """
+
+    user_id: int
+    company_id: int
+    password_hash: str | None
+    token_epoch: int
+    is_disabled: bool
+
+
+def login_of(session: Session, email: str) -> PasswordLogin | None:
+    """The user with this e-mail, in any company; None when there is none."""
+    # Not `clean_email`: a user of an earlier version may have an address that is refused today.
+    if len(email.strip()) > emails.MAXIMUM_LENGTH or not is_storable(email):
+        return None
+    spellings = email_spellings(email)
+    rows = session.execute(
+        select(
+            AppUser.email,
+            AppUser.id,
+            AppUser.company_id,
+            AppUser.password_hash,
+            AppUser.token_epoch,
+            AppUser.disabled_at.is_not(None),
+        ).where(AppUser.email.in_(spellings))
+    ).all()
+    # Two that differ in spelling only can be of 0.1.0: each is still found as it was typed then.
+    typed = email.strip().lower()
+    found = sorted(rows, key=lambda row: (row[0] != typed, spellings.index(row[0])))
+    return PasswordLogin(*found[0][1:]) if found else None
+
+
+def note_failed_login(session: Session, login: PasswordLogin | None) -> None:
+    """In the audit log; of no company when the e-mail is nobody's."""
+    company_id, user_id = (login.company_id, login.user_id) if login else (None, None)
+    audit.note_user(session, "login_failed", company_id=company_id, user_id=user_id)
+
+
+def actor_of(session: Session, user_id: int, token_epoch: int, session_id: int | None = None) -> Actor:
+    """Who holds a token, in one query. Raises `NotAuthenticated` when disabled, gone or of an older epoch.
+
+    A token of a log-in ends with it; one without holds for its time and its epoch.
+    """
+    if not (0 < user_id <= scoping.MAXIMUM_ID and 0 < token_epoch <= scoping.MAXIMUM_ID):
+        raise NotAuthenticated
+    known = {"user_id": user_id, "token_epoch": token_epoch}
+    if session_id is None:
+        rows = ACTOR.run(session, **known)
+    elif 0 < session_id <= MAXIMUM_SESSION:
+        rows = ACTOR_IN_SESSION.run(session, **known, session_id=session_id)
+    else:
+        rows = []
+    if not rows:
+        raise NotAuthenticated
+    company_id, slug, role, driver_id, customer_id = rows[0]
+    return Actor(
+        company_id=company_id,
+        company_slug=slug,
+        role=Role(role),
+        user_id=user_id,
+        driver_id=driver_id,
+        customer_id=customer_id,
+        session_id=session_id,
+    )
+
+
+def replace_hash(session: Session, user_id: int, old_hash: str, new_hash: str) -> None:
+    """The same password at today's costs; tokens stay valid."""
+    session.execute(
+        update(AppUser)
+        .where(AppUser.id == user_id, AppUser.password_hash == old_hash)
+        .values(password_hash=new_hash)
+    )

@@ -1,0 +1,141 @@
+"""People who log in: managers, operators, drivers and customers. The caller commits."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
+
+from core.access import scoping
+from core.access.actors import Actor
+from core.access.references import require_reference
+from core.accounts import links
+from core.accounts.mqtt_logins import sync_with_broker
+from core.database import row_security
+from core.errors import Conflict, InvalidValue
+from core.models.company import Company
+from core.models.people import AppUser, Customer, Driver
+from core.records import audit
+from core.rules.enums import Role
+from core.rules.text import emails
+from core.rules.text.spelling import comparable_email, email_spellings
+
+
+def clean_email(email: str, field: str = "email") -> str:
+    """Return the e-mail as it is stored (`comparable_email`). Raises `InvalidValue` for ``field``."""
+    try:
+        return emails.require_usable(comparable_email(email))
+    except emails.BadAddress as bad:
+        raise InvalidValue(field, str(bad)) from None
+
+
+def is_storable(text: str) -> bool:
+    try:
+        return b"\0" not in text.encode()
+    except UnicodeEncodeError:
+        return False
+
+
+def add(
+    session: Session,
+    actor: Actor,
+    *,
+    email: str,
+    name: str,
+    role: Role,
+    password_hash: str | None,
+    driver_id: int | None = None,
+    customer_id: int | None = None,
+) -> AppUser:
+    """A new person; without a password they are only invited yet.
+
+    A driver names its driver, a customer its customer, the others neither.
+    """
+    scoping.require_manager(actor)
+    _check_person(session, actor, role, driver_id, customer_id)
+    user = AppUser(
+        company_id=actor.company_id,
+        email=clean_email(email),
+        name=name,
+        role=role,
+        password_hash=password_hash,
+        driver_id=driver_id,
+        customer_id=customer_id,
+    )
+    _insert(session, user)
+    audit.added(session, actor, user)
+    sync_with_broker(session, user)
+    return user
+
+
+def remove(session: Session, user: AppUser) -> None:
+    """Only of somebody who never logged in: nothing refers to them."""
+    session.delete(user)
+    session.flush()
+    sync_with_broker(session, user)
+
+
+def _insert(session: Session, user: AppUser) -> None:
+    """Asked first, so that the usual refusal is no failed statement: the server logs those, hash and all."""
+    _require_free_email(session, user.email)
+    try:
+        with session.begin_nested():
+            session.add(user)
+    except IntegrityError as error:
+        if "driver_id" in str(error.orig):
+            raise Conflict("That driver has a user already.", field="driver_id") from None
+        raise Conflict("That e-mail is in use.", field="email") from None
+
+
+def _require_free_email(session: Session, email: str, owner: int | None = None) -> None:
+    """Raises `Conflict` when another user of any company has the e-mail, in any spelling."""
+    query = select(AppUser.id).where(AppUser.email.in_(email_spellings(email)))
+    with row_security.outside(session):
+        taken = set(session.scalars(query))
+    if taken - {owner}:
+        raise Conflict("That e-mail is in use.", field="email")
+
+
+def _check_person(
+    session: Session, actor: Actor, role: Role, driver_id: int | None, customer_id: int | None
+) -> None:
+    wanted = {Role.DRIVER: "driver_id", Role.CUSTOMER: "customer_id"}.get(role)
+    for field, model, row_id in (("driver_id", Driver, driver_id), ("customer_id", Customer, customer_id)):
+        if (row_id is not None) != (field == wanted):
+            raise InvalidValue(field, f"must be {'given' if field == wanted else 'absent'} for a {role}")
+        if row_id is not None:
+            require_reference(session, actor, field, model, row_id)
+
+
+def page(
+    session: Session, actor: Actor, *, after: int | None, limit: int, role: Role | None = None
+) -> Sequence[AppUser]:
+    return scoping.page(session, actor, AppUser, after=after, limit=limit, role=role)
+
+
+def find(session: Session, actor: Actor, user_id: int) -> AppUser:
+    return scoping.find(session, actor, AppUser, user_id)
+
+
+def me(session: Session, actor: Actor) -> tuple[AppUser, Company]:
+    """The person who asks, whatever its role, and its company."""
+    return session.get_one(AppUser, actor.user_id), session.get_one(Company, actor.company_id)
+
+
+def edit(session: Session, actor: Actor, user_id: int, values: Mapping[str, Any], now: datetime) -> AppUser:
+    """Set ``name`` or ``email``: role and company never change. Links sent to the old e-mail end."""
+    user = scoping.lock(session, actor, AppUser, user_id)
+    changes = dict(values)
+    if "email" in changes:
+        changes["email"] = clean_email(changes["email"])
+    if changes.get("email", user.email) != user.email:
+        _require_free_email(session, changes["email"], user.id)
+        links.revoke_all(session, user.id, now)
+    try:
+        with session.begin_nested():
+            audit.change(session, actor, user, changes)
+    except IntegrityError:
+        raise Conflict("That e-mail is in use.", field="email") from None
+    return user

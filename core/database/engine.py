@@ -1,0 +1,141 @@
+"""Connections: every one bounded in time, so that no stall outlives an MQTT keep-alive."""
+
+import select
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import psycopg2
+from sqlalchemy import Engine, create_engine, event
+from sqlalchemy.engine import Connection
+from sqlalchemy.exc import DBAPIError, DisconnectionError
+from sqlalchemy.orm import Session, sessionmaker
+
+from core.database.cooperative import CooperativeConnection
+from core.database.deadlines import BoundedConnection
+from core.settings import Settings
+
+CONNECT_TIMEOUT_S = 5
+LOCK_TIMEOUT_S = 5
+STATEMENT_TIMEOUT_S = 15
+IDLE_IN_TRANSACTION_TIMEOUT_S = 60
+IDLE_S = 1.0
+# Prepared statements (`database.prepared`) that the server forgot, or whose tables have been altered since.
+OUTDATED = frozenset({"26000", "0A000"})
+
+
+def make_engine(
+    settings: Settings,
+    *,
+    process: str,
+    pool_size: int = 5,
+    overflow: int = 5,
+    connections: type[BoundedConnection | CooperativeConnection] = BoundedConnection,
+) -> Engine:
+    """An engine whose connections carry all time-outs. ``process`` is what ``pg_stat_activity`` shows."""
+    # Several rows' UPDATEs in one message; SQLAlchemy must not ask how many rows each changed.
+    batches = {"executemany_mode": "values_plus_batch"} if connections is CooperativeConnection else {}
+    engine = create_engine(
+        settings.database_url.get_secret_value(),
+        pool_size=pool_size,
+        max_overflow=overflow,
+        pool_timeout=CONNECT_TIMEOUT_S,
+        # What stands in rows (names, hashes) must not reach a log with an error.
+        hide_parameters=True,
+        use_native_hstore=False,
+        connect_args={**connect_arguments(process), "connection_factory": connections},
+        **batches,
+    )
+    event.listen(engine, "checkout", _require_alive)
+    return engine
+
+
+def _require_alive(connection: Any, record: Any, _proxy: Any) -> None:
+    """A pre-ping that mostly needs no round trip: a server that has gone away left something to read.
+
+    A connection that was idle is asked, for a link may have died without a word. Raising
+    `DisconnectionError` makes the pool take another one, or a new one. A new one that is lost at once is told
+    as what it is: the server is going down.
+    """
+    now = time.monotonic()
+    is_new = "alive_at" not in record.info
+    was_used = now - record.info.get("alive_at", 0.0) < IDLE_S
+    record.info["alive_at"] = now
+    if was_used and not _can_read(connection):
+        return
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT 1")
+        connection.rollback()
+    except psycopg2.Error as error:
+        if is_new:
+            raise
+        raise DisconnectionError("the server closed the connection") from error
+
+
+def _can_read(connection: Any) -> bool:
+    poll = select.poll()
+    poll.register(connection.fileno(), select.POLLIN)
+    return bool(poll.poll(0))
+
+
+def connect_arguments(process: str) -> dict[str, Any]:
+    return {
+        "connect_timeout": CONNECT_TIMEOUT_S,
+        "tcp_user_timeout": STATEMENT_TIMEOUT_S * 1000,
+        "keepalives_idle": 15,
+        "application_name": f"milepost-{process}",
+        "options": (
+            f"-c timezone=UTC -c lock_timeout={LOCK_TIMEOUT_S}s -c statement_timeout={STATEMENT_TIMEOUT_S}s"
+            f" -c idle_in_transaction_session_timeout={IDLE_IN_TRANSACTION_TIMEOUT_S}s"
+            # Of the prepared statements (`prepared`), all by key: else it may plan each anew for ever.
+            " -c plan_cache_mode=force_generic_plan"
+        ),
+    }
+
+
+def make_sessions(engine: Engine) -> sessionmaker[Session]:
+    """Whoever opens a session commits it; nothing expires, so returned rows stay readable."""
+    return sessionmaker(engine, expire_on_commit=False)
+
+
+def send_ahead(connection: Connection, sql: bytes) -> None:
+    """Finished SQL whose result nobody needs: at once, or with the transaction's next message."""
+    driver = connection.connection.driver_connection
+    if isinstance(driver, CooperativeConnection):
+        if not connection.in_transaction():
+            connection.begin()  # or SQLAlchemy would have nothing to commit
+        driver.ahead(sql)
+    else:
+        connection.exec_driver_sql(sql.decode(), execution_options={"no_parameters": True})
+
+
+def execute_ahead(cursor: Any, sql: str) -> None:
+    """The same with the driver's own cursor."""
+    if isinstance(cursor.connection, CooperativeConnection):
+        cursor.connection.ahead(sql.encode())
+    else:
+        cursor.execute(sql)
+
+
+@contextmanager
+def driver_cursor(connection: Connection) -> Iterator[Any]:
+    """The psycopg2 cursor below a SQLAlchemy connection, inside its transaction: for COPY.
+
+    Its errors become SQLAlchemy's `DBAPIError`, and a connection that died is given up, as always.
+    """
+    cursor = connection.connection.cursor()
+    try:
+        yield cursor
+    except psycopg2.Error as error:
+        is_lost = error.pgcode in OUTDATED or connection.dialect.is_disconnect(
+            error,  # type: ignore[arg-type]
+            connection.connection,
+            cursor,
+        )
+        if is_lost:
+            connection.invalidate(error)
+        raise DBAPIError.instance(
+            None, None, error, psycopg2.Error, connection_invalidated=is_lost, dialect=connection.dialect
+        ) from error

@@ -1,0 +1,80 @@
+"""Queries of the busiest requests: built by SQLAlchemy and compiled once, run on the driver's own cursor.
+
+SQLAlchemy's share of a small query is more than PostgreSQL's. What is scoped stays scoped in one place: the
+text comes from `core.access.actors.visible_deliveries`. Rows are plain tuples: an enum comes as its text.
+"""
+
+import itertools
+import re
+from collections.abc import Mapping, MutableMapping
+from functools import cached_property
+from typing import Any
+from weakref import WeakKeyDictionary
+
+from sqlalchemy import Executable
+from sqlalchemy.dialects.postgresql.psycopg2 import PGDialect_psycopg2
+from sqlalchemy.orm import Session
+
+from core.database.engine import driver_cursor
+
+_FIELD = re.compile(r"%(?:\((\w+)\))?s")
+_PREPARED: MutableMapping[Any, set[str]] = WeakKeyDictionary()  # by connection, which forgets them as it ends
+# Values that no real row has, by which a compiled query tells where an actor's own belong.
+PROBES = {"company_id": -1, "driver_id": -2, "customer_id": -3}
+Rows = list[tuple[Any, ...]]
+
+
+class Named:
+    """SQL with ``%(name)s`` or ``%s``, prepared once a connection: planning costs more than such work does.
+
+    A session pooler between us and the server is fine; one that changes servers within a session is not.
+    """
+
+    def __init__(self, name: str, sql: str) -> None:
+        self.name = name
+        self.source = sql
+        self._fields = _FIELD.findall(sql)
+        numbers = {field: number for number, field in enumerate(dict.fromkeys(self._fields), 1) if field}
+        places = itertools.count(1)
+        self._sql = _FIELD.sub(lambda match: f"${numbers.get(match[1]) or next(places)}", sql)
+        arguments = [f"%({field})s" for field in numbers] or ["%s"] * len(self._fields)
+        self._call = f"EXECUTE {name} ({', '.join(arguments)})"
+
+    def call(self, cursor: Any, values: Any) -> str:
+        """The finished SQL of one execution, for sending along with other statements."""
+        known = _PREPARED.setdefault(cursor.connection, set())
+        if self.name not in known:
+            cursor.execute(f"PREPARE {self.name} AS {self._sql}")
+            known.add(self.name)
+        text: str = cursor.mogrify(self._call, values).decode()
+        return text
+
+    def execute(self, cursor: Any, values: Any) -> None:
+        cursor.execute(self.call(cursor, values))
+
+
+class Prepared:
+    """One statement; its bind parameters are given by name."""
+
+    def __init__(self, name: str, statement: Executable) -> None:
+        self._name = name
+        self._statement = statement
+
+    @cached_property
+    def _named(self) -> Named:
+        return Named(self._name, compiled(self._statement)[0])
+
+    def run(self, session: Session, **values: Any) -> Rows:
+        return run_named(session, self._named, values)
+
+
+def compiled(statement: Executable) -> tuple[str, Mapping[str, Any]]:
+    compiled = statement.compile(dialect=PGDialect_psycopg2())  # type: ignore[attr-defined, no-untyped-call]
+    return str(compiled), compiled.params
+
+
+def run_named(session: Session, statement: Named, values: Mapping[str, Any]) -> Rows:
+    with driver_cursor(session.connection()) as cursor:
+        statement.execute(cursor, values)
+        rows: Rows = cursor.fetchall()
+        return rows

@@ -1,0 +1,163 @@
+"""The structure of the second fence (see `database.row_security`): its role, its grants and its policies.
+
+`raise_fences` walks whatever tables there are, so that a new one with a ``company_id`` is fenced by the next
+`schema.migrate`, and one without is closed to the API. It changes only what is not in order: a running
+service never waits for its locks.
+"""
+
+from collections.abc import Iterable
+
+from sqlalchemy import Connection, text
+from sqlalchemy.exc import DBAPIError
+
+from core.database.errors import sqlstate
+from core.database.row_security import ROLE, SETTING
+from core.errors import DomainError
+
+POLICY = "own_company"
+OURS = f"nullif(current_setting('{SETTING}', true), '')::int"
+ALL = frozenset({"SELECT", "INSERT", "UPDATE", "DELETE"})
+# Records only grow, and a company is made on the command line. Everything else may be written as well.
+GRANTS = {
+    "company": frozenset({"SELECT", "UPDATE"}),
+    "position": frozenset({"SELECT", "INSERT"}),
+    "delivery_checkpoint": frozenset({"SELECT", "INSERT"}),
+    "audit_entry": frozenset({"SELECT", "INSERT"}),
+    "delivery_proof": frozenset({"SELECT", "INSERT"}),
+    "proof_image": frozenset({"SELECT", "INSERT"}),
+    "quarantine_count": frozenset({"SELECT"}),
+}
+_MADE_MEANWHILE = frozenset({"42710", "23505"})  # by the migration of another database of the cluster
+_NOT_ALLOWED = "42501"
+_SET_OPTION_SINCE = 160_000
+
+_OWNED = """
+SELECT c.table_name, c.column_name FROM information_schema.columns c
+JOIN pg_class t ON t.oid = format('%I.%I', c.table_schema, c.table_name)::regclass
+WHERE c.table_schema = current_schema() AND t.relkind IN ('r', 'p') AND NOT t.relispartition
+  AND (c.column_name = 'company_id' OR (c.table_name, c.column_name) = ('company', 'id'))
+ORDER BY 1
+"""
+_FENCED = """
+SELECT t.relrowsecurity AND EXISTS (
+    SELECT FROM pg_policy p WHERE p.polrelid = t.oid AND p.polname = :policy
+) FROM pg_class t WHERE t.oid = to_regclass(:table)
+"""
+_PRIVILEGES = """
+SELECT a.privilege_type FROM pg_class t, aclexplode(t.relacl) a
+WHERE t.oid = to_regclass(:table) AND a.grantee = to_regrole(:role)
+"""
+
+
+class RoleNeeded(DomainError):
+    """This database user may not make the role or take it on; ``detail`` is the SQL of an administrator."""
+
+    title = "Row-level security needs a role that this database user cannot make"
+
+
+def raise_fences(connection: Connection) -> None:
+    """Make the role, then every table's grants and policy. Raises `RoleNeeded`."""
+    _make_role(connection)
+    _take_part(connection)
+    _open_schema(connection)
+    owned = connection.execute(text(_OWNED)).all()
+    for table, column in owned:
+        _fence(connection, table, column)
+        _grant(connection, table)
+    _grant(connection, "position")  # no policy: it is only read joined to `vehicle`, which has one
+
+
+def take_down_fences(connection: Connection) -> None:
+    """The role stays: other databases of the cluster may use it."""
+    for table, _column in connection.execute(text(_OWNED)).all():
+        _do(
+            connection,
+            f'DROP POLICY IF EXISTS {POLICY} ON "{table}"',
+            f'ALTER TABLE "{table}" DISABLE ROW LEVEL SECURITY',
+            f'REVOKE ALL ON "{table}" FROM {ROLE}',
+        )
+    _do(connection, f"REVOKE ALL ON position FROM {ROLE}")
+
+
+def _fence(connection: Connection, table: str, column: str) -> None:
+    if connection.scalar(text(_FENCED), {"table": f'"{table}"', "policy": POLICY}):
+        return
+    condition = f"({column} = {OURS})"
+    _do(
+        connection,
+        f'DROP POLICY IF EXISTS {POLICY} ON "{table}"',
+        f'CREATE POLICY {POLICY} ON "{table}" TO {ROLE} USING {condition} WITH CHECK {condition}',
+        f'ALTER TABLE "{table}" ENABLE ROW LEVEL SECURITY',
+    )
+
+
+def _grant(connection: Connection, table: str) -> None:
+    """Sequences need none: PostgreSQL asks for no right on that of an identity column."""
+    wanted = GRANTS.get(table, ALL)
+    present = connection.scalars(text(_PRIVILEGES), {"table": f'"{table}"', "role": ROLE})
+    if set(present) != wanted:
+        _do(
+            connection,
+            f'REVOKE ALL ON "{table}" FROM {ROLE}',
+            f'GRANT {", ".join(sorted(wanted))} ON "{table}" TO {ROLE}',
+        )
+
+
+def _make_role(connection: Connection) -> None:
+    """Roles belong to the whole cluster: another database of ours may have made it."""
+    if connection.scalar(text("SELECT to_regrole(:role) IS NULL"), {"role": ROLE}):
+        _try(connection, f"CREATE ROLE {ROLE} NOLOGIN", harmless=_MADE_MEANWHILE)
+
+
+def _take_part(connection: Connection) -> None:
+    """Membership, so that SET ROLE works: since 16 it must say so, and who makes a role is no member yet."""
+    version = connection.scalar(text("SELECT current_setting('server_version_num')::int")) or 0
+    has_set_option = version >= _SET_OPTION_SINCE
+    right = "SET" if has_set_option else "MEMBER"
+    if connection.scalar(text("SELECT pg_has_role(:role, :right)"), {"role": ROLE, "right": right}):
+        return
+    options = " WITH INHERIT FALSE, SET TRUE" if has_set_option else ""
+    _try(connection, f"GRANT {ROLE} TO CURRENT_USER{options}")
+
+
+def _open_schema(connection: Connection) -> None:
+    """What everybody may unless an administrator closed it: use the schema, make a temporary table."""
+    schema, database, may_use, may_stage = connection.execute(
+        text(
+            "SELECT quote_ident(current_schema()), quote_ident(current_database()),"
+            " has_schema_privilege(:role, current_schema(), 'USAGE'),"
+            " has_database_privilege(:role, current_database(), 'TEMPORARY')"
+        ),
+        {"role": ROLE},
+    ).one()
+    if not may_use:
+        _try(connection, f"GRANT USAGE ON SCHEMA {schema} TO {ROLE}")
+    if not may_stage:
+        _try(connection, f"GRANT TEMPORARY ON DATABASE {database} TO {ROLE}")
+
+
+def _try(connection: Connection, statement: str, harmless: Iterable[str] = ()) -> None:
+    """One statement that an administrator may have to run instead of us. Raises `RoleNeeded`."""
+    try:
+        with connection.begin_nested():
+            connection.execute(text(statement))
+    except DBAPIError as error:
+        code = sqlstate(error)
+        if code == _NOT_ALLOWED:
+            raise RoleNeeded(_for_administrators(connection, statement)) from None
+        if code not in harmless:
+            raise
+
+
+def _for_administrators(connection: Connection, refused: str) -> str:
+    user = connection.scalar(text("SELECT quote_ident(current_user)"))
+    statements = [refused.replace("CURRENT_USER", str(user))]
+    if refused.startswith("CREATE ROLE"):
+        statements.append(f"GRANT {ROLE} TO {user}")
+    return f"let a superuser of the database run: {'; '.join(statements)};"
+
+
+def _do(connection: Connection, *statements: str) -> None:
+    """Tables and columns come from the catalogue, all else from this module."""
+    for statement in statements:
+        connection.execute(text(statement))

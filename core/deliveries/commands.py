@@ -1,0 +1,107 @@
+"""What people do with deliveries: create, edit, assign, change their status. The caller commits."""
+
+from collections.abc import Container, Mapping
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy.orm import Session
+
+from core.access.actors import Actor
+from core.access.references import require_reference
+from core.access.scoping import require_manager
+from core.deliveries.announcing import announce
+from core.deliveries.lookup import find, lock
+from core.errors import Conflict, InvalidValue, PreconditionFailed
+from core.models.delivery import Delivery, DeliveryCheckpoint
+from core.models.fleet import Vehicle
+from core.models.load_order import LoadOrder
+from core.models.people import Customer, Driver
+from core.records import audit
+from core.rules.enums import CheckpointKind, Status
+from core.rules.lifecycle import FINAL, UNDER_WAY
+
+LONGEST_WINDOW = timedelta(days=366)
+REFERRED: Mapping[str, type[Customer | Driver | Vehicle | LoadOrder]] = {
+    "customer_id": Customer,
+    "driver_id": Driver,
+    "vehicle_id": Vehicle,
+    "load_order_id": LoadOrder,
+}
+
+
+def create(session: Session, actor: Actor, values: Mapping[str, Any], now: datetime) -> Delivery:
+    """A pending delivery. ``values`` are columns of `Delivery` but id, company, status and version."""
+    require_manager(actor)
+    _check_references(session, actor, values)
+    _check_window(values.get("window_start"), values.get("window_end"))
+    delivery = Delivery(company_id=actor.company_id, status=Status.PENDING, **values)
+    delivery.vehicle_since = now
+    session.add(delivery)
+    session.flush()
+    audit.added(session, actor, delivery)
+    announce(session, delivery, CheckpointKind.STATUS, actor, now)
+    return find(session, actor, delivery.id)
+
+
+def edit(
+    session: Session,
+    actor: Actor,
+    delivery_id: int,
+    values: Mapping[str, Any],
+    now: datetime,
+    *,
+    versions: Container[int] | None = None,
+) -> Delivery:
+    """Set columns. A change of driver or vehicle is an assignment: a checkpoint and an announcement.
+
+    Raises `PreconditionFailed` unless the delivery is at one of ``versions`` (None: at any).
+    """
+    delivery = lock(session, actor, delivery_id)
+    require_manager(actor)
+    require_version(delivery, versions)
+    changes = {name: value for name, value in values.items() if getattr(delivery, name) != value}
+    if not changes:
+        return find(session, actor, delivery_id)
+    if delivery.status in FINAL:
+        raise Conflict(f"A delivery that is {delivery.status} cannot be edited.", current=delivery.status)
+    _check_references(session, actor, changes)
+    _check_assignment(delivery, changes)
+    audit.change(session, actor, delivery, changes)
+    _check_window(delivery.window_start, delivery.window_end)
+    delivery.version += 1
+    if "vehicle_id" in changes:
+        delivery.vehicle_since = now
+    if changes.keys() & {"driver_id", "vehicle_id"}:
+        announce(session, delivery, CheckpointKind.ASSIGNMENT, actor, now)
+    session.flush()
+    return find(session, actor, delivery_id)
+
+
+def sent_at(checkpoint: DeliveryCheckpoint) -> datetime:
+    """As the phone sent it: what was stored may have been fitted into the record by `_occurred_at`."""
+    return checkpoint.occurred_at_sent or checkpoint.occurred_at
+
+
+def require_version(delivery: Delivery, versions: Container[int] | None) -> None:
+    if versions is not None and delivery.version not in versions:
+        raise PreconditionFailed(delivery.version)
+
+
+def _check_assignment(delivery: Delivery, changes: Mapping[str, Any]) -> None:
+    for name in ("driver_id", "vehicle_id"):
+        if delivery.status in UNDER_WAY and name in changes and changes[name] is None:
+            raise Conflict(f"A delivery that is under way needs a {name}.", current=delivery.status)
+
+
+def _check_references(session: Session, actor: Actor, values: Mapping[str, Any]) -> None:
+    """Every id must be one of this company's that is not archived; a foreign one reads as missing."""
+    for field, model in REFERRED.items():
+        if (row_id := values.get(field)) is not None:
+            require_reference(session, actor, field, model, row_id)
+
+
+def _check_window(start: datetime | None, end: datetime | None) -> None:
+    if start is not None and end is not None and end <= start:
+        raise InvalidValue("window_end", "must be later than window_start")
+    if start is not None and end is not None and end - start > LONGEST_WINDOW:
+        raise InvalidValue("window_end", "must lie within 366 days of window_start")

@@ -1,0 +1,150 @@
+"""Load orders: what a delivery carries. The caller commits."""
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+import msgspec
+from sqlalchemy import ARRAY, Integer, any_, bindparam, func, select
+from sqlalchemy.orm import Session, selectinload
+
+from core.access import scoping
+from core.access.actors import Actor
+from core.database.prepared import Prepared
+from core.errors import Conflict
+from core.models.delivery import Delivery
+from core.models.load_order import LoadItem, LoadOrder
+from core.records import audit
+from core.rules.lifecycle import FINAL
+
+
+class LoadOrderTotals(msgspec.Struct, frozen=True):
+    """A load order without its items. A total is None when no item says what it weighs, or takes up."""
+
+    id: int
+    reference: str
+    created_at: datetime
+    item_count: int
+    weight_kg: float | None
+    volume_m3: float | None
+
+
+TOTALS = Prepared(
+    "load_totals",
+    select(
+        LoadOrder.id,
+        LoadOrder.reference,
+        LoadOrder.created_at,
+        func.count(LoadItem.id),
+        func.sum(LoadItem.weight_kg),
+        func.sum(LoadItem.volume_m3),
+    )
+    .outerjoin(LoadItem, LoadItem.load_order_id == LoadOrder.id)
+    .where(LoadOrder.id == any_(bindparam("ids", type_=ARRAY(Integer))))
+    .group_by(LoadOrder.id),
+)
+
+
+def page(session: Session, actor: Actor, *, after: int | None, limit: int) -> list[LoadOrderTotals]:
+    orders = scoping.page(session, actor, LoadOrder, after=after, limit=limit)
+    known = totals(session, [order.id for order in orders])
+    return [known[order.id] for order in orders]
+
+
+def totals(session: Session, order_ids: Collection[int]) -> dict[int, LoadOrderTotals]:
+    """Of load orders with these ids, which the caller has found to be the actor's to see."""
+    rows = TOTALS.run(session, ids=list(order_ids)) if order_ids else []
+    return {
+        order_id: LoadOrderTotals(order_id, reference, at, items, _rounded(weight_kg), _rounded(volume_m3))
+        for order_id, reference, at, items, weight_kg, volume_m3 in rows
+    }
+
+
+def total(values: Iterable[float | None]) -> float | None:
+    """The sum of those that are known; None when none is."""
+    known = [value for value in values if value is not None]
+    return _rounded(sum(known)) if known else None
+
+
+def _rounded(sum_of_floats: float | None) -> float | None:
+    """To the milligram, the millilitre: 0.1 + 0.2 is 0.3."""
+    return None if sum_of_floats is None else round(sum_of_floats, 6)
+
+
+def _with_items(session: Session, orders: Sequence[LoadOrder]) -> None:
+    """One query for the items of all orders; the identity map puts them in place."""
+    ids = [order.id for order in orders]
+    session.scalars(
+        select(LoadOrder)
+        .where(LoadOrder.id.in_(ids))
+        .options(selectinload(LoadOrder.items))
+        .execution_options(populate_existing=True)
+    ).all()
+
+
+def find(session: Session, actor: Actor, order_id: int) -> LoadOrder:
+    order = scoping.find(session, actor, LoadOrder, order_id)
+    _with_items(session, [order])
+    return order
+
+
+def add(session: Session, actor: Actor, reference: str, items: Sequence[Mapping[str, Any]]) -> LoadOrder:
+    """``items``: description, quantity, weight_kg?, volume_m3? (of the whole line)."""
+    scoping.require_manager(actor)
+    order = LoadOrder(company_id=actor.company_id, reference=reference, items=_items(actor, items))
+    session.add(order)
+    session.flush()
+    audit.added(session, actor, order)
+    return order
+
+
+def replace(
+    session: Session,
+    actor: Actor,
+    order_id: int,
+    reference: str | None,
+    items: Sequence[Mapping[str, Any]] | None,
+) -> LoadOrder:
+    """Set the reference, the whole list of items, or both; None leaves one as it is."""
+    order = scoping.lock(session, actor, LoadOrder, order_id)
+    _refuse_ended(session, order_id)
+    _with_items(session, [order])
+    if reference is not None:
+        audit.change(session, actor, order, {"reference": reference})
+    if items is not None:
+        order.items = _items(actor, items)
+        audit.note(session, actor, "items_replaced", order)
+    session.flush()
+    return order
+
+
+def _refuse_ended(session: Session, order_id: int) -> None:
+    """What was delivered is on record: its load can no longer be rewritten."""
+    ended = session.scalars(
+        select(Delivery.id)
+        .where(Delivery.load_order_id == order_id, Delivery.status.in_(FINAL))
+        .order_by(Delivery.id)
+        .limit(10)
+    ).all()
+    if ended:
+        raise Conflict("Deliveries that have ended carry this load order.", deliveries=list(ended))
+
+
+def delete(session: Session, actor: Actor, order_id: int) -> None:
+    """Raises `Conflict` once a delivery carries it: then it is part of that delivery's record."""
+    order = scoping.find(session, actor, LoadOrder, order_id)
+    scoping.require_manager(actor)
+    # A plain FOR UPDATE, so that a delivery just being made with it waits, or we wait for it.
+    session.refresh(order, attribute_names=["id"], with_for_update=True)
+    carried_by = session.scalars(
+        select(Delivery.id).where(Delivery.load_order_id == order_id).order_by(Delivery.id).limit(10)
+    ).all()
+    if carried_by:
+        raise Conflict("Deliveries carry this load order.", deliveries=list(carried_by))
+    audit.note(session, actor, "deleted", order)
+    session.delete(order)
+    session.flush()
+
+
+def _items(actor: Actor, items: Sequence[Mapping[str, Any]]) -> list[LoadItem]:
+    return [LoadItem(company_id=actor.company_id, **item) for item in items]

@@ -1,0 +1,165 @@
+"""Pictures of a proof, painted anew from what was sent: nothing but the pixels is kept. Pure.
+
+EXIF, GPS, comments, colour profiles, further frames and whatever hides behind the picture are left behind.
+Slow (a second) and hungry (up to 190 MiB): callers run few at once, and never on an event loop.
+"""
+
+import hashlib
+from io import BytesIO
+
+import msgspec
+from PIL import Image, ImageFile, UnidentifiedImageError
+
+from core.deliveries.proofs import ink
+from core.errors import DomainError, InvalidValue
+from core.rules.enums import ImageKind
+
+MAXIMUM_BYTES = 2 * 1024 * 1024
+# Cameras send JPEG; of the others all pixels are decoded, some twice.
+MAXIMUM_PIXELS = {"JPEG": 25_000_000, "PNG": 12_000_000, "WEBP": 12_000_000}
+# A progressive JPEG of tiny scans costs all its pixels again for each; cameras make about ten.
+MAXIMUM_SCANS = 50
+# The longest edge in pixels and the JPEG quality: the first that fits into `MAXIMUM_BYTES`; the last does.
+PHOTO_STEPS = ((2048, 85), (2048, 70), (1600, 60), (1024, 60))
+# Grey, without compression still less than `MAXIMUM_BYTES`.
+SIGNATURE_EDGE = 1200
+MODES = frozenset({"1", "L", "LA", "P", "RGB", "RGBA"})
+BLANK = {
+    ImageKind.PHOTO: "is blank: all of it has one colour; take the photo again",
+    ImageKind.SIGNATURE: "is blank: nothing is drawn on it; let the recipient sign again",
+}
+ORIENTATION = 0x0112
+TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+class ImageTooLarge(DomainError):
+    status_code = 413
+    title = "A picture is too large"
+
+    def __init__(self, field: str) -> None:
+        detail = f"{field}: a picture has at most 2 MiB ({MAXIMUM_BYTES} bytes)"
+        super().__init__(detail, errors=[{"field": field, "message": detail}])
+
+
+class Picture(msgspec.Struct, frozen=True):
+    """``sha256`` is of ``content``, ``source_sha256`` of what was sent; edges in pixels."""
+
+    kind: ImageKind
+    content: bytes
+    media_type: str
+    width: int
+    height: int
+    sha256: bytes
+    source_sha256: bytes
+
+
+def paint(kind: ImageKind, data: bytes, field: str) -> Picture:
+    """A photo becomes a JPEG, a signature a grey PNG on white. Raises `ImageTooLarge`, `InvalidValue`.
+
+    A picture that shows nothing proves nothing: it is refused.
+    """
+    if len(data) > MAXIMUM_BYTES:
+        raise ImageTooLarge(field)
+    image = _decoded(kind, data, field)
+    is_photo = kind is ImageKind.PHOTO
+    if ink.is_blank_photo(image) if is_photo else ink.is_blank_signature(image):
+        raise InvalidValue(field, BLANK[kind])
+    content, media_type, size = _photo(image) if is_photo else _signature(image)
+    digests = hashlib.sha256(content).digest(), hashlib.sha256(data).digest()
+    return Picture(kind, content, media_type, *size, *digests)
+
+
+def _decoded(kind: ImageKind, data: bytes, field: str) -> Image.Image:
+    """Upright, on paper, no longer than its kind's edge, and a new image without what clung to the old."""
+    edge = PHOTO_STEPS[0][0] if kind is ImageKind.PHOTO else SIGNATURE_EDGE
+    name = _format(data)
+    if name is None:
+        raise InvalidValue(field, "must be a JPEG, PNG or WebP picture, whatever its name says")
+    # Importing WeasyPrint switches this on for the whole process: half a picture would be taken.
+    ImageFile.LOAD_TRUNCATED_IMAGES = False
+    try:
+        with Image.open(BytesIO(data), formats=[name]) as file:
+            _require_usable(file, name, data, field)
+            turn = TURNS.get(_orientation(file))
+            # Before it is made smaller: a transparent colour would be mixed with those beside it.
+            is_mixed = file.mode in {"1", "P", "LA"} or "transparency" in file.info
+            image = file.convert("RGBA") if is_mixed else file
+            image.thumbnail((edge, edge))
+            upright = image if turn is None else image.transpose(turn)
+            return _on_white(upright) if kind is ImageKind.PHOTO else ink.on_paper(upright)
+    except (InvalidValue, MemoryError):
+        raise
+    except Exception as error:  # what a decoder raises for a stranger's bytes is anything
+        raise InvalidValue(field, f"cannot be read as a picture: {_first_line(error)}") from None
+
+
+def _format(data: bytes) -> str | None:
+    """By its first bytes; neither a name nor a Content-Type is believed."""
+    if data.startswith(b"\xff\xd8\xff"):
+        return "JPEG"
+    if data.startswith(b"\x89PNG\r\n\x1a\n"):
+        return "PNG"
+    return "WEBP" if data[:4] == b"RIFF" and data[8:12] == b"WEBP" else None
+
+
+def _require_usable(image: Image.Image, name: str, data: bytes, field: str) -> None:
+    """Before a pixel is decoded."""
+    width, height = image.size
+    if width * height > (most := MAXIMUM_PIXELS[name]):
+        raise InvalidValue(field, f"has {width} x {height} pixels; of a {name} at most {most} are taken")
+    # A JPEG of several pictures (MPO) is a camera's: its first is the photo.
+    if image.format != "MPO" and getattr(image, "n_frames", 1) > 1:
+        raise InvalidValue(field, "must not be animated")
+    if image.mode not in MODES:
+        raise InvalidValue(field, f"must be grey or RGB with 8 bits a colour, not {image.mode}")
+    if image.format in {"JPEG", "MPO"} and data.count(b"\xff\xda") > MAXIMUM_SCANS:
+        raise InvalidValue(field, "has too many scans")
+
+
+def _orientation(image: Image.Image) -> int:
+    """By EXIF; what cannot be read counts as upright."""
+    try:
+        found = image.getexif().get(ORIENTATION)
+    except Exception:
+        return 1
+    return found if isinstance(found, int) else 1
+
+
+def _on_white(image: Image.Image) -> Image.Image:
+    painted = Image.new("RGB", image.size, "white")
+    painted.paste(image, mask=image.getchannel("A") if image.mode == "RGBA" else None)
+    return painted
+
+
+def _photo(image: Image.Image) -> tuple[bytes, str, tuple[int, int]]:
+    content = b""
+    for edge, quality in PHOTO_STEPS:
+        image.thumbnail((edge, edge))
+        content = _saved(image, "JPEG", quality=quality)
+        if len(content) <= MAXIMUM_BYTES:
+            break
+    return content, "image/jpeg", image.size
+
+
+def _signature(image: Image.Image) -> tuple[bytes, str, tuple[int, int]]:
+    return _saved(image, "PNG", optimize=False), "image/png", image.size
+
+
+def _saved(image: Image.Image, name: str, **options: int | bool) -> bytes:
+    out = BytesIO()
+    image.save(out, name, **options)
+    return out.getvalue()
+
+
+def _first_line(error: Exception) -> str:
+    if isinstance(error, UnidentifiedImageError):  # it names an address of our memory
+        return "it is damaged"
+    return str(error).partition("\n")[0][:200] or type(error).__name__

@@ -1,0 +1,91 @@
+"""Deliveries that are late: their window has ended, and the company's minutes of grace, and they have not.
+
+It is told when it has happened, not when the ETA foresees it: an ETA as the crow flies is good enough to be
+mentioned, but would call late what then arrives in time. It is no checkpoint: nobody did anything to the
+delivery, and the report knows the window and the end. Told once for each end of the window, so a window that
+was moved may be told again.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+from sqlalchemy import select, text
+from sqlalchemy.orm import Session
+
+from core.deliveries.whereabouts import expected_arrival
+from core.models.company import Company
+from core.models.delivery import LATE_UNTOLD, Delivery
+from core.notifications import queue
+from core.notifications.kinds import Event
+from core.notifications.queue import WORTH_TELLING
+from core.records import outbox
+from core.rules.facts import AlertFact
+
+ALERT = "late"
+LONGEST_GRACE = timedelta(days=7)
+
+
+def is_late(window_end: datetime, late_after_min: int, now: datetime) -> bool:
+    """False again a day later: old news is not told."""
+    late_since = window_end + timedelta(minutes=late_after_min)
+    return late_since <= now < late_since + WORTH_TELLING
+
+
+def late_minutes(window_end: datetime, now: datetime) -> int:
+    return int((now - window_end) / timedelta(minutes=1))
+
+
+def untold(session: Session, now: datetime) -> list[int]:
+    """The late deliveries that nobody was told of, longest late first."""
+    rows = session.execute(
+        select(Delivery.id, Delivery.window_end, Company.late_after_min)
+        .join(Company, Company.id == Delivery.company_id)
+        .where(
+            text(LATE_UNTOLD),
+            Delivery.window_end <= now,
+            Delivery.window_end > now - WORTH_TELLING - LONGEST_GRACE,
+        )
+        .order_by(Delivery.window_end)
+    )
+    return [row_id for row_id, end, grace_min in rows if end is not None and is_late(end, grace_min, now)]
+
+
+def tell(session: Session, delivery_ids: Sequence[int], now: datetime) -> int:
+    """Queue what is owed for those that still are late; gives how many. Locked ones are left to others."""
+    rows = session.execute(
+        select(Delivery, Company)
+        .join(Company, Company.id == Delivery.company_id)
+        .where(Delivery.id.in_(delivery_ids), text(LATE_UNTOLD))
+        .order_by(Delivery.id)
+        .with_for_update(of=Delivery, key_share=True, skip_locked=True)
+    ).all()
+    told = [_tell(session, delivery, company, now) for delivery, company in rows]
+    return sum(told)
+
+
+def _tell(session: Session, delivery: Delivery, company: Company, now: datetime) -> bool:
+    end = delivery.window_end
+    if end is None or not is_late(end, company.late_after_min, now):
+        return False
+    delivery.late_told_for = end
+    minutes = late_minutes(end, now)
+    queue.queue(
+        session,
+        Event.LATE,
+        company.id,
+        {"eta": expected_arrival(session, delivery, now), "late_minutes": minutes},
+        now,
+        delivery=delivery,
+        once=f"delivery:{delivery.id}:{end.isoformat()}",
+    )
+    if delivery.vehicle_id is not None:
+        fact = AlertFact(
+            company=company.slug,
+            kind=ALERT,
+            vehicle=delivery.vehicle_id,
+            delivery=delivery.id,
+            detail=f"delivery {delivery.id} is {minutes} min late",
+            occurred_at=now,
+        )
+        outbox.announce(session, company.id, fact)
+    return True

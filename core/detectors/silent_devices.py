@@ -1,0 +1,158 @@
+"""Devices that have gone silent although their vehicle or driver has a delivery under way.
+
+A device is heard when anything comes from it, usable or not: `heard` notes it to the minute, so that ingest
+writes one row a device a minute. Its silence begins when it was last heard, but not before a delivery made us
+expect it; one that never spoke is silent from then. Each silence is told once: the next begins with a word.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+import msgspec
+from sqlalchemy import ARRAY, Text, any_, func, literal, or_, select, union_all
+from sqlalchemy.orm import Session
+
+from core.models.company import Company
+from core.models.delivery import Delivery, DeliveryCheckpoint
+from core.models.fleet import Device, Vehicle
+from core.notifications import queue
+from core.notifications.kinds import Event
+from core.positions.heard import NOTED_EVERY
+from core.records import outbox
+from core.rules.enums import CheckpointKind
+from core.rules.facts import AlertFact
+from core.rules.lifecycle import UNDER_WAY
+
+ALERT = "device_silent"
+
+
+class Expected(msgspec.Struct, frozen=True):
+    """A delivery under way that a device should be heard for, from ``since`` on."""
+
+    delivery_id: int
+    vehicle_id: int
+    started_at: datetime
+    since: datetime
+
+
+def silent_since(last_heard_at: datetime | None, made_at: datetime, expected: Iterable[datetime]) -> datetime:
+    """``expected``: from when on each of the deliveries under way made us expect the device."""
+    return max(last_heard_at or made_at, made_at, min(expected))
+
+
+def is_silent(since: datetime, after_min: int, now: datetime) -> bool:
+    """It may have been heard since it was last noted."""
+    return since + timedelta(minutes=after_min) + NOTED_EVERY <= now
+
+
+def untold(session: Session, now: datetime) -> dict[str, list[Expected]]:
+    """The silent devices that nobody was told of, with the deliveries that they should be heard for."""
+    expected = _expected(session, now)
+    rows = session.execute(
+        select(Device.id, Device.last_heard_at, Device.created_at, Company.device_silent_after_min)
+        .join(Company, Company.id == Device.company_id)
+        .where(Device.id == any_(literal(list(expected), ARRAY(Text))))
+        .order_by(Device.id)
+    )
+    return {
+        device_id: expected[device_id]
+        for device_id, heard_at, made_at, after_min in rows
+        if is_silent(silent_since(heard_at, made_at, _instants(expected[device_id])), after_min, now)
+    }
+
+
+def tell(session: Session, devices: Mapping[str, Sequence[Expected]], now: datetime) -> int:
+    """Queue what is owed for those that still are silent; gives how many. Locked ones are left to others."""
+    rows = session.execute(
+        select(Device, Company)
+        .join(Company, Company.id == Device.company_id)
+        .where(Device.id.in_(devices), *_may_be_told(now))
+        .order_by(Device.id)
+        .with_for_update(of=Device, key_share=True, skip_locked=True)
+    ).all()
+    told = [_tell(session, device, company, devices[device.id], now) for device, company in rows]
+    return sum(told)
+
+
+def _tell(
+    session: Session, device: Device, company: Company, expected: Sequence[Expected], now: datetime
+) -> bool:
+    since = silent_since(device.last_heard_at, device.created_at, _instants(expected))
+    if not is_silent(since, company.device_silent_after_min, now):
+        return False
+    device.silence_told_at = now
+    minutes = int((now - since) / timedelta(minutes=1))
+    # As ingest has it: a phone counts for the delivery that its driver started last.
+    latest = max(expected, key=lambda delivery: (delivery.started_at, delivery.delivery_id))
+    vehicle = session.get_one(Vehicle, latest.vehicle_id)
+    queue.queue(
+        session,
+        Event.DEVICE_SILENT,
+        company.id,
+        {
+            "device": {"id": device.id, "name": device.label},
+            "vehicle": {"id": vehicle.id, "name": vehicle.name},
+            "last_seen_at": device.last_heard_at,
+            "silent_minutes": minutes,
+        },
+        now,
+        once=f"device:{device.id}:{device.last_heard_at.isoformat() if device.last_heard_at else 'never'}",
+    )
+    fact = AlertFact(
+        company=company.slug,
+        kind=ALERT,
+        vehicle=vehicle.id,
+        device=device.id,
+        detail=f"device {device.id} has been silent for {minutes} min",
+        occurred_at=now,
+    )
+    outbox.announce(session, company.id, fact)
+    return True
+
+
+def _instants(expected: Iterable[Expected]) -> list[datetime]:
+    return [delivery.since for delivery in expected]
+
+
+def _may_be_told(now: datetime) -> tuple[Any, ...]:
+    """Of no use to ask about others: disabled, heard just now, or told of since they were heard."""
+    return (
+        Device.disabled_at.is_(None),
+        or_(Device.last_heard_at.is_(None), Device.last_heard_at < now - NOTED_EVERY),
+        or_(Device.silence_told_at.is_(None), Device.silence_told_at < Device.last_heard_at),
+    )
+
+
+def _expected(session: Session, now: datetime) -> dict[str, list[Expected]]:
+    """By device: the deliveries under way with its vehicle or driver."""
+    columns = (Device.id, Delivery.id, Delivery.vehicle_id, Delivery.started_at)
+    wanted = (*_may_be_told(now), Delivery.status.in_(UNDER_WAY))
+    rows = session.execute(
+        union_all(
+            select(*columns).join(Delivery, Delivery.vehicle_id == Device.vehicle_id).where(*wanted),
+            select(*columns).join(Delivery, Delivery.driver_id == Device.driver_id).where(*wanted),
+        )
+    ).all()
+    assigned = _assigned(session, {delivery_id for _device, delivery_id, _vehicle, _at in rows})
+    expected: defaultdict[str, list[Expected]] = defaultdict(list)
+    for device_id, delivery_id, vehicle_id, started_at in rows:
+        if vehicle_id is None or started_at is None:
+            continue
+        since = max(started_at, assigned.get(delivery_id, started_at))
+        expected[device_id].append(Expected(delivery_id, vehicle_id, started_at, since))
+    return expected
+
+
+def _assigned(session: Session, delivery_ids: Iterable[int]) -> dict[int, datetime]:
+    """When their present driver or vehicle was assigned: no device is expected for what it did not have."""
+    rows = session.execute(
+        select(DeliveryCheckpoint.delivery_id, func.max(DeliveryCheckpoint.recorded_at))
+        .where(
+            DeliveryCheckpoint.delivery_id.in_(list(delivery_ids)),
+            DeliveryCheckpoint.kind == CheckpointKind.ASSIGNMENT,
+        )
+        .group_by(DeliveryCheckpoint.delivery_id)
+    )
+    return dict(rows.all())

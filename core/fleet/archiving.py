@@ -1,0 +1,71 @@
+"""Archiving: what deliveries refer to is never deleted, and never archived while one of them is open."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, TypeVar
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from core.access import scoping
+from core.access.actors import Actor
+from core.errors import Conflict
+from core.models.delivery import Delivery
+from core.models.fleet import Vehicle
+from core.models.people import Customer, Driver
+from core.records import audit
+from core.rules.lifecycle import FINAL
+
+Archivable = TypeVar("Archivable", Customer, Driver, Vehicle)
+_SHOWN = 10
+
+
+def archive(
+    session: Session, actor: Actor, model: type[Archivable], row_id: int, now: datetime
+) -> tuple[Archivable, bool]:
+    """The row, archived, and whether it was not before. Raises `Conflict` while a delivery is open."""
+    row = lock_whole(session, actor, model, row_id)
+    if row.archived_at is not None:
+        return row, False
+    require_no_open_delivery(session, row)
+    row.archived_at = now
+    audit.note(session, actor, "archived", row)
+    return row, True
+
+
+def restore(session: Session, actor: Actor, model: type[Archivable], row_id: int) -> Archivable:
+    row = lock_whole(session, actor, model, row_id)
+    if row.archived_at is not None:
+        row.archived_at = None
+        audit.note(session, actor, "restored", row)
+    return row
+
+
+def edit(
+    session: Session, actor: Actor, model: type[Archivable], row_id: int, values: Mapping[str, Any]
+) -> Archivable:
+    """Set columns, of an archived row too: its name still stands in old deliveries."""
+    row = scoping.lock(session, actor, model, row_id)
+    audit.change(session, actor, row, values)
+    return row
+
+
+def lock_whole(session: Session, actor: Actor, model: type[Archivable], row_id: int) -> Archivable:
+    """A plain FOR UPDATE: a delivery that is just being given this row waits, or we wait for it."""
+    row = scoping.find(session, actor, model, row_id)
+    scoping.require_manager(actor)
+    session.refresh(row, with_for_update=True)
+    return row
+
+
+def require_no_open_delivery(session: Session, row: Customer | Driver | Vehicle) -> None:
+    """Raises `Conflict` that names some of those that are."""
+    column = getattr(Delivery, f"{row.__tablename__}_id")
+    open_ids = session.scalars(
+        select(Delivery.id)
+        .where(Delivery.company_id == row.company_id, column == row.id, Delivery.status.not_in(FINAL))
+        .order_by(Delivery.id)
+        .limit(_SHOWN)
+    ).all()
+    if open_ids:
+        raise Conflict(f"The {row.__tablename__} has open deliveries.", deliveries=list(open_ids))

@@ -1,0 +1,58 @@
+"""The people and shops that deliveries go to. The caller commits."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy.orm import Session
+
+from core.access import scoping
+from core.access.actors import Actor
+from core.accounts import access
+from core.errors import Conflict
+from core.fleet import archiving
+from core.models.people import Customer
+from core.records import audit
+
+
+def page(session: Session, actor: Actor, *, after: int | None, limit: int) -> Sequence[Customer]:
+    return scoping.page(session, actor, Customer, after=after, limit=limit)
+
+
+def find(session: Session, actor: Actor, customer_id: int) -> Customer:
+    return scoping.find(session, actor, Customer, customer_id)
+
+
+def add(session: Session, actor: Actor, values: Mapping[str, Any]) -> Customer:
+    """``values``: name, email?, phone?, address?."""
+    scoping.require_manager(actor)
+    customer = Customer(company_id=actor.company_id, **values)
+    session.add(customer)
+    session.flush()
+    audit.added(session, actor, customer)
+    return customer
+
+
+def edit(session: Session, actor: Actor, customer_id: int, values: Mapping[str, Any]) -> Customer:
+    """Raises `Conflict` for one who was erased."""
+    _require_not_erased(scoping.lock(session, actor, Customer, customer_id))
+    return archiving.edit(session, actor, Customer, customer_id, values)
+
+
+def archive(session: Session, actor: Actor, customer_id: int, now: datetime) -> Customer:
+    """Its users are disabled with it. Raises `Conflict` while it has open deliveries."""
+    customer, is_new = archiving.archive(session, actor, Customer, customer_id, now)
+    if is_new:
+        access.disable_people_of(session, actor, customer, now)
+    return customer
+
+
+def restore(session: Session, actor: Actor, customer_id: int) -> Customer:
+    """Its users stay disabled until a manager enables them. Raises `Conflict` for one who was erased."""
+    _require_not_erased(scoping.lock(session, actor, Customer, customer_id))
+    return archiving.restore(session, actor, Customer, customer_id)
+
+
+def _require_not_erased(customer: Customer) -> None:
+    if customer.erased_at is not None:
+        raise Conflict("The customer's data were erased: add a new customer.")

@@ -1,0 +1,201 @@
+"""Deliveries and their checkpoints."""
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import (
+    ARRAY,
+    BigInteger,
+    CheckConstraint,
+    Computed,
+    ForeignKey,
+    Identity,
+    Index,
+    Text,
+    cast,
+    event,
+    func,
+    inspect,
+    text,
+)
+from sqlalchemy.dialects.postgresql import TSVECTOR
+from sqlalchemy.orm import Mapped, mapped_column, relationship
+
+from core.models.base import Base, one_of
+from core.models.load_order import LoadOrder
+from core.rules.enums import CheckpointKind, Status
+from core.rules.text import search_words
+
+# A list is searched by words that we make ourselves (`text.search_words`): PostgreSQL before 18 cannot fold
+# case fully, its locales differ, and its text parser takes "ORDER-1001" for a word and a negative number.
+SEARCHED = ("reference", "pickup_address", "dropoff_address")
+
+
+def words_hash() -> str:
+    """The SQL of the hash of a row's searched texts, by the present version of the words."""
+    return f"hashtextextended({' || chr(10) || '.join(SEARCHED)}, {search_words.VERSION})"
+
+
+WORDS_OUTDATED = f"search_words_of IS DISTINCT FROM {words_hash()}"
+# Of 0.1.0, which cannot do without it; of use to us for rows it writes. To be dropped once none may run any
+# more. The beginnings of the words, lower case, and a mark of the company.
+SEARCH_MARK = "@"
+SEARCH_CUTS = (1, 2, 3, 4, 6, 60)
+_WORDS = "lower(reference || ' ' || pickup_address || ' ' || dropoff_address)"
+_BEGINNINGS = " || ".join(
+    f"regexp_split_to_array(regexp_replace({_WORDS}, '([[:alnum:]]{{{length}}})[[:alnum:]]+', '\\1', 'g'),"
+    " '[^[:alnum:]]+')"
+    for length in SEARCH_CUTS
+)
+SEARCH = (
+    f"array_to_tsvector(array_append(array_remove({_BEGINNINGS}, ''), '{SEARCH_MARK}' || company_id::text))"
+)
+
+
+# A window that was moved, or another vehicle, may be told again.
+LATE_UNTOLD = (
+    "status IN ('pending', 'pickup_in_progress', 'in_transit') AND late_told_for IS DISTINCT FROM window_end"
+)
+ARRIVAL_UNTOLD = (
+    "status = 'in_transit' AND (arriving_soon_told_at IS NULL OR arriving_soon_told_at < vehicle_since)"
+)
+
+
+class Delivery(Base):
+    """``checkpoint_*`` is the last location checkpoint: the whole state that the checkpoint policy needs."""
+
+    __tablename__ = "delivery"
+    __table_args__ = (
+        CheckConstraint(one_of("status", Status), name="status"),
+        Index(
+            "ix_delivery_under_way_vehicle",
+            "vehicle_id",
+            postgresql_where=text("status IN ('pickup_in_progress', 'in_transit')"),
+        ),
+        Index(
+            "ix_delivery_under_way_driver",
+            "driver_id",
+            postgresql_where=text("status IN ('pickup_in_progress', 'in_transit')"),
+        ),
+        # One a filter of the list (see `core.deliveries.listing`); read backwards, newest first.
+        Index("ix_delivery_company_id_id", "company_id", "id"),
+        Index("ix_delivery_company_id_status_id", "company_id", "status", "id"),
+        Index("ix_delivery_company_id_customer_id_id", "company_id", "customer_id", "id"),
+        Index("ix_delivery_company_id_driver_id_id", "company_id", "driver_id", "id"),
+        Index("ix_delivery_company_id_vehicle_id_id", "company_id", "vehicle_id", "id"),
+        Index("ix_delivery_company_id_scheduled_at_id", "company_id", "scheduled_at", "id"),
+        Index("ix_delivery_company_id_ended_at", "company_id", "ended_at"),  # what ended on a day
+        Index("ix_delivery_search", "search", postgresql_using="gin"),
+        Index("ix_delivery_search_words", "search_words", postgresql_using="gin"),
+        Index(
+            "ix_delivery_words_outdated",
+            "company_id",
+            "search_words_of",
+            postgresql_where=text(WORDS_OUTDATED),
+        ),
+        Index("ix_delivery_fact_retained", "ended_at", postgresql_where=text("fact_retained")),
+        # Those whose distance must be written down before their fixes go (see `core.operations.retention`).
+        Index(
+            "ix_delivery_unmeasured",
+            "company_id",
+            "started_at",
+            postgresql_where=text("driven_m IS NULL AND ended_at IS NOT NULL"),
+        ),
+        # What the detectors still have to watch: only that is in them (`late_deliveries`, `near_arrivals`).
+        Index("ix_delivery_late_untold", "window_end", postgresql_where=text(LATE_UNTOLD)),
+        Index("ix_delivery_arrival_untold", "vehicle_id", postgresql_where=text(ARRIVAL_UNTOLD)),
+    )
+
+    id: Mapped[int] = mapped_column(Identity(), primary_key=True)
+    company_id: Mapped[int] = mapped_column(ForeignKey("company.id"))
+    reference: Mapped[str]
+    status: Mapped[Status] = mapped_column(server_default=Status.PENDING.value)
+    customer_id: Mapped[int] = mapped_column(ForeignKey("customer.id"))
+    driver_id: Mapped[int | None] = mapped_column(ForeignKey("driver.id"))
+    vehicle_id: Mapped[int | None] = mapped_column(ForeignKey("vehicle.id"))
+    load_order_id: Mapped[int | None] = mapped_column(ForeignKey("load_order.id"), index=True)
+    pickup_address: Mapped[str]
+    pickup_latitude: Mapped[float | None]
+    pickup_longitude: Mapped[float | None]
+    dropoff_address: Mapped[str]
+    dropoff_latitude: Mapped[float | None]
+    dropoff_longitude: Mapped[float | None]
+    window_start: Mapped[datetime | None]
+    window_end: Mapped[datetime | None]
+    version: Mapped[int] = mapped_column(server_default="1")
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    started_at: Mapped[datetime | None]
+    ended_at: Mapped[datetime | None]
+    vehicle_since: Mapped[datetime | None] = mapped_column(doc="when the present vehicle was assigned")
+    checkpoint_time: Mapped[datetime | None]
+    checkpoint_latitude: Mapped[float | None]
+    checkpoint_longitude: Mapped[float | None]
+    fact_retained: Mapped[bool] = mapped_column(server_default="false")
+    driven_m: Mapped[float | None] = mapped_column(doc="measured before the fixes went; None: they tell")
+    driven_fixes: Mapped[int | None] = mapped_column(doc="None: not all of them were measured")
+    erased_at: Mapped[datetime | None] = mapped_column(doc="when its customer was erased from it")
+    late_told_for: Mapped[datetime | None] = mapped_column(doc="the window's end that it was told late for")
+    arriving_soon_told_at: Mapped[datetime | None]
+    scheduled_at: Mapped[datetime] = mapped_column(
+        Computed("coalesce(window_start, created_at)", persisted=True), doc="by which lists know its time"
+    )
+    search: Mapped[str] = mapped_column(TSVECTOR, Computed(SEARCH, persisted=True), deferred=True)
+    search_words: Mapped[str | None] = mapped_column(
+        TSVECTOR, deferred=True, doc="of `core.rules.text.search_words`"
+    )
+    search_words_of: Mapped[int | None] = mapped_column(
+        BigInteger, deferred=True, doc="hash of the texts they were made of (`core.deliveries.search_words`)"
+    )
+
+    load_order: Mapped[LoadOrder | None] = relationship(lazy="raise")
+
+
+@event.listens_for(Delivery, "before_insert")
+def _make_words(_mapper: Any, _connection: Any, delivery: Delivery) -> None:
+    texts = [getattr(delivery, name) for name in SEARCHED]
+    words = search_words.lexemes(texts, delivery.company_id)
+    made: Any = delivery  # takes SQL too
+    made.search_words = func.array_to_tsvector(cast(words, ARRAY(Text)))
+    made.search_words_of = func.hashtextextended(cast("\n".join(texts), Text), search_words.VERSION)
+
+
+@event.listens_for(Delivery, "before_update")
+def _remake_words(mapper: Any, connection: Any, delivery: Delivery) -> None:
+    attributes = inspect(delivery).attrs
+    if any(attributes[name].history.has_changes() for name in SEARCHED):
+        _make_words(mapper, connection, delivery)
+
+
+class DeliveryCheckpoint(Base):
+    """The delivery's record. Written under the delivery's lock, so that ids are in commit order."""
+
+    __tablename__ = "delivery_checkpoint"
+    __table_args__ = (
+        CheckConstraint(one_of("kind", CheckpointKind), name="kind"),
+        Index("ix_delivery_checkpoint_delivery_id_id", "delivery_id", "id"),
+    )
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(), primary_key=True)
+    company_id: Mapped[int] = mapped_column(ForeignKey("company.id"))
+    delivery_id: Mapped[int] = mapped_column(ForeignKey("delivery.id"))
+    kind: Mapped[CheckpointKind]
+    status: Mapped[Status]
+    vehicle_id: Mapped[int | None]
+    driver_id: Mapped[int | None]
+    latitude: Mapped[float | None]
+    longitude: Mapped[float | None]
+    speed_kmh: Mapped[float | None]
+    course_deg: Mapped[float | None]
+    accuracy_m: Mapped[float | None]
+    reason: Mapped[str | None]
+    occurred_at: Mapped[datetime] = mapped_column(doc="when it happened, by the clock of who reported it")
+    occurred_at_sent: Mapped[datetime | None] = mapped_column(
+        doc="`occurred_at` as sent, by which a repeated request is known; None: not sent, or of before 0.2.0"
+    )
+    recorded_at: Mapped[datetime] = mapped_column(doc="when we stored it")
+    actor_user_id: Mapped[int | None]
+    actor_driver_id: Mapped[int | None] = mapped_column(doc="set for a driver's REST calls and phone alike")
+    actor_device_id: Mapped[str | None]
+    actor_api_token_id: Mapped[int | None]
+    proof_id: Mapped[int | None]
+    proof_sha256s: Mapped[list[str] | None] = mapped_column(ARRAY(Text), doc="of the proof's pictures")

@@ -1,0 +1,22 @@
+"""The table of heartbeats."""
+
+from datetime import datetime
+
+from sqlalchemy.orm import Mapped, mapped_column
+
+from core.models.base import Base
+
+
+class Heartbeat(Base):
+    """The last word of one part of the system (an ingest shard, the relay, an API process). Of no company."""
+
+    __tablename__ = "heartbeat"
+
+    part: Mapped[str] = mapped_column(primary_key=True, doc="`core.health.heartbeats.PartKind`")
+    name: Mapped[str] = mapped_column(primary_key=True, doc="the shard, ``relay``, or the process itself")
+    process: Mapped[str] = mapped_column(doc="``host:pid``")
+    state: Mapped[str] = mapped_column(doc="`core.health.heartbeats.PartState`")
+    detail: Mapped[str | None] = mapped_column(doc="one line for people: no value of a row, no secret")
+    since: Mapped[datetime] = mapped_column(doc="when it took on its state, by the database's clock")
+    seen_at: Mapped[datetime] = mapped_column(doc="when it last spoke, by the database's clock")
+    worked_at: Mapped[datetime | None] = mapped_column(doc="when it last did its work, by its own clock")

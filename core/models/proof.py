@@ -1,0 +1,56 @@
+"""The tables of proofs of delivery. A proof is a record: it is added to, never changed.
+
+Personal data stand in `DeliveryProof.recipient_name`, `.note`, `.fingerprint` (a hash of them), `.latitude`
+and `.longitude`, and in `ProofImage.content`: each may be set to null, and the record with its hashes stays.
+"""
+
+from datetime import datetime
+
+from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Identity, String, UniqueConstraint
+from sqlalchemy.orm import Mapped, mapped_column
+
+from core.models.base import Base, one_of
+from core.rules.enums import ImageKind
+
+
+class DeliveryProof(Base):
+    __tablename__ = "delivery_proof"
+    # No proof twice: a phone that lost the answer sends it again.
+    __table_args__ = (UniqueConstraint("delivery_id", "fingerprint"),)
+
+    id: Mapped[int] = mapped_column(Identity(), primary_key=True)
+    company_id: Mapped[int] = mapped_column(ForeignKey("company.id"), index=True)
+    delivery_id: Mapped[int] = mapped_column(ForeignKey("delivery.id"))
+    recipient_name: Mapped[str | None]
+    note: Mapped[str | None]
+    latitude: Mapped[float | None]
+    longitude: Mapped[float | None]
+    fingerprint: Mapped[bytes | None] = mapped_column(doc="SHA-256 of what was sent; None: erased")
+    occurred_at: Mapped[datetime] = mapped_column(doc="when it happened, by the clock of who reported it")
+    recorded_at: Mapped[datetime] = mapped_column(doc="when we stored it")
+    actor_user_id: Mapped[int | None]
+    actor_driver_id: Mapped[int | None]
+
+
+class ProofImage(Base):
+    """A picture as we made it anew. ``number`` counts within its proof, from 1."""
+
+    __tablename__ = "proof_image"
+    __table_args__ = (
+        UniqueConstraint("proof_id", "number"),
+        CheckConstraint(one_of("kind", ImageKind), name="kind"),
+        CheckConstraint("media_type IN ('image/jpeg', 'image/png')", name="media_type"),
+        CheckConstraint("octet_length(content) <= 2097152", name="content"),
+    )
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(), primary_key=True)
+    company_id: Mapped[int] = mapped_column(ForeignKey("company.id"), index=True)
+    proof_id: Mapped[int] = mapped_column(ForeignKey("delivery_proof.id", ondelete="CASCADE"))
+    number: Mapped[int]
+    kind: Mapped[ImageKind] = mapped_column(String(16))
+    media_type: Mapped[str] = mapped_column(String(32))
+    width: Mapped[int] = mapped_column(doc="pixels")
+    height: Mapped[int] = mapped_column(doc="pixels")
+    size_bytes: Mapped[int]
+    sha256: Mapped[bytes] = mapped_column(doc="of the content, which it outlives")
+    content: Mapped[bytes | None] = mapped_column(deferred=True, doc="None: erased")

@@ -1,0 +1,78 @@
+"""The end of notifications: what does not leave, what was not sent in time, and what is no longer kept."""
+
+from datetime import datetime, timedelta
+
+from sqlalchemy import CursorResult, text
+from sqlalchemy.orm import Session
+
+from core.health import leader
+from core.nightly.job_states import JobFailed
+from core.notifications import expiry
+from core.notifications.claims import LONGEST_ERROR, NO_SERVER
+from core.notifications.kinds import Audience, Event
+
+PROMPT = timedelta(minutes=5)
+KEPT = timedelta(days=90)
+BATCH = 5_000
+UNTRIED = "none was tried: does the sender run?"
+_OVERDUE = text(
+    "SELECT count(*) FILTER (WHERE n.error IS DISTINCT FROM :no_server) AS many,"
+    " min(n.error) FILTER (WHERE n.error <> :no_server) AS reason,"
+    " count(*) FILTER (WHERE n.error = :no_server) AS without_server FROM notification n"
+    " LEFT JOIN webhook w ON w.id = n.webhook_id"
+    " WHERE n.state = 'queued' AND n.next_attempt_at < :before AND n.expires_at > :now"
+    " AND w.disabled_at IS NULL AND w.deleted_at IS NULL AND (w.retry_at IS NULL OR w.retry_at < :before)"
+    # One that takes what it gets, but slowly, is its company's affair.
+    " AND (w.last_success_at IS NULL OR w.last_success_at < :before)"
+)
+_WHY = " ".join(
+    f"WHEN event = '{event}' AND (webhook_id IS NOT NULL) = {audience is Audience.WEBHOOK}"
+    f" THEN '{expiry.why_expired(event, audience)}'"
+    for event in Event
+    for audience in (Audience.MANAGER, Audience.WEBHOOK)
+)
+_EXPIRE = text(
+    "UPDATE notification SET state = 'expired', finished_at = :now,"  # noqa: S608  # of constants
+    f" error = left(CASE {_WHY} ELSE 'not sent in time' END || coalesce(': ' || error, ''), {LONGEST_ERROR})"
+    " WHERE id IN (SELECT id FROM notification WHERE state = 'queued' AND expires_at <= :now"
+    " ORDER BY expires_at LIMIT :batch FOR NO KEY UPDATE SKIP LOCKED)"
+)
+_FORGET = text(
+    "DELETE FROM notification WHERE id IN (SELECT id FROM notification"
+    " WHERE created_at < :before AND state <> 'queued' LIMIT :batch FOR UPDATE SKIP LOCKED)"
+)
+
+
+def watch(session: Session, now: datetime) -> str | None:
+    """What waits for a mail server that is not configured. Raises `JobFailed` for what else does not leave.
+
+    A leader that has led for less than `PROMPT` is not judged by what had to wait for it.
+    """
+    if _has_just_begun(session):
+        return None
+    values = {"now": now, "before": now - PROMPT, "no_server": NO_SERVER}
+    row = session.execute(_OVERDUE, values).one()
+    if row.many:
+        raise JobFailed(f"{row.many} notifications are due for {PROMPT}; the reason: {row.reason or UNTRIED}")
+    return f"{row.without_server} e-mails wait: {NO_SERVER}" if row.without_server else None
+
+
+def _has_just_begun(session: Session) -> bool:
+    led_for = getattr(leader.read(session), "led_for", None)
+    return led_for is not None and led_for < PROMPT
+
+
+def expire(session: Session, now: datetime) -> int:
+    """Old news is shown as expired, and why; what is sent at this very moment becomes sent after all."""
+    return _count(session, _EXPIRE, {"now": now, "batch": BATCH})
+
+
+def forget(session: Session, now: datetime) -> int:
+    """With their attempts, after `KEPT`."""
+    return _count(session, _FORGET, {"before": now - KEPT, "batch": BATCH})
+
+
+def _count(session: Session, statement: object, values: dict[str, object]) -> int:
+    done = session.execute(statement, values)  # type: ignore[call-overload]
+    assert isinstance(done, CursorResult)
+    return done.rowcount

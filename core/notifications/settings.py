@@ -1,0 +1,65 @@
+"""What a company chose: who is told of which event by e-mail, and when something is soon, late or silent."""
+
+from collections.abc import Mapping
+
+import msgspec
+from sqlalchemy import select
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.orm import Session
+
+from core.access import scoping
+from core.access.actors import Actor
+from core.errors import InvalidValue
+from core.models.company import Company
+from core.models.notification import NotificationSetting
+from core.notifications.kinds import Event
+from core.notifications.queue import DEFAULTS, OF_A_DELIVERY, Choice
+from core.records import audit
+
+THRESHOLDS = ("arriving_soon_min", "late_after_min", "device_silent_after_min")
+
+
+class Chosen(msgspec.Struct, frozen=True):
+    events: Mapping[Event, Choice]
+    company: Company
+
+
+def read(session: Session, actor: Actor) -> Chosen:
+    """For managers and operators."""
+    scoping.require_company_reader(actor)
+    rows = session.scalars(select(NotificationSetting).where(scoping.is_ours(actor, NotificationSetting)))
+    own = {Event(row.event): Choice(row.customer, row.managers) for row in rows}
+    return Chosen({**DEFAULTS, **own}, session.get_one(Company, actor.company_id))
+
+
+def edit(
+    session: Session, actor: Actor, events: Mapping[Event, Mapping[str, bool]], thresholds: Mapping[str, int]
+) -> Chosen:
+    """Of each event ``customer`` and ``managers``; whatever is not named stays.
+
+    Raises `InvalidValue` for what no customer is ever told.
+    """
+    scoping.require_manager(actor)
+    company = session.get_one(Company, actor.company_id, with_for_update={"key_share": True})
+    before = read(session, actor).events
+    for event, chosen in events.items():
+        choice = msgspec.structs.replace(before[event], **chosen)
+        if choice.customer and event not in OF_A_DELIVERY:
+            raise InvalidValue(f"events.{event}.customer", "is of no delivery: it has no customer to tell")
+        if choice != before[event]:
+            _put(session, actor, event, choice)
+            changes = {event.value: {"before": _plain(before[event]), "after": _plain(choice)}}
+            audit.note(session, actor, "notifications_changed", company, changes)
+    audit.change(session, actor, company, thresholds)
+    session.flush()
+    return read(session, actor)
+
+
+def _put(session: Session, actor: Actor, event: Event, choice: Choice) -> None:
+    values = _plain(choice)
+    statement = insert(NotificationSetting).values(company_id=actor.company_id, event=event.value, **values)
+    session.execute(statement.on_conflict_do_update(index_elements=["company_id", "event"], set_=values))
+
+
+def _plain(choice: Choice) -> dict[str, bool]:
+    return msgspec.structs.asdict(choice)

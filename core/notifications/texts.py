@@ -1,0 +1,150 @@
+"""What e-mails say when a company has no words of its own, and samples of what templates may show."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from core.notifications.kinds import Audience, Event
+
+
+class Texts(msgspec.Struct, frozen=True):
+    """A template, or what came of one: a subject in one line, the text, and HTML if wished."""
+
+    subject: str
+    text: str
+    html: str | None = None
+
+
+_DELIVERY = {
+    "id": 42,
+    "reference": "ORDER-1001",
+    "status": "in_transit",
+    "customer_id": 7,
+    "driver_id": 3,
+    "vehicle_id": 5,
+    "window_start": "2026-03-01T12:00:00Z",
+    "window_end": "2026-03-01T14:00:00Z",
+    "window": "2026-03-01, 12:00 to 14:00",
+    "pickup_address": "Alexanderplatz 1, Berlin",
+    "dropoff_address": "Am Alten Markt 1, Potsdam",
+}
+_EVERY = {
+    "occurred_at": "2026-03-01T12:30:00Z",
+    "recipient_name": "Clara Customer",
+    "company_name": "Acme Deliveries",
+}
+RECIPIENTS: Mapping[Audience, Mapping[str, str]] = {
+    Audience.CUSTOMER: {"recipient_name": "Clara Customer"},
+    Audience.MANAGER: {"recipient_name": "Mara Manager"},
+}
+# By their names templates are checked, by their values they are shown.
+SAMPLES: Mapping[Event, Mapping[str, Any]] = {
+    Event.STATUS_CHANGED: {
+        **_EVERY,
+        "status": "in_transit",
+        "previous_status": "pickup_in_progress",
+        "reason": None,
+        "delivery": _DELIVERY,
+    },
+    Event.ARRIVING_SOON: {**_EVERY, "eta": "2026-03-01T12:42:00Z", "minutes": 12, "delivery": _DELIVERY},
+    Event.LATE: {**_EVERY, "eta": "2026-03-01T14:25:00Z", "late_minutes": 25, "delivery": _DELIVERY},
+    Event.DEVICE_SILENT: {
+        **_EVERY,
+        "device": {"id": "k3v9x0q2ma", "name": "GPS unit"},
+        "vehicle": {"id": 5, "name": "Van 5"},
+        "last_seen_at": "2026-03-01T12:00:00Z",
+        "silent_minutes": 30,
+    },
+    Event.WEBHOOK_DISABLED: {
+        **_EVERY,
+        "webhook": {"id": 9, "url": "https://shop.example.com/…"},
+        "failures": 20,
+        "error": "HTTP status 500",
+    },
+    Event.DAILY_REPORT: {
+        **_EVERY,
+        "day": "2026-03-01",
+        "deliveries": 120,
+        "delivered": 112,
+        "returned": 3,
+        "failed": 5,
+        "on_time_percent": 96.4,
+        "distance_km": 1843.2,
+    },
+}
+_GREETING = "Hello{% if recipient_name %} {{ recipient_name }}{% endif %},\n\n"
+_SENDER = "\n\n{{ company_name }}\n"
+_NAME = "{% if delivery.reference %}{{ delivery.reference }}{% else %}number {{ delivery.id }}{% endif %}"
+_BOTH = (
+    "{% if delivery.reference %}{{ delivery.reference }} (number {{ delivery.id }})"
+    "{% else %}number {{ delivery.id }}{% endif %}"
+)
+_WINDOW = "{% if delivery.window %}Agreed: {{ delivery.window }}\n{% endif %}"
+_ETA = "{% if eta %}Expected: {{ eta | datetime }}\n{% endif %}"
+_REASON = "{% if reason %}Reason: {{ reason }}\n{% endif %}"
+_TO = "To: {{ delivery.dropoff_address }}"
+_ARRIVES = (
+    "{% if minutes == 0 %}arrives any minute now"
+    "{% else %}arrives in about {{ minutes | duration }}{% endif %}"
+)
+_LATE = "{% if late_minutes == 0 %}late{% else %}{{ late_minutes | duration }} late{% endif %}"
+_FAILURES = "{% if failures == 1 %}1 failure{% else %}{{ failures }} failures{% endif %}"
+
+
+def _letter(subject: str, body: str) -> Texts:
+    return Texts(subject, f"{_GREETING}{body}{_SENDER}")
+
+
+DEFAULTS: Mapping[tuple[Event, Audience], Texts] = {
+    (Event.STATUS_CHANGED, Audience.CUSTOMER): _letter(
+        f"Your delivery {_NAME} {{{{ status | phrase }}}}",
+        f"Your delivery {_NAME} {{{{ status | phrase }}}}.\n\n{_REASON}{_WINDOW}{_TO}",
+    ),
+    (Event.STATUS_CHANGED, Audience.MANAGER): _letter(
+        f"Delivery {_NAME} {{{{ status | phrase }}}}",
+        f"Delivery {_BOTH} {{{{ status | phrase }}}}.\n\n"
+        "At: {{ occurred_at | datetime }}\n"
+        "Status before: {{ previous_status | words }}\n" + _REASON + _WINDOW + _TO,
+    ),
+    (Event.ARRIVING_SOON, Audience.CUSTOMER): _letter(
+        f"Your delivery {_NAME} {_ARRIVES}",
+        f"Your delivery {_NAME} {_ARRIVES} (around {{{{ eta | time }}}}).\n\n{_TO}",
+    ),
+    (Event.ARRIVING_SOON, Audience.MANAGER): _letter(
+        f"Delivery {_NAME} {_ARRIVES}",
+        f"Delivery {_BOTH} {_ARRIVES} (around {{{{ eta | time }}}}).\n\n{_TO}",
+    ),
+    (Event.LATE, Audience.CUSTOMER): _letter(
+        f"Your delivery {_NAME} is late",
+        f"We are sorry: your delivery {_NAME} is late.\n\n{_ETA}{_WINDOW}{_TO}",
+    ),
+    (Event.LATE, Audience.MANAGER): _letter(
+        f"Delivery {_NAME} is {_LATE}",
+        f"Delivery {_BOTH} is {_LATE}. It {{{{ delivery.status | phrase }}}}.\n\n{_ETA}{_WINDOW}{_TO}",
+    ),
+    (Event.DEVICE_SILENT, Audience.MANAGER): _letter(
+        "{% if vehicle.name %}{{ vehicle.name }}{% else %}{{ device.name }}{% endif %} has gone silent",
+        "Nothing has come from {{ device.name }} ({{ device.id }}) for {{ silent_minutes | duration }}.\n\n"
+        "{% if vehicle.name %}Vehicle: {{ vehicle.name }}\n{% endif %}"
+        "{% if last_seen_at %}Last heard: {{ last_seen_at | datetime }}"
+        "{% else %}It has never been heard.{% endif %}\n",
+    ),
+    (Event.WEBHOOK_DISABLED, Audience.MANAGER): _letter(
+        f"A webhook was disabled after {_FAILURES}",
+        f"The webhook {{{{ webhook.id }}}} ({{{{ webhook.url }}}}) was disabled after {_FAILURES} in a row."
+        "\n\n"
+        "Last error: {{ error }}\n\n"
+        "Events are kept for it for up to a day: repair the receiver, then enable it with"
+        " POST /webhooks/{{ webhook.id }}/enable/",
+    ),
+    (Event.DAILY_REPORT, Audience.MANAGER): _letter(
+        "Deliveries of {{ day }}",
+        "This is what became of the deliveries of {{ day }}.\n\n"
+        "Deliveries: {{ deliveries }}\nDelivered: {{ delivered }}\nReturned: {{ returned }}\n"
+        "Failed: {{ failed }}\n"
+        "On time: {% if on_time_percent == none %}none had an agreed time"
+        "{% else %}{{ on_time_percent }}%{% endif %}\n\n"
+        "Distance: {{ distance_km }} km",
+    ),
+}

@@ -1,0 +1,170 @@
+"""A company's webhook endpoints. Their secrets are derived, as devices' are, so that none is stored.
+
+The signature of a call: ``t=<unix seconds>,v1=<hex HMAC-SHA256 of "<t>.<body>">``, with a second ``v1`` by
+the secret before for a day after rotating.
+"""
+
+import hashlib
+import hmac
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from core.access import scoping
+from core.access.actors import Actor
+from core.errors import Conflict, NotFound
+from core.identities import mqtt_secret
+from core.models.notification import Notification, Webhook
+from core.notifications.kinds import Event
+from core.notifications.queue import queue_test
+from core.notifications.webhooks import queue
+from core.notifications.webhooks.addresses import require_url
+from core.outgoing_settings import Networks
+from core.records import audit
+
+MAXIMUM = 20
+OVERLAP = timedelta(days=1)
+PREFIX = "whsec_"
+BY_MANAGER, BY_FAILURES = "manager", "failures"
+
+
+def page(session: Session, actor: Actor, *, after: int | None, limit: int) -> Sequence[Webhook]:
+    scoping.require_company_reader(actor)
+    query = select(Webhook).where(scoping.is_ours(actor, Webhook), Webhook.deleted_at.is_(None))
+    if after is not None:
+        query = query.where(Webhook.id > after)
+    return session.scalars(query.order_by(Webhook.id).limit(limit)).all()
+
+
+def find(session: Session, actor: Actor, webhook_id: int) -> Webhook:
+    return _existing(scoping.find(session, actor, Webhook, webhook_id))
+
+
+def add(
+    session: Session,
+    actor: Actor,
+    *,
+    url: str,
+    events: Sequence[Event],
+    description: str | None,
+    key: str,
+    allowed: Networks,
+) -> tuple[Webhook, str]:
+    """The endpoint and its secret. Raises `InvalidValue`, and `Conflict` when there are too many."""
+    scoping.require_manager(actor)
+    require_url(url, allowed)
+    present = select(func.count()).where(scoping.is_ours(actor, Webhook), Webhook.deleted_at.is_(None))
+    if session.scalars(present).one() >= MAXIMUM:
+        raise Conflict(f"A company has {MAXIMUM} webhooks at most.")
+    row = Webhook(
+        company_id=actor.company_id,
+        url=url,
+        events=_sorted(events),
+        description=description,
+        secret_version=1,
+    )
+    session.add(row)
+    session.flush()
+    session.refresh(row)
+    audit.added(session, actor, row)
+    return row, secret(key, row.id, row.secret_version)
+
+
+def edit(
+    session: Session, actor: Actor, webhook_id: int, values: Mapping[str, Any], allowed: Networks
+) -> Webhook:
+    """Set ``url``, ``events``, ``description``. Another URL is tried at once."""
+    row = _locked(session, actor, webhook_id)
+    changes = dict(values)
+    if "url" in changes:
+        require_url(changes["url"], allowed)
+        if changes["url"] != row.url:
+            row.failures, row.retry_at = 0, None
+            queue.hurry(session, row.id)
+    if "events" in changes:
+        changes["events"] = _sorted(changes["events"])
+    audit.change(session, actor, row, changes)
+    return row
+
+
+def rotate(session: Session, actor: Actor, webhook_id: int, key: str, now: datetime) -> tuple[Webhook, str]:
+    """A new secret; for `OVERLAP` calls are signed with the one before as well."""
+    row = _locked(session, actor, webhook_id)
+    row.secret_version += 1
+    row.previous_secret_until = now + OVERLAP
+    audit.note(session, actor, "secret_rotated", row)
+    return row, secret(key, row.id, row.secret_version)
+
+
+def disable(session: Session, actor: Actor, webhook_id: int, now: datetime) -> Webhook:
+    """Nothing is sent until it is enabled; what is queued meanwhile waits, for its day."""
+    row = _locked(session, actor, webhook_id)
+    if row.disabled_at is None:
+        row.disabled_at, row.disabled_because = now, BY_MANAGER
+        audit.note(session, actor, "disabled", row)
+    return row
+
+
+def enable(session: Session, actor: Actor, webhook_id: int) -> Webhook:
+    """Also after too many failures; what waits goes at once."""
+    row = _locked(session, actor, webhook_id)
+    if row.disabled_at is not None:
+        audit.note(session, actor, "enabled", row)
+    row.disabled_at = row.disabled_because = row.retry_at = None
+    row.failures = 0
+    queue.hurry(session, row.id)
+    return row
+
+
+def test(session: Session, actor: Actor, webhook_id: int, now: datetime) -> Notification:
+    """Queue an event ``test`` for it. Raises `Conflict` while it is disabled."""
+    row = _locked(session, actor, webhook_id)
+    if row.disabled_at is not None:
+        raise Conflict("The webhook is disabled: enable it first.")
+    row.retry_at = None
+    return session.get_one(Notification, queue_test(session, row.company_id, row.id, now))
+
+
+def remove(session: Session, actor: Actor, webhook_id: int, now: datetime) -> None:
+    """Its row stays without its URL, for what was sent to it; what is queued has failed."""
+    row = _locked(session, actor, webhook_id)
+    row.deleted_at, row.url = now, ""
+    queue.give_up(session, row.id, "the webhook was removed", now)
+    audit.note(session, actor, "removed", row)
+
+
+def secret(key: str, webhook_id: int, version: int) -> str:
+    """No MQTT user has such a name, so no MQTT secret is also one of these."""
+    return PREFIX + mqtt_secret(key, f"webhook\n{webhook_id}", version)
+
+
+def secrets(row: Webhook, key: str, now: datetime) -> list[str]:
+    """Those that sign just now, the present one first."""
+    versions = [row.secret_version]
+    if row.previous_secret_until is not None and now < row.previous_secret_until:
+        versions.append(row.secret_version - 1)
+    return [secret(key, row.id, version) for version in versions]
+
+
+def signature(secrets: Sequence[str], at: int, body: bytes) -> str:
+    """``at`` in Unix seconds."""
+    signed = f"{at}.".encode() + body
+    marks = [f"v1={hmac.new(key.encode(), signed, hashlib.sha256).hexdigest()}" for key in secrets]
+    return ",".join([f"t={at}", *marks])
+
+
+def _locked(session: Session, actor: Actor, webhook_id: int) -> Webhook:
+    return _existing(scoping.lock(session, actor, Webhook, webhook_id))
+
+
+def _existing(row: Webhook) -> Webhook:
+    if row.deleted_at is not None:
+        raise NotFound("webhook")
+    return row
+
+
+def _sorted(events: Sequence[Event]) -> list[str]:
+    return sorted({event.value for event in events})

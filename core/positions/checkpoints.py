@@ -1,0 +1,178 @@
+"""The checkpoint policy applied to the deliveries under way on a batch's vehicles."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+from core.access.actors import Actor
+from core.database.engine import execute_ahead
+from core.database.prepared import Named
+from core.models.base import one_of
+from core.rules.checkpoint_policy import CheckpointPolicy, LastCheckpoint, location_checkpoints
+from core.rules.enums import Status
+from core.rules.fix import Fix
+from core.rules.lifecycle import UNDER_WAY, served_since
+
+READ = f"""
+SELECT d.id, d.company_id, d.vehicle_id, d.customer_id, d.driver_id, d.status, d.started_at, d.vehicle_since,
+       d.checkpoint_time, d.checkpoint_latitude, d.checkpoint_longitude, c.checkpoint_distance_m,
+       c.checkpoint_interval_s
+FROM delivery d JOIN company c ON c.id = d.company_id
+WHERE d.vehicle_id = ANY(%s::int[]) AND d.{one_of("status", sorted(UNDER_WAY))}
+ORDER BY d.id
+"""  # noqa: S608  # our constants
+LOCK = READ + " FOR NO KEY UPDATE OF d"
+LOCK_FEW = Named("lock_deliveries", LOCK)
+# unnest gives the rows in the arrays' order, and identities are handed out in that order.
+WRITE_CHECKPOINTS = """
+INSERT INTO delivery_checkpoint (company_id, delivery_id, kind, status, vehicle_id, driver_id, latitude,
+                                 longitude, speed_kmh, course_deg, accuracy_m, occurred_at, recorded_at,
+                                 actor_user_id, actor_api_token_id, actor_driver_id, actor_device_id)
+SELECT company_id, delivery_id, 'location', status, vehicle_id, driver_id, latitude, longitude, speed_kmh,
+       course_deg, accuracy_m, occurred_at, recorded_at, user_id, api_token_id, reporter_id, device_id
+FROM unnest(%s::int[], %s::int[], %s::text[], %s::int[], %s::int[], %s::float8[], %s::float8[], %s::float8[],
+            %s::float8[], %s::float8[], %s::timestamptz[], %s::timestamptz[], %s::int[], %s::int[],
+            %s::int[], %s::text[])
+     WITH ORDINALITY AS n(company_id, delivery_id, status, vehicle_id, driver_id, latitude, longitude,
+                          speed_kmh, course_deg, accuracy_m, occurred_at, recorded_at, user_id, api_token_id,
+                          reporter_id, device_id, place)
+ORDER BY place
+"""
+WRITE_STATES = """
+UPDATE delivery d SET checkpoint_time = n.time, checkpoint_latitude = n.latitude,
+       checkpoint_longitude = n.longitude
+FROM unnest(%s::int[], %s::timestamptz[], %s::float8[], %s::float8[]) AS n(id, time, latitude, longitude)
+WHERE d.id = n.id
+"""
+WRITE_FEW_CHECKPOINTS = Named("write_checkpoints", WRITE_CHECKPOINTS)
+WRITE_FEW_STATES = Named("write_checkpoint_states", WRITE_STATES)
+FEW = 4
+
+
+class UnderWay(msgspec.Struct, frozen=True):
+    """A delivery under way; ``since`` its vehicle serves it."""
+
+    delivery_id: int
+    company_id: int
+    vehicle_id: int
+    customer_id: int
+    driver_id: int | None
+    status: Status
+    since: datetime
+    last: LastCheckpoint | None
+    policy: CheckpointPolicy
+
+
+def under_way(cursor: Any, vehicle_ids: Iterable[int]) -> list[UnderWay]:
+    """The deliveries under way on these vehicles, in id order."""
+    cursor.execute(READ, (list(vehicle_ids),))
+    return [_under_way(*row) for row in cursor.fetchall()]
+
+
+def lock_under_way(
+    cursor: Any, vehicle_ids: Iterable[int], *, are_few: bool, after: str = ""
+) -> list[UnderWay]:
+    """The same, locked in id order. ``after`` is finished SQL that is sent along and done first."""
+    values = (list(vehicle_ids),)
+    lock = LOCK_FEW.call(cursor, values) if are_few else cursor.mogrify(LOCK, values).decode()
+    cursor.execute(after + lock)
+    return [_under_way(*row) for row in cursor.fetchall()]
+
+
+def _under_way(
+    delivery_id: int,
+    company_id: int,
+    vehicle_id: int,
+    customer_id: int,
+    driver_id: int | None,
+    status: str,
+    started_at: datetime,
+    vehicle_since: datetime | None,
+    time: datetime | None,
+    latitude: float,
+    longitude: float,
+    distance_m: float,
+    interval_s: float,
+) -> UnderWay:
+    last = None if time is None else LastCheckpoint(time, latitude, longitude)
+    policy = CheckpointPolicy(distance_m, interval_s)
+    since = served_since(started_at, vehicle_since)
+    return UnderWay(
+        delivery_id=delivery_id,
+        company_id=company_id,
+        vehicle_id=vehicle_id,
+        customer_id=customer_id,
+        driver_id=driver_id,
+        status=Status(status),
+        since=since,
+        last=last,
+        policy=policy,
+    )
+
+
+def write_location_checkpoints(
+    cursor: Any,
+    deliveries: Sequence[UnderWay],
+    fixes: Mapping[int, list[Fix]],
+    device_of: Callable[[int, Fix], str | None],
+    now: datetime,
+    actor: Actor | None = None,
+) -> None:
+    """Write what the policy chooses from each vehicle's fresh fixes, given in ``fix_time`` order.
+
+    Each names the device its fix came from (``device_of`` a vehicle and a fix), or the person.
+    """
+    rows, states = [], []
+    for delivery in deliveries:
+        chosen = location_checkpoints(
+            delivery.policy, delivery.since, None, delivery.last, fixes.get(delivery.vehicle_id, ())
+        )
+        rows += [
+            (*_row(delivery, fix, now), *_reporter(device_of(delivery.vehicle_id, fix), actor))
+            for fix in chosen
+        ]
+        if chosen:
+            states.append(_state(delivery, chosen[-1]))
+    if rows:
+        # One message to the server: two round trips would cost more than the work.
+        execute_ahead(cursor, ";".join(_writes(cursor, _columns(rows, 16), _columns(states, 4))))
+
+
+def _writes(cursor: Any, rows: list[list[object]], states: list[list[object]]) -> tuple[str, str]:
+    if len(rows[0]) <= FEW:
+        return WRITE_FEW_CHECKPOINTS.call(cursor, rows), WRITE_FEW_STATES.call(cursor, states)
+    return cursor.mogrify(WRITE_CHECKPOINTS, rows).decode(), cursor.mogrify(WRITE_STATES, states).decode()
+
+
+def _columns(rows: Sequence[tuple[object, ...]], width: int) -> list[list[object]]:
+    return [[row[i] for row in rows] for i in range(width)]
+
+
+def _row(delivery: UnderWay, fix: Fix, now: datetime) -> tuple[object, ...]:
+    return (
+        delivery.company_id,
+        delivery.delivery_id,
+        delivery.status.value,
+        delivery.vehicle_id,
+        delivery.driver_id,
+        fix.latitude,
+        fix.longitude,
+        fix.speed_kmh,
+        fix.course_deg,
+        fix.accuracy_m,
+        fix.fix_time,
+        now,
+    )
+
+
+def _reporter(device_id: str | None, actor: Actor | None) -> tuple[object, ...]:
+    """User, API token, driver, device."""
+    if actor is None:
+        return None, None, None, device_id
+    return actor.user_id, actor.api_token_id, actor.driver_id, device_id
+
+
+def _state(delivery: UnderWay, fix: Fix) -> tuple[object, ...]:
+    return delivery.delivery_id, fix.fix_time, fix.latitude, fix.longitude

@@ -1,0 +1,93 @@
+"""A driver's or manager's report of a location over REST."""
+
+from datetime import datetime
+
+import msgspec
+from sqlalchemy import bindparam, select
+from sqlalchemy.orm import Session
+
+from core.access.actors import Actor, visible_deliveries
+from core.access.prepared_for_actor import PreparedForActor
+from core.access.scoping import MAXIMUM_ID
+from core.errors import Conflict, Forbidden, InvalidValue, NotFound
+from core.models.delivery import Delivery
+from core.models.fleet import Vehicle
+from core.positions.columns import VehicleFix
+from core.positions.store import store
+from core.positions.vehicle_position import dropoff_of, eta_of
+from core.rules.enums import Role, Status
+from core.rules.eta import eta
+from core.rules.facts import PositionFact
+from core.rules.fix import RANGES, Fix, position_problem, range_problem, time_problem
+from core.rules.lifecycle import UNDER_WAY
+
+
+class Reported(msgspec.Struct, frozen=True):
+    """``facts`` are to be published once the caller has committed; ``is_fresh`` is False for a repetition."""
+
+    is_fresh: bool
+    facts: list[PositionFact]
+    eta: datetime | None
+
+
+class LocationTarget(msgspec.Struct, frozen=True):
+    """The delivery a location is reported for."""
+
+    vehicle_id: int | None
+    status: Status
+    dropoff_latitude: float | None
+    dropoff_longitude: float | None
+
+
+TARGET = PreparedForActor(
+    "location_target",
+    lambda actor: select(
+        Delivery.vehicle_id, Delivery.status, Delivery.dropoff_latitude, Delivery.dropoff_longitude
+    ).where(Delivery.id == bindparam("delivery_id"), visible_deliveries(actor)),
+)
+
+
+def report(session: Session, actor: Actor, delivery_id: int, fix: Fix, now: datetime) -> Reported:
+    """Store a fix for the delivery's vehicle, as a device's would be.
+
+    Raises `NotFound`, `Forbidden`, `InvalidValue`, and `Conflict` unless a vehicle is under way with it.
+    """
+    target = _target(session, actor, delivery_id)
+    if actor.role not in {Role.MANAGER, Role.DRIVER}:
+        raise Forbidden("Only the delivery's driver or a manager reports its location.")
+    _require_usable(fix, now)
+    if target.vehicle_id is None:
+        raise Conflict("The delivery has no vehicle.", current=target.status.value)
+    if target.status not in UNDER_WAY:
+        raise Conflict(f"A delivery that is {target.status} is not under way.", current=target.status.value)
+    stored = store(session, [VehicleFix(target.vehicle_id, fix)], now, actor)
+    return Reported(stored.fresh[0], stored.facts, _eta_after(session, target, stored.facts))
+
+
+def _target(session: Session, actor: Actor, delivery_id: int) -> LocationTarget:
+    rows = TARGET.run(session, actor, delivery_id=delivery_id) if 0 < delivery_id <= MAXIMUM_ID else []
+    if not rows:
+        raise NotFound("delivery")
+    vehicle_id, status, latitude, longitude = rows[0]
+    return LocationTarget(vehicle_id, Status(status), latitude, longitude)
+
+
+def _require_usable(fix: Fix, now: datetime) -> None:
+    if problem := position_problem(fix.latitude, fix.longitude):
+        raise InvalidValue(problem.partition(" ")[0], problem)
+    if problem := time_problem(fix.fix_time, now):
+        raise InvalidValue("fix_time", problem)
+    for name, low, high in RANGES:
+        value = getattr(fix, name)
+        if value is not None and (problem := range_problem(name, value, low, high)):
+            raise InvalidValue(name, problem)
+
+
+def _eta_after(session: Session, target: LocationTarget, facts: list[PositionFact]) -> datetime | None:
+    """From the fact just made, without a query; an older fix changed nothing, so ask what stands."""
+    dropoff = dropoff_of(target.dropoff_latitude, target.dropoff_longitude)
+    if facts:
+        fact = facts[0]
+        return eta(fact.fix_time, fact.latitude, fact.longitude, fact.smoothed_speed_kmh, dropoff)
+    vehicle = session.get(Vehicle, target.vehicle_id)
+    return eta_of(vehicle, dropoff) if vehicle else None

@@ -1,0 +1,70 @@
+"""A vehicle's newest position and the ETA computed from it."""
+
+from datetime import datetime
+from typing import Protocol
+
+import msgspec
+
+from core.rules.eta import eta
+
+
+class VehiclePosition(msgspec.Struct, frozen=True):
+    """The newest position of a van: degrees, km/h, metres."""
+
+    fix_time: datetime
+    latitude: float
+    longitude: float
+    speed_kmh: float | None
+    course_deg: float | None
+    accuracy_m: float | None
+
+
+class VehicleState(Protocol):
+    """What is asked of a vehicle here: `Vehicle`, or a view of it."""
+
+    @property
+    def position_time(self) -> datetime | None: ...
+    @property
+    def position_latitude(self) -> float | None: ...
+    @property
+    def position_longitude(self) -> float | None: ...
+    @property
+    def position_speed_kmh(self) -> float | None: ...
+    @property
+    def position_course_deg(self) -> float | None: ...
+    @property
+    def position_accuracy_m(self) -> float | None: ...
+    @property
+    def smoothed_speed_kmh(self) -> float | None: ...
+
+
+Dropoff = tuple[float, float] | None
+
+
+def position_of(vehicle: VehicleState) -> VehiclePosition | None:
+    if (
+        vehicle.position_time is None
+        or vehicle.position_latitude is None
+        or vehicle.position_longitude is None
+    ):
+        return None
+    return VehiclePosition(
+        vehicle.position_time,
+        vehicle.position_latitude,
+        vehicle.position_longitude,
+        vehicle.position_speed_kmh,
+        vehicle.position_course_deg,
+        vehicle.position_accuracy_m,
+    )
+
+
+def eta_of(vehicle: VehicleState, dropoff: Dropoff) -> datetime | None:
+    position = position_of(vehicle)
+    if position is None:
+        return None
+    return eta(position.fix_time, position.latitude, position.longitude, vehicle.smoothed_speed_kmh, dropoff)
+
+
+def dropoff_of(latitude: float | None, longitude: float | None) -> Dropoff:
+    """Degrees, as `eta` takes them; None when the place is not known."""
+    return None if latitude is None or longitude is None else (latitude, longitude)

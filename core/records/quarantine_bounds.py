@@ -1,0 +1,204 @@
+"""How much of what cannot be used is kept: per device, per company and per hour, in rows and in bytes.
+
+Invariant: the counts live in the database and are changed under their rows' locks, in the transaction that
+keeps the messages. So the bounds hold for several workers together, and over restarts. What is beyond them is
+counted; of it only the last message is kept, its beginning.
+"""
+
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Any, Generic, Protocol, TypeVar
+
+import msgspec
+from sqlalchemy import event, text
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.orm import Session
+
+from core.models.record import QuarantineCount
+
+MAXIMUM_RAW_BYTES = 64 * 1024  # of one message; an array of 500 fixes fits
+LAST_BYTES = 2_000  # of the last message that is beyond a bound
+# None in place of the device: all of the company's. None in place of the company: devices that are unknown.
+Key = tuple[int | None, str | None]
+_WRITE = text(
+    "UPDATE quarantine_count c SET kept_rows = n.kept_rows, kept_bytes = n.kept_bytes,"
+    " not_kept_rows = n.not_kept_rows, not_kept_bytes = n.not_kept_bytes, last_id = n.last_id"
+    " FROM unnest(CAST(:id AS bigint[]), CAST(:kept_rows AS int[]), CAST(:kept_bytes AS bigint[]),"
+    " CAST(:not_kept_rows AS bigint[]), CAST(:not_kept_bytes AS bigint[]), CAST(:last_id AS bigint[]))"
+    " AS n(id, kept_rows, kept_bytes, not_kept_rows, not_kept_bytes, last_id) WHERE c.id = n.id"
+)
+_WRITTEN = ("id", "kept_rows", "kept_bytes", "not_kept_rows", "not_kept_bytes", "last_id")
+log = logging.getLogger(__name__)
+
+
+class Bound(msgspec.Struct, frozen=True):
+    """What is kept per hour."""
+
+    rows: int
+    raw_bytes: int
+
+
+DEVICE = Bound(rows=100, raw_bytes=256 * 1024)
+COMPANY = Bound(rows=2_000, raw_bytes=2 * 1024 * 1024)
+
+
+class Message(Protocol):
+    @property
+    def company_id(self) -> int | None: ...
+    @property
+    def device_id(self) -> str | None: ...
+    @property
+    def raw(self) -> bytes: ...
+
+
+Kept = TypeVar("Kept", bound=Message)
+
+
+class Count(msgspec.Struct):
+    """A locked row of `QuarantineCount`. ``has_last``: its last message has a row, or is to get one."""
+
+    id: int
+    bound: Bound
+    kept_rows: int
+    kept_bytes: int
+    not_kept_rows: int
+    not_kept_bytes: int
+    last_id: int | None
+    has_last: bool
+    has_filled_up: bool = False
+
+    def has_room(self, size: int) -> bool:
+        return self.kept_rows < self.bound.rows and self.kept_bytes + size <= self.bound.raw_bytes
+
+    def take(self, size: int) -> None:
+        self.kept_rows += 1
+        self.kept_bytes += size
+
+    def pass_over(self, size: int, *, is_full: bool) -> None:
+        """``is_full``: it is this bound that the message is beyond."""
+        self.has_filled_up |= is_full and self.not_kept_rows == 0
+        self.not_kept_rows += 1
+        self.not_kept_bytes += size
+
+
+class Allotted(msgspec.Struct, Generic[Kept], frozen=True):
+    """``last`` is for each count the newest message that is beyond its bound."""
+
+    kept: list[Kept]
+    last: dict[Key, Kept]
+
+
+def company_of(key: Key) -> Key:
+    return key[0], None
+
+
+def allot(counts: Mapping[Key, Count], messages: Iterable[Kept]) -> Allotted[Kept]:
+    """Decide which messages are kept, and count all of them. Pure but for ``counts``."""
+    allotted: Allotted[Kept] = Allotted([], {})
+    for message in messages:
+        key = (message.company_id, message.device_id or "")
+        device, company = counts[key], counts[company_of(key)]
+        size = min(len(message.raw), MAXIMUM_RAW_BYTES)
+        if device.has_room(size) and company.has_room(size):
+            device.take(size)
+            company.take(size)
+            allotted.kept.append(message)
+            continue
+        if device.has_room(size):
+            company.pass_over(len(message.raw), is_full=True)
+            device.pass_over(len(message.raw), is_full=False)
+        else:
+            device.pass_over(len(message.raw), is_full=True)
+        holder = key if _may_hold_last(device, company) else company_of(key)
+        counts[holder].has_last = True
+        allotted.last[holder] = message
+    return allotted
+
+
+def _may_hold_last(device: Count, company: Count) -> bool:
+    """A device's last message counts for its company; where that is full, one row per company must do."""
+    if device.has_last:
+        return True
+    if not company.has_room(LAST_BYTES):
+        return False
+    company.take(LAST_BYTES)
+    return True
+
+
+def lock(session: Session, messages: Iterable[Message], now: datetime) -> dict[Key, Count]:
+    """Return the counts of this hour, of the messages' devices and companies; others wait for them.
+
+    In one order, so that two workers cannot wait for each other.
+    """
+    devices: set[Key] = {(message.company_id, message.device_id or "") for message in messages}
+    keys = sorted(devices | {company_of(key) for key in devices}, key=_order)
+    hour = now.replace(minute=0, second=0, microsecond=0)
+    table = QuarantineCount
+    statement = insert(table).values([_fresh(key, hour) for key in keys])
+    # DO NOTHING would neither lock nor return the rows that are there.
+    statement = statement.on_conflict_do_update(
+        index_elements=["company_id", "hour", "device_id"], set_={"hour": statement.excluded.hour}
+    )
+    rows = session.execute(
+        statement.returning(
+            table.company_id,
+            table.device_id,
+            table.id,
+            table.kept_rows,
+            table.kept_bytes,
+            table.not_kept_rows,
+            table.not_kept_bytes,
+            table.last_id,
+        )
+    ).all()
+    return {(row.company_id, row.device_id): _count(row) for row in rows}
+
+
+def _count(row: Any) -> Count:
+    return Count(
+        id=row.id,
+        bound=COMPANY if row.device_id is None else DEVICE,
+        kept_rows=row.kept_rows,
+        kept_bytes=row.kept_bytes,
+        not_kept_rows=row.not_kept_rows,
+        not_kept_bytes=row.not_kept_bytes,
+        last_id=row.last_id,
+        has_last=row.last_id is not None,
+    )
+
+
+def _order(key: Key) -> tuple[bool, int, bool, str]:
+    company_id, device_id = key
+    return company_id is not None, company_id or 0, device_id is not None, device_id or ""
+
+
+def _fresh(key: Key, hour: datetime) -> dict[str, Any]:
+    return {
+        "company_id": key[0],
+        "device_id": key[1],
+        "hour": hour,
+        "kept_rows": 0,
+        "kept_bytes": 0,
+        "not_kept_rows": 0,
+        "not_kept_bytes": 0,
+    }
+
+
+def write(session: Session, counts: Mapping[Key, Count]) -> None:
+    """Write the counts back; a bound exceeded for the first time this hour is logged after the commit."""
+    values = {name: [getattr(count, name) for count in counts.values()] for name in _WRITTEN}
+    session.execute(_WRITE, values)
+    full = [key for key, count in counts.items() if count.has_filled_up]
+    if full:
+        # Each transaction of ingest has a session of its own: one that is rolled back alerts of nothing.
+        event.listen(session, "after_commit", lambda _session: _alert(full), once=True)
+
+
+def _alert(full: Sequence[Key]) -> None:
+    for company_id, device_id in full:
+        log.error(
+            "alert=quarantine_full company=%s device=%s",
+            "unknown" if company_id is None else company_id,
+            "all" if device_id is None else device_id or "unknown",
+        )

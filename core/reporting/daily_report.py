@@ -1,0 +1,211 @@
+"""A company's daily report: counted while its day lasts, kept as it was afterwards.
+
+At night the day before is counted and stored (`make`), and the nights before it again where phones have told
+of ends since. A stored day stays when fixes and deliveries are deleted for their age.
+"""
+
+from collections.abc import Sequence
+from datetime import date, datetime, timedelta
+from typing import Any
+
+import msgspec
+from sqlalchemy import select
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.orm import Session
+
+from core.access import scoping
+from core.access.actors import Actor
+from core.access.scoping import is_ours
+from core.errors import NotFound
+from core.models.company import Company
+from core.models.fleet import Vehicle
+from core.models.people import Driver
+from core.models.report import DailyReport
+from core.nightly.nights import Night
+from core.notifications import queue
+from core.notifications.kinds import Event
+from core.reporting import daily_counts, daily_figures, record_names
+from core.reporting.daily_counts import LocalDay
+from core.reporting.daily_figures import DayFigures
+from core.rules.times import local_days
+
+RESTATED_DAYS = 3
+
+
+class Daily(msgspec.Struct, frozen=True):
+    """``is_final``: the day is over, and these are its stored figures."""
+
+    company_name: str
+    time_zone: str
+    day: date
+    starts_at: datetime
+    ends_at: datetime
+    made_at: datetime
+    is_final: bool
+    figures: DayFigures
+
+
+def find(session: Session, actor: Actor, day: date, now: datetime) -> Daily:
+    """The stored one, else counted now: today so far, or a day of which none was stored.
+
+    For managers and operators. Raises `Forbidden`, and `NotFound` for a day to come or before the company.
+    """
+    scoping.require_company_reader(actor)
+    company = session.get_one(Company, actor.company_id)
+    row = session.scalar(select(DailyReport).where(is_ours(actor, DailyReport), DailyReport.day == day))
+    if row is not None:
+        return _stored(company, row)
+    first, today = (local_days.of(instant, company.time_zone) for instant in (company.created_at, now))
+    if not first <= day <= today:
+        raise NotFound("daily report")
+    return _counted(session, company, day, now)
+
+
+def stored(session: Session, company_id: int, day: date) -> Daily | None:
+    """For the system itself: what the night stored."""
+    row = session.get(DailyReport, (company_id, day))
+    return None if row is None else _stored(session.get_one(Company, company_id), row)
+
+
+def page(session: Session, actor: Actor, *, before: date | None, limit: int) -> Sequence[DailyReport]:
+    """Stored days, newest first. For managers and operators."""
+    scoping.require_company_reader(actor)
+    query = select(DailyReport).where(is_ours(actor, DailyReport))
+    if before is not None:
+        query = query.where(DailyReport.day < before)
+    return session.scalars(query.order_by(DailyReport.day.desc()).limit(limit)).all()
+
+
+def make(session: Session, night: Night, now: datetime) -> None:
+    """Count and store the day that ended, tell whom the company chose, and mend the days before."""
+    company = session.get_one(Company, night.company_id)
+    daily = _counted(session, company, night.day, now)
+    _store(session, company.id, daily)
+    for row in _outdated(session, company, night.day):
+        _store(session, company.id, _counted(session, company, row.day, now))
+    _tell(session, company.id, daily, now)
+
+
+def figures_of(row: DailyReport) -> DayFigures:
+    return msgspec.convert(row.figures, DayFigures)
+
+
+def facts(daily: Daily) -> dict[str, Any]:
+    """What an e-mail and a webhook are told: figures only, nobody's name."""
+    total = daily.figures.total
+    return {
+        "day": daily.day.isoformat(),
+        "occurred_at": daily.ends_at,
+        "deliveries": total.deliveries,
+        "delivered": total.delivered,
+        "returned": total.returned,
+        "failed": total.failed,
+        "late": total.late,
+        "on_time_percent": total.on_time_percent,
+        "distance_km": round(daily.figures.distance_m / 1000, 1),
+    }
+
+
+def _counted(session: Session, company: Company, day: date, now: datetime) -> Daily:
+    starts_at, ends_at = local_days.bounds(day, company.time_zone)
+    return Daily(
+        company_name=company.name,
+        time_zone=company.time_zone,
+        day=day,
+        starts_at=starts_at,
+        ends_at=ends_at,
+        made_at=now,
+        is_final=False,
+        figures=_figures(session, LocalDay(company.id, starts_at, ends_at)),
+    )
+
+
+def _figures(session: Session, day: LocalDay) -> DayFigures:
+    cells = daily_counts.cells(session, day)
+    under_way, overdue = daily_counts.open_at_end(session, day)
+    driven = daily_counts.distances(session, day)
+    problems, left_out = daily_counts.problems(session, day)
+    drivers, vehicles = _names(
+        session,
+        {cell.driver_id for cell in cells} | set(driven.drivers),
+        {cell.vehicle_id for cell in cells} | set(driven.vehicles),
+    )
+    return DayFigures(
+        planned=daily_counts.planned(session, day),
+        under_way=under_way,
+        overdue=overdue,
+        total=daily_figures.summed(cells),
+        distance_m=round(sum(driven.vehicles.values()), 1),
+        hours=daily_figures.hours(cells, day.starts_at, day.ends_at),
+        drivers=daily_figures.shares(cells, lambda cell: cell.driver_id, drivers, driven.drivers),
+        vehicles=daily_figures.shares(cells, lambda cell: cell.vehicle_id, vehicles, driven.vehicles),
+        reasons=daily_figures.reasons(daily_counts.failures(session, day)),
+        problems=problems,
+        problems_left_out=left_out,
+    )
+
+
+def _names(
+    session: Session, driver_ids: set[int | None], vehicle_ids: set[int | None]
+) -> tuple[dict[int, str], dict[int, str]]:
+    drivers = session.execute(select(Driver.id, Driver.name).where(Driver.id.in_(_given(driver_ids))))
+    vehicles = session.execute(
+        select(Vehicle.id, Vehicle.name, Vehicle.plate).where(Vehicle.id.in_(_given(vehicle_ids)))
+    )
+    return (
+        {row.id: row.name for row in drivers},
+        {row.id: record_names.vehicle_name(row.name, row.plate) for row in vehicles},
+    )
+
+
+def _given(ids: set[int | None]) -> list[int]:
+    return sorted(id for id in ids if id is not None)
+
+
+def _outdated(session: Session, company: Company, day: date) -> list[DailyReport]:
+    """Of the last days those of which more has ended by now: phones tell late."""
+    rows = session.scalars(
+        select(DailyReport).where(
+            DailyReport.company_id == company.id,
+            DailyReport.day >= day - timedelta(days=RESTATED_DAYS),
+            DailyReport.day < day,
+        )
+    ).all()
+    return [row for row in rows if _ended(session, row) != figures_of(row).total.deliveries]
+
+
+def _ended(session: Session, row: DailyReport) -> int:
+    cells = daily_counts.cells(session, LocalDay(row.company_id, row.starts_at, row.ends_at))
+    return daily_figures.summed(cells).deliveries
+
+
+def _store(session: Session, company_id: int, daily: Daily) -> None:
+    values = {
+        "time_zone": daily.time_zone,
+        "starts_at": daily.starts_at,
+        "ends_at": daily.ends_at,
+        "made_at": daily.made_at,
+        "figures": msgspec.to_builtins(daily.figures),
+    }
+    statement = insert(DailyReport).values(company_id=company_id, day=daily.day, **values)
+    session.execute(statement.on_conflict_do_update(index_elements=["company_id", "day"], set_=values))
+
+
+def _tell(session: Session, company_id: int, daily: Daily, now: datetime) -> None:
+    """Nobody of a day on which nothing was to do."""
+    if daily.figures.total.deliveries or daily.figures.planned or daily.figures.distance_m:
+        once = f"daily_report:{daily.day.isoformat()}"
+        queue.queue(session, Event.DAILY_REPORT, company_id, facts(daily), now, once=once)
+
+
+def _stored(company: Company, row: DailyReport) -> Daily:
+    return Daily(
+        company_name=company.name,
+        time_zone=row.time_zone,
+        day=row.day,
+        starts_at=row.starts_at,
+        ends_at=row.ends_at,
+        made_at=row.made_at,
+        is_final=True,
+        figures=figures_of(row),
+    )

@@ -1,0 +1,57 @@
+"""Which fixes become checkpoints of a delivery: a pure function over a small state.
+
+Fed in ``fix_time`` order, so that a backlog of 500 fixes gives the same checkpoints as 500 live ones.
+"""
+
+from collections.abc import Iterable
+from datetime import datetime
+
+import msgspec
+
+from core.rules.fix import Fix
+from core.rules.geo import distance_m
+
+
+class CheckpointPolicy(msgspec.Struct, frozen=True):
+    """A company's settings; a zero means every fix."""
+
+    distance_m: float = 250.0
+    interval_s: float = 60.0
+
+
+class LastCheckpoint(msgspec.Struct, frozen=True):
+    """The last location checkpoint of one delivery."""
+
+    time: datetime
+    latitude: float
+    longitude: float
+
+
+def is_due(policy: CheckpointPolicy, last: LastCheckpoint | None, fix: Fix) -> bool:
+    """Whether the vehicle moved far enough, or enough time passed, since the last checkpoint."""
+    if last is None:
+        return True
+    elapsed_s = (fix.fix_time - last.time).total_seconds()
+    if elapsed_s < 0:
+        return False
+    if elapsed_s >= policy.interval_s or policy.distance_m == 0:
+        return True
+    return distance_m(last.latitude, last.longitude, fix.latitude, fix.longitude) >= policy.distance_m
+
+
+def location_checkpoints(
+    policy: CheckpointPolicy,
+    started_at: datetime,
+    ended_at: datetime | None,
+    last: LastCheckpoint | None,
+    fixes: Iterable[Fix],
+) -> list[Fix]:
+    """The fixes, given in ``fix_time`` order, that become checkpoints; none from before or after it."""
+    chosen = []
+    for fix in fixes:
+        if fix.fix_time < started_at or (ended_at is not None and fix.fix_time > ended_at):
+            continue
+        if is_due(policy, last, fix):
+            chosen.append(fix)
+            last = LastCheckpoint(fix.fix_time, fix.latitude, fix.longitude)
+    return chosen

@@ -1,0 +1,115 @@
+"""Where a vehicle stood, found in one pass over its fixes and in constant memory. Pure."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+
+import msgspec
+
+from core.rules.geo import distance_m, turn, wrapped
+
+RADIUS_M = 40.0  # a parked receiver wanders about as far between houses
+LEAST = timedelta(minutes=3)  # shorter ones are traffic lights
+MERGE_M = 75.0
+MERGE_WITHIN = timedelta(minutes=2)
+MAXIMUM_STOPS = 100
+_SETTLED = 100  # fixes after which the middle hardly moves any more
+_CRAWL_MPS = 1.0  # nobody drives slower for minutes: it stood, and its receiver slept
+_TOWN_MPS = 8.0
+
+
+class Stop(msgspec.Struct, frozen=True):
+    """``latitude`` and ``longitude`` are the middle of where the fixes lie."""
+
+    start: datetime
+    end: datetime
+    latitude: float
+    longitude: float
+
+    @property
+    def seconds(self) -> float:
+        return (self.end - self.start).total_seconds()
+
+
+class Mark(msgspec.Struct, frozen=True, gc=False):
+    """A fix within a stop, and what the odometer showed there."""
+
+    latitude: float
+    longitude: float
+    odometer_m: float
+
+
+class StopFinder:
+    """Fed one vehicle's fixes in order of time.
+
+    ``wandered_m`` is what an odometer counted within the stops so far, though nobody drove.
+    """
+
+    def __init__(self) -> None:
+        self.wandered_m = 0.0
+        self._found: list[Stop] = []
+        self._came = self._stayed = self._left = Mark(0.0, 0.0, 0.0)
+        self._start: datetime | None = None
+        self._end = datetime.min.replace(tzinfo=UTC)
+        self._latitude = self._longitude = 0.0
+        self._fixes = 0
+
+    def add(self, at: datetime, latitude: float, longitude: float, odometer_m: float = 0.0) -> None:
+        if self._start is None:
+            self._begin(at, Mark(latitude, longitude, odometer_m))
+            return
+        distance = distance_m(self._latitude, self._longitude, latitude, longitude)
+        if distance <= RADIUS_M:
+            self._stay(at, Mark(latitude, longitude, odometer_m))
+            return
+        silence = (at - self._end).total_seconds()
+        if silence >= LEAST.total_seconds() and distance < silence * _CRAWL_MPS:
+            self._end = at - timedelta(seconds=distance / _TOWN_MPS)
+        self._close()
+        self._begin(at, Mark(latitude, longitude, odometer_m))
+
+    def stops(self) -> list[Stop]:
+        """All of them, the one that still lasts too."""
+        if self._start is not None:
+            self._close()
+            self._start = None
+        return self._found
+
+    def _begin(self, at: datetime, mark: Mark) -> None:
+        self._start = self._end = at
+        self._came = self._stayed = mark
+        self._latitude, self._longitude, self._fixes = mark.latitude, mark.longitude, 1
+
+    def _stay(self, at: datetime, mark: Mark) -> None:
+        self._end, self._stayed = at, mark
+        self._fixes = min(self._fixes + 1, _SETTLED)
+        self._latitude += (mark.latitude - self._latitude) / self._fixes
+        self._longitude = wrapped(self._longitude + turn(self._longitude, mark.longitude) / self._fixes)
+
+    def _close(self) -> None:
+        if self._start is None or self._end - self._start < LEAST:
+            return
+        stop, since = Stop(self._start, self._end, self._latitude, self._longitude), self._came
+        if self._found and _is_one(self._found[-1], stop):
+            before, since = self._found.pop(), self._left
+            stop = Stop(before.start, stop.end, before.latitude, before.longitude)
+        self.wandered_m += _wandered_m(since, self._stayed)
+        self._left = self._stayed
+        self._found.append(stop)
+
+
+def longest(stops: Sequence[Stop], maximum: int = MAXIMUM_STOPS) -> list[Stop]:
+    """At most so many, those that lasted longest, in order of time."""
+    chosen = sorted(stops, key=lambda stop: stop.seconds, reverse=True)[:maximum]
+    return sorted(chosen, key=lambda stop: stop.start)
+
+
+def _wandered_m(since: Mark, until: Mark) -> float:
+    """What was counted beyond the straight way: who crawls in a jam does move on."""
+    straight_m = distance_m(since.latitude, since.longitude, until.latitude, until.longitude)
+    return max(0.0, until.odometer_m - since.odometer_m - straight_m)
+
+
+def _is_one(before: Stop, after: Stop) -> bool:
+    """One wild fix does not make two stops of one."""
+    is_near = distance_m(before.latitude, before.longitude, after.latitude, after.longitude) <= MERGE_M
+    return is_near and after.start - before.end <= MERGE_WITHIN

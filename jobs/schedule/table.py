@@ -1,0 +1,192 @@
+"""What is done by the clock: the one table of jobs, and the schedule that the leader runs them by.
+
+Each runs at the leader's start and then every so often, in a thread of its own. One that fails is told
+(log, `job` table, metrics) and runs again sooner than it would have, but not more often than it may.
+"""
+
+import logging
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from apscheduler.events import EVENT_JOB_MAX_INSTANCES
+from apscheduler.jobstores.base import JobLookupError
+from apscheduler.schedulers.background import BackgroundScheduler
+from apscheduler.triggers.interval import IntervalTrigger
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import Session, sessionmaker
+
+from core.accounts import links, login_sessions, throttle
+from core.database import partitions
+from core.deliveries import search_words
+from core.nightly import job_states, nights
+from core.notifications import cleanup
+from core.operations import retained_facts
+from core.records import audit, idempotency
+from core.reporting import daily_report
+from jobs.schedule.run import ME, Job, Nightly, Run, drained, once, run_job
+from jobs.schedule.threads import ThreadARun
+from jobs.tasks import detectors, retention
+
+log = logging.getLogger(__name__)
+
+MINUTE = timedelta(minutes=1)
+HOUR = timedelta(hours=1)
+
+JOBS = (
+    Job("partitions", "Makes the months of `position` ahead.", 6 * HOUR, once(partitions.ensure)),
+    Job("login_attempts", "Deletes counts of log-ins long past.", 15 * MINUTE, once(throttle.clean)),
+    Job("login_sessions", "Deletes log-ins that have ended.", HOUR, once(login_sessions.clean)),
+    Job("user_links", "Deletes invitations and resets that have ended.", 6 * HOUR, once(links.clean)),
+    Job(
+        "failed_logins_of_strangers",
+        "Deletes old audit entries of nobody's e-mails.",
+        6 * HOUR,
+        once(audit.forget_strangers),
+    ),
+    Job(
+        "retained_facts",
+        "Clears a delivery's retained fact a day after its end.",
+        MINUTE,
+        drained(retained_facts.clear_ended),
+    ),
+    Job(
+        "archived_vehicles",
+        "Clears archived vehicles' retained positions once more.",
+        MINUTE,
+        once(retained_facts.clear_archived),
+    ),
+    Job("idempotency", "Deletes answers kept for a day.", HOUR, once(idempotency.forget_old)),
+    Job(
+        "retention",
+        "Removes fixes, deliveries and records that have been kept long enough.",
+        6 * HOUR,
+        retention.by_the_clock,
+    ),
+    Job("late_deliveries", "Tells of deliveries whose window has ended.", MINUTE, detectors.late),
+    Job(
+        "near_arrivals",
+        "Tells customers whose delivery arrives soon.",
+        MINUTE / 2,
+        detectors.arriving_soon,
+    ),
+    Job(
+        "silent_devices",
+        "Tells of devices not heard of while a delivery is under way.",
+        MINUTE,
+        detectors.silent,
+    ),
+    Job(
+        "daily_reports",
+        "Makes each company's report of the day before.",
+        15 * MINUTE,
+        Nightly(1, daily_report.make),
+    ),
+    Job(
+        "delivery_words",
+        "Makes the search words of deliveries that an older Milepost wrote.",
+        MINUTE,
+        drained(search_words.fill),
+    ),
+    Job("nightly_runs", "Deletes marks of nights long past.", 24 * HOUR, once(nights.forget)),
+    Job(
+        "notifications",
+        "Watches that the sender sends what is due.",
+        MINUTE,
+        once(cleanup.watch),
+    ),
+    Job(
+        "notifications_expired",
+        "Gives up notifications that are old news.",
+        MINUTE,
+        drained(cleanup.expire),
+    ),
+    Job(
+        "notifications_kept",
+        "Deletes notifications long past.",
+        6 * HOUR,
+        drained(cleanup.forget),
+    ),
+)
+
+
+def find(name: str) -> Job | None:
+    return next((job for job in JOBS if job.name == name), None)
+
+
+class Schedule:
+    """The jobs of one term of office."""
+
+    def __init__(
+        self, sessions: sessionmaker[Session], jobs: Sequence[Job], is_over: Callable[[], bool]
+    ) -> None:
+        self._sessions = sessions
+        self._jobs = jobs
+        self._is_over = is_over
+        self._stop = threading.Event()
+        self._threads = ThreadARun()
+        self._scheduler = BackgroundScheduler(
+            timezone=UTC,
+            executors={"default": self._threads},
+            job_defaults={"coalesce": True, "max_instances": 1, "misfire_grace_time": None},
+        )
+
+    def start(self) -> None:
+        self._scheduler.add_listener(_overrun, EVENT_JOB_MAX_INSTANCES)
+        for job in self._jobs:
+            trigger = IntervalTrigger(seconds=int(job.every.total_seconds()), timezone=UTC)
+            self._scheduler.add_job(self._run, trigger, (job,), id=job.name, next_run_time=datetime.now(UTC))
+        self._scheduler.start()
+
+    def end(self) -> None:
+        """None is begun any more; those under way are told to stop after their transaction."""
+        self._stop.set()
+        self._scheduler.shutdown(wait=False)
+
+    def wait(self, timeout_s: float) -> list[str]:
+        """After the end: gives the names of jobs that are still at it when the time is over."""
+        return self._threads.wait(timeout_s)
+
+    def _run(self, job: Job) -> None:
+        if self._is_over():  # a leader that thaws finds all its jobs due at once
+            return
+        outcome = run_job(job, Run(job.name, self._sessions, self._stop))
+        try:
+            next_run_at = self._next_run(job, outcome.failures)
+            with self._sessions.begin() as session:
+                job_states.planned(session, job.name, ME, next_run_at)
+        except JobLookupError:
+            pass  # the term has ended: the next leader plans
+        except SQLAlchemyError as error:
+            log.warning("job_not_planned job=%s reason=%r", job.name, job_states.describe(error))
+
+    def _next_run(self, job: Job, failures: int) -> datetime | None:
+        """After a failure sooner than planned. Raises `JobLookupError` once the schedule has ended."""
+        planned: datetime | None = getattr(self._scheduler.get_job(job.name), "next_run_time", None)
+        if not failures:
+            return planned
+        again: datetime = datetime.now(UTC) + job_states.retry_after(failures, job.every)
+        if planned is not None and planned <= again:
+            return planned
+        self._scheduler.modify_job(job.name, next_run_time=again)
+        return again
+
+
+@contextmanager
+def running(
+    sessions: sessionmaker[Session], jobs: Sequence[Job] = JOBS, is_over: Callable[[], bool] = lambda: False
+) -> Iterator[Schedule]:
+    """The jobs run while inside, until ``is_over``. On leaving none is begun; one under way ends its
+    transaction by itself."""
+    schedule = Schedule(sessions, jobs, is_over)
+    schedule.start()
+    try:
+        yield schedule
+    finally:
+        schedule.end()
+
+
+def _overrun(event: Any) -> None:
+    log.error("alert=job_overruns job=%s", event.job_id)

@@ -1,0 +1,197 @@
+"""The sender: what `core.notifications.queue` queued leaves by e-mail and webhook.
+
+Invariants: no transaction is open while the network is waited for, a lease stands for it; one call at a time
+an endpoint, so that a slow one holds one thread and its events stay in order; e-mails have their own threads.
+Errors: what a receiver does is an outcome, written down; what the database raises ends one worker, and the
+next round begins again; what is left half done is sent again after its lease.
+"""
+
+import logging
+import select
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from datetime import UTC, datetime
+
+import psycopg2
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import Session, sessionmaker
+
+from core.backoff import Backoff
+from core.notifications import claims
+from core.notifications.queue import CHANNEL
+from core.settings import Settings
+from jobs import leadership
+from jobs.sender.mail.mailer import Mailer
+from jobs.sender.recording import Recorder
+from jobs.sender.turns import Endpoint, EndpointTurns
+from jobs.sender.webhooks import calls
+from jobs.sender.webhooks.caller import Caller
+
+log = logging.getLogger(__name__)
+
+POLL_S = 1.0  # the net below NOTIFY
+ENDPOINTS_AT_ONCE = 16
+ENDPOINTS_OF_A_COMPANY = 4
+ENDPOINTS_LOOKED_AT = 1000
+MAIL_CONNECTIONS = ("mail-1", "mail-2")
+LISTEN_S = 1.0  # the longest that a stop goes unnoticed there
+EXPLAIN_EVERY_S = 10.0
+LAST_CALLS_S = 2.0  # for what is under way when we stop; then it is cut, and sent again
+CUT_S = 1.0
+
+
+class Sender:
+    """``caller`` is made from the settings unless a test brings its own; nothing begins once ``is_over``."""
+
+    def __init__(
+        self,
+        sessions: sessionmaker[Session],
+        settings: Settings,
+        caller: Caller | None = None,
+        is_over: Callable[[], bool] = lambda: False,
+    ) -> None:
+        self._sessions = sessions
+        self._settings = settings
+        self._stop = threading.Event()
+        self._bell = threading.Event()
+        self._is_over = is_over
+        self._recorder = Recorder(sessions, self._stop, is_over)
+        self._caller = caller or Caller(settings.webhook_networks)
+        self._mailer = Mailer(sessions, settings, self._recorder)
+        self._workers: dict[object, threading.Thread] = {}
+        self._turns = EndpointTurns(ENDPOINTS_AT_ONCE, ENDPOINTS_OF_A_COMPANY)
+        self._explained_at = -EXPLAIN_EVERY_S
+
+    def run(self) -> None:
+        """Until `stop`: start what is due, then wait for a notification, the end of a worker or the poll."""
+        log.info("sender_started smtp=%s", self._settings.smtp_host or "none")
+        listener = threading.Thread(target=self._listen, name="notifications-listener", daemon=True)
+        listener.start()
+        backoff = Backoff(limit_s=5.0)
+        while not self._stop.is_set():
+            self._bell.clear()
+            try:
+                if not self._is_over():
+                    self._start_due()
+            except SQLAlchemyError as error:
+                log.warning("sender_database_lost reason=%r", str(error).strip())
+                self._stop.wait(backoff.next())
+            else:
+                backoff.reset()
+                self._bell.wait(POLL_S)
+        self._end_workers(listener)
+        log.info("sender_stopped")
+
+    def stop(self) -> None:
+        self._stop.set()
+        self._bell.set()
+
+    def _start_due(self) -> None:
+        busy = {key for key, thread in list(self._workers.items()) if thread.is_alive()}
+        now = datetime.now(UTC)
+        calling = [key for key in busy if isinstance(key, Endpoint)]
+        with self._sessions.begin() as session:
+            begun = self._turns.begin(self._ready(session, now, calling), calling)
+            has_mail = self._mailer.is_ready and self._mailer.has_work(session, now)
+            self._explain(session, now)
+        for endpoint in begun:
+            self._start(endpoint, lambda one=endpoint: self._call(one.webhook_id))  # type: ignore[misc]
+        idle = [name for name in MAIL_CONNECTIONS if name not in busy]
+        if has_mail and idle:  # one a round: a second connects only if the first has not done it all by then
+            self._start(idle[0], self._mailer.drain)
+
+    def _ready(self, session: Session, now: datetime, calling: Sequence[Endpoint]) -> list[Endpoint]:
+        if len(calling) == ENDPOINTS_AT_ONCE:
+            return []
+        busy = [endpoint.webhook_id for endpoint in calling]
+        found = claims.ready_webhooks(session, now, busy=busy, limit=ENDPOINTS_LOOKED_AT)
+        return [Endpoint(*ids) for ids in found]
+
+    def _call(self, webhook_id: int) -> None:
+        key = self._settings.mqtt_key.get_secret_value()
+        calls.drain(webhook_id, self._sessions, self._caller, key, self._recorder)
+
+    def _explain(self, session: Session, now: datetime) -> None:
+        """Now and then, why e-mails wait for a setting."""
+        if time.monotonic() - self._explained_at < EXPLAIN_EVERY_S:
+            return
+        self._explained_at = time.monotonic()
+        if self._settings.smtp_host is None:
+            self._mailer.explain(session, now)
+        elif self._settings.public_url is None:
+            self._mailer.explain_links(session, now)
+
+    def _start(self, key: object, work: Callable[[], None]) -> None:
+        """A daemon: one that waits for a name server must not hold the process."""
+
+        def run() -> None:
+            is_done = _ends_well(key, work)
+            self._workers.pop(key, None)
+            if is_done:  # else the next try waits for the poll: it may fail as fast, and for long
+                self._bell.set()
+
+        thread = threading.Thread(target=run, name=f"sender-{key}", daemon=True)
+        self._workers[key] = thread
+        thread.start()
+
+    def _listen(self) -> None:
+        """Ring the bell at each notification of the database; while it is away polling goes on."""
+        backoff = Backoff(limit_s=5.0)
+        while not self._stop.is_set():
+            try:
+                with closing(leadership.connect(self._settings, "jobs-listener")) as connection:
+                    connection.cursor().execute(f"LISTEN {CHANNEL}")
+                    backoff.reset()
+                    while not self._stop.is_set():
+                        select.select([connection], [], [], LISTEN_S)
+                        connection.poll()
+                        if connection.notifies:
+                            connection.notifies.clear()
+                            self._bell.set()
+            except psycopg2.Error as error:
+                log.warning("sender_listens_no_more reason=%r", str(error).strip())
+                self._stop.wait(backoff.next())
+
+    def _end_workers(self, listener: threading.Thread) -> None:
+        _join([listener, *self._workers.values()], LAST_CALLS_S)
+        self._caller.cut_all()
+        self._mailer.cut_all()
+        _join([listener, *self._workers.values()], CUT_S)
+
+
+def _ends_well(key: object, work: Callable[[], None]) -> bool:
+    try:
+        work()
+    except SQLAlchemyError as error:
+        log.warning("sender_worker_ended worker=%s reason=%r", key, str(error).strip())
+    except Exception:
+        log.exception("sender_worker_failed worker=%s", key)
+    else:
+        return True
+    return False
+
+
+def _join(threads: list[threading.Thread], seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+    for thread in threads:
+        thread.join(max(0.0, deadline - time.monotonic()))
+
+
+@contextmanager
+def running(
+    sessions: sessionmaker[Session],
+    settings: Settings,
+    caller: Caller | None = None,
+    is_over: Callable[[], bool] = lambda: False,
+) -> Iterator[Sender]:
+    """The sender works while inside; leaving takes as long as what is under way, `LAST_CALLS_S` at most."""
+    sender = Sender(sessions, settings, caller, is_over)
+    thread = threading.Thread(target=sender.run, name="sender")
+    thread.start()
+    try:
+        yield sender
+    finally:
+        sender.stop()
+        thread.join()

@@ -1,0 +1,65 @@
+"""What is attached to e-mails: the daily report as PDF.
+
+A report that cannot be made is left out: the figures stand in the letter itself.
+"""
+
+import logging
+from datetime import date
+from email.message import EmailMessage
+
+import anyio
+from sqlalchemy.orm import Session, sessionmaker
+
+from core.notifications.claims import Claimed
+from core.reporting import daily_report
+from reports import rendering
+from reports.pages import daily_page
+from reports.rendering import PdfNotMade
+
+log = logging.getLogger(__name__)
+
+Key = tuple[int, str]  # company and day
+
+
+class DailyReports:
+    """Keeps the last one: every manager of a company gets the same, one after the other.
+
+    Also that it could not be made, so that everybody's e-mails wait for it only once.
+    """
+
+    def __init__(self, sessions: sessionmaker[Session]) -> None:
+        self._sessions = sessions
+        self._last: tuple[Key, bytes | None] | None = None
+
+    def attach(self, letter: EmailMessage, claimed: Claimed) -> None:
+        day = str(claimed.payload.get("day"))
+        made = self._made((claimed.company_id, day))
+        if made is not None:
+            letter.add_attachment(
+                made, maintype="application", subtype="pdf", filename=f"daily-report-{day}.pdf"
+            )
+
+    def _made(self, key: Key) -> bytes | None:
+        last = self._last
+        if last is not None and last[0] == key:
+            return last[1]
+        page = self._page(key)
+        if page is None:
+            return None
+        self._last = (key, _pdf(page, key))
+        return self._last[1]
+
+    def _page(self, key: Key) -> str | None:
+        """None once its days are no longer kept."""
+        company_id, day = key
+        with self._sessions() as session:
+            daily = daily_report.stored(session, company_id, date.fromisoformat(day))
+        return None if daily is None else daily_page.html(daily)
+
+
+def _pdf(page: str, key: Key) -> bytes | None:
+    try:
+        return anyio.run(rendering.pdf_of, page)
+    except PdfNotMade as error:
+        log.error("daily_report_not_attached company=%d day=%s reason=%r", *key, error.reason)
+        return None

@@ -1,0 +1,203 @@
+"""E-mails over one SMTP connection: owed links first, then notifications, each company in its turn."""
+
+import logging
+import ssl
+import time
+from datetime import UTC, datetime, timedelta
+from email.message import EmailMessage
+from functools import partial
+from typing import Any
+
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import Session, sessionmaker
+
+from core.accounts import links
+from core.accounts.links import OwedLink
+from core.backoff import Backoff
+from core.detectors.near_arrivals import minutes_left
+from core.models.company import Company
+from core.notifications import claims, templates
+from core.notifications.claims import AttemptOutcome, Claimed
+from core.notifications.kinds import Audience, Event
+from core.settings import Settings
+from jobs.schedule.said import Said
+from jobs.sender import metrics
+from jobs.sender.mail import messages
+from jobs.sender.mail.attachments import DailyReports
+from jobs.sender.mail.smtp import ServerAway, SmtpSession
+from jobs.sender.recording import Recorder, is_held_up
+
+log = logging.getLogger(__name__)
+
+AT_MOST = 200  # on one connection
+FIRST_PAUSE_S = 2.0
+NO_PUBLIC_URL = "MILEPOST_PUBLIC_URL is not set: a link needs it"
+
+
+class Mailer:
+    """Shared by the threads that send. While the server is away none tries it more often than one would."""
+
+    def __init__(
+        self,
+        sessions: sessionmaker[Session],
+        settings: Settings,
+        recorder: Recorder,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
+        self._sessions = sessions
+        self._settings = settings
+        self._recorder = recorder
+        self._tls = tls
+        self._backoff = Backoff(base_s=FIRST_PAUSE_S, limit_s=60.0)
+        self._paused_until = 0.0
+        self._last_company = 0
+        self._open: set[SmtpSession] = set()
+        self._daily_reports = DailyReports(sessions)
+        self._said = Said(log)
+
+    @property
+    def is_ready(self) -> bool:
+        return self._settings.smtp_host is not None and time.monotonic() >= self._paused_until
+
+    def has_work(self, session: Session, now: datetime) -> bool:
+        return claims.is_mail_due(session, now) or (
+            self._settings.public_url is not None and links.is_any_due(session, now)
+        )
+
+    def drain(self) -> None:
+        """Until nothing is due or the server is away."""
+        connection = SmtpSession(self._settings, self._tls)
+        self._open.add(connection)
+        try:
+            with connection:
+                self._backoff.reset()
+                for _ in range(AT_MOST):
+                    if self._recorder.is_stopping:
+                        return
+                    is_more = self._send_next(connection)
+                    self._said.ends("smtp_away")  # not before: some take connections, and then nothing
+                    if not is_more:
+                        return
+        except ServerAway as away:
+            self._pause(str(away))
+        except SQLAlchemyError:
+            raise
+        except Exception as fault:
+            # Ours, before anything was claimed: the next try must not come at once, for ever.
+            self._pause(f"e-mails cannot be sent: {type(fault).__name__}")
+            raise
+        finally:
+            self._open.discard(connection)
+
+    def cut_all(self) -> None:
+        for connection in list(self._open):
+            connection.cut()
+
+    def explain(self, session: Session, now: datetime) -> None:
+        """Without a server: say so on every e-mail that waits."""
+        if claims.note_waiting(session, claims.NO_SERVER, now):
+            self._said.begins("alert=emails_wait", claims.NO_SERVER)
+        self.explain_links(session, now)
+
+    def explain_links(self, session: Session, now: datetime) -> None:
+        reason = claims.NO_SERVER if self._settings.smtp_host is None else NO_PUBLIC_URL
+        if links.note_waiting(session, reason, now):
+            self._said.begins("alert=password_links_wait", reason)
+
+    def _pause(self, reason: str) -> None:
+        wait_s = self._backoff.next()
+        self._paused_until = time.monotonic() + wait_s
+        self._said.begins("smtp_away", reason)
+        log.debug("smtp_paused wait_s=%.1f reason=%r", wait_s, reason)
+        with self._sessions.begin() as session:
+            claims.note_waiting(session, reason, datetime.now(UTC))
+
+    def _send_next(self, connection: SmtpSession) -> bool:
+        return self._send_link(connection) or self._send_notification(connection)
+
+    def _send_link(self, connection: SmtpSession) -> bool:
+        if self._settings.public_url is None:
+            return False
+        claimed_at = time.monotonic()
+        with self._sessions.begin() as session:
+            taken = links.take_owed(session, datetime.now(UTC), limit=1)
+        for owed in taken:
+            if is_held_up(claimed_at):
+                return False
+            outcome, away = _sent(connection, self._link_letter, owed)
+            self._recorder.keep(partial(_note_link, owed=owed, outcome=outcome))
+            _count(outcome, f"link={owed.link_id} attempt={owed.attempt}", away)
+        return bool(taken)
+
+    def _send_notification(self, connection: SmtpSession) -> bool:
+        claimed_at = time.monotonic()
+        with self._sessions.begin() as session:
+            claimed = claims.claim_mail(session, datetime.now(UTC), after_company=self._last_company)
+        if claimed is None or is_held_up(claimed_at):
+            return False
+        self._last_company = claimed.company_id
+        outcome, away = _sent(connection, self._notification_letter, claimed)
+        self._recorder.keep(partial(_note_mail, claimed=claimed, outcome=outcome))
+        _count(outcome, f"notification={claimed.sequence} attempt={claimed.number}", away)
+        return True
+
+    def _link_letter(self, owed: OwedLink) -> EmailMessage:
+        public_url, sender = self._settings.public_url or "", self._settings.smtp_from or ""
+        return messages.of_link(owed, public_url, sender, datetime.now(UTC))
+
+    def _notification_letter(self, claimed: Claimed) -> EmailMessage:
+        event, audience = Event(claimed.event), Audience(claimed.audience)
+        with self._sessions() as session:
+            company = session.get_one(Company, claimed.company_id)
+            texts = templates.own_texts(session, claimed.company_id, event, audience)
+        facts = {**_present_facts(claimed, datetime.now(UTC)), "company_name": company.name}
+        written = templates.write(texts, facts, company.time_zone)
+        letter = messages.of_notification(claimed, written, company.name, self._settings.smtp_from or "")
+        if event is Event.DAILY_REPORT:
+            self._daily_reports.attach(letter, claimed)
+        return letter
+
+
+def _present_facts(claimed: Claimed, now: datetime) -> dict[str, Any]:
+    """``minutes`` until an arrival are those from now on: the e-mail may have waited."""
+    facts = dict(claimed.payload)
+    if claimed.event == Event.ARRIVING_SOON and isinstance(facts.get("eta"), str):
+        facts["minutes"] = minutes_left(datetime.fromisoformat(facts["eta"]), now)
+    return facts
+
+
+def _sent(connection: SmtpSession, letter: Any, what: Any) -> tuple[AttemptOutcome, ServerAway | None]:
+    """With what ended the connection, if it did: that is to be raised once the outcome is written down."""
+    try:
+        return connection.send(letter(what)), None
+    except messages.BadAddress as bad:
+        return AttemptOutcome(error=str(bad), is_final=True), None
+    except ServerAway as away:
+        return AttemptOutcome(error=str(away)), away
+    except SQLAlchemyError:
+        raise
+    except Exception as fault:
+        # A fault of ours or of this machine must be seen and must not stop the others. It is never final: an
+        # update or a repair may heal it before the message expires.
+        log.exception("mail_cannot_be_written")
+        return AttemptOutcome(error=f"the e-mail cannot be written: {type(fault).__name__}"), None
+
+
+def _count(outcome: AttemptOutcome, what: str, away: ServerAway | None) -> None:
+    metrics.count("email", outcome)
+    if outcome.error is not None:
+        log.info("mail_failed %s error=%r", what, outcome.error)
+    if away is not None:
+        raise away
+
+
+def _note_mail(session: Session, claimed: Claimed, outcome: AttemptOutcome) -> None:
+    claims.note_mail(session, claimed, outcome, datetime.now(UTC))
+
+
+def _note_link(session: Session, owed: OwedLink, outcome: AttemptOutcome) -> None:
+    if outcome.error is None:
+        return links.sent(session, owed)
+    wait: timedelta = claims.wait(owed.attempt, claims.MAIL_WAITS_S)
+    again_at = None if outcome.is_final else datetime.now(UTC) + wait
+    return links.not_sent(session, owed, outcome.error, again_at)

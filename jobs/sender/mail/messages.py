@@ -1,0 +1,86 @@
+"""E-mails as they leave: of notifications, and with links to set a password."""
+
+import re
+from datetime import UTC, datetime
+from email import policy
+from email.headerregistry import Address
+from email.message import EmailMessage
+from email.utils import format_datetime, parseaddr
+
+from core.accounts.links import OwedLink
+from core.notifications.claims import Claimed
+from core.notifications.texts import Texts
+from core.rules.text import emails
+
+_POLICY = policy.SMTP.clone(max_line_length=78)
+_LONGEST_NAME = 100
+# Python's e-mail policy decodes encoded words in what it is given, line breaks included.
+_ENCODED_WORD = re.compile(r"=(?=\?)")
+_RESET = """Hello,
+
+We were asked for a link to set a new password for {email}.
+If that was you, open it before {until} (UTC):
+
+{url}
+
+If it was not you, there is nothing to do: your password stays as it is.
+"""
+
+
+BAD_ADDRESS = "the e-mail address cannot be used: correct it, then send this again"
+
+
+class BadAddress(Exception):
+    """No mail can be sent there, now or ever."""
+
+
+def of_notification(claimed: Claimed, texts: Texts, company: str, sender: str) -> EmailMessage:
+    """From the company, by our address. Its Message-ID is the same for every attempt. Raises `BadAddress`."""
+    address = _address(parseaddr(sender)[1])
+    message = _letter(texts.subject, texts.text, claimed.recipient or "", claimed.created_at)
+    message["From"] = _named(company, address)
+    message["Message-ID"] = f"<{claimed.sequence}.{claimed.event_id.hex}@{address.domain}>"
+    message["X-Milepost-Event"] = claimed.event
+    if texts.html is not None:
+        message.add_alternative(texts.html, subtype="html")
+    return message
+
+
+def of_link(owed: OwedLink, public_url: str, sender: str, now: datetime) -> EmailMessage:
+    """The token stands behind ``#``, which no browser sends to any server. Raises `BadAddress`."""
+    name, address = parseaddr(sender)
+    until = owed.link.expires_at.astimezone(UTC)
+    url = f"{public_url}/set-password#token={owed.link.token}"
+    text = _RESET.format(email=owed.email, until=f"{until:%Y-%m-%d %H:%M}", url=url)
+    message = _letter("Set a new password", text, owed.email, now)
+    message["From"] = _named(name, _address(address))
+    message["Message-ID"] = f"<link-{owed.link_id}-{owed.attempt}@{_address(address).domain}>"
+    return message
+
+
+def _letter(subject: str, text: str, recipient: str, at: datetime) -> EmailMessage:
+    message = EmailMessage(policy=_POLICY)
+    message["Subject"] = _ENCODED_WORD.sub("= ", subject)
+    message["To"] = _address(recipient)
+    message["Date"] = format_datetime(at)
+    message["Auto-Submitted"] = "auto-generated"
+    message["X-Auto-Response-Suppress"] = "All"
+    message.set_content(text)
+    return message
+
+
+def _address(text: str) -> Address:
+    """Return the parts, with `bücher.example` as every server knows it.
+
+    The error holds nothing of the address, which is personal: errors are kept and logged.
+    """
+    try:
+        parts = emails.parse(text)
+    except emails.BadAddress:
+        raise BadAddress(BAD_ADDRESS) from None
+    return Address(username=parts.local_part or "", domain=parts.ascii_domain or "")
+
+
+def _named(name: str, address: Address) -> Address:
+    shown = " ".join("".join(mark if mark.isprintable() else " " for mark in name).split())
+    return Address(_ENCODED_WORD.sub("= ", shown)[:_LONGEST_NAME], address.username, address.domain)

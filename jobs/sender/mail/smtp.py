@@ -1,0 +1,146 @@
+"""One SMTP server, and what it says to a message. However it drips, no wait exceeds `TOTAL_TIMEOUT_S`."""
+
+import contextlib
+import re
+import smtplib
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Iterator
+from email.message import EmailMessage
+from email.utils import parseaddr
+from types import TracebackType
+from typing import Self
+
+from core.notifications.claims import AttemptOutcome
+from core.outgoing_settings import OutgoingSettings
+
+TIMEOUT_S = 15.0
+TOTAL_TIMEOUT_S = 45.0  # less than the lease of what is being sent
+_TOO_LARGE = 552
+_CLOSING = 421
+
+
+class ServerAway(Exception):
+    """The server cannot be reached, or takes nothing from us just now; the message says why."""
+
+
+class SmtpSession:
+    """A connection for one thread, opened on entering, for as many messages as it takes."""
+
+    def __init__(self, settings: OutgoingSettings, tls: ssl.SSLContext | None = None) -> None:
+        self._settings = settings
+        self._tls = tls or ssl.create_default_context()
+        self._client: smtplib.SMTP | None = None
+
+    def __enter__(self) -> Self:
+        try:
+            with self._bounded():
+                self._open()
+        except (OSError, smtplib.SMTPException) as error:
+            self.__exit__(None, None, None)
+            raise ServerAway(f"the SMTP server cannot be used: {_said(error, '')}") from error
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        client, self._client = self._client, None
+        if client is not None:
+            with contextlib.suppress(OSError, smtplib.SMTPException):
+                client.close()
+
+    def send(self, message: EmailMessage) -> AttemptOutcome:
+        """What the server said. Raises `ServerAway` when the connection cannot be used any more."""
+        began = time.monotonic()
+        recipient = message["To"].addresses[0].addr_spec
+        try:
+            with self._bounded():
+                code, error, is_final = self._try(message, recipient)
+        except (OSError, smtplib.SMTPServerDisconnected) as lost:
+            raise ServerAway(f"the SMTP server went away: {_said(lost, recipient)}") from lost
+        return AttemptOutcome(code, error, is_final, duration_ms=round((time.monotonic() - began) * 1000))
+
+    def cut(self) -> None:
+        """End whatever is under way from another thread."""
+        client = self._client
+        connected = getattr(client, "sock", None)
+        if isinstance(connected, socket.socket):
+            with contextlib.suppress(OSError):
+                connected.shutdown(socket.SHUT_RDWR)
+
+    def _open(self) -> None:
+        host, port = self._settings.smtp_host or "", self._settings.smtp_port_used
+        # Without a name of ours smtplib looks one up, for as long as that may take.
+        ours = parseaddr(self._settings.smtp_from or "")[1].rpartition("@")[2]
+        if self._settings.smtp_tls == "tls":
+            self._client = smtplib.SMTP_SSL(local_hostname=ours, timeout=TIMEOUT_S, context=self._tls)
+        else:
+            self._client = smtplib.SMTP(local_hostname=ours, timeout=TIMEOUT_S)
+        self._client._host = host  # type: ignore[attr-defined]  # what TLS checks; only __init__ sets it
+        code, said = self._client.connect(host, port)
+        if code != 220:
+            raise smtplib.SMTPConnectError(code, said)
+        if self._settings.smtp_tls == "starttls":
+            self._client.starttls(context=self._tls)
+        if self._settings.smtp_user is not None and self._settings.smtp_password is not None:
+            self._client.login(self._settings.smtp_user, self._settings.smtp_password.get_secret_value())
+        else:
+            self._client.ehlo_or_helo_if_needed()
+
+    def _try(self, message: EmailMessage, recipient: str) -> tuple[int | None, str | None, bool]:
+        assert self._client is not None
+        try:
+            self._client.send_message(message, to_addrs=[recipient])
+        except smtplib.SMTPRecipientsRefused as refused:
+            ((code, said),) = refused.recipients.values()
+            return self._refused(code, _reply(code, said, recipient), is_final=code >= 500)
+        except smtplib.SMTPSenderRefused as refused:
+            # Our own address or the server's rules for it: not this message's fault, unless it is too large.
+            is_final = refused.smtp_code == _TOO_LARGE
+            return self._refused(refused.smtp_code, _said(refused, recipient), is_final=is_final)
+        except smtplib.SMTPServerDisconnected:
+            raise
+        except smtplib.SMTPResponseException as refused:
+            is_final = refused.smtp_code >= 500
+            return self._refused(refused.smtp_code, _said(refused, recipient), is_final=is_final)
+        except smtplib.SMTPNotSupportedError:
+            return None, "the SMTP server takes no address outside ASCII", True
+        return 250, None, False
+
+    def _refused(self, code: int, said: str, *, is_final: bool) -> tuple[int, str, bool]:
+        if code == _CLOSING:
+            raise smtplib.SMTPServerDisconnected(said)
+        return code, said, is_final
+
+    @contextlib.contextmanager
+    def _bounded(self) -> Iterator[None]:
+        """smtplib bounds each read only: a server that drips would hold us for ever."""
+        timer = threading.Timer(TOTAL_TIMEOUT_S, self.cut)
+        timer.daemon = True
+        timer.start()
+        try:
+            yield
+        finally:
+            timer.cancel()
+
+
+def _said(error: Exception, recipient: str) -> str:
+    if isinstance(error, smtplib.SMTPResponseException):
+        return _reply(error.smtp_code, error.smtp_error, recipient)
+    return _without(" ".join(str(error).split()) or type(error).__name__, recipient)
+
+
+def _reply(code: int, said: bytes | str, recipient: str) -> str:
+    words = said.decode("utf-8", "replace") if isinstance(said, bytes) else said
+    return _without(f"{code} {' '.join(words.split())}", recipient)
+
+
+def _without(text: str, recipient: str) -> str:
+    """Servers repeat the address; it is personal, and errors are kept and logged."""
+    text = text.replace("\0", "")
+    for part in (recipient, recipient.rpartition("@")[0]):
+        if part:
+            text = re.sub(rf"(?<!\w){re.escape(part)}(?!\w)", "…", text, flags=re.IGNORECASE)
+    return text

@@ -1,0 +1,37 @@
+"""Which endpoints are called next: nobody's slow ones may hold all the threads there are."""
+
+from collections import Counter
+from collections.abc import Collection, Sequence
+from itertools import count
+
+import msgspec
+
+
+class Endpoint(msgspec.Struct, frozen=True):
+    webhook_id: int
+    company_id: int
+
+
+class EndpointTurns:
+    """At most ``at_once`` calls, of one company at most ``of_a_company``; who waited longest comes first."""
+
+    def __init__(self, at_once: int, of_a_company: int) -> None:
+        self._at_once = at_once
+        self._of_a_company = of_a_company
+        self._clock = count(1)
+        self._last_turn: dict[Endpoint, int] = {}
+
+    def begin(self, ready: Sequence[Endpoint], busy: Collection[Endpoint]) -> list[Endpoint]:
+        """Of those ``ready``, and not ``busy``, whose turn it is; the sooner due first among equals."""
+        present = {*ready, *busy}
+        self._last_turn = {one: turn for one, turn in self._last_turn.items() if one in present}
+        calls = Counter(one.company_id for one in busy)
+        begun: list[Endpoint] = []
+        for one in sorted(ready, key=lambda one: self._last_turn.get(one, 0)):
+            if len(busy) + len(begun) == self._at_once:
+                break
+            if one not in busy and calls[one.company_id] < self._of_a_company:
+                calls[one.company_id] += 1
+                begun.append(one)
+                self._last_turn[one] = next(self._clock)
+        return begun

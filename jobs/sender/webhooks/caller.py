@@ -1,0 +1,115 @@
+"""One call of a webhook: a signed POST, and what became of it. No redirects, no proxies, no answer's body."""
+
+import ssl
+import time
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpcore
+import msgspec
+
+from core.notifications.claims import AttemptOutcome, Claimed
+from core.notifications.webhooks import endpoints
+from core.outgoing_settings import Networks
+from jobs.sender.webhooks.network import AddressRefused, CheckedNetwork, NameRefused, Resolve, addresses_of
+
+TOTAL_TIMEOUT_S = 10.0
+_AGENT = "Milepost-Webhooks/1"
+_encode = msgspec.json.Encoder().encode
+
+
+def body_of(claimed: Claimed, company: str) -> bytes:
+    """The same for every attempt. ``sequence`` grows with each event of one delivery."""
+    facts = dict(claimed.payload)
+    return _encode(
+        {
+            "id": str(claimed.event_id),
+            "type": claimed.event,
+            "sequence": claimed.sequence,
+            "occurred_at": facts.pop("occurred_at", None),
+            "company": company,
+            "data": facts,
+        }
+    )
+
+
+def headers_of(claimed: Claimed, body: bytes, secrets: Sequence[str], now: datetime) -> dict[str, str]:
+    return {
+        "Content-Type": "application/json",
+        "User-Agent": _AGENT,
+        "Milepost-Event-Id": str(claimed.event_id),
+        "Milepost-Event-Type": claimed.event,
+        "Milepost-Attempt": str(claimed.number),
+        "Milepost-Signature": endpoints.signature(secrets, int(now.timestamp()), body),
+        "Connection": "close",
+    }
+
+
+class Caller:
+    """``total_s`` bounds a call. ``resolve`` and ``tls`` are for tests."""
+
+    def __init__(
+        self,
+        allowed: Networks,
+        *,
+        total_s: float = TOTAL_TIMEOUT_S,
+        resolve: Resolve = addresses_of,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
+        self._allowed = allowed
+        self._total_s = total_s
+        self._resolve = resolve
+        self._tls = tls or ssl.create_default_context()
+        self._under_way: set[CheckedNetwork] = set()
+
+    def post(self, url: str, body: bytes, headers: dict[str, str]) -> AttemptOutcome:
+        """Never raises for what the receiver does."""
+        began = time.monotonic()
+        is_plain = urlsplit(url).scheme == "http"
+        network = CheckedNetwork(self._allowed, self._resolve, self._total_s, is_plain=is_plain)
+        self._under_way.add(network)
+        try:
+            code, error = self._status(network, url, body, headers)
+        except NameRefused as refused:
+            return AttemptOutcome(
+                error=str(refused)
+            )  # how long the look-up took would tell the reasons apart
+        finally:
+            self._under_way.discard(network)
+        return AttemptOutcome(code=code, error=error, duration_ms=round((time.monotonic() - began) * 1000))
+
+    def cut_all(self) -> None:
+        for network in list(self._under_way):
+            network.cut()
+
+    def _status(
+        self, network: CheckedNetwork, url: str, body: bytes, headers: dict[str, str]
+    ) -> tuple[int | None, str | None]:
+        pool = httpcore.ConnectionPool(ssl_context=self._tls, network_backend=network)
+        try:
+            with pool, pool.stream("POST", url, headers=list(headers.items()), content=body) as response:
+                return response.status, _problem(response.status)
+        except NameRefused:
+            raise
+        except AddressRefused as refused:
+            return None, str(refused)
+        except (httpcore.TimeoutException, TimeoutError) as error:
+            return None, f"timed out: {_words(error)}"
+        except (httpcore.NetworkError, OSError) as error:
+            return None, f"no connection: {_words(error)}"
+        except (httpcore.ProtocolError, httpcore.UnsupportedProtocol, ValueError) as error:
+            return None, f"no HTTP: {_words(error)}"
+
+
+def _problem(status: int) -> str | None:
+    if 200 <= status < 300:
+        return None
+    if 300 <= status < 400:
+        return f"HTTP status {status}: redirects are not followed"
+    return f"HTTP status {status}"
+
+
+def _words(error: Any) -> str:
+    return " ".join(str(error).split()) or type(error).__name__

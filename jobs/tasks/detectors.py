@@ -1,0 +1,50 @@
+"""What nobody reports, and is found by looking: late deliveries, near arrivals, silent devices.
+
+Each looks without locks, then tells a few at a time, so that ingest never waits long for a row of theirs.
+"""
+
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from typing import TypeVar
+
+from sqlalchemy.orm import Session
+
+from core.detectors import late_deliveries, near_arrivals, silent_devices
+from jobs.schedule.run import Run
+
+BATCH = 20
+Found = TypeVar("Found")
+
+
+def late(run: Run) -> int:
+    return _look_and_tell(run, late_deliveries.untold, late_deliveries.tell)
+
+
+def arriving_soon(run: Run) -> int:
+    return _look_and_tell(run, near_arrivals.untold, near_arrivals.tell)
+
+
+def silent(run: Run) -> int:
+    return _look_and_tell(
+        run,
+        lambda session, now: list(silent_devices.untold(session, now).items()),
+        lambda session, found, now: silent_devices.tell(session, dict(found), now),
+    )
+
+
+def _look_and_tell(
+    run: Run,
+    look: Callable[[Session, datetime], list[Found]],
+    tell: Callable[[Session, Sequence[Found], datetime], int],
+) -> int:
+    """Gives how many were told."""
+    now = datetime.now(UTC)
+    with run.sessions() as session:
+        found = look(session, now)
+    told = 0
+    for first in range(0, len(found), BATCH):
+        if run.stop.is_set():
+            break
+        with run.sessions.begin() as session:
+            told += tell(session, found[first : first + BATCH], datetime.now(UTC))
+    return told

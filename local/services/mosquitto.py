@@ -1,0 +1,129 @@
+"""The local Mosquitto, run from the one ``mosquitto.conf`` that compose uses too."""
+
+import shutil
+import signal
+import subprocess
+from pathlib import Path
+
+from broker.mosquitto_conf import Layout, acl_text, conf_text, find_plugin
+from local.services import ports
+from local.services.account import Account, give, make_passable, make_private
+from local.services.kept_files import Damaged
+from local.supervision.processes import GiveUp, ServiceFailed, end, never, spawn, tail, wait_answering
+
+# /usr/sbin is not on a normal user's PATH in Debian.
+BINARY_FOLDERS = ("/usr/sbin", "/usr/local/sbin", "/opt/homebrew/sbin", "/usr/local/opt/mosquitto/sbin")
+HOW_TO_INSTALL = """Mosquitto with its dynamic-security plugin was not found. Install it with
+  apt-get install mosquitto mosquitto-clients     (Debian, Ubuntu)
+  dnf install mosquitto                           (Fedora)
+  brew install mosquitto                          (macOS)"""
+
+
+class MosquittoMissing(Exception):
+    """There is no Mosquitto on this machine; the message says how to get it."""
+
+    def __init__(self) -> None:
+        super().__init__(HOW_TO_INSTALL)
+
+
+class Mosquitto:
+    """One broker on one folder and port.
+
+    The caller writes ``plugin_file`` (users and roles) before the start; from then on it is the broker's own,
+    which rewrites it with every change made over MQTT.
+    """
+
+    def __init__(self, home: Path, *, port: int, account: Account | None, log: Path) -> None:
+        self.binary, plugin = find_mosquitto()
+        self.folder = make_passable(home / "mosquitto")
+        self.state = make_private(self.folder / "state", account)
+        self.layout = Layout(self.folder, self.state, plugin, f"{port} {ports.LOOPBACK}")
+        self.account = account
+        self.port = port
+        self.log = log
+        self.plugin_file = self.layout.plugin_file
+        self.process: subprocess.Popen[bytes] | None = None
+        self._logged_before: int | None = None
+
+    @property
+    def url(self) -> str:
+        return f"mqtt://{ports.LOOPBACK}:{self.port}"
+
+    def prepare(self) -> None:
+        """Write its configuration, and hand it over what it must be able to read and rewrite."""
+        self.layout.acl_file.write_text(acl_text())
+        self.layout.conf_file.write_text(conf_text(self.layout))
+        for file in (self.layout.acl_file, self.layout.conf_file, self.plugin_file):
+            give(file, self.account)
+
+    @property
+    def store(self) -> Path:
+        """Its sessions, what they queue, and retained messages."""
+        return self.state / "mosquitto.db"
+
+    def spawn(self) -> subprocess.Popen[bytes]:
+        self._logged_before = self.log.stat().st_size if self.log.exists() else 0
+        return spawn(
+            [self.binary, "-c", self.layout.conf_file],
+            log=self.log,
+            cwd=self.state,
+            account=self.account,
+        )
+
+    def wait_ready(
+        self, process: subprocess.Popen[bytes], within_s: float = 15.0, give_up: GiveUp = never
+    ) -> None:
+        """Until its port answers. Raises `ServiceFailed` or `Damaged` if not; `AskedToStop`."""
+        wait_answering("Mosquitto", process, lambda: ports.answers(self.port), self.log, within_s, give_up)
+        if process.poll() is not None:
+            if self.refused_its_store():
+                raise Damaged(self.store, "without it sessions and what they queued are lost")
+            raise ServiceFailed("Mosquitto", f"ended with {process.returncode}", self.log)
+
+    def refused_its_store(self) -> bool:
+        """Return whether it said so since we started it last."""
+        if self._logged_before is None or not self.log.exists():
+            return False
+        is_longer = self.log.stat().st_size > self._logged_before
+        return is_longer and "Couldn't open database" in tail(self.log, lines=3)
+
+    def put_store_aside(self) -> Path:
+        """Keep what it could not read for a person to look at; return where."""
+        return self.store.replace(self.store.with_name(f"{self.store.name}.damaged"))
+
+    def start(self) -> None:
+        self.prepare()
+        self.process = self.spawn()
+        try:
+            self.wait_ready(self.process)
+        except BaseException:
+            self.stop()
+            raise
+
+    def stop(self) -> None:
+        """It saves its sessions, queues and retained messages first. Harmless when it does not run."""
+        if self.process is not None:
+            end(self.process, (signal.SIGTERM,))
+            self.process = None
+
+    def kill(self) -> None:
+        """``kill -9``: what was not saved in the last two seconds or so is lost."""
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait()
+            self.process = None
+
+    def restart(self) -> None:
+        self.stop()
+        self.start()
+
+
+def find_mosquitto() -> tuple[Path, Path]:
+    """The broker's binary and its dynamic-security plugin. Raises `MosquittoMissing`."""
+    binary = shutil.which("mosquitto") or next(
+        (str(path) for folder in BINARY_FOLDERS if (path := Path(folder, "mosquitto")).is_file()), None
+    )
+    plugin = find_plugin()
+    if binary is None or plugin is None:
+        raise MosquittoMissing
+    return Path(binary), plugin

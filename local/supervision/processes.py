@@ -1,0 +1,178 @@
+"""Starting and ending processes so that none is left behind.
+
+Each gets a session of its own: a Ctrl-C in the terminal reaches only us, and a signal to its group reaches
+all it started. On Linux it is also told by the kernel when we die without a word.
+"""
+
+import contextlib
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import psutil
+
+from local.services.account import Account
+
+PR_SET_PDEATHSIG = 1
+POLL_S = 0.02
+# Loaded here and not between fork and exec, where another thread's lock might be held for ever.
+_LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
+
+
+class ServiceFailed(Exception):
+    """A process did not come up; the message ends with the last lines of its log."""
+
+    def __init__(self, name: str, what: str, log: Path) -> None:
+        super().__init__(f"{name} {what}. Its log ({log}) ends with:\n{tail(log)}")
+
+
+class NotYet(Exception):
+    """A process must not be started now; the message says why. Whoever supervises it tries again."""
+
+
+class AskedToStop(Exception):
+    """Somebody lost patience while we waited for something to start."""
+
+
+GiveUp = Callable[[], bool]
+
+
+def never() -> bool:
+    """Patience without end."""
+    return False
+
+
+def wait_until(is_done: Callable[[], bool], within_s: float, give_up: GiveUp = never) -> bool:
+    """Whether it was done in time. Raises `AskedToStop` as soon as ``give_up()`` says so."""
+    deadline = time.monotonic() + within_s
+    while not is_done():
+        if give_up():
+            raise AskedToStop
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(POLL_S)
+    return True
+
+
+def spawn(
+    command: Sequence[str | Path],
+    *,
+    log: Path,
+    cwd: Path,
+    env: Mapping[str, str] | None = None,
+    account: Account | None = None,
+    death_signal: signal.Signals = signal.SIGTERM,
+) -> subprocess.Popen[bytes]:
+    """Start ``command`` with both outputs appended to ``log``. ``death_signal`` reaches it if we die.
+
+    The kernel means the death of the thread that called, so only the main thread asks it for that.
+    """
+    with log.open("ab") as output:
+        return subprocess.Popen(
+            [str(word) for word in command],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            cwd=cwd,
+            env=dict(env) if env is not None else None,
+            start_new_session=True,
+            umask=0o077,
+            preexec_fn=_die_with_us(death_signal),
+            user=account.uid if account else None,
+            group=account.gid if account else None,
+            extra_groups=[] if account else None,
+        )
+
+
+def _die_with_us(death_signal: signal.Signals) -> Callable[[], None] | None:
+    libc, parent = _LIBC, os.getpid()
+    if libc is None or threading.current_thread() is not threading.main_thread():
+        return None
+
+    def ask_the_kernel() -> None:
+        # After the change of user, which would clear it; and we may have died before it was set.
+        libc.prctl(PR_SET_PDEATHSIG, int(death_signal), 0, 0, 0)
+        if os.getppid() != parent:
+            os._exit(1)
+
+    return ask_the_kernel
+
+
+def end(
+    process: subprocess.Popen[bytes],
+    signals: Sequence[signal.Signals] = (signal.SIGTERM,),
+    within_s: float = 5.0,
+) -> bool:
+    """Ask with each signal in turn, then kill the whole group. True if asking was enough. Always reaps."""
+    for number in signals:
+        if process.poll() is None:
+            process.send_signal(number)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(within_s / len(signals))
+    asked = process.poll() is not None
+    kill_group(process.pid)
+    process.wait()
+    return asked
+
+
+def kill_group(pid: int) -> None:
+    """SIGKILL to all that the process ``pid`` started and that stayed in its group."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(pid, signal.SIGKILL)
+
+
+def wait_gone(processes: Sequence[psutil.Process], within_s: float, give_up: GiveUp = never) -> bool:
+    """Whether all ended in time, or before ``give_up()`` cut that short.
+
+    A zombie is gone: only its parent, which need not be us, can reap it.
+    """
+    try:
+        return wait_until(lambda: not any(map(is_alive, processes)), within_s, give_up)
+    except AskedToStop:
+        return False
+
+
+def is_alive(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def tail(log: Path, lines: int = 15) -> str:
+    """The last lines of a log that may be huge, missing or unreadable."""
+    try:
+        with log.open("rb") as file:
+            file.seek(max(0, log.stat().st_size - 16_384))
+            text = file.read().decode(errors="replace")
+    except OSError:
+        return ""
+    return "\n".join(text.splitlines()[-lines:])
+
+
+def connections_to(pid: int, port: int) -> int:
+    """How many connections a process of ours has to a port; none once it has ended."""
+    try:
+        found = psutil.Process(pid).net_connections("tcp")
+    except psutil.Error:
+        return 0
+    return sum(one.status == psutil.CONN_ESTABLISHED and one.raddr.port == port for one in found)
+
+
+def wait_answering(
+    service: str,
+    process: subprocess.Popen[bytes],
+    answers: Callable[[], bool],
+    log: Path,
+    within_s: float,
+    give_up: GiveUp,
+) -> None:
+    """Until it answers or has ended. Raises `ServiceFailed` if neither in time; `AskedToStop`."""
+    if not wait_until(lambda: answers() or process.poll() is not None, within_s, give_up):
+        raise ServiceFailed(service, f"did not answer within {within_s:.0f} s", log)

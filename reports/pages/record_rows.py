@@ -1,0 +1,103 @@
+"""A delivery's checkpoints as the rows of a table."""
+
+from collections.abc import Iterator, Sequence
+from datetime import timedelta
+from typing import Any
+
+from core.models.delivery import DeliveryCheckpoint
+from core.reporting.delivery_report import DeliveryReport
+from core.reporting.record_names import Names
+from core.rules.enums import CheckpointKind
+from reports.pages import tables, words
+from reports.pages.clock import Clock, duration
+
+MAXIMUM_LOCATIONS = 120  # on paper; more are a track, which can be had as such
+LONGEST_NAME = 40  # in a narrow column
+TOLD_LATE = timedelta(minutes=2)
+
+
+def headings(report: DeliveryReport) -> list[dict[str, str]]:
+    where = [] if report.is_for_customer else ["t:Where"]
+    return tables.headings("t:When", "w:What", *where, "By")
+
+
+def rows(report: DeliveryReport, clock: Clock) -> list[dict[str, Any]]:
+    """All but the location checkpoints beyond `MAXIMUM_LOCATIONS`, of which every n-th is left."""
+    return [_row(report, checkpoint, clock) for checkpoint in _shown(report)]
+
+
+def note(report: DeliveryReport) -> str | None:
+    """What the rows do not tell of the locations."""
+    total = (report.counts or {}).get(CheckpointKind.LOCATION, 0)
+    shown = sum(checkpoint.kind is CheckpointKind.LOCATION for checkpoint in _shown(report))
+    if shown >= total:
+        return None
+    return f"Of {total:,} location checkpoints {shown} are listed here, evenly chosen."
+
+
+def actor_words(checkpoint: DeliveryCheckpoint, names: Names) -> str:
+    """Without a name, as for customers, what kind of actor it was."""
+    if checkpoint.actor_driver_id is not None:
+        return _named("driver", names.drivers.get(checkpoint.actor_driver_id))
+    if checkpoint.actor_user_id is not None:
+        return _named("office", names.users.get(checkpoint.actor_user_id))
+    if checkpoint.actor_api_token_id is not None:
+        return _named("integration", names.tokens.get(checkpoint.actor_api_token_id))
+    if checkpoint.actor_device_id is not None:
+        return _named("device", names.devices.get(checkpoint.actor_device_id))
+    return "–"  # noqa: RUF001
+
+
+def _named(kind: str, name: str | None) -> str:
+    return f"{words.cut(name, LONGEST_NAME)} ({kind})" if name else kind
+
+
+def _shown(report: DeliveryReport) -> Iterator[DeliveryCheckpoint]:
+    locations = _thinned(report.route or [])
+    for checkpoint in report.record:
+        if checkpoint.kind is not CheckpointKind.LOCATION or checkpoint.id in locations:
+            yield checkpoint
+
+
+def _thinned(route: Sequence[DeliveryCheckpoint]) -> set[int]:
+    step = max(1, -(-len(route) // MAXIMUM_LOCATIONS))
+    return {checkpoint.id for checkpoint in route[::step]}
+
+
+def _row(report: DeliveryReport, checkpoint: DeliveryCheckpoint, clock: Clock) -> dict[str, Any]:
+    cells = [clock.both(checkpoint.occurred_at), _what(checkpoint, report.names)]
+    if not report.is_for_customer:
+        cells.append(_where(checkpoint))
+        cells[1] += _told_late(checkpoint)
+    cells.append(actor_words(checkpoint, report.names))
+    return tables.row(*cells, is_moment=checkpoint.kind is CheckpointKind.STATUS)
+
+
+def _what(checkpoint: DeliveryCheckpoint, names: Names) -> str:
+    if checkpoint.kind is CheckpointKind.ASSIGNMENT:
+        driver = names.drivers.get(checkpoint.driver_id or 0, "no driver")
+        vehicle = names.vehicles.get(checkpoint.vehicle_id or 0, "no vehicle")
+        return f"Assigned: {driver}, {vehicle}"
+    if checkpoint.kind is CheckpointKind.PROOF:
+        return "Proof of delivery added"
+    if checkpoint.kind is CheckpointKind.LOCATION:
+        speed = checkpoint.speed_kmh
+        return "Location" if speed is None else f"Location, {speed:.0f} km/h"
+    status = words.STATUS[checkpoint.status]
+    return f"{status}: {checkpoint.reason}" if checkpoint.reason else status
+
+
+def _told_late(checkpoint: DeliveryCheckpoint) -> str:
+    delay = checkpoint.recorded_at - checkpoint.occurred_at
+    is_told = checkpoint.kind is CheckpointKind.STATUS and delay >= TOLD_LATE
+    return f" (told {duration(delay.total_seconds())} later)" if is_told else ""
+
+
+def _where(checkpoint: DeliveryCheckpoint) -> str:
+    if checkpoint.latitude is None or checkpoint.longitude is None:
+        return ""
+    return place_words(checkpoint.latitude, checkpoint.longitude)
+
+
+def place_words(latitude: float, longitude: float) -> str:
+    return f"{latitude:.5f}, {longitude:.5f}"
