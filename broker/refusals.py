@@ -1,9 +1,12 @@
 """Tell a broker that has lost its users from one that is away."""
 
+import logging
+
 from broker.link import BrokerAway, BrokerRefused
-from broker.relay import log
 
 REFUSED_ALERT_S = 60.0
+
+log = logging.getLogger(__name__)
 
 
 class Refusals:
