@@ -19,7 +19,7 @@ from core.models.record import QuarantineCount
 
 MAXIMUM_RAW_BYTES = 64 * 1024  # of one message; an array of 500 fixes fits
 LAST_BYTES = 2_000  # of the last message that is beyond a bound
-# (company, device). A device of None is the whole company; a company of None is all unknown devices.
+# (company, device). A device of None is the whole company; a company of None means an unknown device.
 Key = tuple[int | None, str | None]
 _WRITE = text(
     "UPDATE quarantine_count c SET kept_rows = n.kept_rows, kept_bytes = n.kept_bytes,"
