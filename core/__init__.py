@@ -1,1 +1,1 @@
-"""The domain and its database: models, rules and the content of transactions. No MQTT, no HTTP."""
+"""The domain and its database: models, rules and transaction scripts. No MQTT, no HTTP."""

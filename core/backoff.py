@@ -1,4 +1,4 @@
-"""Waiting times between tries: exponential with full jitter, so that a fleet never retries in step."""
+"""Exponential back-off with full jitter, so that a fleet of clients never retries in step."""
 
 import random
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 @dataclass
 class Backoff:
-    """``next()`` gives seconds to wait; call ``reset()`` after a success."""
+    """``next()`` returns the seconds to wait before the next try; call ``reset()`` after a success."""
 
     base_s: float = 0.25
     limit_s: float = 15.0

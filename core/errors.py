@@ -1,10 +1,10 @@
-"""What can go wrong on purpose: one base class, each with its HTTP status and its facts."""
+"""Expected errors: one base class; each error has its HTTP status and its facts."""
 
 from typing import Any, ClassVar
 
 
 class DomainError(Exception):
-    """An expected refusal. ``name`` is the stable word clients match on; ``facts`` are its values."""
+    """An expected refusal. Clients match on ``name``, which is stable; ``facts`` are the error's values."""
 
     status_code: ClassVar[int] = 400
     title: ClassVar[str] = "The request cannot be done"
@@ -20,7 +20,7 @@ class DomainError(Exception):
 
 
 class NotFound(DomainError):
-    """Missing, another company's, or not yours: nobody can tell which."""
+    """Missing, another tenant's, or not visible to the actor; the client cannot tell which."""
 
     status_code = 404
     title = "Not found"
@@ -53,7 +53,7 @@ class InvalidTransition(Conflict):
 
 
 class PreconditionFailed(DomainError):
-    """Somebody changed it since it was read; ``version`` is what it is at now."""
+    """Optimistic locking: the row has changed since the client read it; ``version`` is its present one."""
 
     status_code = 412
     title = "Changed meanwhile"
@@ -63,7 +63,7 @@ class PreconditionFailed(DomainError):
 
 
 class InvalidValue(DomainError):
-    """A field's value breaks a rule; ``field`` names it."""
+    """The value of ``field`` breaks a rule."""
 
     status_code = 422
     title = "A value cannot be used"
@@ -73,7 +73,7 @@ class InvalidValue(DomainError):
 
 
 class NotAuthenticated(DomainError):
-    """The same body for every cause: a caller learns nothing about why."""
+    """No valid credentials. The body is the same for every cause, so that a client cannot learn it."""
 
     status_code = 401
     title = "Not authenticated"
@@ -83,7 +83,7 @@ class NotAuthenticated(DomainError):
 
 
 class TooManyAttempts(DomainError):
-    """The same for known and unknown e-mails."""
+    """The client is throttled. The body is the same for known and unknown e-mail addresses."""
 
     status_code = 429
     title = "Too many attempts"
@@ -93,7 +93,7 @@ class TooManyAttempts(DomainError):
 
 
 class LoginRefused(DomainError):
-    """The same body whether the e-mail is unknown, the password wrong or the user disabled."""
+    """The body is the same for an unknown e-mail address, a wrong password and a disabled user."""
 
     status_code = 401
     title = "Log-in refused"

@@ -1,4 +1,4 @@
-"""Names and secrets of everyone who talks to the broker: made by us, derived, never stored."""
+"""User names and secrets of all broker clients. Secrets are derived from a key, never stored."""
 
 import base64
 import hashlib
@@ -9,18 +9,18 @@ import zlib
 
 SHARDS = tuple("0123456789abcdef")
 API_SLOTS = (
-    32  # one broker user an api process: a second connection of one user would take the first one over
+    32  # one broker user per API process: a second connection of the same user would take over the first
 )
 DEVICE_ID = re.compile(r"[a-z0-9]{10}", re.ASCII)
 SLUG = re.compile(r"[a-z0-9][a-z0-9-]{0,62}", re.ASCII)
 RELAY_USER = "relay"
 PROVISIONER_USER = "provisioner"
-STATUS_USER = "status"  # `milepost status`, which proves that the broker lets a user in
+STATUS_USER = "status"  # of `milepost status`, which checks that the broker accepts a login
 _ALPHABET = "abcdefghijklmnopqrstuvwxyz0123456789"
 
 
 def new_device_id() -> str:
-    """Ten random characters of ``[a-z0-9]``: global, guess-proof, legal in a topic."""
+    """Return ten random characters of ``[a-z0-9]``: globally unique, unguessable, and legal in a topic."""
     return "".join(secrets.choice(_ALPHABET) for _ in range(10))
 
 
@@ -29,7 +29,7 @@ def is_slug(text: str) -> bool:
 
 
 def shard_of(device_id: str) -> str:
-    """The hex digit of the ingest session that receives this device: ``crc32(device) % 16``."""
+    """Return the hex digit of the ingest shard that receives this device: ``crc32(device) % 16``."""
     return SHARDS[zlib.crc32(device_id.encode()) % len(SHARDS)]
 
 
@@ -42,11 +42,11 @@ def api_user(slot: int) -> str:
 
 
 def operator_user(user_id: int) -> str:
-    """A person's own MQTT login; never the person's password."""
+    """Return the name of a user's MQTT login, whose secret is not the user's password."""
     return f"operator-{user_id}"
 
 
 def mqtt_secret(key: str, user_name: str, version: int = 1) -> str:
-    """The MQTT password of ``user_name``: ``HMAC-SHA256(key, name, version)``; rotating is version + 1."""
+    """Return the MQTT password ``HMAC-SHA256(key, user_name, version)``; version + 1 rotates it."""
     digest = hmac.new(key.encode(), f"{user_name}\n{version}".encode(), hashlib.sha256).digest()
     return base64.urlsafe_b64encode(digest).rstrip(b"=").decode()

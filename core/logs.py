@@ -1,4 +1,4 @@
-"""Logging set-up: one line an event, as key=value text or JSON, always to standard error."""
+"""Logging set-up: one line per event, as key=value text or JSON, always to standard error."""
 
 import json
 import logging
@@ -21,12 +21,13 @@ class JsonFormatter(logging.Formatter):
 
 
 def is_no_handshake(record: logging.LogRecord) -> bool:
-    """False for uvicorn's line about a WebSocket handshake: it holds the query, where a token may stand."""
+    """Return False for uvicorn's line about a WebSocket handshake, to drop it from the log."""
+    # The line contains the query string, in which there may be a token.
     return record.levelno > logging.INFO or '"WebSocket ' not in str(record.msg)
 
 
 def configure(process: str, level: str = "INFO", style: Literal["text", "json"] = "text") -> None:
-    """Send every logger's lines to standard error, the process's name in each."""
+    """Send the lines of all loggers to standard error, with the process's name in the text format."""
     handler = logging.StreamHandler(sys.stderr)
     if style == "json":
         handler.setFormatter(JsonFormatter())
@@ -34,6 +35,6 @@ def configure(process: str, level: str = "INFO", style: Literal["text", "json"] 
         handler.setFormatter(logging.Formatter(f"%(asctime)s %(levelname)s {process} %(name)s %(message)s"))
     logging.basicConfig(level=level, handlers=[handler], force=True)
     logging.getLogger("uvicorn.error").addFilter(is_no_handshake)
-    # APScheduler and uvicorn tell of every run and request; our own lines say what matters.
+    # APScheduler and uvicorn log every run and request, which our own lines summarize.
     for noisy in ("apscheduler", "uvicorn.access", "alembic.runtime.migration"):
         logging.getLogger(noisy).setLevel(logging.WARNING)

@@ -1,4 +1,4 @@
-"""Settings of what leaves us for people and their machines: e-mail, links, webhooks."""
+"""Settings of outgoing messages: e-mail, the links in it, and webhooks."""
 
 from email.utils import parseaddr
 from ipaddress import IPv4Network, IPv6Network, ip_network
@@ -20,7 +20,7 @@ def _networks(text: str) -> Networks:
 
 
 def _plain(network: IPv4Network | IPv6Network) -> IPv4Network | IPv6Network:
-    """Return the IPv4 network that ``::ffff:10.0.0.0/104`` and the like name; others as they are."""
+    """Return the IPv4 network of an IPv4-mapped one such as ``::ffff:10.0.0.0/104``; others unchanged."""
     if isinstance(network, IPv6Network) and network.subnet_of(_MAPPED):
         return IPv4Network((int(network.network_address) & 0xFFFFFFFF, network.prefixlen - 96))
     return network

@@ -1,14 +1,16 @@
-"""Random bearer secrets: shown once, kept as SHA-256. 256 random bits need neither salt nor a slow hash."""
+"""Random bearer tokens: shown once, stored as SHA-256. 256 random bits need no salt and no slow hash."""
 
 import hashlib
 import secrets
 
 
 def make(prefix: str) -> str:
-    """A new secret that says what it is, so that scanners find one that leaked."""
+    """Return a new secret that begins with ``prefix``."""
+    # By the prefix, secret scanners recognize a token that has leaked.
     return prefix + secrets.token_urlsafe(32)
 
 
 def digest(token: str) -> bytes:
-    """What is stored and looked up. Anything a client may send has one."""
+    """Return the SHA-256 by which a token is stored and looked up."""
+    # `surrogatepass`, so that any text that a client may send has a digest.
     return hashlib.sha256(token.encode("utf-8", "surrogatepass")).digest()

@@ -1,4 +1,4 @@
-"""Everything configurable: ``MILEPOST_*`` variables and a ``.env`` file, read once when a process starts."""
+"""All settings: ``MILEPOST_*`` variables and a ``.env`` file, read once at the start of a process."""
 
 import errno
 import ssl
@@ -19,11 +19,11 @@ _Kind = TypeVar("_Kind", bound=BaseSettings)
 
 
 class SettingsError(Exception):
-    """The settings cannot be used; the message lists every problem, one a line."""
+    """The settings cannot be used; the message lists all problems, one per line."""
 
 
 class Settings(OutgoingSettings):
-    """One frozen object a process. Secrets are ``SecretStr``, so that printing it shows none."""
+    """One frozen object per process. Secrets are ``SecretStr``, so that printing it shows none."""
 
     model_config = SettingsConfigDict(
         env_prefix="MILEPOST_", env_file=ENV_FILE, env_ignore_empty=True, extra="ignore", frozen=True
@@ -63,7 +63,8 @@ class Settings(OutgoingSettings):
     @field_validator("database_url")
     @classmethod
     def _uses_psycopg2(cls, url: SecretStr) -> SecretStr:
-        """A bare ``postgresql://`` means psycopg 3 in SQLAlchemy 2.1; we run on psycopg2."""
+        """Return the URL with the driver psycopg2."""
+        # SQLAlchemy 2.1 uses psycopg 3 for a URL that begins with ``postgresql://``.
         scheme, separator, rest = url.get_secret_value().partition("://")
         if scheme not in {"postgresql", "postgres", "postgresql+psycopg2"} or not separator:
             raise ValueError("must start with postgresql://")
@@ -73,7 +74,7 @@ class Settings(OutgoingSettings):
 
     @property
     def broker_url(self) -> str:
-        """The broker's address to tell devices and people."""
+        """Return the broker's address as devices and users reach it."""
         return self.public_mqtt_url or self.mqtt_url
 
     @field_validator("mqtt_url", "public_mqtt_url")
@@ -95,7 +96,8 @@ class Settings(OutgoingSettings):
     @field_validator("mqtt_ca_file")
     @classmethod
     def _holds_certificates(cls, path: Path | None, info: ValidationInfo) -> Path | None:
-        """Only where it is used: a .env for containers may name a file that is theirs."""
+        """Check that the file contains certificates, if it is used."""
+        # Without mqtts:// it is not used, and a .env for containers may name a file that exists only in them.
         if path is None or not info.data.get("mqtt_url", "mqtts:").startswith("mqtts:"):
             return path
         try:
@@ -120,12 +122,12 @@ class Settings(OutgoingSettings):
 
 
 def load() -> Settings:
-    """Read the settings. Raises `SettingsError` that names every wrong variable at once."""
+    """Read the settings. Raises `SettingsError`, which names all wrong variables together."""
     return read(Settings, {})
 
 
 def read(kind: type[_Kind], given: Mapping[str, Any]) -> _Kind:
-    """Settings of any kind; ``given``, fields by name, win over the environment. Raises `SettingsError`."""
+    """Read settings of any kind; ``given`` (by field) overrides the environment. Raises `SettingsError`."""
     try:
         return kind(**given)
     except ValidationError as error:
@@ -137,7 +139,7 @@ def read(kind: type[_Kind], given: Mapping[str, Any]) -> _Kind:
 
 
 def port_taken(field: str, port: int, error: OSError) -> SettingsError:
-    """Nobody can listen on the port that ``field`` names."""
+    """Return the error for a port, of the setting ``field``, on which the process cannot listen."""
     name = f"MILEPOST_{field.upper()}"
     if error.errno != errno.EADDRINUSE:
         return SettingsError(f"{name}={port} cannot be listened on: {error.strerror}. Choose another port.")
@@ -156,7 +158,7 @@ def all_problems(error: ValidationError) -> str:
 
 
 def require_real_secret(value: str) -> None:
-    """Raises `ValueError` for one that somebody could guess."""
+    """Check that a secret is not guessable. Raises `ValueError`."""
     if len(value) < MINIMUM_SECRET_LENGTH:
         raise ValueError(f"is too short: {MINIMUM_SECRET_LENGTH} characters at least (openssl rand -hex 32)")
     if any(mark in value.lower() for mark in SAMPLE_MARKS) or len(set(value)) < 8:
@@ -164,8 +166,8 @@ def require_real_secret(value: str) -> None:
 
 
 def _require_database_url(url: str) -> None:
-    """Raises `ValueError`, of which no part is the password, unless libpq would take the URL."""
-    # Loaded by those who have a URL, and not by `milepost --help`.
+    """Check that libpq accepts the URL. Raises `ValueError`, whose text never contains the password."""
+    # Imported here, so that `milepost --help`, which needs no URL, does not load them.
     import psycopg2  # noqa: PLC0415
     from sqlalchemy import make_url  # noqa: PLC0415
     from sqlalchemy.exc import ArgumentError  # noqa: PLC0415

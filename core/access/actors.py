@@ -1,4 +1,4 @@
-"""Who asks: a person, an integration, or a driver's phone. Rights are decided from this alone."""
+"""The actor: a user, an API token, a driver's phone or the system. Access is decided from it alone."""
 
 from typing import Any, Protocol
 
@@ -10,9 +10,9 @@ from core.rules.enums import Role
 
 
 class Actor(msgspec.Struct, frozen=True, kw_only=True):
-    """``user_id`` is a person, ``device_id`` a phone, ``api_token_id`` an integration; none: the system.
+    """A user (``user_id``), API token (``api_token_id``) or phone (``device_id``); with none the system.
 
-    ``session_id`` is the person's log-in. ``scopes`` narrow what an integration may do; None narrows nothing.
+    ``session_id`` is the user's log-in session. ``scopes`` restrict an API token; None is no restriction.
     """
 
     company_id: int
@@ -28,12 +28,12 @@ class Actor(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def kind(self) -> str:
-        """user, token, device or system."""
+        """Return ``user``, ``token``, ``device`` or ``system``."""
         return self._identity[0]
 
     @property
     def identity(self) -> str | None:
-        """The id among its kind; the system has none."""
+        """Return the id within `kind`, or None for the system."""
         return self._identity[1]
 
     @property
@@ -49,17 +49,18 @@ class Actor(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def sees_company(self) -> bool:
-        """Managers and operators read everything of their company."""
+        """Return whether the actor reads all rows of its tenant, as managers and operators do."""
         return self.role in {Role.MANAGER, Role.OPERATOR}
 
     @property
     def sees_track(self) -> bool:
-        """A van's route shows its other stops, so customers never see it."""
+        """Return whether the actor may see tracks."""
+        # A vehicle's route shows its stops at other customers.
         return self.role is not Role.CUSTOMER
 
 
 class OfSomebody(Protocol):
-    """A delivery, or whatever was read of one."""
+    """A delivery, or a row with the columns by which access to it is decided."""
 
     @property
     def company_id(self) -> int: ...
@@ -70,7 +71,8 @@ class OfSomebody(Protocol):
 
 
 def visible_deliveries(actor: Actor) -> ColumnElement[bool]:
-    """The one place that scopes deliveries: this company's, and of them those this person may see."""
+    """Return the condition for the deliveries of its tenant that the actor may see."""
+    # Deliveries are scoped here and nowhere else.
     ours = Delivery.company_id == actor.company_id
     if actor.sees_company:
         return ours
@@ -82,7 +84,8 @@ def visible_deliveries(actor: Actor) -> ColumnElement[bool]:
 
 
 def sees(actor: Actor, delivery: OfSomebody) -> bool:
-    """`visible_deliveries` for a row that was read already; a test holds the two together."""
+    """Return whether the actor may see a delivery that has been read already."""
+    # The same rule as `visible_deliveries`; a test checks that the two agree.
     if actor.company_id != delivery.company_id:
         return False
     if actor.role is Role.DRIVER:

@@ -12,7 +12,7 @@ from core.rules.enums import Role
 
 
 class PreparedForActor:
-    """A statement that depends on who asks: compiled once for each kind of actor."""
+    """A statement whose conditions depend on the actor, compiled once for each kind of actor."""
 
     def __init__(self, name: str, build: Callable[[Actor], Select[*tuple[Any, ...]]]) -> None:
         self._name = name

@@ -1,4 +1,4 @@
-"""Check the ids that a request refers to."""
+"""Validation of the ids that a request refers to."""
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -18,9 +18,9 @@ def require_reference(
     model: type[Customer | Driver | Vehicle | LoadOrder],
     row_id: int,
 ) -> None:
-    """Raises `InvalidValue` naming ``field`` unless the row is this company's and not archived.
+    """Check that the row exists in the actor's tenant and is not archived, and lock it.
 
-    The row is locked against being archived or deleted until this transaction ends.
+    Until the transaction ends the row cannot be archived or deleted. Raises `InvalidValue` naming ``field``.
     """
     query = (
         select(model.id)

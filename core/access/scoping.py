@@ -1,7 +1,7 @@
-"""The one place that scopes a company's companions: people, vans, devices, loads.
+"""Tenant isolation of every table but `delivery`: people, vehicles, devices, load orders and records.
 
-Managers and operators read what is their company's. To a driver or a customer these rows do not exist, and
-neither do another company's to anybody.
+Managers and operators read the rows of their own tenant. For drivers and customers these rows do not exist,
+and no actor sees those of another tenant.
 """
 
 from collections.abc import Sequence
@@ -30,7 +30,7 @@ Owned = TypeVar(
 
 
 def is_ours(actor: Actor, model: type[AnyOwned | AnyTold | AnyCounted]) -> ColumnElement[bool]:
-    """The condition that keeps a company's rows to itself; no other module spells it out."""
+    """Return the condition for the rows of the actor's tenant; no other module states it."""
     return model.company_id == actor.company_id
 
 
@@ -45,12 +45,12 @@ def require_company_reader(actor: Actor) -> None:
 
 
 def find(session: Session, actor: Actor, model: type[Owned], row_id: int | str) -> Owned:
-    """One row to read. Raises `NotFound` when it is missing, foreign, or not for this actor's eyes."""
+    """Return one row. Raises `NotFound` if it is missing, another tenant's, or not visible to the actor."""
     return _one(session, actor, _ours(actor, model).where(model.id == row_id), model, row_id)
 
 
 def lock(session: Session, actor: Actor, model: type[Owned], row_id: int | str) -> Owned:
-    """One row to change: locked, and only for a manager (`NotFound` comes before `Forbidden`)."""
+    """Lock and return one row for a manager to change. Raises `NotFound`, then `Forbidden`."""
     query = _ours(actor, model).where(model.id == row_id).with_for_update(key_share=True)
     row = _one(session, actor, query.execution_options(populate_existing=True), model, row_id)
     require_manager(actor)
@@ -60,7 +60,10 @@ def lock(session: Session, actor: Actor, model: type[Owned], row_id: int | str) 
 def page(
     session: Session, actor: Actor, model: type[Owned], *, after: int | str | None, limit: int, **filters: Any
 ) -> Sequence[Owned]:
-    """Rows in id order, after ``after``; ``filters`` are column = value, None ignored."""
+    """Return a page of rows in id order (keyset pagination).
+
+    ``after`` is the last id of the previous page. ``filters`` are column = value; a value of None is ignored.
+    """
     require_company_reader(actor)
     query = _ours(actor, model)
     if after is not None:

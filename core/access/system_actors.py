@@ -1,4 +1,4 @@
-"""Actors for what the system or the command line does in a company's name."""
+"""Actors for work that the system or the command line does on behalf of a tenant."""
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -10,7 +10,7 @@ from core.rules.enums import Role
 
 
 def system_actor(session: Session, slug: str) -> Actor:
-    """Whoever runs the command line acts as a manager of the company, without being a person."""
+    """Return the actor of the command line: a manager of the company who is no user. Raises `NotFound`."""
     company = session.scalar(select(Company).where(Company.slug == slug))
     if company is None:
         raise NotFound("company")
@@ -18,7 +18,7 @@ def system_actor(session: Session, slug: str) -> Actor:
 
 
 def system_actor_of(session: Session, company_id: int) -> Actor:
-    """The same, by the company's id."""
+    """Return the system actor of a company by its id."""
     return manager_of(session.get_one(Company, company_id))
 
 

@@ -1,12 +1,12 @@
-"""Work that waits for the database on the event loop, written as if it blocked.
+"""Database access from the event loop: blocking-style code that runs in greenlets.
 
-A thread a request costs more than most requests' work: two hand-overs, and a fight for the interpreter after
-every answer of the database. `run` does the work in a greenlet of the loop's own thread instead: wherever its
-connection would block, other requests go on. Between two waits nothing else runs, so it must do nothing else
-that blocks (hashing a password, reading a file) and nothing long.
+A thread per request costs more than the work of most requests: two hand-overs, and contention for the GIL
+after every response of the database. `run` instead runs the work in a greenlet on the event loop's thread;
+wherever its connection would block, other requests continue. Between two waits nothing else runs, so the work
+must not block in any other way (hash a password, read a file) or compute for long.
 
-`CooperativeConnection` also sends less often: BEGIN goes with the first statement, what is sent `ahead` with
-the next one or with COMMIT.
+`CooperativeConnection` also needs fewer round trips: BEGIN is sent with the first statement, and SQL given to
+`ahead` is sent with the next statement or with COMMIT.
 """
 
 import asyncio
@@ -22,15 +22,15 @@ from psycopg2.extensions import POLL_OK, POLL_READ, TRANSACTION_STATUS_IDLE
 from core.database import host_names
 from core.database.deadlines import bounded
 
-CONNECT_LIMIT_S = 5.0  # libpq keeps none of its own here
-LIMIT_S = 20.0  # longer than the server's own limit on a statement
+CONNECT_LIMIT_S = 5.0  # libpq applies no connect time-out to asynchronous connections
+LIMIT_S = 20.0  # longer than the server's statement_timeout
 T = TypeVar("T")
 
 
 async def run(call: Callable[[], T]) -> T:
-    """``call()``, whose cooperative connections wait without holding up the loop.
+    """Run ``call()`` in a greenlet; its cooperative connections wait without blocking the event loop.
 
-    As with a thread, a caller that is cancelled does not end the work.
+    As with a thread, cancelling the caller does not stop the work.
     """
     work = _Work(call, asyncio.get_running_loop())
     work.go_on()
@@ -38,8 +38,11 @@ async def run(call: Callable[[], T]) -> T:
 
 
 class _Work(greenlet, Generic[T]):
-    """Whoever goes on with it is the loop's own greenlet, and it alone touches the loop's sockets: libuv
-    keeps pointers into its stack, which lies elsewhere while a greenlet runs."""
+    """One call in its own greenlet.
+
+    Only the event loop's greenlet resumes it and registers sockets with the loop: libuv keeps pointers into
+    the stack, and while another greenlet runs that stack has been moved elsewhere.
+    """
 
     def __init__(self, call: Callable[[], T], loop: asyncio.AbstractEventLoop) -> None:
         super().__init__()
@@ -58,7 +61,7 @@ class _Work(greenlet, Generic[T]):
                 self.done.set_result(result)
 
     def go_on(self) -> None:
-        """Until it is done or waits for a socket or a coroutine, with which it goes on by itself."""
+        """Resume the call until it finishes, or waits for a socket or a coroutine that will resume it."""
         self._wait_for(self.switch())
 
     def _wait_for(self, wanted: Any) -> None:
@@ -70,7 +73,7 @@ class _Work(greenlet, Generic[T]):
         try:
             self._watch(*wanted)
         except (OSError, RuntimeError, ValueError) as error:
-            # Raised where the work waits: left waiting for ever it would keep its connection and its slot.
+            # Raise the error inside the call: a call that waited forever would keep its connection and slot.
             self._wait_for(self.throw(OSError(str(error))))
 
     def _watch(self, descriptor: int, is_reading: bool) -> None:
@@ -97,13 +100,13 @@ def _until_ready(descriptor: int, *, is_reading: bool) -> None:
         assert work.parent is not None
         work.parent.switch((descriptor, is_reading))
         return
-    poll = select.poll()  # in a thread, which may block
+    poll = select.poll()  # not in a greenlet but in an ordinary thread, which may block
     poll.register(descriptor, select.POLLIN if is_reading else select.POLLOUT)
     poll.poll()
 
 
 def _resolve(host: str, port: str) -> list[str]:
-    """libpq itself would look a name up holding up every thread: psycopg2 keeps the interpreter's lock."""
+    """Resolve a host name outside libpq, during whose look-up psycopg2 would hold the GIL."""
     work = getcurrent()
     if not isinstance(work, _Work):
         return host_names.addresses(host, port)
@@ -117,15 +120,18 @@ class CooperativeCursor(psycopg2.extensions.cursor):
     connection: "CooperativeConnection"
 
     def execute(self, query: Any, values: Any = None) -> None:
-        # First: a value that cannot be sent must not take what goes ahead, the fence, with it.
+        # Format the query first: if a value cannot be adapted, the SQL queued ahead (which sets the RLS role)
+        # must stay queued.
         finished = self.mogrify(query, values)
         before = self.connection.take_ahead()
         self.connection.bounded(lambda: super(CooperativeCursor, self).execute(before + finished))
 
 
 class CooperativeConnection(psycopg2.extensions.connection):
-    """An asynchronous connection of psycopg2's behind the interface of an ordinary one; no COPY, no named
-    cursors, no autocommit, no ``executemany``."""
+    """An asynchronous psycopg2 connection with the interface of a synchronous one.
+
+    It supports no COPY, no named cursors, no autocommit and no ``executemany``.
+    """
 
     def __init__(self, dsn: str, *_arguments: Any) -> None:
         super().__init__(host_names.resolved(dsn, _resolve), True)  # type: ignore[call-arg]  # asynchronous
@@ -135,7 +141,7 @@ class CooperativeConnection(psycopg2.extensions.connection):
         self.limit_s = LIMIT_S
 
     def bounded(self, send: Callable[[], object]) -> None:
-        """Send, then wait for the answer, no longer than the limit."""
+        """Send a statement and wait for its response, at most ``limit_s`` seconds."""
         bounded(self, lambda: self._finish(send))
 
     def _finish(self, send: Callable[[], object]) -> None:
@@ -144,32 +150,34 @@ class CooperativeConnection(psycopg2.extensions.connection):
             try:
                 _until_ready(self.fileno(), is_reading=state == POLL_READ)
             except OSError as error:
-                self.close()  # in the middle of an answer it is of no more use
+                self.close()  # a half-read response leaves the connection unusable
                 raise psycopg2.OperationalError("the connection cannot be waited for") from error
 
     def cursor(self, *arguments: Any, **options: Any) -> Any:
         return super().cursor(*arguments, **{**options, "cursor_factory": CooperativeCursor})
 
     def ahead(self, sql: bytes) -> None:
-        """Finished SQL whose result nobody needs, to be sent with the next statement of the transaction, or
-        with its COMMIT. What goes wrong with it is raised there."""
+        """Queue SQL without placeholders, to be sent with the transaction's next statement or its COMMIT.
+
+        Its result is discarded, and its errors are raised by the statement that it is sent with.
+        """
         self._ahead.append(sql)
 
     def take_ahead(self) -> bytes:
-        """What goes before the next statement, a final semicolon included."""
+        """Return and clear the SQL to send before the next statement, each part ending in a semicolon."""
         parts, self._ahead = self._ahead, []
         if self.get_transaction_status() == TRANSACTION_STATUS_IDLE:
             parts.insert(0, b"BEGIN")
         return b"".join(part + b";" for part in parts)
 
     def commit(self) -> None:
-        """Raises too what went wrong with the statements sent ahead; the transaction has ended then, as
-        everybody expects of a COMMIT that failed."""
+        """Commit the transaction; raises the errors of queued SQL as well."""
         if not self._ahead and self.get_transaction_status() == TRANSACTION_STATUS_IDLE:
             return
         try:
             self._end(b"COMMIT")
         except psycopg2.Error:
+            # If queued SQL failed, the transaction is still open; callers expect a failed COMMIT to end it.
             if not self.closed:
                 self.rollback()
             raise

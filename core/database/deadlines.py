@@ -1,8 +1,8 @@
-"""A bound on every wait for the database, kept by us: a frozen server keeps none of its own.
+"""A client-side time-out on every wait for the database, because a frozen server enforces none.
 
-The server's ``statement_timeout`` and the kernel's ``tcp_user_timeout`` both need somebody at the other end.
-Here one thread a process looks at what is under way and shuts the socket of what takes too long; libpq then
-reports a lost connection, which every caller knows how to handle.
+Both the server's ``statement_timeout`` and the kernel's ``tcp_user_timeout`` depend on the other end of the
+connection. Here one thread per process checks the calls under way and shuts down the socket of any that takes
+too long; libpq then reports a lost connection, which every caller knows how to handle.
 """
 
 import contextlib
@@ -21,7 +21,7 @@ T = TypeVar("T")
 
 
 class Bounded(Protocol):
-    """A connection whose calls end, one way or another, within ``limit_s``."""
+    """A connection whose calls return or fail within about ``limit_s`` seconds."""
 
     limit_s: float
 
@@ -29,7 +29,7 @@ class Bounded(Protocol):
 
 
 class Watch:
-    """The calls under way: each connection has at most one."""
+    """The calls under way, at most one per connection, and the thread that enforces their deadlines."""
 
     def __init__(self) -> None:
         self._calls: dict[int, tuple[float, Bounded]] = {}
@@ -37,7 +37,7 @@ class Watch:
         self._thread: threading.Thread | None = None
 
     def bounded(self, connection: "Bounded", call: Callable[[], T]) -> T:
-        """``call()``, whose connection is cut once its limit has passed."""
+        """Run ``call()``; once the connection's limit has passed, its socket is shut down."""
         if self._thread is None:
             self._start()
         key = id(connection)
@@ -63,7 +63,7 @@ class Watch:
 
 
 def _cut(connection: Bounded) -> None:
-    """Shut the socket under libpq: whoever waits on it wakes up to a lost connection."""
+    """Shut down the socket under libpq, so that the waiting call fails with a lost connection."""
     with (
         contextlib.suppress(psycopg2.Error, OSError),
         socket.socket(fileno=os.dup(connection.fileno())) as wire,
@@ -76,7 +76,7 @@ bounded = _watch.bounded
 
 
 class BoundedCursor(psycopg2.extensions.cursor):
-    """psycopg2's cursor; everything that waits for the server is bounded."""
+    """A psycopg2 cursor whose every wait for the server is bounded."""
 
     connection: "BoundedConnection"
 
@@ -87,7 +87,7 @@ class BoundedCursor(psycopg2.extensions.cursor):
         bounded(self.connection, lambda: super(BoundedCursor, self).executemany(*arguments))
 
     def fetchmany(self, *arguments: Any) -> list[tuple[Any, ...]]:
-        """A server-side cursor asks the server here: a track's, between two chunks."""
+        # A server-side cursor, such as that of a track, makes a round trip for each chunk.
         return bounded(self.connection, lambda: super(BoundedCursor, self).fetchmany(*arguments))
 
     def copy_expert(self, *arguments: Any) -> None:
@@ -95,9 +95,9 @@ class BoundedCursor(psycopg2.extensions.cursor):
 
 
 class BoundedConnection(psycopg2.extensions.connection):
-    """For ``psycopg2.connect(connection_factory=…)``. Longer than the server's own limit on a statement."""
+    """A connection for ``psycopg2.connect(connection_factory=…)`` whose every wait is bounded."""
 
-    limit_s = 20.0
+    limit_s = 20.0  # longer than the server's statement_timeout
 
     def cursor(self, *arguments: Any, **options: Any) -> Any:
         return super().cursor(*arguments, **{"cursor_factory": BoundedCursor, **options})

@@ -1,4 +1,4 @@
-"""Connections: every one bounded in time, so that no stall outlives an MQTT keep-alive."""
+"""Engines and connections, all with time-outs, so that no stall outlasts an MQTT keep-alive."""
 
 import select
 import time
@@ -21,7 +21,8 @@ LOCK_TIMEOUT_S = 5
 STATEMENT_TIMEOUT_S = 15
 IDLE_IN_TRANSACTION_TIMEOUT_S = 60
 IDLE_S = 1.0
-# Prepared statements (`database.prepared`) that the server forgot, or whose tables have been altered since.
+# SQLSTATEs of a prepared statement (`database.prepared`) that the server no longer has, or whose tables have
+# been altered since.
 OUTDATED = frozenset({"26000", "0A000"})
 
 
@@ -33,15 +34,15 @@ def make_engine(
     overflow: int = 5,
     connections: type[BoundedConnection | CooperativeConnection] = BoundedConnection,
 ) -> Engine:
-    """An engine whose connections carry all time-outs. ``process`` is what ``pg_stat_activity`` shows."""
-    # Several rows' UPDATEs in one message; SQLAlchemy must not ask how many rows each changed.
+    """Return an engine whose connections have time-outs; ``pg_stat_activity`` shows ``process``."""
+    # Send the UPDATEs of several rows in one message; SQLAlchemy must not need each one's row count.
     batches = {"executemany_mode": "values_plus_batch"} if connections is CooperativeConnection else {}
     engine = create_engine(
         settings.database_url.get_secret_value(),
         pool_size=pool_size,
         max_overflow=overflow,
         pool_timeout=CONNECT_TIMEOUT_S,
-        # What stands in rows (names, hashes) must not reach a log with an error.
+        # Row values (names, hashes) in an error's parameters must not reach the log.
         hide_parameters=True,
         use_native_hstore=False,
         connect_args={**connect_arguments(process), "connection_factory": connections},
@@ -52,11 +53,10 @@ def make_engine(
 
 
 def _require_alive(connection: Any, record: Any, _proxy: Any) -> None:
-    """A pre-ping that mostly needs no round trip: a server that has gone away left something to read.
+    """Check a pooled connection at checkout, mostly without a round trip.
 
-    A connection that was idle is asked, for a link may have died without a word. Raising
-    `DisconnectionError` makes the pool take another one, or a new one. A new one that is lost at once is told
-    as what it is: the server is going down.
+    A server that closed the connection left something to read on its socket. A connection that was idle is
+    pinged, because a link can die silently. `DisconnectionError` makes the pool take or open another one.
     """
     now = time.monotonic()
     is_new = "alive_at" not in record.info
@@ -70,7 +70,7 @@ def _require_alive(connection: Any, record: Any, _proxy: Any) -> None:
         connection.rollback()
     except psycopg2.Error as error:
         if is_new:
-            raise
+            raise  # a new connection that is lost at once means that the server is going down
         raise DisconnectionError("the server closed the connection") from error
 
 
@@ -89,30 +89,31 @@ def connect_arguments(process: str) -> dict[str, Any]:
         "options": (
             f"-c timezone=UTC -c lock_timeout={LOCK_TIMEOUT_S}s -c statement_timeout={STATEMENT_TIMEOUT_S}s"
             f" -c idle_in_transaction_session_timeout={IDLE_IN_TRANSACTION_TIMEOUT_S}s"
-            # Of the prepared statements (`prepared`), all by key: else it may plan each anew for ever.
+            # The prepared statements all look rows up by key; by default PostgreSQL may replan every call.
             " -c plan_cache_mode=force_generic_plan"
         ),
     }
 
 
 def make_sessions(engine: Engine) -> sessionmaker[Session]:
-    """Whoever opens a session commits it; nothing expires, so returned rows stay readable."""
+    """Return a session factory. The code that opens a session commits it."""
+    # Without expiry on commit, returned rows stay readable after the session has committed.
     return sessionmaker(engine, expire_on_commit=False)
 
 
 def send_ahead(connection: Connection, sql: bytes) -> None:
-    """Finished SQL whose result nobody needs: at once, or with the transaction's next message."""
+    """Run SQL without placeholders and discard its result; a cooperative connection defers the sending."""
     driver = connection.connection.driver_connection
     if isinstance(driver, CooperativeConnection):
         if not connection.in_transaction():
-            connection.begin()  # or SQLAlchemy would have nothing to commit
+            connection.begin()  # otherwise SQLAlchemy would see nothing to commit
         driver.ahead(sql)
     else:
         connection.exec_driver_sql(sql.decode(), execution_options={"no_parameters": True})
 
 
 def execute_ahead(cursor: Any, sql: str) -> None:
-    """The same with the driver's own cursor."""
+    """Do the same as `send_ahead` with a psycopg2 cursor."""
     if isinstance(cursor.connection, CooperativeConnection):
         cursor.connection.ahead(sql.encode())
     else:
@@ -121,9 +122,9 @@ def execute_ahead(cursor: Any, sql: str) -> None:
 
 @contextmanager
 def driver_cursor(connection: Connection) -> Iterator[Any]:
-    """The psycopg2 cursor below a SQLAlchemy connection, inside its transaction: for COPY.
+    """Yield a psycopg2 cursor of a SQLAlchemy connection, inside its transaction: for COPY, and for speed.
 
-    Its errors become SQLAlchemy's `DBAPIError`, and a connection that died is given up, as always.
+    Errors are raised as SQLAlchemy's `DBAPIError`, and a lost connection is invalidated, as SQLAlchemy does.
     """
     cursor = connection.connection.cursor()
     try:

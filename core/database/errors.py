@@ -1,8 +1,8 @@
-"""What PostgreSQL's errors mean."""
+"""PostgreSQL error codes."""
 
 from sqlalchemy.exc import DBAPIError
 
 
 def sqlstate(error: DBAPIError) -> str:
-    """The five-character code, or ``""`` when the connection died before the server could say one."""
+    """Return the five-character SQLSTATE, or ``""`` if the connection was lost before the server sent one."""
     return getattr(error.orig, "pgcode", None) or ""

@@ -1,4 +1,4 @@
-"""The database's host name, looked up by us: libpq's own look-up blocks where nothing else may."""
+"""DNS resolution of the database's host outside libpq, whose own look-up would block the process."""
 
 import asyncio
 import ipaddress
@@ -13,9 +13,10 @@ PORT = "5432"
 
 
 def resolved(dsn: str, resolve: Callable[[str, str], list[str]]) -> str:
-    """The same ``dsn`` with the addresses of its hosts, whose names stay for TLS; unchanged without names.
+    """Return ``dsn`` with the addresses of its hosts added; unchanged if it has no host names.
 
-    Raises `psycopg2.OperationalError` when a name has no address or none is found in time.
+    The names are kept, because TLS verifies them. Raises `psycopg2.OperationalError` if a name has no address
+    or the look-up times out.
     """
     parts = parse_dsn(dsn)
     hosts = parts.get("host", "").split(",")
@@ -26,14 +27,14 @@ def resolved(dsn: str, resolve: Callable[[str, str], list[str]]) -> str:
         ports *= len(hosts)
     try:
         found = [(h, a, p) for h, p in zip(hosts, ports, strict=True) for a in resolve(h, p or PORT)]
-    except OSError as error:  # no such name, or a time-out
+    except OSError as error:  # unknown name, or time-out
         raise psycopg2.OperationalError(f"could not look up {parts['host']}: {error}") from error
     host, address, port = (",".join(column) for column in zip(*found, strict=True))
     return make_dsn(dsn, host=host, hostaddr=address, port=port)
 
 
 def addresses(host: str, port: str) -> list[str]:
-    """In a thread, which may block."""
+    """Resolve a host name, blocking the thread. Raises `OSError`."""
     return _unique(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
 
 
@@ -46,7 +47,7 @@ def _unique(found: Sequence[tuple[Any, ...]]) -> list[str]:
 
 
 def _is_network(host: str) -> bool:
-    """Neither a Unix socket nor libpq's default, which is one."""
+    """Return whether ``host`` is reached over the network: not a Unix socket, which is libpq's default."""
     return bool(host) and host[0] not in "/@"
 
 

@@ -1,4 +1,4 @@
-"""Conditions on any number of ids."""
+"""SQL conditions on lists of ids."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -7,6 +7,7 @@ from sqlalchemy import ARRAY, ColumnElement, Integer, any_, literal
 
 
 def is_any_of(column: Any, ids: Iterable[int]) -> ColumnElement[bool]:
-    """One statement for any number of ids, so that it is planned and cached once."""
+    """Return the condition that ``column`` is one of ``ids``."""
+    # An array parameter keeps the statement the same for any number of ids, so that it is cached once.
     found: ColumnElement[bool] = column == any_(literal(list(ids), ARRAY(Integer)))
     return found

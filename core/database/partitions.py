@@ -1,8 +1,9 @@
-"""The months of `position`: the one module that knows how they are kept.
+"""The monthly partitions of `position`.
 
-Looks at the table's kind: partitioned by us, or (a hypertable, say) left to the engine. Months are found by
-their bounds, never by name, and bounds are written with ``+00``. Neither making nor dropping one takes a lock
-that a reader or writer of `position` would wait for, or that would wait for them with others behind it.
+If `position` is not a partitioned table (a hypertable, for example), its partitioning is left to the engine.
+Partitions are found by their bounds, never by name, and bounds are written with ``+00``. Neither making nor
+dropping one takes a lock that blocks readers or writers of `position`, or that queues behind them and so
+blocks those that come later.
 """
 
 from datetime import UTC, datetime
@@ -13,7 +14,7 @@ from sqlalchemy.orm import Session
 
 MONTHS_BACK = 2
 MONTHS_AHEAD = 3
-_LOCK = 0x6D706F73  # "mpos": one maker of partitions at a time
+_LOCK = 0x6D706F73  # "mpos": only one transaction makes partitions at a time
 _DOOMED = "milepost: to be dropped"
 _MONTHS = """
 SELECT c.oid::regclass::text, i.inhdetachpending,
@@ -30,7 +31,7 @@ WHERE c.relnamespace = current_schema()::regnamespace AND c.relkind = 'r' AND NO
 
 
 class Month(msgspec.Struct, frozen=True):
-    """``start`` is in it, ``end`` is not. ``is_leaving``: its detaching was begun and cut off."""
+    """A partition: ``start`` inclusive, ``end`` exclusive. ``is_leaving``: a DETACH of it was interrupted."""
 
     name: str
     is_leaving: bool
@@ -39,18 +40,18 @@ class Month(msgspec.Struct, frozen=True):
 
 
 def month_start(instant: datetime, months: int = 0) -> datetime:
-    """The first instant of the UTC month ``months`` after the one of ``instant``."""
+    """Return the first instant of the UTC month that is ``months`` after the month of ``instant``."""
     index = instant.astimezone(UTC).year * 12 + instant.astimezone(UTC).month - 1 + months
     return datetime(index // 12, index % 12 + 1, 1, tzinfo=UTC)
 
 
 def ensure(session: Session, now: datetime) -> list[str]:
-    """Make the missing months from two back to three ahead; returns the names of those made."""
+    """Make missing partitions from `MONTHS_BACK` to `MONTHS_AHEAD`; return the names of those made."""
     return make(session, [month_start(now, months) for months in range(-MONTHS_BACK, MONTHS_AHEAD + 1)])
 
 
 def make(session: Session, starts: list[datetime]) -> list[str]:
-    """Make the months that begin then, unless they are there; returns the names of those made."""
+    """Make the partitions that begin at ``starts`` unless they exist; return the names of those made."""
     if not _is_partitioned(session.connection()):
         return []
     session.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})
@@ -59,7 +60,7 @@ def make(session: Session, starts: list[datetime]) -> list[str]:
 
 
 def present(connection: Connection) -> list[Month]:
-    """The months there are, oldest first; none where an engine keeps them."""
+    """Return the partitions, oldest first; none if the partitioning is left to the engine."""
     if not _is_partitioned(connection):
         return []
     rows = connection.execute(text(_MONTHS)).all()
@@ -71,24 +72,25 @@ def present(connection: Connection) -> list[Month]:
 
 
 def drop_before(connection: Connection, before: datetime, now: datetime) -> list[str]:
-    """Drop the months that end before ``before``, but for those that `ensure` would make again.
+    """Drop the partitions that end by ``before``, except those that `ensure` would make again.
 
-    ``connection`` commits each statement by itself. Detaching waits for transactions that have begun, while
-    new ones neither wait nor see the month; when it is cut off, the next call goes on with it.
+    ``connection`` must be in autocommit mode. DETACH CONCURRENTLY waits for transactions that have begun; new
+    ones neither wait for it nor see the partition. If it is interrupted, the next call finishes it.
     """
     bound = min(before, month_start(now, -MONTHS_BACK))
     for month in present(connection):
         if month.is_leaving:
             connection.execute(text(f"ALTER TABLE position DETACH PARTITION {month.name} FINALIZE"))
         elif month.end <= bound:
-            # Known by this mark, should we be cut off between detaching and dropping.
+            # The comment identifies the table if the process stops between detaching and dropping it.
             connection.execute(text(f"COMMENT ON TABLE {month.name} IS '{_DOOMED}'"))
             connection.execute(text(f"ALTER TABLE position DETACH PARTITION {month.name} CONCURRENTLY"))
     return drop_left_over(connection)
 
 
 def drop_left_over(connection: Connection) -> list[str]:
-    """Drop the months that were detached to be dropped, and are in the way of making them again."""
+    """Drop the tables that `drop_before` detached but did not drop; return their names."""
+    # Such a table still has the name that the partition of its month would need.
     gone = list(connection.scalars(text(_LEFT_OVER), {"doomed": _DOOMED}))
     for name in gone:
         connection.execute(text(f"DROP TABLE {name}"))
@@ -101,9 +103,10 @@ def _is_partitioned(connection: Connection) -> bool:
 
 
 def _make(session: Session, start: datetime) -> str:
-    """Attached, not made as a part: that would lock out every reader and writer of `position`."""
+    """Make one partition and return its name."""
     name = f"position_{start:%Y_%m}"
     end = month_start(start, 1)
+    # CREATE TABLE … PARTITION OF would lock out every reader and writer of `position`; ATTACH does not.
     session.execute(text(f"CREATE TABLE {name} (LIKE position INCLUDING ALL)"))
     session.execute(
         text(

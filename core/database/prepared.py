@@ -1,7 +1,7 @@
-"""Queries of the busiest requests: built by SQLAlchemy and compiled once, run on the driver's own cursor.
+"""Prepared statements for the busiest requests: compiled once by SQLAlchemy, run on the psycopg2 cursor.
 
-SQLAlchemy's share of a small query is more than PostgreSQL's. What is scoped stays scoped in one place: the
-text comes from `core.access.actors.visible_deliveries`. Rows are plain tuples: an enum comes as its text.
+SQLAlchemy spends more time on a small query than PostgreSQL does. Tenant isolation stays in one place: the
+conditions come from `core.access.actors.visible_deliveries`. Rows are plain tuples, with enums as their text.
 """
 
 import itertools
@@ -18,16 +18,17 @@ from sqlalchemy.orm import Session
 from core.database.engine import driver_cursor
 
 _FIELD = re.compile(r"%(?:\((\w+)\))?s")
-_PREPARED: MutableMapping[Any, set[str]] = WeakKeyDictionary()  # by connection, which forgets them as it ends
-# Values that no real row has, by which a compiled query tells where an actor's own belong.
+_PREPARED: MutableMapping[Any, set[str]] = WeakKeyDictionary()  # names, by connection
+# Values that no row has; they mark the parameters of a compiled query that take the actor's own ids.
 PROBES = {"company_id": -1, "driver_id": -2, "customer_id": -3}
 Rows = list[tuple[Any, ...]]
 
 
 class Named:
-    """SQL with ``%(name)s`` or ``%s``, prepared once a connection: planning costs more than such work does.
+    """SQL with ``%(name)s`` or ``%s`` placeholders, prepared once per connection.
 
-    A session pooler between us and the server is fine; one that changes servers within a session is not.
+    Planning such a query costs more than running it. A session-pooling proxy before the server is fine; one
+    that changes servers within a session (transaction pooling) is not.
     """
 
     def __init__(self, name: str, sql: str) -> None:
@@ -41,7 +42,7 @@ class Named:
         self._call = f"EXECUTE {name} ({', '.join(arguments)})"
 
     def call(self, cursor: Any, values: Any) -> str:
-        """The finished SQL of one execution, for sending along with other statements."""
+        """Return the SQL of one execution, which can be sent together with other statements."""
         known = _PREPARED.setdefault(cursor.connection, set())
         if self.name not in known:
             cursor.execute(f"PREPARE {self.name} AS {self._sql}")
@@ -54,7 +55,7 @@ class Named:
 
 
 class Prepared:
-    """One statement; its bind parameters are given by name."""
+    """A SQLAlchemy statement that is compiled at its first run; parameters are passed by name."""
 
     def __init__(self, name: str, statement: Executable) -> None:
         self._name = name

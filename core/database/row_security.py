@@ -1,10 +1,9 @@
-"""The second fence between companies: in a person's transaction PostgreSQL shows that company's rows only.
+"""Row-level security (RLS), the second layer of tenant isolation: API transactions see one tenant's rows.
 
-The first are the conditions of `access.scoping` and `access.actors`; this one holds where they are forgotten:
-row-level security for the role `ROLE`, which a transaction takes on together with its company
-(`row_security_policies` makes the policies). The tables' owner stands outside: ingest, jobs, migrations,
-log-in. It guards against our mistakes, not against foreign SQL: whoever can run ``RESET ROLE`` is the owner
-again.
+The first layer is the conditions of `access.scoping` and `access.actors`; RLS applies where a query lacks
+them. Its policies (`row_security_policies`) hold for the role `ROLE`, which a transaction takes on together
+with its tenant. The tables' owner bypasses them: ingest, jobs, migrations, log-in. RLS guards against
+programming errors, not against injected SQL: ``RESET ROLE`` makes the session the owner again.
 """
 
 from collections.abc import Iterator
@@ -23,24 +22,25 @@ _ENTER = f"SELECT set_config('{SETTING}', '%d', true), set_config('role', '{ROLE
 
 
 def enter(session: Session, company_id: int) -> None:
-    """From here on the session sees this company only: now, and in every later transaction of it.
+    """Restrict this session to one tenant, in the present transaction and in all later ones.
 
-    The role and the company end with the transaction, before its connection serves another. On a cooperative
-    connection they go with the next statement, else in a round trip of their own.
+    The role and the tenant are reset at the end of a transaction, before its connection serves another one. A
+    cooperative connection sends them with the next statement, any other in a round trip of their own.
     """
     has_begun = session.in_transaction()
     session.info[_INFO] = company_id
-    connection = session.connection()  # fences itself if it begins only now
+    connection = session.connection()  # `_fence_next` sets the role if the transaction begins only here
     if has_begun:
         _fence(connection, company_id)
 
 
 @contextmanager
 def outside(session: Session) -> Iterator[None]:
-    """As the owner for a moment: for a table of nobody's, or a search that a policy keeps from its index.
+    """Bypass RLS within the block: for a table without a tenant, or a search that needs an index.
 
-    Under a policy an index serves none but leakproof operators (`=`, `<`): full text would scan the company.
-    Such a search has the company's own condition and gives ids only, whose rows are read inside.
+    Under a policy an index serves leakproof operators (`=`, `<`) only, so that a full-text search would scan
+    all rows of the tenant. Such a search must have the tenant's condition itself and return ids only; the
+    rows are then read under the policy.
     """
     company_id = session.info.get(_INFO)
     if company_id is None:
@@ -51,14 +51,15 @@ def outside(session: Session) -> Iterator[None]:
     try:
         yield
     except BaseException:
-        session.rollback()  # whatever follows begins inside
+        session.rollback()  # the next transaction is restricted again
         raise
     _fence(connection, company_id)
 
 
 @event.listens_for(Session, "after_begin")
 def _fence_next(session: Session, transaction: SessionTransaction, connection: Connection) -> None:
-    """A session that goes on after a commit or a rollback must not go on as the owner."""
+    """Set the role and the tenant for each transaction of a restricted session."""
+    # Otherwise a session that continues after a commit or a rollback would continue as the owner.
     company_id = session.info.get(_INFO)
     if company_id is not None and not transaction.nested:
         _fence(connection, company_id)

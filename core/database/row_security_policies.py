@@ -1,8 +1,8 @@
-"""The structure of the second fence (see `database.row_security`): its role, its grants and its policies.
+"""The role, the grants and the policies of row-level security (see `database.row_security`).
 
-`raise_fences` walks whatever tables there are, so that a new one with a ``company_id`` is fenced by the next
-`schema.migrate`, and one without is closed to the API. It changes only what is not in order: a running
-service never waits for its locks.
+`raise_fences` visits every table of the schema: a new table with a ``company_id`` gets its policy from the
+next `schema.migrate`, and one without it is closed to the API. It changes only tables whose policy or grants
+differ from those wanted, so that a running service does not wait for its locks.
 """
 
 from collections.abc import Iterable
@@ -17,7 +17,7 @@ from core.errors import DomainError
 POLICY = "own_company"
 OURS = f"nullif(current_setting('{SETTING}', true), '')::int"
 ALL = frozenset({"SELECT", "INSERT", "UPDATE", "DELETE"})
-# Records only grow, and a company is made on the command line. Everything else may be written as well.
+# Records are append-only, and a tenant is created on the command line. Tables not named here get `ALL`.
 GRANTS = {
     "company": frozenset({"SELECT", "UPDATE"}),
     "position": frozenset({"SELECT", "INSERT"}),
@@ -27,7 +27,7 @@ GRANTS = {
     "proof_image": frozenset({"SELECT", "INSERT"}),
     "quarantine_count": frozenset({"SELECT"}),
 }
-_MADE_MEANWHILE = frozenset({"42710", "23505"})  # by the migration of another database of the cluster
+_MADE_MEANWHILE = frozenset({"42710", "23505"})  # by a migration of another database in the cluster
 _NOT_ALLOWED = "42501"
 _SET_OPTION_SINCE = 160_000
 
@@ -50,13 +50,13 @@ WHERE t.oid = to_regclass(:table) AND a.grantee = to_regrole(:role)
 
 
 class RoleNeeded(DomainError):
-    """This database user may not make the role or take it on; ``detail`` is the SQL of an administrator."""
+    """The database user may not create the role or SET it; ``detail`` is the SQL for an administrator."""
 
     title = "Row-level security needs a role that this database user cannot make"
 
 
 def raise_fences(connection: Connection) -> None:
-    """Make the role, then every table's grants and policy. Raises `RoleNeeded`."""
+    """Create the role, then the policy and grants of every tenant's table. Raises `RoleNeeded`."""
     _make_role(connection)
     _take_part(connection)
     _open_schema(connection)
@@ -64,11 +64,12 @@ def raise_fences(connection: Connection) -> None:
     for table, column in owned:
         _fence(connection, table, column)
         _grant(connection, table)
-    _grant(connection, "position")  # no policy: it is only read joined to `vehicle`, which has one
+    _grant(connection, "position")  # has no policy: it is read only joined to `vehicle`, which has one
 
 
 def take_down_fences(connection: Connection) -> None:
-    """The role stays: other databases of the cluster may use it."""
+    """Drop all policies and grants."""
+    # The role is kept: other databases of the cluster may use it.
     for table, _column in connection.execute(text(_OWNED)).all():
         _do(
             connection,
@@ -92,7 +93,8 @@ def _fence(connection: Connection, table: str, column: str) -> None:
 
 
 def _grant(connection: Connection, table: str) -> None:
-    """Sequences need none: PostgreSQL asks for no right on that of an identity column."""
+    """Give the role the table's privileges in `GRANTS`, unless it has exactly those."""
+    # The sequence of an identity column needs no privilege of its own.
     wanted = GRANTS.get(table, ALL)
     present = connection.scalars(text(_PRIVILEGES), {"table": f'"{table}"', "role": ROLE})
     if set(present) != wanted:
@@ -104,13 +106,15 @@ def _grant(connection: Connection, table: str) -> None:
 
 
 def _make_role(connection: Connection) -> None:
-    """Roles belong to the whole cluster: another database of ours may have made it."""
+    """Create the role unless it exists."""
+    # Roles belong to the whole cluster, so the migration of another database may have created it.
     if connection.scalar(text("SELECT to_regrole(:role) IS NULL"), {"role": ROLE}):
         _try(connection, f"CREATE ROLE {ROLE} NOLOGIN", harmless=_MADE_MEANWHILE)
 
 
 def _take_part(connection: Connection) -> None:
-    """Membership, so that SET ROLE works: since 16 it must say so, and who makes a role is no member yet."""
+    """Make the database user a member of the role, so that it can SET ROLE."""
+    # Since PostgreSQL 16 a membership needs the SET option, and the creator of a role does not have it.
     version = connection.scalar(text("SELECT current_setting('server_version_num')::int")) or 0
     has_set_option = version >= _SET_OPTION_SINCE
     right = "SET" if has_set_option else "MEMBER"
@@ -121,7 +125,8 @@ def _take_part(connection: Connection) -> None:
 
 
 def _open_schema(connection: Connection) -> None:
-    """What everybody may unless an administrator closed it: use the schema, make a temporary table."""
+    """Grant USAGE on the schema and TEMPORARY on the database where the role lacks them."""
+    # PUBLIC has both by default; an administrator may have revoked them.
     schema, database, may_use, may_stage = connection.execute(
         text(
             "SELECT quote_ident(current_schema()), quote_ident(current_database()),"
@@ -137,7 +142,7 @@ def _open_schema(connection: Connection) -> None:
 
 
 def _try(connection: Connection, statement: str, harmless: Iterable[str] = ()) -> None:
-    """One statement that an administrator may have to run instead of us. Raises `RoleNeeded`."""
+    """Run a statement that may need an administrator. Raises `RoleNeeded` if it is not permitted."""
     try:
         with connection.begin_nested():
             connection.execute(text(statement))
@@ -158,6 +163,7 @@ def _for_administrators(connection: Connection, refused: str) -> str:
 
 
 def _do(connection: Connection, *statements: str) -> None:
-    """Tables and columns come from the catalogue, all else from this module."""
+    """Run the statements one by one."""
+    # They contain only table and column names of the catalogue and text of this module, so no injection.
     for statement in statements:
         connection.execute(text(statement))

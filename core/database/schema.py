@@ -1,4 +1,4 @@
-"""The database's structure: Alembic's migrations, the fences between companies, the months of `position`."""
+"""The database schema: Alembic migrations, row-level security, and the partitions of `position`."""
 
 import time
 from datetime import UTC, datetime
@@ -13,17 +13,17 @@ from sqlalchemy.orm import Session
 from core.database import partitions, row_security_policies
 from core.database.engine import connect_arguments
 
-_LOCK = 0x6D6D6967  # "mmig": two migrators at once take turns
+_LOCK = 0x6D6D6967  # "mmig": migrations run one at a time
 TURN_POLL_S = 0.2
 
 
 def migrate(database_url: str) -> None:
-    """Bring the database to the newest revision, fence every table, make the months around now.
+    """Migrate the database to the newest revision, apply the RLS policies, and make missing partitions.
 
     Safe to run at any time. Raises `core.database.row_security_policies.RoleNeeded`.
     """
     arguments = connect_arguments("migrate")
-    # A migration may wait for a lock or rewrite a table for longer than any request may.
+    # No time-outs: a migration may wait for a lock or rewrite a table for longer than any request may.
     arguments["options"] = "-c timezone=UTC"
     engine = create_engine(database_url, connect_args=arguments)
     try:
@@ -41,7 +41,8 @@ def migrate(database_url: str) -> None:
 
 
 def _wait_for_turn(guard: Connection) -> None:
-    """Ask again and again: whoever waited inside a statement would hold up CREATE INDEX CONCURRENTLY."""
+    """Take the migration lock, waiting until it is free."""
+    # Poll, because a statement that waited for the lock would hold up CREATE INDEX CONCURRENTLY.
     while not guard.scalar(text("SELECT pg_try_advisory_lock(:key)"), {"key": _LOCK}):
         guard.rollback()
         time.sleep(TURN_POLL_S)
@@ -49,14 +50,13 @@ def _wait_for_turn(guard: Connection) -> None:
 
 
 def rebuild(connection: Connection, revision: str) -> None:
-    """Empty the database and give it the structure of ``revision``: all that was in it is gone.
+    """Delete all data and recreate the schema at ``revision``, in the transaction of ``connection``.
 
-    In the transaction of ``connection``, as `bring_up` works: until that commits nobody sees any of it, and
-    whoever wants one of the tables waits.
+    Until that transaction commits, other sessions see none of it, and those that use one of the tables wait.
     """
     connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})
     if connection.scalar(text("SELECT to_regclass('company') IS NOT NULL")):
-        # So that the way down has no rows to convert.
+        # Empty tables leave the downgrade no rows to convert.
         connection.execute(text("TRUNCATE company, position CASCADE"))
     partitions.drop_left_over(connection)
     command.downgrade(alembic_config("", connection), "base")
@@ -64,7 +64,7 @@ def rebuild(connection: Connection, revision: str) -> None:
 
 
 def bring_up(session: Session, now: datetime) -> None:
-    """What `migrate` does, in the session's own transaction. Raises `row_security_policies.RoleNeeded`."""
+    """Do the work of `migrate` in the session's transaction. Raises `row_security_policies.RoleNeeded`."""
     connection = session.connection()
     command.upgrade(alembic_config("", connection), "head")
     row_security_policies.raise_fences(connection)
@@ -72,12 +72,12 @@ def bring_up(session: Session, now: datetime) -> None:
 
 
 def require_known(revision: str) -> None:
-    """Raises Alembic's `CommandError` for a revision that this code does not have."""
+    """Check that this code has the revision. Raises Alembic's `CommandError`."""
     ScriptDirectory.from_config(alembic_config("")).get_revision(revision)
 
 
 def alembic_config(database_url: str, connection: Connection | None = None) -> Config:
-    """For work on ``connection``, inside its transaction; without one, on one of Alembic's own."""
+    """Return a configuration that uses ``connection`` and its transaction, or a new connection if None."""
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
     config.attributes["database_url"] = database_url
@@ -86,11 +86,11 @@ def alembic_config(database_url: str, connection: Connection | None = None) -> C
 
 
 def newest_revision() -> str | None:
-    """The revision this code was written for."""
+    """Return the newest revision that this code has."""
     return ScriptDirectory.from_config(alembic_config("")).get_current_head()
 
 
 def present_revision(session: Session) -> str | None:
-    """The revision the database is at. Raises `ProgrammingError` when it was never migrated."""
+    """Return the database's revision. Raises `ProgrammingError` if it was never migrated."""
     revision: str | None = session.scalar(text("SELECT version_num FROM alembic_version"))
     return revision

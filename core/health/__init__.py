@@ -1,1 +1,1 @@
-"""The truth about the whole system: heartbeats of the processes, and checks made of what can be seen."""
+"""Health of the whole system: heartbeats of its processes, and the checks computed from them."""

@@ -1,9 +1,9 @@
-"""The thread that writes a process's heartbeats, beside its work and never in its way.
+"""The thread that writes a process's heartbeats without disturbing the process's work.
 
-Invariants: it has a connection of its own and waits for no lock of the work. A database that does not answer
-makes it silent, which is the truth.
-Errors: what the database says becomes the heartbeat if another transaction can still write it; nothing is
-raised.
+Invariants: it has its own connection and waits for no lock of the work. While the database does not respond
+no heartbeat is written, and the process rightly appears silent.
+Errors: a database error is written as the state of the heartbeat if a second transaction can still do so;
+nothing is raised.
 """
 
 import logging
@@ -31,13 +31,13 @@ Report = Callable[[], Sequence[Beat]]
 
 
 class ImpatientConnection(BoundedConnection):
-    """For watching: no answer is an answer too, and it must come soon."""
+    """A connection for monitoring, with a short limit: a missing response is a result as well."""
 
     limit_s = 3.0
 
 
 def watching_engine(settings: Settings, process: str, connections: int = 1) -> Engine:
-    """Return an engine of a few connections that give up early, apart from those of the work."""
+    """Return an engine for monitoring, with its own few connections and short time-outs."""
     return make_engine(
         settings, process=process, pool_size=connections, overflow=0, connections=ImpatientConnection
     )
@@ -45,7 +45,7 @@ def watching_engine(settings: Settings, process: str, connections: int = 1) -> E
 
 @contextmanager
 def beating(settings: Settings, report: Report, every_s: float = EVERY_S) -> Iterator[None]:
-    """Write what ``report`` returns now and every ``every_s``; at the end, that this process stopped."""
+    """Write the beats of ``report`` every ``every_s`` seconds, and at the end that the process stopped."""
     heart = _Heart(settings, report, every_s)
     heart.start()
     try:
@@ -63,7 +63,7 @@ class _Heart:
         self._stop = threading.Event()
         self._fault: str | None = None
         self._parts: set[PartKind] = set()
-        # A daemon: it may hang in the driver, and the process must end all the same.
+        # A daemon thread, because it may hang in the driver and must not keep the process from exiting.
         self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
 
     def start(self) -> None:
@@ -95,7 +95,7 @@ class _Heart:
             self._fault = fault
 
     def _try(self, work: Callable[[Session], None]) -> str | None:
-        """Run ``work`` in a transaction; return its fault, if any."""
+        """Run ``work`` in a transaction; return its database error as text, or None."""
         try:
             with self._sessions.begin() as session:
                 work(session)

@@ -1,7 +1,7 @@
-"""The checks: rules of values that turn what was seen into statuses. Pure.
+"""The health checks: pure functions from a process's view of the system to statuses.
 
-What a process cannot know is `UNKNOWN`, never a guess: with the database away that is all that only the
-database tells. `UNKNOWN` alone makes nothing worse, for the check behind it fails already.
+A status that the process cannot know is `UNKNOWN`, never a guess: without the database, every status that is
+read from it. `UNKNOWN` does not lower the overall status, because the check of its cause fails already.
 """
 
 import enum
@@ -38,7 +38,7 @@ _SEVERITY = tuple(CheckStatus)
 
 
 class Part(msgspec.Struct, frozen=True, kw_only=True):
-    """One of several that a check looks at. ``since``: of its status; ``seen_at``: its last heartbeat."""
+    """One of the parts that a check covers, with the start of its status and its last heartbeat."""
 
     name: str
     status: CheckStatus
@@ -50,7 +50,7 @@ class Part(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Check(msgspec.Struct, frozen=True, kw_only=True):
-    """``figures`` are numbers by name with their unit; None: not known."""
+    """A check's result. ``figures`` are numbers by name, which includes the unit; None is unknown."""
 
     name: str
     status: CheckStatus
@@ -61,7 +61,7 @@ class Check(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class BrokerView(msgspec.Struct, frozen=True, kw_only=True):
-    """The broker as one user of ours meets it. ``fault``: why it is not on the broker, None while it is."""
+    """The broker as one broker user sees it; ``fault`` is why that user is not connected, or None."""
 
     user_name: str | None
     fault: str | None
@@ -70,7 +70,7 @@ class BrokerView(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class View(msgspec.Struct, frozen=True, kw_only=True):
-    """All that one process sees. ``database``: the view, or the word or sentence for why there is none."""
+    """One process's view of the system; ``database`` is a text with the reason if it cannot be read."""
 
     database: DatabaseView | str
     broker: BrokerView
@@ -78,7 +78,7 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def judge(view: View) -> list[Check]:
-    """Return every check, always the same ones in the same order."""
+    """Return the results of all checks, always in the same order."""
     database = view.database if isinstance(view.database, DatabaseView) else None
     return [
         _database(view.database),
@@ -94,7 +94,7 @@ def judge(view: View) -> list[Check]:
 
 
 def overall(checks: Sequence[Check]) -> CheckStatus:
-    """Return the worst of them; what is not known does not count."""
+    """Return the worst status of the checks, ignoring `UNKNOWN`."""
     known = [check.status for check in checks if check.status is not UNKNOWN]
     return max(known, key=_SEVERITY.index, default=OK)
 
@@ -153,7 +153,8 @@ def _relay(seen: DatabaseView | None) -> Check:
 
 
 def _api(seen: DatabaseView | None) -> Check:
-    """Processes are named after themselves: one that is silent may have been ended for good."""
+    """Return the check of the API processes that are not silent."""
+    # Each API process has a new name, so a silent one may have ended for good.
     if seen is None:
         return _not_known("api")
     rows = [row for row in seen.heartbeats if row.part == PartKind.API and row.state != PartState.STOPPED]
@@ -227,7 +228,7 @@ def _judge_heartbeat(row: Heartbeat, at: datetime) -> tuple[CheckStatus, str]:
 
 
 def _of_parts(name: str, parts: Sequence[Part], noun: str, well: str) -> Check:
-    """Return a check that is as bad as its worst part, and says what most of the bad ones say."""
+    """Return a check with the status of its worst part and the most common detail of the bad parts."""
     bad = [part for part in parts if part.status is not OK]
     if not bad:
         return _check(name, OK, well, parts=parts)

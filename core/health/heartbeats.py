@@ -1,7 +1,7 @@
-"""Heartbeats: what each part of the system says about itself. The caller commits.
+"""Heartbeats: the state that each part of the system reports about itself. The caller commits.
 
-A part that is frozen, killed or cut off from the database says nothing, so its row grows old: silence is the
-signal, and only the database's clock measures it.
+A part that is frozen, killed or cut off from the database reports nothing, so that its row becomes stale.
+That silence is the signal, and it is measured by the database's clock only.
 """
 
 import enum
@@ -19,9 +19,9 @@ from sqlalchemy.orm import Session
 from core.database.errors import sqlstate
 from core.models.heartbeat import Heartbeat
 
-KEPT = timedelta(days=1)  # of API processes, which are named after themselves and never come back
-# Grows the file of a temporary table by 8 pages, which commit truncates again: no WAL, no bloat. The UPDATE
-# of a heartbeat reuses its page, and would succeed on a disk on which no fix can be stored.
+KEPT = timedelta(days=1)  # for API processes, whose names are never used again
+# Grows a temporary table's file by 8 pages, which the commit truncates: no WAL, no bloat. The UPDATE of a
+# heartbeat reuses its page and would succeed on a full disk, on which no fix can be stored.
 _REQUIRE_ROOM = (
     "CREATE TEMPORARY TABLE IF NOT EXISTS heartbeat_room (filler text) ON COMMIT DELETE ROWS",
     "INSERT INTO heartbeat_room SELECT repeat('x', 1900) FROM generate_series(1, 32)",
@@ -44,7 +44,7 @@ class PartState(enum.StrEnum):
 
 
 class Beat(msgspec.Struct, frozen=True, kw_only=True):
-    """One part's own words. ``worked_at``: when it last did its work; None: not since it started."""
+    """One part's report. ``worked_at`` is when it last did its work; None if not since it started."""
 
     part: PartKind
     name: str
@@ -59,14 +59,14 @@ def me() -> str:
 
 
 def fault_of(error: BaseException) -> str:
-    """Return the class of a database error and its SQLSTATE: ``DiskFull 53100``. Never a row's value."""
+    """Return the class and SQLSTATE of a database error, as ``DiskFull 53100``; never a row's value."""
     if not isinstance(error, DBAPIError):
         return type(error).__name__
     return f"{type(error.orig).__name__} {sqlstate(error)}".rstrip()
 
 
 def write(session: Session, process: str, beats: Sequence[Beat]) -> None:
-    """Write the beats of one process. ``since`` stays while the state does."""
+    """Write the beats of one process; ``since`` changes only with the state."""
     rows = [_row(process, beat) for beat in sorted(beats, key=lambda beat: (beat.part, beat.name))]
     if not rows:
         return
@@ -88,14 +88,14 @@ def write(session: Session, process: str, beats: Sequence[Beat]) -> None:
 
 
 def stopped(session: Session, process: str, parts: Iterable[PartKind]) -> None:
-    """Write down that parts of a process stopped in order; another process's rows stay as they are."""
+    """Mark the parts of this process as stopped in an orderly way; leave other processes' rows alone."""
     now = func.clock_timestamp()
     query = update(Heartbeat).where(Heartbeat.process == process, Heartbeat.part.in_(parts))
     session.execute(query.values(state=PartState.STOPPED, detail=None, since=now, seen_at=now))
 
 
 def purge_old_processes(session: Session) -> None:
-    """Delete the rows of API processes of days before."""
+    """Purge the rows of API processes that have been silent for longer than `KEPT`."""
     is_old = Heartbeat.seen_at < func.clock_timestamp() - KEPT
     session.execute(delete(Heartbeat).where(Heartbeat.part == PartKind.API, is_old))
 
@@ -106,7 +106,7 @@ def read(session: Session) -> Sequence[Heartbeat]:
 
 
 def require_room(session: Session) -> None:
-    """Make PostgreSQL grow a file. Raises `DBAPIError` (53100 on a full disk)."""
+    """Check that PostgreSQL can grow a file. Raises `DBAPIError` (SQLSTATE 53100 on a full disk)."""
     for statement in _REQUIRE_ROOM:
         session.execute(text(statement))
 

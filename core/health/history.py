@@ -1,7 +1,7 @@
-"""What became of each check over time: since when it is as it is, and the alerts at its changes.
+"""The history of each check: the time of its last change, and the alerts logged on changes.
 
 Trouble shorter than `ALERT_AFTER` (a restart) is shown but not logged. `UNKNOWN` neither begins nor ends
-trouble: it says nothing.
+trouble.
 """
 
 import logging
@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 
 @dataclass
 class _Course:
-    """One check's. ``trouble_since``: None while it is well; ``told``: the worst status that was logged."""
+    """One check's history. ``trouble_since`` is None while it is OK; ``told`` is the worst status logged."""
 
     status: CheckStatus
     since: datetime
@@ -29,7 +29,7 @@ class _Course:
 
 
 class History:
-    """Of one process: another one's may differ, for each sees with its own eyes."""
+    """The history as seen by one process; those of other processes may differ."""
 
     def __init__(self) -> None:
         self._courses: dict[str, _Course] = {}

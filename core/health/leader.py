@@ -1,8 +1,8 @@
-"""The lease of the active jobs process, as a row that its holder renews every few seconds.
+"""The lease of the leader, the active jobs process: a row that the leader renews every few seconds.
 
-The row tells a leader that works from one that is frozen or cut off, and names it. The PostgreSQL advisory
-lock `LOCK` keeps two from leading: `jobs.leadership` holds it, and ends the session of a holder that renews
-nothing. Instants are the database's; nobody compares them with a clock of its own.
+The row names the leader and shows whether it works or is frozen or cut off. The PostgreSQL advisory lock
+`LOCK` prevents two leaders: `jobs.leadership` holds it, and terminates the session of a leader that does not
+renew its lease. Instants are by the database's clock and are never compared with a process's own clock.
 """
 
 from datetime import datetime, timedelta
@@ -29,7 +29,7 @@ RETURNING term
 RENEW = "UPDATE jobs_leader SET renewed_at = clock_timestamp() WHERE term = %s AND holder = %s RETURNING term"
 STEP_DOWN = "UPDATE jobs_leader SET holder = NULL WHERE term = %s AND holder = %s"
 BEAT = "SELECT term, holder, renewed_at FROM jobs_leader"
-# Waits until the session has ended, so that its lock is free; also for one that holds the lock without a row.
+# Waits until the session has ended and its lock is free. Also ends a session that has the lock but no row.
 EVICT = f"SELECT l.pid, pg_terminate_backend(l.pid, 5000) FROM pg_locks l WHERE {_HOLDS_LOCK}"  # noqa: S608  # of constants
 
 _READ = text(
@@ -41,7 +41,7 @@ _READ = text(
 
 
 class Leader(msgspec.Struct, frozen=True, kw_only=True):
-    """Who leads. ``silent_s``: since it renewed its lease; None: it has none (an older Milepost)."""
+    """The leader. ``silent_s`` is the age of its last renewal; None without a lease (an older Milepost)."""
 
     holder: str
     term: int | None
@@ -51,18 +51,18 @@ class Leader(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def is_silent(self) -> bool:
-        """Whether it is frozen, or cut off from the database: a standby takes over, if there is one."""
+        """Return whether the lease has expired: the leader is frozen or cut off, and a standby takes over."""
         return self.silent_s is None or self.silent_s > LEASE_S
 
     @property
     def led_for(self) -> timedelta | None:
-        """By the database's clock alone, up to its last renewal."""
+        """Return the time from the start of the term to the last renewal, by the database's clock."""
         if self.since is None or self.renewed_at is None:
             return None
         return self.renewed_at - self.since
 
 
 def read(session: Session) -> Leader | None:
-    """The process that holds the lock; None when none does."""
+    """Return the process that holds the lock, or None."""
     row = session.execute(_READ).one_or_none()
     return None if row is None else Leader(**row._mapping)

@@ -1,4 +1,4 @@
-"""The one document about the system's health, for `GET /status/` and `milepost status` alike."""
+"""The system's health report, for both `GET /status/` and `milepost status`."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -10,7 +10,7 @@ from core.health.checks import Check, CheckStatus
 
 
 class HealthReport(msgspec.Struct, frozen=True, kw_only=True):
-    """``process`` looked at ``checked_at``; ``status`` is the worst of the checks'."""
+    """The checks as seen by ``process`` at ``checked_at``; ``status`` is the worst of them."""
 
     status: CheckStatus
     checked_at: datetime
@@ -27,7 +27,7 @@ def as_json(report: HealthReport) -> str:
 
 
 def as_text(report: HealthReport) -> str:
-    """Return a table for people: one line per check, and one per part that is worse off than others."""
+    """Return a text table: a line per check, and a line per bad part of a check that has good parts too."""
     lines = [f"The system is {report.status}.", ""]
     for check in report.checks:
         lines.append(f"{check.name:<9} {check.status:<9} {check.detail}")

@@ -1,4 +1,4 @@
-"""Prometheus metrics: who may read them, and a small server for a process without a web server."""
+"""Prometheus metrics: access control, and a small HTTP server for processes without a web server."""
 
 import errno
 import hmac
@@ -22,27 +22,27 @@ WsgiApp = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 
 
 def may_scrape(client: str | None, authorization: str, *, is_forwarded: bool, settings: Settings) -> bool:
-    """Whether a request has the token, or comes from this machine and was not forwarded by a proxy on it."""
+    """Return whether a request has the token, or is local and not forwarded by a local proxy."""
     return has_token(authorization, settings) or is_local(client, is_forwarded=is_forwarded)
 
 
 def has_token(authorization: str, settings: Settings) -> bool:
-    """Whether ``authorization``, the header as HTTP libraries decode it (Latin-1), has the metrics token."""
+    """Return whether the ``Authorization`` header, decoded as Latin-1, has the metrics token."""
     token = settings.metrics_token.get_secret_value() if settings.metrics_token else ""
     sent = authorization.encode("latin-1", "replace")
     return bool(token) and hmac.compare_digest(sent, f"Bearer {token}".encode())
 
 
 def is_local(client: str | None, *, is_forwarded: bool) -> bool:
-    """Whether a request comes from this machine: a local proxy's requests are forwarded ones."""
+    """Return whether a request comes from this machine and was not forwarded by a proxy on it."""
     return client in LOOPBACK and not is_forwarded
 
 
 class MetricsServer:
-    """Answer ``/metrics`` on ``MILEPOST_METRICS_HOST`` from threads of its own until `stop`."""
+    """A server of ``/metrics`` on ``MILEPOST_METRICS_HOST``, in its own threads, until `stop`."""
 
     def __init__(self, settings: Settings, port_field: str, registry: Collector) -> None:
-        """Listen on the port that the setting ``port_field`` holds. Raises `SettingsError`."""
+        """Listen on the port of the setting ``port_field``. Raises `SettingsError`."""
         port = getattr(settings, port_field)
         try:
             self._server = _server_at(settings.metrics_host, port)
@@ -62,7 +62,7 @@ class _Server(socketserver.ThreadingMixIn, WSGIServer):
     daemon_threads = True
 
     def server_bind(self) -> None:
-        """Bind without the reverse look-up of `http.server`, for which a slow name server would be waited."""
+        """Bind without the reverse DNS look-up of `http.server`, which a slow name server would delay."""
         socketserver.TCPServer.server_bind(self)
         self.server_name, self.server_port = str(self.server_address[0]), self.server_address[1]
         self.setup_environ()
@@ -73,10 +73,10 @@ class _ServerOverIPv6(_Server):
 
 
 class _Handler(WSGIRequestHandler):
-    timeout = READ_TIMEOUT_S  # else a peer that sends nothing would keep its thread
+    timeout = READ_TIMEOUT_S  # otherwise a client that sends nothing would hold its thread
 
     def log_message(self, format: str, *args: Any) -> None:
-        """Log nothing: scrapes are many and all alike."""
+        """Log nothing: scrapes are frequent and all alike."""
 
 
 def _server_at(host: str, port: int) -> _Server:

@@ -1,4 +1,4 @@
-"""What can be seen of the system from one process: from the database, and from the disk below it."""
+"""A process's view of the system: the contents of the database, and the space on its disk."""
 
 import shutil
 from collections.abc import Sequence
@@ -25,7 +25,7 @@ UP = "up"
 
 
 class OutboxState(msgspec.Struct, frozen=True):
-    """``waiting`` is counted up to `MOST_COUNTED`; ``oldest_s``: age of the oldest row that waits."""
+    """The outbox's backlog. ``waiting`` stops at `MOST_COUNTED`; ``oldest_s`` is the oldest row's age."""
 
     waiting: int
     oldest_s: float
@@ -33,7 +33,7 @@ class OutboxState(msgspec.Struct, frozen=True):
 
 
 class DatabaseView(msgspec.Struct, frozen=True):
-    """Read in one transaction; ``at`` is the database's clock. ``write_fault``: why it cannot grow a file."""
+    """The state in the database ``at`` its clock; ``write_fault`` is why it cannot grow a file, or None."""
 
     at: datetime
     heartbeats: Sequence[Heartbeat]
@@ -58,7 +58,7 @@ def database_state(sessions: sessionmaker[Session], needed: str | None) -> str:
 
 
 def look(sessions: sessionmaker[Session], needed: str | None) -> DatabaseView | str:
-    """Return what the database shows, or the word for why it shows nothing. May block as long as it does."""
+    """Return the view, or `AWAY` or `NOT_MIGRATED`. Blocks until the database responds or times out."""
     state = database_state(sessions, needed)
     if state != UP:
         return state
@@ -71,7 +71,7 @@ def look(sessions: sessionmaker[Session], needed: str | None) -> DatabaseView | 
 
 
 def disk_of(folder: Path | None) -> Disk | None:
-    """Return the space of the disk that holds ``folder``; None where it is unset or cannot be read."""
+    """Return the space of the disk that holds ``folder``, or None if it is unset or cannot be read."""
     try:
         usage = shutil.disk_usage(folder) if folder is not None else None
     except OSError:

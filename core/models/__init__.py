@@ -1,9 +1,9 @@
-"""The tables. Instants are ``timestamptz`` in UTC and end in ``_at`` or ``_time``; units stand in the names.
+"""The ORM models. Instants are ``timestamptz`` in UTC and end in ``_at`` or ``_time``; names carry units.
 
-`position` is no ORM class: it is only written by COPY and read in bulk (`core.positions`).
+`position` has no ORM class: it is only written by COPY or one INSERT, and read in bulk (`core.positions`).
 """
 
-# Foreign keys name tables, so all of them must be known as soon as one is used.
+# Foreign keys refer to tables by name, so all models must be imported as soon as one is used.
 from core.models import (
     account,
     company,

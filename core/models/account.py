@@ -1,4 +1,4 @@
-"""The tables behind logging in, API tokens and the audit log; no secret is in any of them, only hashes."""
+"""Tables of log-in sessions, password links, API tokens and throttling. They hold hashes, never secrets."""
 
 from datetime import datetime
 
@@ -20,7 +20,7 @@ from core.models.base import Base
 
 
 class LoginSession(Base):
-    """One log-in and all the tokens that came of it. ``generation`` counts its refreshes."""
+    """One log-in and all tokens issued for it. ``generation`` counts the refreshes."""
 
     __tablename__ = "login_session"
 
@@ -36,7 +36,10 @@ class LoginSession(Base):
 
 
 class RefreshToken(Base):
-    """Valid while its generation is its session's; kept when used, so that using it again is noticed."""
+    """A refresh token, valid while its generation equals its session's.
+
+    A used one is kept, so that its reuse is detected.
+    """
 
     __tablename__ = "refresh_token"
 
@@ -49,7 +52,7 @@ class RefreshToken(Base):
 
 
 class UserLink(Base):
-    """A way to set a password once. One with a ``send_at`` is owed: who sends it makes its token."""
+    """A single-use link to set a password. One with ``send_at`` is queued; its token is made when sent."""
 
     __tablename__ = "user_link"
     __table_args__ = (
@@ -72,7 +75,7 @@ class UserLink(Base):
 
 
 class ApiToken(Base):
-    """An integration's key to its company. ``hint`` is the secret's end, to tell one from another."""
+    """An API token of a tenant. ``hint`` is the end of the secret, by which users tell tokens apart."""
 
     __tablename__ = "api_token"
 
@@ -90,7 +93,7 @@ class ApiToken(Base):
 
 
 class LoginAttempt(Base):
-    """How often something was tried in its window. Of no company: who asks is not known yet."""
+    """The number of attempts per key in a window. It has no tenant: the client is not authenticated yet."""
 
     __tablename__ = "login_attempt"
 

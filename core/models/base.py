@@ -1,7 +1,4 @@
-"""The tables. Instants are ``timestamptz`` in UTC and end in ``_at`` or ``_time``; units stand in the names.
-
-`position` is no ORM class: it is only ever written by COPY and read in bulk (see `core.positions.store`).
-"""
+"""The base class of the ORM models, with its column types and constraint names."""
 
 import enum
 from collections.abc import Iterable
@@ -30,12 +27,12 @@ NAMING = {
 
 
 def one_of(column: str, values: Iterable[enum.StrEnum]) -> str:
-    """The SQL of a CHECK that ``column`` holds one of an enum's values."""
+    """Return the SQL condition that ``column`` holds one of these enum values."""
     return f"{column} IN ({', '.join(repr(str(value)) for value in values)})"
 
 
 def enum_column(values: type[enum.StrEnum], length: int) -> Enum:
-    """Stored as the value's text in a VARCHAR; read back as the enum."""
+    """Return a type that stores an enum as text in a VARCHAR and reads it back as the enum."""
     return Enum(
         values, native_enum=False, length=length, values_callable=lambda enum: [v.value for v in enum]
     )

@@ -26,19 +26,19 @@ from core.models.load_order import LoadOrder
 from core.rules.enums import CheckpointKind, Status
 from core.rules.text import search_words
 
-# A list is searched by words that we make ourselves (`text.search_words`): PostgreSQL before 18 cannot fold
-# case fully, its locales differ, and its text parser takes "ORDER-1001" for a word and a negative number.
+# Full-text search uses words made in Python (`text.search_words`): PostgreSQL before 18 has no full case
+# folding, its locales differ, and its text parser splits "ORDER-1001" into a word and a negative number.
 SEARCHED = ("reference", "pickup_address", "dropoff_address")
 
 
 def words_hash() -> str:
-    """The SQL of the hash of a row's searched texts, by the present version of the words."""
+    """Return the SQL of the hash of a row's searched texts, seeded with the version of `search_words`."""
     return f"hashtextextended({' || chr(10) || '.join(SEARCHED)}, {search_words.VERSION})"
 
 
 WORDS_OUTDATED = f"search_words_of IS DISTINCT FROM {words_hash()}"
-# Of 0.1.0, which cannot do without it; of use to us for rows it writes. To be dropped once none may run any
-# more. The beginnings of the words, lower case, and a mark of the company.
+# The `search` column of 0.1.0, which requires it; we use it for rows that 0.1.0 writes. Drop it once 0.1.0 is
+# no longer supported. It holds the lower-case prefixes of the words, and a mark of the tenant.
 SEARCH_MARK = "@"
 SEARCH_CUTS = (1, 2, 3, 4, 6, 60)
 _WORDS = "lower(reference || ' ' || pickup_address || ' ' || dropoff_address)"
@@ -52,7 +52,7 @@ SEARCH = (
 )
 
 
-# A window that was moved, or another vehicle, may be told again.
+# After the window has moved or the vehicle has changed, a notification may be sent again.
 LATE_UNTOLD = (
     "status IN ('pending', 'pickup_in_progress', 'in_transit') AND late_told_for IS DISTINCT FROM window_end"
 )
@@ -62,7 +62,7 @@ ARRIVAL_UNTOLD = (
 
 
 class Delivery(Base):
-    """``checkpoint_*`` is the last location checkpoint: the whole state that the checkpoint policy needs."""
+    """A delivery. ``checkpoint_*`` is its last location checkpoint: the checkpoint policy's whole state."""
 
     __tablename__ = "delivery"
     __table_args__ = (
@@ -77,14 +77,14 @@ class Delivery(Base):
             "driver_id",
             postgresql_where=text("status IN ('pickup_in_progress', 'in_transit')"),
         ),
-        # One a filter of the list (see `core.deliveries.listing`); read backwards, newest first.
+        # One per filter of the list (see `core.deliveries.listing`), scanned backwards for newest first.
         Index("ix_delivery_company_id_id", "company_id", "id"),
         Index("ix_delivery_company_id_status_id", "company_id", "status", "id"),
         Index("ix_delivery_company_id_customer_id_id", "company_id", "customer_id", "id"),
         Index("ix_delivery_company_id_driver_id_id", "company_id", "driver_id", "id"),
         Index("ix_delivery_company_id_vehicle_id_id", "company_id", "vehicle_id", "id"),
         Index("ix_delivery_company_id_scheduled_at_id", "company_id", "scheduled_at", "id"),
-        Index("ix_delivery_company_id_ended_at", "company_id", "ended_at"),  # what ended on a day
+        Index("ix_delivery_company_id_ended_at", "company_id", "ended_at"),  # deliveries that ended on a day
         Index("ix_delivery_search", "search", postgresql_using="gin"),
         Index("ix_delivery_search_words", "search_words", postgresql_using="gin"),
         Index(
@@ -94,14 +94,14 @@ class Delivery(Base):
             postgresql_where=text(WORDS_OUTDATED),
         ),
         Index("ix_delivery_fact_retained", "ended_at", postgresql_where=text("fact_retained")),
-        # Those whose distance must be written down before their fixes go (see `core.operations.retention`).
+        # Deliveries to be measured before their fixes are purged (see `core.operations.retention`).
         Index(
             "ix_delivery_unmeasured",
             "company_id",
             "started_at",
             postgresql_where=text("driven_m IS NULL AND ended_at IS NOT NULL"),
         ),
-        # What the detectors still have to watch: only that is in them (`late_deliveries`, `near_arrivals`).
+        # Only the deliveries that the detectors `late_deliveries` and `near_arrivals` still have to watch.
         Index("ix_delivery_late_untold", "window_end", postgresql_where=text(LATE_UNTOLD)),
         Index("ix_delivery_arrival_untold", "vehicle_id", postgresql_where=text(ARRIVAL_UNTOLD)),
     )
@@ -154,7 +154,7 @@ class Delivery(Base):
 def _make_words(_mapper: Any, _connection: Any, delivery: Delivery) -> None:
     texts = [getattr(delivery, name) for name in SEARCHED]
     words = search_words.lexemes(texts, delivery.company_id)
-    made: Any = delivery  # takes SQL too
+    made: Any = delivery  # untyped, because the attributes are set to SQL expressions
     made.search_words = func.array_to_tsvector(cast(words, ARRAY(Text)))
     made.search_words_of = func.hashtextextended(cast("\n".join(texts), Text), search_words.VERSION)
 
@@ -167,7 +167,7 @@ def _remake_words(mapper: Any, connection: Any, delivery: Delivery) -> None:
 
 
 class DeliveryCheckpoint(Base):
-    """The delivery's record. Written under the delivery's lock, so that ids are in commit order."""
+    """An entry of a delivery's history, written under its lock, so that ids are in commit order."""
 
     __tablename__ = "delivery_checkpoint"
     __table_args__ = (

@@ -1,4 +1,4 @@
-"""Vehicles with their newest positions, and the devices that report for vehicles and drivers."""
+"""Vehicles with their newest positions, and the devices bound to vehicles and drivers."""
 
 from datetime import datetime
 
@@ -15,7 +15,7 @@ from core.models.base import Base
 
 
 class Vehicle(Base):
-    """A van and its newest position, which only ever moves forward in ``position_time``."""
+    """A vehicle and its newest position, which only moves forward in ``position_time``."""
 
     __tablename__ = "vehicle"
     __table_args__ = (UniqueConstraint("company_id", "id"),)
@@ -36,7 +36,7 @@ class Vehicle(Base):
 
 
 class Device(Base):
-    """A GPS unit in a vehicle, or a driver's phone. Its id is its MQTT user name; neither ever changes."""
+    """A GPS unit in a vehicle, or a driver's phone. Its id is also its MQTT user name and never changes."""
 
     __tablename__ = "device"
     __table_args__ = (

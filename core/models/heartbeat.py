@@ -8,7 +8,7 @@ from core.models.base import Base
 
 
 class Heartbeat(Base):
-    """The last word of one part of the system (an ingest shard, the relay, an API process). Of no company."""
+    """The last heartbeat of an ingest shard, the relay or an API process. It has no tenant."""
 
     __tablename__ = "heartbeat"
 

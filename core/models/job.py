@@ -1,4 +1,4 @@
-"""The tables of the jobs process: who leads, how each job fares, and which nights are done."""
+"""Tables of the jobs process: the leader's lease, the state of each job, and the nights done."""
 
 from datetime import date, datetime
 
@@ -9,7 +9,7 @@ from core.models.base import Base
 
 
 class JobsLeader(Base):
-    """The lease of the active jobs process (see `core.health.leader`): one row. Of no company."""
+    """The lease of the leading jobs process (see `core.health.leader`). One row, without a tenant."""
 
     __tablename__ = "jobs_leader"
     __table_args__ = (CheckConstraint("id = 1", name="one_row"),)
@@ -22,7 +22,7 @@ class JobsLeader(Base):
 
 
 class JobState(Base):
-    """One job, by its name in ``jobs.schedule.table.JOBS``, and its last run. Of no company."""
+    """A job, by its name in ``jobs.schedule.table.JOBS``, and its last run. It has no tenant."""
 
     __tablename__ = "job"
 
@@ -39,7 +39,7 @@ class JobState(Base):
 
 
 class NightlyRun(Base):
-    """What was done for a company's local day, once it had ended (see `core.nightly.nights`)."""
+    """A nightly job that is done for one local day of a company (see `core.nightly.nights`)."""
 
     __tablename__ = "nightly_run"
     __table_args__ = (Index("ix_nightly_run_day", "day"),)

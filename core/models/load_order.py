@@ -1,4 +1,4 @@
-"""What a delivery carries."""
+"""Load orders and their items."""
 
 from datetime import datetime
 

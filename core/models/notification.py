@@ -1,4 +1,4 @@
-"""The tables around `notification`: who is told of what, where webhooks go, templates, and every attempt.
+"""Tables of notifications: settings, templates, webhooks, the notifications, and attempts to send them.
 
 A webhook's secret is derived, not stored (`core.notifications.webhooks.endpoints`).
 """
@@ -26,7 +26,7 @@ from core.models.base import Base
 
 
 class NotificationSetting(Base):
-    """A company's choice for one event; without a row the event's default holds (`notifications.queue`)."""
+    """A company's setting for one event; without a row its default applies (`notifications.queue`)."""
 
     __tablename__ = "notification_setting"
 
@@ -37,7 +37,7 @@ class NotificationSetting(Base):
 
 
 class NotificationTemplate(Base):
-    """A company's own words for one event and audience; without a row ours are used."""
+    """A company's template for one event and audience; without a row the built-in one is used."""
 
     __tablename__ = "notification_template"
 
@@ -51,7 +51,7 @@ class NotificationTemplate(Base):
 
 
 class Webhook(Base):
-    """An endpoint of a company. After ``failures`` in a row it waits for ``retry_at``."""
+    """A company's webhook endpoint. After ``failures`` in a row it is not called before ``retry_at``."""
 
     __tablename__ = "webhook"
     __table_args__ = (
@@ -76,7 +76,7 @@ class Webhook(Base):
 
 
 class NotificationAttempt(Base):
-    """One try, written before it begins: without a ``finished_at`` it is under way, or its sender died."""
+    """An attempt, written before it begins. Without ``finished_at`` it is under way or its worker died."""
 
     __tablename__ = "notification_attempt"
     __table_args__ = (
@@ -96,9 +96,9 @@ class NotificationAttempt(Base):
 
 
 class Notification(Base):
-    """A message owed to somebody, queued in the transaction of what it tells (`core.notifications.queue`).
+    """An e-mail or webhook message, queued in the transaction of its event (`core.notifications.queue`).
 
-    Personal data stand in ``recipient`` and ``payload`` only; both may be emptied.
+    Only ``recipient`` and ``payload`` hold personal data; both may be erased.
     """
 
     __tablename__ = "notification"

@@ -1,4 +1,4 @@
-"""People: users who log in, and the drivers and customers that some of them are."""
+"""Users, drivers and customers."""
 
 from datetime import datetime
 
@@ -45,7 +45,7 @@ class Customer(Base):
 
 
 class AppUser(Base):
-    """A person who logs in. A driver's user names its driver, a customer's user its customer."""
+    """A person who logs in. A user who is a driver or a customer refers to that driver or customer."""
 
     __tablename__ = "app_user"
     __table_args__ = (
@@ -71,5 +71,5 @@ class AppUser(Base):
 
     @property
     def invited(self) -> bool:
-        """Whether the person has not set a password yet."""
+        """Return whether the user has not set a password yet."""
         return self.password_hash is None

@@ -1,7 +1,7 @@
-"""The tables of proofs of delivery. A proof is a record: it is added to, never changed.
+"""Tables of proofs of delivery (POD). They are append-only, apart from the erasure of personal data.
 
-Personal data stand in `DeliveryProof.recipient_name`, `.note`, `.fingerprint` (a hash of them), `.latitude`
-and `.longitude`, and in `ProofImage.content`: each may be set to null, and the record with its hashes stays.
+`DeliveryProof.recipient_name`, `.note`, `.fingerprint` (a hash of them), `.latitude`, `.longitude` and
+`ProofImage.content` are personal data: each may be set to null, while the row with its hashes stays.
 """
 
 from datetime import datetime
@@ -15,7 +15,7 @@ from core.rules.enums import ImageKind
 
 class DeliveryProof(Base):
     __tablename__ = "delivery_proof"
-    # No proof twice: a phone that lost the answer sends it again.
+    # A phone that lost the response sends its proof again, which must not be stored twice.
     __table_args__ = (UniqueConstraint("delivery_id", "fingerprint"),)
 
     id: Mapped[int] = mapped_column(Identity(), primary_key=True)
@@ -33,7 +33,7 @@ class DeliveryProof(Base):
 
 
 class ProofImage(Base):
-    """A picture as we made it anew. ``number`` counts within its proof, from 1."""
+    """An image of a proof, re-encoded by us. ``number`` counts from 1 within its proof."""
 
     __tablename__ = "proof_image"
     __table_args__ = (

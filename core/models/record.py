@@ -1,4 +1,4 @@
-"""Records kept beside the domain: the outbox, answered requests, the quarantine and the audit log."""
+"""Technical records: the outbox, idempotency keys, the quarantine and the audit log."""
 
 from datetime import datetime
 from typing import Any
@@ -19,7 +19,7 @@ from core.models.base import Base
 
 
 class Outbox(Base):
-    """What must reach the broker after a commit, in id order; `broker.relay` publishes and deletes."""
+    """A message for the broker; after the commit `broker.relay` publishes it, in id order, and deletes it."""
 
     __tablename__ = "outbox"
 
@@ -34,7 +34,7 @@ class Outbox(Base):
 
 
 class Idempotency(Base):
-    """A request that was answered, by its key: the same again gets the same answer (`idempotency`)."""
+    """A request's idempotency key and response; a repeat gets the same response (`records.idempotency`)."""
 
     __tablename__ = "idempotency"
 
@@ -50,9 +50,10 @@ class Idempotency(Base):
 
 
 class Quarantine(Base):
-    """A message we could not use, kept with its reason.
+    """A refused message and its reason.
 
-    ``raw_bytes`` and ``raw_sha256`` are the whole message's; None in rows of before 0011, which are whole.
+    ``raw_bytes`` and ``raw_sha256`` are of the whole message; None in rows older than migration 0011, whose
+    ``raw`` is the whole message.
     """
 
     __tablename__ = "quarantine"
@@ -71,10 +72,10 @@ class Quarantine(Base):
 
 
 class QuarantineCount(Base):
-    """How many refused messages of a device were kept in an hour, and how many only counted.
+    """How many refused messages of a device were kept in an hour, and how many were only counted.
 
-    Without ``device_id``: of the whole company, where only what its own bound left out counts as not kept.
-    ``last_id`` is the quarantine's row of the last message not kept.
+    A row without ``device_id`` is of the whole company; its ``not_kept_*`` count only messages that exceeded
+    the company's own bound. ``last_id`` is the quarantine's row of the last message not kept.
     """
 
     __tablename__ = "quarantine_count"
@@ -100,7 +101,7 @@ class QuarantineCount(Base):
 
 
 class AuditEntry(Base):
-    """Who changed what. Ids without foreign keys: an entry outlives whatever it is about."""
+    """An entry of the audit log. Its ids have no foreign keys, because it outlives the rows it refers to."""
 
     __tablename__ = "audit_entry"
     __table_args__ = (

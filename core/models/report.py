@@ -1,4 +1,4 @@
-"""The table of daily reports: a day's figures, which outlive what they were counted from."""
+"""The table of daily reports, which outlive the rows that they were computed from."""
 
 from datetime import date, datetime
 from typing import Any
@@ -10,7 +10,7 @@ from core.models.base import Base
 
 
 class DailyReport(Base):
-    """One local day of a company. ``figures`` are a `core.reporting.daily_figures.DayFigures`."""
+    """One local day of a company. ``figures`` is a `core.reporting.daily_figures.DayFigures`."""
 
     __tablename__ = "daily_report"
 

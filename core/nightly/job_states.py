@@ -1,4 +1,4 @@
-"""How each job fares: its last run, its next, its last error. The caller commits."""
+"""The state of each job: its last run, next run and last error. The caller commits."""
 
 from collections.abc import Mapping
 from datetime import datetime, timedelta
@@ -22,7 +22,10 @@ _EVERYBODYS_WAY = {Path("core/database/deadlines.py"), Path("core/database/engin
 
 
 class JobFailed(Exception):
-    """Raised by a job that knows what went wrong. Shown as it is: no secret, no value of a row."""
+    """Raised by a job with its own explanation.
+
+    The message is shown to users, so it must contain no secret and no value of a row.
+    """
 
 
 def started(session: Session, name: str, ran_by: str, now: datetime) -> None:
@@ -44,9 +47,10 @@ def ended(
     result: str | None,
     error: str | None,
 ) -> int | None:
-    """Write down a run's end; gives how many in a row have failed by now.
+    """Store the end of a run; return the number of consecutive failures.
 
-    None: another process has begun the job meanwhile (ours was frozen, or run by hand), and its run counts.
+    Return None if another process has started the job since (this one was frozen, or the job was run by
+    hand); that process's run counts then.
     """
     failed = error is not None
     query = (
@@ -67,28 +71,29 @@ def ended(
 
 
 def planned(session: Session, name: str, ran_by: str, next_run_at: datetime | None) -> None:
-    """When the leader, who ran it last, will run it next."""
+    """Store when the leader will next run a job that this process ran last."""
     ours = update(JobState).where(JobState.name == name, JobState.ran_by == ran_by)
     session.execute(ours.values(next_run_at=next_run_at))
 
 
 def read(session: Session) -> Mapping[str, JobState]:
-    """By name; a job that never ran is missing, one that is no more may still be there."""
+    """Return the states by job name: none for a job that never ran, perhaps some for removed jobs."""
     return {state.name: state for state in session.scalars(select(JobState))}
 
 
 def retry_after(failures: int, every: timedelta) -> timedelta:
-    """How long after its nth failure in a row a job runs again: doubling, but never later than it would."""
+    """Return the delay before the next run after ``failures`` in a row: it doubles, up to ``every``."""
     return min(every, FIRST_RETRY * (1 << min(failures - 1, _MOST_DOUBLINGS)))
 
 
 def describe(error: BaseException) -> str:
-    """One line for people: what and where, but nothing that a row, a message or a secret may have put in."""
+    """Return one line for users: the kind of the error and its place in our code."""
+    # Not the message of the error, which may contain a row's values or a secret.
     return f"{_what(error)} at {where(error)}"[:LONGEST_TEXT]
 
 
 def where(error: BaseException) -> str:
-    """The place in our own code nearest to the fault, as ``core/accounts/throttle.py:42``."""
+    """Return the innermost line of our own code in the traceback, as ``core/accounts/throttle.py:42``."""
     files = [(Path(frame.f_code.co_filename), line) for frame, line in walk_tb(error.__traceback__)]
     ours = [(path.relative_to(PROJECT), line) for path, line in files if _is_ours(path)]
     told = [f"{path}:{line}" for path, line in ours if path not in _EVERYBODYS_WAY]
@@ -96,7 +101,8 @@ def where(error: BaseException) -> str:
 
 
 def _is_ours(path: Path) -> bool:
-    """A virtual environment may lie inside the project."""
+    """Return whether a file is part of the project."""
+    # A virtual environment may be inside the project's folder.
     return path.is_relative_to(PROJECT) and "site-packages" not in path.parts
 
 

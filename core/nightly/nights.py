@@ -1,7 +1,7 @@
-"""What is done once for each company and local day, some hours after the day has ended.
+"""Nightly work: done once per company and local day, some hours after the day has ended.
 
-A night is claimed in the transaction that does its work, so it is done once however many try at once, and
-what fails is due again. Nights do not wait for each other: one that always fails holds up no other.
+A night is claimed in the transaction that does its work: concurrent workers do it only once, and it is due
+again if it fails. Nights are independent: one that always fails does not delay the others.
 """
 
 import zlib
@@ -18,12 +18,12 @@ from core.models.company import Company
 from core.models.job import NightlyRun
 from core.rules.times import local_days
 
-CAUGHT_UP_DAYS = 7  # after a longer downtime, or when a night fails for so long, older ones are let go
+CAUGHT_UP_DAYS = 7  # nights older than this, after a long downtime or many failures, are skipped
 KEPT = timedelta(days=60)
 
 
 class Night(msgspec.Struct, frozen=True, kw_only=True):
-    """One local day of a company that has ended: from ``starts_at`` to before ``ends_at``."""
+    """One local day of a company that has ended: ``starts_at`` inclusive, ``ends_at`` exclusive."""
 
     company_id: int
     company: str
@@ -34,9 +34,10 @@ class Night(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def due(session: Session, work: str, hour: int, now: datetime) -> list[Night]:
-    """The nights for which ``work`` is not done, although the company's clocks have reached ``hour`` since.
+    """Return the nights for which ``work`` is due, oldest first.
 
-    Oldest first. A company for which it was never done begins with the last night, if it existed then.
+    A night is due once it is ``hour`` o'clock, in the company's time zone, after the day. A company for which
+    ``work`` was never done begins with the last night, if the company existed then.
     """
     done = _done(session, work, (now - timedelta(days=CAUGHT_UP_DAYS + 3)).date())
     companies = session.execute(
@@ -53,16 +54,19 @@ def due(session: Session, work: str, hour: int, now: datetime) -> list[Night]:
 
 
 def missing_days(last: date, since: date, done: Collection[date]) -> list[date]:
-    """Of the days up to ``last``: those not done, from the first one that was, and never before ``since``."""
+    """Return the days up to ``last`` that are not done.
+
+    They begin at the first day that is done, but not before ``since``, and span at most `CAUGHT_UP_DAYS`.
+    """
     oldest = max(last - timedelta(days=CAUGHT_UP_DAYS - 1), min(done, default=last), since)
     days = [oldest + timedelta(days=number) for number in range((last - oldest).days + 1)]
     return [day for day in days if day not in done]
 
 
 def claim(session: Session, work: str, night: Night, now: datetime) -> bool:
-    """Take a night for this transaction: True, and it counts as done once that commits.
+    """Claim a night in this transaction, whose commit marks it as done; return whether that succeeded.
 
-    False when it is done, or another transaction is just about to do it: nobody waits.
+    Return False without waiting if it is done, or if another transaction is doing it.
     """
     key = zlib.crc32(work.encode()) - 2**31
     if not session.scalar(select(func.pg_try_advisory_xact_lock(key, night.company_id))):
@@ -77,7 +81,7 @@ def claim(session: Session, work: str, night: Night, now: datetime) -> bool:
 
 
 def forget(session: Session, now: datetime) -> int:
-    """Delete the marks of nights long past."""
+    """Purge the rows of nights older than `KEPT`; return how many."""
     gone = session.execute(delete(NightlyRun).where(NightlyRun.day < (now - KEPT).date()))
     return gone.rowcount  # type: ignore[attr-defined, no-any-return]
 

@@ -25,7 +25,7 @@ ORDER BY d.id
 """  # noqa: S608  # our constants
 LOCK = READ + " FOR NO KEY UPDATE OF d"
 LOCK_FEW = Named("lock_deliveries", LOCK)
-# unnest gives the rows in the arrays' order, and identities are handed out in that order.
+# unnest returns rows in array order, and ORDER BY place makes the identity column follow it.
 WRITE_CHECKPOINTS = """
 INSERT INTO delivery_checkpoint (company_id, delivery_id, kind, status, vehicle_id, driver_id, latitude,
                                  longitude, speed_kmh, course_deg, accuracy_m, occurred_at, recorded_at,
@@ -52,7 +52,7 @@ FEW = 4
 
 
 class UnderWay(msgspec.Struct, frozen=True):
-    """A delivery under way; ``since`` its vehicle serves it."""
+    """A delivery under way; ``since`` is when its present vehicle began to serve it."""
 
     delivery_id: int
     company_id: int
@@ -66,7 +66,7 @@ class UnderWay(msgspec.Struct, frozen=True):
 
 
 def under_way(cursor: Any, vehicle_ids: Iterable[int]) -> list[UnderWay]:
-    """The deliveries under way on these vehicles, in id order."""
+    """Return the deliveries under way on these vehicles, in id order."""
     cursor.execute(READ, (list(vehicle_ids),))
     return [_under_way(*row) for row in cursor.fetchall()]
 
@@ -74,7 +74,10 @@ def under_way(cursor: Any, vehicle_ids: Iterable[int]) -> list[UnderWay]:
 def lock_under_way(
     cursor: Any, vehicle_ids: Iterable[int], *, are_few: bool, after: str = ""
 ) -> list[UnderWay]:
-    """The same, locked in id order. ``after`` is finished SQL that is sent along and done first."""
+    """Lock and return the deliveries under way on these vehicles, in id order.
+
+    ``after`` is SQL without placeholders; it is sent in the same message and runs before the lock.
+    """
     values = (list(vehicle_ids),)
     lock = LOCK_FEW.call(cursor, values) if are_few else cursor.mogrify(LOCK, values).decode()
     cursor.execute(after + lock)
@@ -120,9 +123,10 @@ def write_location_checkpoints(
     now: datetime,
     actor: Actor | None = None,
 ) -> None:
-    """Write what the policy chooses from each vehicle's fresh fixes, given in ``fix_time`` order.
+    """Write the location checkpoints that the policy selects from each vehicle's fresh fixes.
 
-    Each names the device its fix came from (``device_of`` a vehicle and a fix), or the person.
+    ``fixes`` are in ``fix_time`` order. Each checkpoint records ``actor`` if one is given, otherwise the
+    device returned by ``device_of(vehicle_id, fix)``.
     """
     rows, states = [], []
     for delivery in deliveries:
@@ -136,7 +140,7 @@ def write_location_checkpoints(
         if chosen:
             states.append(_state(delivery, chosen[-1]))
     if rows:
-        # One message to the server: two round trips would cost more than the work.
+        # Both statements go in one message: two round trips would take longer than the writes themselves.
         execute_ahead(cursor, ";".join(_writes(cursor, _columns(rows, 16), _columns(states, 4))))
 
 
@@ -168,7 +172,7 @@ def _row(delivery: UnderWay, fix: Fix, now: datetime) -> tuple[object, ...]:
 
 
 def _reporter(device_id: str | None, actor: Actor | None) -> tuple[object, ...]:
-    """User, API token, driver, device."""
+    """Return the ids of the user, API token, driver and device, in that order."""
     if actor is None:
         return None, None, None, device_id
     return actor.user_id, actor.api_token_id, actor.driver_id, device_id

@@ -1,4 +1,4 @@
-"""The columns of `position`, and how fixes become its rows."""
+"""The columns of `position`, and fixes as its rows: COPY into a staging table, or a single INSERT."""
 
 import io
 from collections.abc import Iterable
@@ -24,8 +24,8 @@ INSERT = (
     " ORDER BY vehicle_id, fix_time, latitude, longitude"
     " ON CONFLICT DO NOTHING RETURNING vehicle_id, fix_time, latitude, longitude"
 )
-# One fix alone: COPY and the stage, which every commit empties, would cost more than all its work. The row
-# is made of the locked vehicle, so the lock comes first here too.
+# For a single fix, COPY and the staging table (emptied by every commit) would cost more than the insert. The
+# row is selected from the locked vehicle, so the lock is taken first on this path too.
 STORE_ONE = Named(
     "store_position",
     f"""
@@ -43,7 +43,7 @@ Key = tuple[int, datetime, float, float]
 
 
 class VehicleFix(msgspec.Struct, frozen=True, gc=False):
-    """One fix of one vehicle, and the device it came from (None: REST)."""
+    """One fix of one vehicle, and the device that sent it (None if it was reported over REST)."""
 
     vehicle_id: int
     fix: Fix
@@ -62,7 +62,7 @@ def copy_to_stage(cursor: Any, sightings: Iterable[VehicleFix], now: datetime) -
 
 
 def _copy_line(sighting: VehicleFix, received_at: str) -> str:
-    """One row of COPY's text format: tab-separated, ``\\N`` for NULL."""
+    """Return one row in COPY's text format: tab-separated, ``\\N`` for NULL."""
     fix = sighting.fix
     attributes = "\\N"
     if fix.attributes:
@@ -80,7 +80,7 @@ def _field(value: object) -> object:
 
 
 def row_of(sighting: VehicleFix, now: datetime) -> tuple[object, ...]:
-    """The vehicle, then the other `STAGE_COLUMNS`."""
+    """Return the parameters of `STORE_ONE`: the vehicle id in a list, then the other `STAGE_COLUMNS`."""
     fix = sighting.fix
     return (
         [sighting.vehicle_id],

@@ -1,4 +1,4 @@
-"""Note when a device was last heard."""
+"""Record when each device was last heard from."""
 
 from collections.abc import Mapping
 from datetime import datetime, timedelta
@@ -12,10 +12,14 @@ NOTED_EVERY = timedelta(minutes=1)
 
 
 def heard(session: Session, devices: Mapping[str, datetime | None], now: datetime) -> None:
-    """Something came from these; each with when that was last noted. A locked row is noted next time."""
+    """Set ``last_heard_at`` of the devices whose recorded time is None or at least `NOTED_EVERY` old.
+
+    ``devices`` maps each device that has just sent something to its recorded ``last_heard_at``.
+    """
     stale = [device for device, at in devices.items() if at is None or at <= now - NOTED_EVERY]
     if not stale:
         return
+    # A row locked by another transaction is skipped: the device's next message updates it.
     free = (
         select(Device.id)
         .where(Device.id == any_(literal(stale, ARRAY(Text))))

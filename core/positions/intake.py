@@ -1,4 +1,4 @@
-"""What devices sent, into the database: resolve the device, store its fixes, quarantine the rest."""
+"""Intake of telemetry: resolve each device, store its fixes, quarantine the rest."""
 
 import enum
 from collections.abc import Iterable, Sequence
@@ -26,7 +26,7 @@ from core.rules.lifecycle import UNDER_WAY
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """One message of one device, decoded: an item a fix, or why it is none. ``raw`` is the whole payload."""
+    """One decoded message of one device. Each item is a fix or a rejection; ``raw`` is the whole payload."""
 
     device_id: str
     topic: str
@@ -41,16 +41,16 @@ class Result(enum.StrEnum):
 
 
 class DeviceAnswer(msgspec.Struct, frozen=True, gc=False):
-    """What became of one item; every answer is true once the transaction has committed."""
+    """The result for one item of a report; it holds only once the transaction has committed."""
 
     result: Result
     reason: str | None = None
 
 
 class Taken(msgspec.Struct, frozen=True):
-    """``answers[i][j]`` belongs to item j of report i, ``vehicles[i]`` is the vehicle report i counts for.
+    """The outcome of a batch: ``answers[i][j]`` is for item j of report i, ``vehicles[i]`` is its vehicle.
 
-    Facts are to be published after the commit.
+    The caller publishes ``facts`` after the commit.
     """
 
     answers: list[list[DeviceAnswer]]
@@ -59,7 +59,7 @@ class Taken(msgspec.Struct, frozen=True):
 
 
 class KnownDevice(msgspec.Struct, frozen=True):
-    """A device as the database knows it now. ``refusal`` says why its fixes cannot be taken."""
+    """A device as stored in the database. ``refusal`` is why its fixes are refused, or None."""
 
     company_id: int
     company: str
@@ -81,7 +81,7 @@ NO_VEHICLE = Rejection(
 
 
 def take(session: Session, reports: Sequence[Report], now: datetime) -> Taken:
-    """Store a batch of reports; the caller commits, then publishes the facts and answers."""
+    """Store a batch of reports. The caller commits, then publishes the facts and the answers."""
     devices = known_devices(session, {report.device_id for report in reports})
     heard.heard(session, {device_id: device.last_heard_at for device_id, device in devices.items()}, now)
     answers: list[list[DeviceAnswer]] = [[STORED] * len(report.items) for report in reports]
@@ -102,7 +102,7 @@ def take(session: Session, reports: Sequence[Report], now: datetime) -> Taken:
             if rejection is not refusal:
                 refused.append(_quarantined(report, device, rejection, _raw(report, item)))
             elif not is_refused_whole:
-                # The device is refused, not this item: one row with the whole message, however long it is.
+                # The device is refused, not the item: quarantine the whole message once, not once per item.
                 is_refused_whole = True
                 refused.append(_quarantined(report, device, rejection, report.raw))
     stored = store(session, sightings, now)
@@ -117,7 +117,7 @@ def take(session: Session, reports: Sequence[Report], now: datetime) -> Taken:
 def _rejection(
     device: KnownDevice | None, refusal: Rejection | None, item: Fix | Rejection
 ) -> Rejection | None:
-    """Why this item is not stored; ``refusal`` itself when it is the device that is refused."""
+    """Return why this item is not stored, or None; the object ``refusal`` means the device is refused."""
     if device is None:
         return refusal
     if isinstance(item, Rejection):
@@ -134,7 +134,7 @@ def _sighting(device: KnownDevice | None, report: Report, item: Fix | Rejection)
 
 
 def _raw(report: Report, item: Fix | Rejection) -> bytes:
-    """The item's own bytes; a fix of an array is written again, for it does not keep them."""
+    """Return the item's own bytes. A fix of an array does not keep them, so it is encoded again."""
     if isinstance(item, Rejection):
         return report.raw if item.raw is None else item.raw
     return report.raw if len(report.items) == 1 else msgspec.json.encode(item)
@@ -152,7 +152,7 @@ def _quarantined(report: Report, device: KnownDevice | None, rejection: Rejectio
 
 
 def known_devices(session: Session, device_ids: Iterable[str]) -> dict[str, KnownDevice]:
-    """The devices that exist, each with the vehicle its fixes count for now."""
+    """Return the devices that exist by id, each with the vehicle that its fixes are stored for."""
     rows = session.execute(
         select(
             Device.id,
@@ -198,7 +198,7 @@ def _known(
 
 
 def vehicles_of_drivers(session: Session, driver_ids: Iterable[int]) -> dict[int | None, int]:
-    """For each driver the vehicle of the delivery under way that was started last."""
+    """Return for each driver the vehicle of the most recently started delivery under way."""
     wanted = list(driver_ids)
     if not wanted:
         return {}
@@ -213,7 +213,7 @@ def vehicles_of_drivers(session: Session, driver_ids: Iterable[int]) -> dict[int
 
 
 def phone_actor(device_id: str, device: KnownDevice) -> Actor | None:
-    """A driver's phone acts as its driver; a GPS unit acts as nobody."""
+    """Return the driver as the actor for a driver's phone, or None for a GPS unit."""
     if device.driver_id is None:
         return None
     return Actor(

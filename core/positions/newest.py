@@ -1,4 +1,4 @@
-"""The vehicles' newest positions: locked, moved forward, made into facts."""
+"""The newest position of each vehicle: lock it, advance it, and build the retained facts."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
@@ -40,7 +40,7 @@ MOVE_ONE = Named("move_vehicle", MOVE_VEHICLES)
 
 
 class Newest(msgspec.Struct):
-    """A vehicle's newest position, as locked."""
+    """A vehicle's newest position as read, and its smoothed speed."""
 
     vehicle_id: int
     company: str
@@ -55,9 +55,9 @@ class Newest(msgspec.Struct):
 
 
 def newest_facts(session: Session, part: int, parts: int) -> list[PositionFact]:
-    """The facts as they stand, for publishing again what a broker forgot: of the vehicles in one part.
+    """Return the current facts of one worker's part of the fleet, to republish after a broker lost them.
 
-    ``id % parts == part``, so that workers share the fleet; archived vehicles are gone.
+    The part is the vehicles with ``id % parts == part`` that have a position and are not archived.
     """
     vehicle_ids = session.scalars(
         select(Vehicle.id).where(
@@ -75,7 +75,7 @@ def read_vehicles(cursor: Any, query: str, vehicle_ids: Iterable[int]) -> dict[i
 
 
 def advance_all(newest: dict[int, Newest], fixes: dict[int, list[Fix]]) -> list[Newest]:
-    """Advance the vehicles whose last fresh fix is newer; returns those."""
+    """Advance the vehicles whose last fresh fix is newer than their position, and return those."""
     moved = []
     for vehicle_id, vehicle_fixes in fixes.items():
         vehicle = newest[vehicle_id]
@@ -86,7 +86,7 @@ def advance_all(newest: dict[int, Newest], fixes: dict[int, list[Fix]]) -> list[
 
 
 def move_and_lock(cursor: Any, moved: list[Newest], newest: Iterable[int], *, is_one: bool) -> list[UnderWay]:
-    """Write the newest positions, then lock the deliveries under way on all vehicles: one message."""
+    """Write the newest positions and lock the deliveries under way on all vehicles, in one message."""
     if not moved:
         return lock_under_way(cursor, newest, are_few=is_one)
     rows = [msgspec.structs.astuple(vehicle) for vehicle in moved]
@@ -115,15 +115,17 @@ def _advance(vehicle: Newest, fix: Fix) -> None:
 def facts_of(
     newest: dict[int, Newest], vehicle_ids: set[int], deliveries: list[UnderWay]
 ) -> list[PositionFact]:
-    """A fact names the deliveries that may see it: not those that began after its fix.
+    """Return the facts of these vehicles, each naming the deliveries that may see the position.
 
-    A vehicle may have been archived since its device was looked up: the lock shows it, and it has no fact.
+    A delivery that its vehicle began to serve only after the fix may not see it.
     """
     on_vehicle: dict[int, list[UnderWay]] = defaultdict(list)
     for delivery in deliveries:
         fix_time = newest[delivery.vehicle_id].fix_time
         if fix_time is not None and fix_time >= delivery.since:
             on_vehicle[delivery.vehicle_id].append(delivery)
+    # A vehicle may have been archived since its device was looked up: the locked row shows that, and no fact
+    # is made of it.
     return [
         _fact(newest[vehicle_id], on_vehicle[vehicle_id])
         for vehicle_id in sorted(vehicle_ids)

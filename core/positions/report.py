@@ -1,4 +1,4 @@
-"""A driver's or manager's report of a location over REST."""
+"""Location reports over REST, by a driver or a manager."""
 
 from datetime import datetime
 
@@ -23,7 +23,7 @@ from core.rules.lifecycle import UNDER_WAY
 
 
 class Reported(msgspec.Struct, frozen=True):
-    """``facts`` are to be published once the caller has committed; ``is_fresh`` is False for a repetition."""
+    """A stored location report. The caller commits, then publishes ``facts``; a repeat is not fresh."""
 
     is_fresh: bool
     facts: list[PositionFact]
@@ -31,7 +31,7 @@ class Reported(msgspec.Struct, frozen=True):
 
 
 class LocationTarget(msgspec.Struct, frozen=True):
-    """The delivery a location is reported for."""
+    """The columns of the delivery for which a location is reported."""
 
     vehicle_id: int | None
     status: Status
@@ -48,9 +48,10 @@ TARGET = PreparedForActor(
 
 
 def report(session: Session, actor: Actor, delivery_id: int, fix: Fix, now: datetime) -> Reported:
-    """Store a fix for the delivery's vehicle, as a device's would be.
+    """Store a fix for the delivery's vehicle in the same way as a fix sent by a device.
 
-    Raises `NotFound`, `Forbidden`, `InvalidValue`, and `Conflict` unless a vehicle is under way with it.
+    Raises `NotFound`, `Forbidden`, `InvalidValue`, or `Conflict` if the delivery has no vehicle or is not
+    under way.
     """
     target = _target(session, actor, delivery_id)
     if actor.role not in {Role.MANAGER, Role.DRIVER}:
@@ -84,8 +85,10 @@ def _require_usable(fix: Fix, now: datetime) -> None:
 
 
 def _eta_after(session: Session, target: LocationTarget, facts: list[PositionFact]) -> datetime | None:
-    """From the fact just made, without a query; an older fix changed nothing, so ask what stands."""
+    """Return the ETA at the drop-off after the fix was stored, or None."""
     dropoff = dropoff_of(target.dropoff_latitude, target.dropoff_longitude)
+    # The new fact holds the newest position, so no query is needed. An older fix produces no fact and leaves
+    # the vehicle's stored position as it was.
     if facts:
         fact = facts[0]
         return eta(fact.fix_time, fact.latitude, fact.longitude, fact.smoothed_speed_kmh, dropoff)

@@ -1,8 +1,8 @@
-"""Fixes into `position`, the vehicles' newest positions and the deliveries' location checkpoints.
+"""Storage of fixes: rows of `position`, each vehicle's newest position, and location checkpoints.
 
-Invariants: one call is one part of one transaction, which the caller commits. Locks are taken on vehicles,
-then on deliveries, each in id order, ``FOR NO KEY UPDATE``, so that two writers never deadlock. A vehicle's
-newest position only moves forward in ``fix_time``.
+Invariants: a call runs inside the caller's transaction, and the caller commits. Locks are ``FOR NO KEY
+UPDATE``, on vehicles first and then on deliveries, each in id order, so that two writers never deadlock. A
+vehicle's newest position only moves forward in ``fix_time``.
 """
 
 from collections import defaultdict
@@ -23,7 +23,7 @@ from core.rules.fix import Fix
 
 
 class StoredFixes(msgspec.Struct, frozen=True):
-    """``fresh[i]`` tells whether sighting i became a row (False: it was there already)."""
+    """The result of `store`: ``fresh[i]`` is True if fix i was inserted, False if it was a duplicate."""
 
     fresh: list[bool]
     facts: list[PositionFact]
@@ -32,9 +32,9 @@ class StoredFixes(msgspec.Struct, frozen=True):
 def store(
     session: Session, sightings: Sequence[VehicleFix], now: datetime, actor: Actor | None = None
 ) -> StoredFixes:
-    """Store fixes of vehicles that exist. Facts are to be published once the caller has committed.
+    """Store fixes of existing vehicles. The caller commits, then publishes the facts.
 
-    ``actor`` is who reported them, when it was a person and no device.
+    ``actor`` is the person or integration that reported the fixes over REST; None if a device sent them.
     """
     if not sightings:
         return StoredFixes([], [])
@@ -47,7 +47,7 @@ def store(
         deliveries = move_and_lock(cursor, moved, newest, is_one=is_one)
 
         def device_of(vehicle_id: int, fix: Fix) -> str | None:
-            """Asked for the few fixes that become checkpoints, so that the many need not carry it."""
+            # Looked up only for the few fixes that become checkpoints; `Fix` itself has no device.
             return unique[vehicle_id, fix.fix_time, fix.latitude, fix.longitude].device_id
 
         write_location_checkpoints(cursor, deliveries, by_vehicle, device_of, now, actor)
@@ -61,7 +61,7 @@ def store(
 def _insert(
     cursor: Any, sightings: Sequence[VehicleFix], now: datetime
 ) -> tuple[dict[int, Newest], set[Key]]:
-    """The vehicles, locked, and the keys that were not there before."""
+    """Insert the fixes; return the locked vehicles and the keys that were not duplicates."""
     copy_to_stage(cursor, sightings, now)
     newest = read_vehicles(cursor, LOCK_VEHICLES, {sighting.vehicle_id for sighting in sightings})
     cursor.execute(INSERT)
@@ -71,7 +71,7 @@ def _insert(
 def _insert_one(
     cursor: Any, sightings: Sequence[VehicleFix], now: datetime
 ) -> tuple[dict[int, Newest], set[Key]]:
-    """`_insert` of a single one, in one statement."""
+    """Do the work of `_insert` for a single fix in one statement."""
     (sighting,) = sightings
     STORE_ONE.execute(cursor, row_of(sighting, now))
     ((is_fresh, *vehicle),) = cursor.fetchall()
@@ -79,7 +79,7 @@ def _insert_one(
 
 
 def _by_vehicle(sightings: Iterable[VehicleFix]) -> dict[int, list[Fix]]:
-    """Fresh, believable fixes of each vehicle; given in key order, so each list is in ``fix_time`` order."""
+    """Group the fixes without a mark by vehicle; input in key order gives lists in ``fix_time`` order."""
     fixes: dict[int, list[Fix]] = defaultdict(list)
     for sighting in sightings:
         if not sighting.fix.is_suspect:
@@ -88,7 +88,7 @@ def _by_vehicle(sightings: Iterable[VehicleFix]) -> dict[int, list[Fix]]:
 
 
 def _mark_fresh(sightings: Sequence[VehicleFix], fresh_keys: set[Key]) -> list[bool]:
-    """A key that stands twice in one call is fresh once."""
+    """Return one flag per fix; of several fixes with one key only the first is fresh."""
     left = set(fresh_keys)
     fresh = []
     for sighting in sightings:

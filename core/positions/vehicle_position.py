@@ -9,7 +9,7 @@ from core.rules.eta import eta
 
 
 class VehiclePosition(msgspec.Struct, frozen=True):
-    """The newest position of a van: degrees, km/h, metres."""
+    """A vehicle's newest position. Units: degrees, km/h, metres."""
 
     fix_time: datetime
     latitude: float
@@ -20,7 +20,7 @@ class VehiclePosition(msgspec.Struct, frozen=True):
 
 
 class VehicleState(Protocol):
-    """What is asked of a vehicle here: `Vehicle`, or a view of it."""
+    """The columns of `Vehicle` that this module reads, which a view of a vehicle may provide as well."""
 
     @property
     def position_time(self) -> datetime | None: ...
@@ -66,5 +66,5 @@ def eta_of(vehicle: VehicleState, dropoff: Dropoff) -> datetime | None:
 
 
 def dropoff_of(latitude: float | None, longitude: float | None) -> Dropoff:
-    """Degrees, as `eta` takes them; None when the place is not known."""
+    """Return the drop-off in degrees, in the form `eta` takes, or None if it has no coordinates."""
     return None if latitude is None or longitude is None else (latitude, longitude)

@@ -1,7 +1,7 @@
-"""The audit log: who changed what, written in the change's own transaction by the function that changes it.
+"""The audit log. Each entry is written in the transaction of the change, by the function that makes it.
 
-`changes` maps a field to ``{"before": …, "after": …}``, or to null where its value is not kept: only fields
-named in `KEPT` show their values, so a new column can leak neither a secret nor anybody's personal data.
+`changes` maps a field to ``{"before": …, "after": …}``, or to null if its value is not kept. Only fields
+named in `KEPT` have their values recorded, so that a new column can leak no secret and no personal data.
 """
 
 import enum
@@ -53,7 +53,7 @@ KEPT: Mapping[str, frozenset[str]] = {
         }
     ),
     "api_token": frozenset({"name", "scopes", "expires_at"}),
-    "webhook": frozenset({"description", "events"}),  # a URL may hold somebody's token
+    "webhook": frozenset({"description", "events"}),  # not the URL, which may contain a token
     "delivery_proof": frozenset({"delivery_id", "occurred_at"}),
 }
 SPOOFED = "spoofed"
@@ -63,7 +63,7 @@ Changes = Mapping[str, Any]
 
 
 class AuditSelection(msgspec.Struct, frozen=True, kw_only=True):
-    """Which entries to read; None: all. ``since`` is included, ``until`` is not."""
+    """Filters of the audit log; None is no filter. ``since`` is inclusive, ``until`` exclusive."""
 
     actor_kind: str | None = None
     actor_id: str | None = None
@@ -77,7 +77,7 @@ class AuditSelection(msgspec.Struct, frozen=True, kw_only=True):
 def page(
     session: Session, actor: Actor, selection: AuditSelection, *, before_id: int | None, limit: int
 ) -> Sequence[AuditEntry]:
-    """The company's own, newest first; for managers."""
+    """Return a page of the tenant's entries to a manager, newest first. Raises `Forbidden`."""
     require_manager(actor)
     query = select(AuditEntry).where(is_ours(actor, AuditEntry))
     if before_id is not None:
@@ -93,7 +93,7 @@ def page(
 
 
 def change(session: Session, actor: Actor, row: Base, values: Mapping[str, Any]) -> None:
-    """Set columns of ``row``, and tell which became others; nothing is written when none did."""
+    """Set columns of ``row`` and write an entry of those that changed; write none if none did."""
     before = {name: getattr(row, name) for name in values}
     for name, value in values.items():
         setattr(row, name, value)
@@ -103,7 +103,7 @@ def change(session: Session, actor: Actor, row: Base, values: Mapping[str, Any])
 
 
 def added(session: Session, actor: Actor, row: Base) -> None:
-    """A new row, flushed: with the values it began with."""
+    """Write an entry of a new row, which must be flushed, with its initial values."""
     kind = _kind(row)
     values = {name: getattr(row, name) for name in KEPT[kind]}
     note(
@@ -116,12 +116,12 @@ def added(session: Session, actor: Actor, row: Base) -> None:
 
 
 def moved(session: Session, actor: Actor, row: Base, verb: str, field: str, before: Any) -> None:
-    """One field has been set already: what it was, and what it is."""
+    """Write an entry of one field that has been set already; ``before`` is its old value."""
     note(session, actor, verb, row, _told(_kind(row), {field: (before, getattr(row, field))}))
 
 
 def note(session: Session, actor: Actor, verb: str, row: Base, changes: Changes | None = None) -> None:
-    """``<kind>.<verb>`` about ``row``, which is the actor's company's. ``changes`` are shown as they are."""
+    """Write the entry ``<kind>.<verb>`` of a row of the actor's tenant; ``changes`` are stored unfiltered."""
     kind = _kind(row)
     session.add(
         AuditEntry(
@@ -145,9 +145,10 @@ def note_user(
     by_user: bool = False,
     changes: Changes | None = None,
 ) -> None:
-    """About a person, without an actor. ``by_user``: they have proved who they are; otherwise nobody knows.
+    """Write an entry about a user without an actor.
 
-    Without a company it is about an e-mail that is nobody's; no company reads it.
+    ``by_user`` is True if the client has authenticated as that user. An entry without ``company_id`` is about
+    an e-mail address of no user, and no tenant can read it.
     """
     session.add(
         AuditEntry(
@@ -163,7 +164,8 @@ def note_user(
 
 
 def note_spoofed(session: Session, company_id: int, device_id: str, now: datetime) -> None:
-    """A device named another device or company. Once a minute: the quarantine has the messages."""
+    """Write an entry that a device named another device or company."""
+    # At most one entry per device and `QUIET`; the quarantine has the messages.
     recent = exists().where(
         AuditEntry.company_id == company_id,
         AuditEntry.subject_kind == "device",
@@ -186,7 +188,7 @@ def note_spoofed(session: Session, company_id: int, device_id: str, now: datetim
 
 
 def forget_strangers(session: Session, now: datetime) -> int:
-    """Delete old entries of no company: failed log-ins with e-mails that are nobody's."""
+    """Purge old entries without a tenant (failed log-ins with unknown e-mail addresses); return how many."""
     gone = session.execute(
         delete(AuditEntry).where(AuditEntry.company_id.is_(None), AuditEntry.at < now - STRANGERS_KEPT)
     )
@@ -205,7 +207,7 @@ def _told(kind: str, changed: Mapping[str, tuple[Any, Any]]) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
-    """As JSON has it."""
+    """Return the value as JSON can represent it."""
     if isinstance(value, enum.Enum):
         return value.value
     if isinstance(value, date):

@@ -1,7 +1,8 @@
-"""Answers that are given once: a request with a key, and the answer it had, in one transaction.
+"""Idempotency keys: the response to a request with a key is stored, and replayed to a repeat.
 
-Invariants: the key's row is the first lock a request takes, so that a twin waits there, holding nothing. The
-row commits with the effect and the answer or not at all. A failed request leaves its key unused.
+Invariants: the key's row is the first lock that a request takes, so that a concurrent repeat waits there and
+holds no other lock. The row commits together with the request's effect and response. A failed request leaves
+its key unused.
 """
 
 from collections.abc import Mapping
@@ -26,7 +27,7 @@ COLUMNS = (Idempotency.fingerprint, Idempotency.status, Idempotency.headers, Ide
 
 
 class KeyReused(DomainError):
-    """The same key came with other fields: one of the two is a mistake."""
+    """The client used one key for two different requests."""
 
     status_code = 422
     title = "The idempotency key was used for another request"
@@ -43,7 +44,7 @@ class StillUnderWay(Conflict):
 
 
 class Request(msgspec.Struct, frozen=True):
-    """``route`` is method and path template; ``fingerprint`` the SHA-256 of the parsed fields."""
+    """A request: ``route`` is method and path template, ``fingerprint`` the SHA-256 of the parsed fields."""
 
     route: str
     key: str
@@ -51,7 +52,7 @@ class Request(msgspec.Struct, frozen=True):
 
 
 class KeptAnswer(msgspec.Struct, frozen=True):
-    """``body`` is None when it held a secret, shown once and not kept, or somebody's erased data."""
+    """A stored response. ``body`` is None if it held a secret, which is shown only once, or erased data."""
 
     status: int
     headers: Mapping[str, str]
@@ -59,10 +60,10 @@ class KeptAnswer(msgspec.Struct, frozen=True):
 
 
 def claim(session: Session, actor: Actor, request: Request, now: datetime) -> KeptAnswer | None:
-    """Make the key ours (None), or give the answer it had. Waits for a twin under way.
+    """Claim the key and return None, or return the stored response. Waits for a concurrent repeat.
 
-    Raises `StillUnderWay` after the `lock_timeout`, `KeyReused` for other fields, and `Conflict` for an
-    answer that was not kept.
+    Raises `StillUnderWay` after the `lock_timeout`, `KeyReused` if the fields differ, and `Conflict` if the
+    response was not kept.
     """
     mine = _mine(actor, request)
     fresh = {
@@ -89,12 +90,12 @@ def claim(session: Session, actor: Actor, request: Request, now: datetime) -> Ke
 
 
 def _mine(actor: Actor, request: Request) -> dict[str, str]:
-    """A key is its sender's own: a person's, or an integration's."""
+    """Return the primary key of the row; keys are separate per user and per API token."""
     return {"actor": f"{actor.kind}:{actor.identity}", "route": request.route, "key": request.key}
 
 
 def keep(session: Session, actor: Actor, request: Request, answer: KeptAnswer) -> None:
-    """Store the answer to a request whose key is ours."""
+    """Store the response to a request whose key this transaction has claimed."""
     session.execute(
         update(Idempotency)
         .filter_by(**_mine(actor, request))
@@ -103,7 +104,7 @@ def keep(session: Session, actor: Actor, request: Request, answer: KeptAnswer) -
 
 
 def forget_old(session: Session, now: datetime) -> int:
-    """A job: drop what was kept for its time. Gives how many."""
+    """Purge rows older than `KEPT_FOR`; return how many."""
     deleted = session.scalars(
         delete(Idempotency).where(Idempotency.created_at <= now - KEPT_FOR).returning(Idempotency.key)
     )

@@ -1,10 +1,10 @@
-"""The outbox: what a transaction owes the broker, written with it and published after it.
+"""The outbox: messages for the broker, written in the transaction of the change and relayed after its commit.
 
 Kinds and payloads:
 - ``status`` / ``alert``: the fact itself (`core.rules.facts`);
 - ``vehicle_gone`` / ``delivery_gone``: ``{"company": slug, "id": n}``, clears the retained fact;
-- ``company`` / ``device`` / ``operator``: ``{"id": …}``, someone whose access on the broker must be made
-  to match the database as it is when the row is applied (so rows may be applied twice or late).
+- ``company`` / ``device`` / ``operator``: ``{"id": …}``, synchronizes that subject's access on the broker
+  with the database as it is when the row is applied (so rows may be applied twice or late).
 """
 
 import enum
@@ -36,12 +36,12 @@ def announce(session: Session, company_id: int, fact: StatusFact | AlertFact) ->
 
 
 def clear_retained(session: Session, kind: OutboxKind, company_id: int, slug: str, fact_id: int) -> None:
-    """Queue the end of a retained fact; ``kind`` is ``VEHICLE_GONE`` or ``DELIVERY_GONE``."""
+    """Queue the clearing of a retained fact; ``kind`` is ``VEHICLE_GONE`` or ``DELIVERY_GONE``."""
     _add(session, kind, company_id, {"company": slug, "id": fact_id})
 
 
 def sync_access(session: Session, kind: OutboxKind, company_id: int, subject: int | str) -> None:
-    """Queue that the broker must learn of a company, device or operator that was made or changed."""
+    """Queue a synchronization of the broker access of a company, device or operator."""
     _add(session, kind, company_id, {"id": subject})
 
 
@@ -51,5 +51,5 @@ def _add(session: Session, kind: OutboxKind, company_id: int, payload: dict[str,
 
 
 def wake_relay(session: Session) -> None:
-    # Delivered at commit, so the relay never wakes before the row can be seen.
+    # PostgreSQL delivers NOTIFY at commit, so the relay never wakes before it can see the row.
     send_ahead(session.connection(), f"NOTIFY {CHANNEL}".encode())

@@ -1,4 +1,4 @@
-"""Where messages go that cannot be used, each with its reason; `records.quarantine_bounds` says how many."""
+"""The quarantine of refused messages, each with its reason; `records.quarantine_bounds` limits its size."""
 
 import hashlib
 from collections.abc import Mapping, Sequence
@@ -33,7 +33,7 @@ class Quarantined(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class QuarantineEntry(msgspec.Struct, frozen=True):
-    """One row as people see it: the beginning of the message, and how long all of it was."""
+    """One row as the API shows it: the first bytes of the message, and the length and hash of the whole."""
 
     id: int
     device_id: str | None
@@ -47,7 +47,7 @@ class QuarantineEntry(msgspec.Struct, frozen=True):
 
 
 class NotKept(msgspec.Struct, frozen=True):
-    """What was counted of a device in an hour. ``last_id`` is the row of the last one, if it has its own."""
+    """A device's messages of one hour that were only counted; ``last_id`` is the last one's row, if any."""
 
     device_id: str | None
     hour: datetime
@@ -57,8 +57,8 @@ class NotKept(msgspec.Struct, frozen=True):
 
 
 def page(session: Session, actor: Actor, *, before_id: int | None, limit: int) -> list[QuarantineEntry]:
-    """The company's own, newest first. For managers: a message may hold anything."""
-    require_manager(actor)
+    """Return a page of the tenant's rows, newest first. Raises `Forbidden`."""
+    require_manager(actor)  # a message may contain any data
     query = select(
         Quarantine.id,
         Quarantine.device_id,
@@ -77,7 +77,7 @@ def page(session: Session, actor: Actor, *, before_id: int | None, limit: int) -
 
 
 def not_kept(session: Session, actor: Actor) -> list[NotKept]:
-    """Return what was counted only, newest first: the newest `SHOWN_COUNTS` pairs of device and hour."""
+    """Return the newest `SHOWN_COUNTS` pairs of device and hour with messages that were only counted."""
     require_manager(actor)
     table = QuarantineCount
     rows = session.execute(
@@ -96,7 +96,7 @@ def not_kept(session: Session, actor: Actor) -> list[NotKept]:
 
 
 def keep(session: Session, refused: Sequence[Quarantined], now: datetime) -> None:
-    """Keep what the hour's bounds allow, count the rest, and note who named another's identity."""
+    """Store the messages that the hourly bounds allow, count the others, and audit spoofed identities."""
     if not refused:
         return
     messages = [_storable_message(item) for item in refused]
@@ -115,7 +115,8 @@ def keep(session: Session, refused: Sequence[Quarantined], now: datetime) -> Non
 def _replace_last(
     session: Session, counts: Mapping[Key, Count], last: Mapping[Key, Quarantined], now: datetime
 ) -> None:
-    """New rows for them, so that ids stay in order of time."""
+    """Replace the row of the last message beyond each bound."""
+    # Deleted and inserted, not updated, so that ids stay in chronological order.
     session.execute(delete(Quarantine).where(Quarantine.id.in_([counts[key].last_id for key in last])))
     statement = insert(Quarantine).returning(Quarantine.id, sort_by_parameter_order=True)
     ids = session.scalars(statement, [_row(item, now, LAST_BYTES) for item in last.values()])
@@ -144,5 +145,6 @@ def _storable_message(item: Quarantined) -> Quarantined:
 
 
 def _storable(value: str) -> str:
-    """PostgreSQL's text takes neither NUL nor lone surrogates; the raw bytes keep the truth."""
+    """Return the text with NUL and lone surrogates escaped, which PostgreSQL's text type rejects."""
+    # The original is kept in the raw bytes.
     return value.replace("\0", "\\0").encode("utf-8", "backslashreplace").decode()

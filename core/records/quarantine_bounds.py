@@ -1,8 +1,8 @@
-"""How much of what cannot be used is kept: per device, per company and per hour, in rows and in bytes.
+"""Bounds on the quarantine, in rows and in bytes per hour, for each device and each company.
 
-Invariant: the counts live in the database and are changed under their rows' locks, in the transaction that
-keeps the messages. So the bounds hold for several workers together, and over restarts. What is beyond them is
-counted; of it only the last message is kept, its beginning.
+Invariant: the counts are in the database and change under their row locks, in the transaction that stores the
+messages. The bounds therefore hold across workers and restarts. Messages beyond a bound are counted; only the
+first bytes of the last one are kept.
 """
 
 import logging
@@ -19,7 +19,7 @@ from core.models.record import QuarantineCount
 
 MAXIMUM_RAW_BYTES = 64 * 1024  # of one message; an array of 500 fixes fits
 LAST_BYTES = 2_000  # of the last message that is beyond a bound
-# None in place of the device: all of the company's. None in place of the company: devices that are unknown.
+# (company, device). A device of None is the whole company; a company of None means an unknown device.
 Key = tuple[int | None, str | None]
 _WRITE = text(
     "UPDATE quarantine_count c SET kept_rows = n.kept_rows, kept_bytes = n.kept_bytes,"
@@ -33,7 +33,7 @@ log = logging.getLogger(__name__)
 
 
 class Bound(msgspec.Struct, frozen=True):
-    """What is kept per hour."""
+    """The most that is kept per hour."""
 
     rows: int
     raw_bytes: int
@@ -56,7 +56,7 @@ Kept = TypeVar("Kept", bound=Message)
 
 
 class Count(msgspec.Struct):
-    """A locked row of `QuarantineCount`. ``has_last``: its last message has a row, or is to get one."""
+    """A locked row of `QuarantineCount`. ``has_last``: its last message has or will get a row."""
 
     id: int
     bound: Bound
@@ -76,14 +76,14 @@ class Count(msgspec.Struct):
         self.kept_bytes += size
 
     def pass_over(self, size: int, *, is_full: bool) -> None:
-        """``is_full``: it is this bound that the message is beyond."""
+        """Count a message that is not kept; ``is_full`` is True if it exceeds this bound."""
         self.has_filled_up |= is_full and self.not_kept_rows == 0
         self.not_kept_rows += 1
         self.not_kept_bytes += size
 
 
 class Allotted(msgspec.Struct, Generic[Kept], frozen=True):
-    """``last`` is for each count the newest message that is beyond its bound."""
+    """The messages to keep, and in ``last`` the newest message beyond each bound."""
 
     kept: list[Kept]
     last: dict[Key, Kept]
@@ -94,7 +94,7 @@ def company_of(key: Key) -> Key:
 
 
 def allot(counts: Mapping[Key, Count], messages: Iterable[Kept]) -> Allotted[Kept]:
-    """Decide which messages are kept, and count all of them. Pure but for ``counts``."""
+    """Decide which messages to keep, and update ``counts`` with all of them. No I/O."""
     allotted: Allotted[Kept] = Allotted([], {})
     for message in messages:
         key = (message.company_id, message.device_id or "")
@@ -117,7 +117,8 @@ def allot(counts: Mapping[Key, Count], messages: Iterable[Kept]) -> Allotted[Kep
 
 
 def _may_hold_last(device: Count, company: Count) -> bool:
-    """A device's last message counts for its company; where that is full, one row per company must do."""
+    """Return whether the device may keep its own last message, reserving space of its company for it."""
+    # If the company's bound is reached, its devices share one row for the last message.
     if device.has_last:
         return True
     if not company.has_room(LAST_BYTES):
@@ -127,16 +128,16 @@ def _may_hold_last(device: Count, company: Count) -> bool:
 
 
 def lock(session: Session, messages: Iterable[Message], now: datetime) -> dict[Key, Count]:
-    """Return the counts of this hour, of the messages' devices and companies; others wait for them.
+    """Lock and return this hour's counts of the messages' devices and companies.
 
-    In one order, so that two workers cannot wait for each other.
+    The rows are locked in one fixed order, so that two workers cannot deadlock.
     """
     devices: set[Key] = {(message.company_id, message.device_id or "") for message in messages}
     keys = sorted(devices | {company_of(key) for key in devices}, key=_order)
     hour = now.replace(minute=0, second=0, microsecond=0)
     table = QuarantineCount
     statement = insert(table).values([_fresh(key, hour) for key in keys])
-    # DO NOTHING would neither lock nor return the rows that are there.
+    # DO NOTHING would neither lock nor return existing rows.
     statement = statement.on_conflict_do_update(
         index_elements=["company_id", "hour", "device_id"], set_={"hour": statement.excluded.hour}
     )
@@ -186,12 +187,12 @@ def _fresh(key: Key, hour: datetime) -> dict[str, Any]:
 
 
 def write(session: Session, counts: Mapping[Key, Count]) -> None:
-    """Write the counts back; a bound exceeded for the first time this hour is logged after the commit."""
+    """Write the counts back; after the commit, log each bound exceeded for the first time this hour."""
     values = {name: [getattr(count, name) for count in counts.values()] for name in _WRITTEN}
     session.execute(_WRITE, values)
     full = [key for key, count in counts.items() if count.has_filled_up]
     if full:
-        # Each transaction of ingest has a session of its own: one that is rolled back alerts of nothing.
+        # Ingest uses one session per transaction, so that a transaction that is rolled back logs no alert.
         event.listen(session, "after_commit", lambda _session: _alert(full), once=True)
 
 

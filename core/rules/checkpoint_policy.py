@@ -1,6 +1,7 @@
-"""Which fixes become checkpoints of a delivery: a pure function over a small state.
+"""The checkpoint policy, which selects the fixes that become checkpoints of a delivery. Pure.
 
-Fed in ``fix_time`` order, so that a backlog of 500 fixes gives the same checkpoints as 500 live ones.
+Fixes are passed in ``fix_time`` order, so that a backfill of 500 fixes gives the same checkpoints as 500 live
+ones.
 """
 
 from collections.abc import Iterable
@@ -13,7 +14,7 @@ from core.rules.geo import distance_m
 
 
 class CheckpointPolicy(msgspec.Struct, frozen=True):
-    """A company's settings; a zero means every fix."""
+    """A company's settings. If either is zero, every fix becomes a checkpoint."""
 
     distance_m: float = 250.0
     interval_s: float = 60.0
@@ -28,7 +29,7 @@ class LastCheckpoint(msgspec.Struct, frozen=True):
 
 
 def is_due(policy: CheckpointPolicy, last: LastCheckpoint | None, fix: Fix) -> bool:
-    """Whether the vehicle moved far enough, or enough time passed, since the last checkpoint."""
+    """Return whether the vehicle moved far enough, or enough time passed, since the last checkpoint."""
     if last is None:
         return True
     elapsed_s = (fix.fix_time - last.time).total_seconds()
@@ -46,7 +47,10 @@ def location_checkpoints(
     last: LastCheckpoint | None,
     fixes: Iterable[Fix],
 ) -> list[Fix]:
-    """The fixes, given in ``fix_time`` order, that become checkpoints; none from before or after it."""
+    """Return the fixes that become checkpoints.
+
+    ``fixes`` are in ``fix_time`` order; those before ``started_at`` or after ``ended_at`` are ignored.
+    """
     chosen = []
     for fix in fixes:
         if fix.fix_time < started_at or (ended_at is not None and fix.fix_time > ended_at):

@@ -1,4 +1,4 @@
-"""The domain's closed lists, stored as text: roles, statuses, kinds of checkpoints and pictures."""
+"""The domain's enums, stored as text."""
 
 import enum
 
@@ -26,7 +26,7 @@ class CheckpointKind(enum.StrEnum):
     PROOF = "proof"
 
 
-# What watchers are told of; a status fact is made of each.
+# The checkpoints of which clients are notified, each by a status fact.
 ANNOUNCED = (CheckpointKind.STATUS, CheckpointKind.ASSIGNMENT)
 
 
@@ -36,7 +36,7 @@ class ImageKind(enum.StrEnum):
 
 
 class ProofPart(enum.StrEnum):
-    """What a company may ask for before a delivery is delivered."""
+    """A part of a proof of delivery that a company may require for the status `delivered`."""
 
     PHOTO = "photo"
     SIGNATURE = "signature"

@@ -1,4 +1,4 @@
-"""When a van will arrive: distance left over smoothed recent speed. Pure."""
+"""The ETA: the remaining distance divided by the smoothed recent speed. Pure."""
 
 from datetime import datetime, timedelta
 from math import exp
@@ -6,14 +6,14 @@ from math import exp
 from core.rules.geo import distance_m
 
 DETOUR = 1.3  # roads are longer than the great circle
-SPEED_FLOOR_KMH = 15.0  # a van at a red light still arrives some day
+SPEED_FLOOR_KMH = 15.0  # a vehicle that waits at a red light must still have an ETA
 SPEED_CEILING_KMH = 110.0
 SMOOTHING_S = 120.0
 ARRIVED_M = 50.0
 
 
 def smooth_speed(previous_kmh: float | None, speed_kmh: float, seconds: float) -> float:
-    """Exponential smoothing over about two minutes, whatever the interval between fixes is."""
+    """Return the exponentially smoothed speed, over about two minutes whatever the interval of the fixes."""
     if previous_kmh is None:
         return speed_kmh
     weight = 1 - exp(-max(seconds, 0.0) / SMOOTHING_S)
@@ -27,7 +27,7 @@ def eta(
     smoothed_speed_kmh: float | None,
     dropoff: tuple[float, float] | None,
 ) -> datetime | None:
-    """The expected arrival, counted from the fix. None without drop-off coordinates."""
+    """Return the expected arrival, counted from ``fix_time``, or None without drop-off coordinates."""
     if dropoff is None:
         return None
     distance = distance_m(latitude, longitude, *dropoff)

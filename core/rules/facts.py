@@ -1,4 +1,4 @@
-"""What is announced after a commit: validated, ids only, never a name or a phone number."""
+"""The MQTT documents published after a commit: validated, with ids only, never a name or a phone number."""
 
 from datetime import datetime
 from typing import Annotated
@@ -29,7 +29,7 @@ class PositionFact(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True
 
 
 class StatusFact(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
-    """A delivery after a status change or an assignment; ``checkpoint`` orders the facts of one delivery."""
+    """A delivery after a status change or an assignment; ``checkpoint`` orders a delivery's facts."""
 
     company: str
     delivery: int
@@ -45,7 +45,7 @@ class StatusFact(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
 
 
 class AlertFact(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
-    """Something an operator should look at; ``kind`` is one word of the topic, ``detail`` for people."""
+    """An alert for operators; ``kind`` is one level of the topic, ``detail`` is text for users."""
 
     company: str
     kind: str

@@ -1,4 +1,4 @@
-"""One position report as we keep it, whatever the device spoke, and the rules every fix must meet."""
+"""The fix, independent of the device's format, and the plausibility rules that every fix must meet."""
 
 from datetime import datetime, timedelta
 from typing import Any
@@ -8,12 +8,12 @@ import msgspec
 FUTURE_LIMIT = timedelta(minutes=5)
 PAST_LIMIT = timedelta(days=30)
 COORDINATE_DECIMALS = 7
-# The sender's own id of a message, echoed as it came: 17 is not "17".
+# The device's own id of a message, returned with its JSON type: 17 is not "17".
 MessageId = str | int | float
 
 
 class Fix(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """Degrees WGS 84, km/h, metres, percent; ``fix_time`` is the device's clock, in UTC."""
+    """One fix, in WGS 84 degrees, km/h, metres, percent; ``fix_time`` is the device's clock, in UTC."""
 
     fix_time: datetime
     latitude: float
@@ -30,12 +30,13 @@ class Fix(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
     @property
     def is_suspect(self) -> bool:
-        """(0, 0) is what receivers without a fix say: kept, but never the newest position."""
+        """Return whether the fix gets the mark for null island: stored, but never the newest position."""
+        # GPS receivers without a fix report (0, 0).
         return self.latitude == 0.0 and self.longitude == 0.0
 
 
 class Rejection(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """Why an item cannot be used. ``raw`` is that item's own bytes; None: the whole message's."""
+    """Why an item is refused. ``raw`` is the item's own bytes, or None for the whole message."""
 
     reason: str
     detail: str
@@ -53,23 +54,24 @@ RANGES: tuple[tuple[str, float, float], ...] = (
 )
 
 
-# What phones say for "not known" (iOS, OsmAnd), in whatever format: of these -1 cannot be meant.
+# Phones (iOS, OsmAnd) report -1 for an unknown value, in every format. For these fields -1 is no valid value.
 UNKNOWN = -1.0
 MAY_BE_UNKNOWN = frozenset({"speed_kmh", "course_deg", "accuracy_m"})
 
 
 def is_unknown(name: str, value: float | None) -> bool:
-    """Whether ``value`` is how a device says that it does not know ``name``."""
+    """Return whether ``value`` means that the device does not know the field ``name``."""
     return value == UNKNOWN and name in MAY_BE_UNKNOWN
 
 
 def coordinate(degrees: float) -> float:
-    """Rounded to 7 decimals (1 cm), so that the same fix resent is the same row; -0.0 becomes 0.0."""
+    """Return the degrees rounded to 7 decimals (1 cm), with -0.0 as 0.0."""
+    # Coordinates are part of the key of `position`: a fix that is sent again must give the same row.
     return round(degrees, COORDINATE_DECIMALS) + 0.0
 
 
 def time_problem(fix_time: datetime, now: datetime) -> str | None:
-    """Why this instant cannot be a fix's time; None when it can."""
+    """Return why this instant cannot be the time of a fix, or None."""
     if fix_time > now + FUTURE_LIMIT:
         return f"fix_time {fix_time.isoformat()} is more than 5 minutes in the future"
     if fix_time < now - PAST_LIMIT:
@@ -78,7 +80,8 @@ def time_problem(fix_time: datetime, now: datetime) -> str | None:
 
 
 def position_problem(latitude: float, longitude: float) -> str | None:
-    """Why these degrees are no position; None when they are. NaN and infinities fail too."""
+    """Return why these degrees are not a position, or None."""
+    # NaN and infinities fail these comparisons too.
     if not -90.0 <= latitude <= 90.0:
         return "latitude must be a number from -90 to 90"
     if not -180.0 <= longitude <= 180.0:
@@ -87,7 +90,7 @@ def position_problem(latitude: float, longitude: float) -> str | None:
 
 
 def range_problem(name: str, value: float, low: float, high: float) -> str | None:
-    """NaN and infinities are out of every range."""
+    """Return why the value is out of range, or None; NaN and infinities are out of every range."""
     if low <= value <= high:
         return None
     return f"{name} must be a number from {low:g} to {high:g}"

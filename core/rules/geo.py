@@ -1,4 +1,4 @@
-"""Distances and longitudes on the earth."""
+"""Distances and longitudes on the Earth."""
 
 from math import asin, cos, radians, sin, sqrt
 
@@ -6,7 +6,7 @@ EARTH_RADIUS_M = 6_371_008.8
 
 
 def distance_m(latitude: float, longitude: float, to_latitude: float, to_longitude: float) -> float:
-    """Great-circle distance in metres between two points in degrees (haversine)."""
+    """Return the great-circle distance in metres between two points in degrees (haversine)."""
     latitude_1, latitude_2 = radians(latitude), radians(to_latitude)
     half_latitude = (latitude_2 - latitude_1) / 2
     half_longitude = radians(to_longitude - longitude) / 2
@@ -15,7 +15,7 @@ def distance_m(latitude: float, longitude: float, to_latitude: float, to_longitu
 
 
 def turn(longitude: float, to_longitude: float) -> float:
-    """Return how many degrees east it is the shorter way round, from -180 to 180."""
+    """Return the degrees eastward to the second longitude by the shorter way, from -180 to 180."""
     degrees = to_longitude - longitude
     if degrees > 180.0:
         return degrees - 360.0
@@ -23,5 +23,5 @@ def turn(longitude: float, to_longitude: float) -> float:
 
 
 def wrapped(longitude: float) -> float:
-    """Return the same meridian between -180 and 180, for at most one turn beyond."""
+    """Return the longitude wrapped to -180 to 180; it may be at most one turn outside."""
     return turn(0.0, longitude)

@@ -1,4 +1,4 @@
-"""A delivery's life as data: which status may follow which."""
+"""The delivery's state machine as data: the statuses that may follow each status."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -20,16 +20,17 @@ NEEDS_REASON = frozenset({Status.FAILED, Status.RETURNED})
 
 
 def served_since(started_at: datetime, vehicle_since: datetime | None) -> datetime:
-    """From when on the vehicle's positions are the delivery's: before, they are another customer's stops."""
+    """Return the time from which the vehicle's positions belong to the delivery."""
+    # Before it, the positions show the vehicle's stops at other customers.
     return started_at if vehicle_since is None else max(started_at, vehicle_since)
 
 
 def allowed_from(current: Status) -> list[Status]:
-    """What may follow, in the order of the enum."""
+    """Return the statuses that may follow, in the order of the enum."""
     return [status for status in Status if status in TRANSITIONS[current]]
 
 
 def require_transition(current: Status, requested: Status) -> None:
-    """Raises `InvalidTransition` unless the table allows it."""
+    """Check a transition against the table. Raises `InvalidTransition`."""
     if requested not in TRANSITIONS[current]:
         raise InvalidTransition(current.value, requested.value, [s.value for s in allowed_from(current)])
