@@ -102,7 +102,7 @@ def set_password(session: Session, actor: Actor, user_id: int, password_hash: st
 
 
 def replace_password(session: Session, user: AppUser, password_hash: str, now: datetime) -> None:
-    """Replace the hash and end all access. The caller holds the user's row lock and writes the audit entry."""
+    """Replace the hash and end all access. The caller holds the user's row lock and writes the audit row."""
     user.password_hash = password_hash
     _end_access(session, user, Ending.PASSWORD, now)
 

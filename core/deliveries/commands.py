@@ -30,7 +30,10 @@ REFERRED: Mapping[str, type[Customer | Driver | Vehicle | LoadOrder]] = {
 
 
 def create(session: Session, actor: Actor, values: Mapping[str, Any], now: datetime) -> Delivery:
-    """Create a pending delivery. ``values`` are columns of `Delivery`, without id, company, status, version."""
+    """Create a pending delivery.
+
+    ``values`` are columns of `Delivery`, but not id, company, status, version.
+    """
     require_manager(actor)
     _check_references(session, actor, values)
     _check_window(values.get("window_start"), values.get("window_end"))
@@ -78,7 +81,7 @@ def edit(
 
 
 def sent_at(checkpoint: DeliveryCheckpoint) -> datetime:
-    """Return the time the phone sent; the stored time may have been clamped by `status_changes._occurred_at`."""
+    """Return the time the phone sent; `status_changes._occurred_at` may have clamped the stored time."""
     return checkpoint.occurred_at_sent or checkpoint.occurred_at
 
 

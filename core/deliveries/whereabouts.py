@@ -40,7 +40,7 @@ NOWHERE = Whereabouts()
 
 
 def whereabouts(session: Session, delivery: Delivery) -> Whereabouts:
-    """Return position and ETA while under way, only from reports since the start: earlier stops are private."""
+    """Return position and ETA while under way, from reports since the start: earlier stops are private."""
     if delivery.vehicle_id is None:
         return NOWHERE
     return whereabouts_of(delivery, session.get_one(Vehicle, delivery.vehicle_id, populate_existing=True))

@@ -70,7 +70,7 @@ def image(session: Session, delivery_id: int, proof_id: int, number: int) -> Ima
 
 
 def image_bytes(session: Session, delivery_id: int, image_id: int) -> bytes:
-    """Return the JPEG or PNG. Raises `NotFound`. The caller has checked the actor's access to the delivery."""
+    """Return the JPEG or PNG. Raises `NotFound`. The caller has checked access to the delivery."""
     content = session.scalar(
         select(ProofImage.content)
         .join(DeliveryProof, DeliveryProof.id == ProofImage.proof_id)
