@@ -1,5 +1,4 @@
-"""Watch for notifications that are overdue, expire those that are too old, and purge those kept long enough.
-"""
+"""Watch for overdue notifications, expire those that are too old, and purge those kept long enough."""
 
 from datetime import datetime, timedelta
 

@@ -46,8 +46,7 @@ def expires_at(
 
 
 def why_expired(event: Event, audience: Audience) -> str:
-    """Return the text for ``error`` of a notification that expired; the cause is appended where it is known.
-    """
+    """Return the ``error`` text of an expired notification; the cause is appended where it is known."""
     if event is Event.ARRIVING_SOON:
         return "not sent before the announced arrival, or within 15 minutes"
     return f"not sent within {_words(life(event, audience))}"
