@@ -27,7 +27,7 @@ USE_NOTED_EVERY = timedelta(minutes=1)
 
 
 class Scope(enum.StrEnum):
-    """What an integration may do. It can only read users, and cannot even read tokens."""
+    """The permissions of an integration. It can only read users, and cannot even read tokens."""
 
     DELIVERIES_READ = "deliveries:read"
     DELIVERIES_WRITE = "deliveries:write"

@@ -89,7 +89,7 @@ def request_reset(session: Session, email: str, now: datetime) -> None:
 
 
 def require_open(session: Session, token: str, now: datetime) -> None:
-    """Raises `InvalidValue` unless the link can be used now: called before the costly password hash."""
+    """Raise `InvalidValue` unless the link can be used now; called before the costly password hash."""
     if links.user_of(session, token, now) is None:
         raise _broken()
 

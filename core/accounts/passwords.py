@@ -32,7 +32,7 @@ class Check(NamedTuple):
 
 
 def require_usable(password: str) -> None:
-    """Raises `InvalidValue` unless the length is within the limits."""
+    """Raise `InvalidValue` unless the length is within the limits."""
     if not MINIMUM_LENGTH <= len(_forms(password)[0]) <= MAXIMUM_LENGTH:
         raise InvalidValue("password", f"must have {MINIMUM_LENGTH} to {MAXIMUM_LENGTH} characters")
 

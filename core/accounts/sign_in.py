@@ -38,7 +38,7 @@ MAXIMUM_SESSION = 2**63 - 1
 
 
 class PasswordLogin(msgspec.Struct, frozen=True):
-    """What a log-in is checked against. A disabled user's password is still verified, then refused.
+    """The facts that a log-in is checked against. A disabled user's password is verified, then refused.
 
     ``password_hash`` is None for an invited user who has not set one yet.
     """

@@ -93,7 +93,7 @@ def _insert(session: Session, user: AppUser) -> None:
 
 
 def _require_free_email(session: Session, email: str, owner: int | None = None) -> None:
-    """Raises `Conflict` when another user of any company has the e-mail address, in any spelling."""
+    """Raise `Conflict` when another user of any company has the e-mail address, in any spelling."""
     query = select(AppUser.id).where(AppUser.email.in_(email_spellings(email)))
     with row_security.outside(session):
         taken = set(session.scalars(query))

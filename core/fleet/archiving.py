@@ -63,7 +63,7 @@ def lock_whole(session: Session, actor: Actor, model: type[Archivable], row_id: 
 
 
 def require_no_open_delivery(session: Session, row: Customer | Driver | Vehicle) -> None:
-    """Raises `Conflict` that names some of the row's open deliveries."""
+    """Check that no open delivery refers to the row. Raises `Conflict` that names some of those that do."""
     column = getattr(Delivery, f"{row.__tablename__}_id")
     open_ids = session.scalars(
         select(Delivery.id)

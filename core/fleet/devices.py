@@ -21,7 +21,7 @@ from core.records import audit, outbox
 
 
 class Credentials(msgspec.Struct, frozen=True):
-    """What is typed into a device: its id (its MQTT user name), its secret, and the shard of its topics."""
+    """The settings to type into a device: id (its MQTT user name), secret, and the shard of its topics."""
 
     device_id: str
     secret: str

@@ -113,7 +113,7 @@ _ENVIRONMENTS = {is_html: _environment(is_html=is_html) for is_html in (False, T
 
 
 def check(source: str, facts: Mapping[str, Any], *, is_html: bool = False) -> None:
-    """Raises `TemplateProblem` unless ``source`` is within the language and names only known facts."""
+    """Raise `TemplateProblem` unless ``source`` is within the language and names only known facts."""
     try:
         tree = _ENVIRONMENTS[is_html].parse(source)
         _check_nodes(tree, facts)

@@ -106,7 +106,7 @@ def own_texts(session: Session, company_id: int, event: Event, audience: Audienc
 
 
 def check(event: Event, texts: Texts) -> None:
-    """Raises `InvalidValue` that names the field and the line."""
+    """Check a template's texts. Raises `InvalidValue` that names the field and the line."""
     for field, source in msgspec.structs.asdict(texts).items():
         if source is None:
             continue

@@ -40,7 +40,7 @@ STATEMENTS = (
     # Together with the attempts to send them.
     "DELETE FROM notification WHERE company_id = :company_id"
     " AND (delivery_id = ANY(:deliveries) OR addressee = 'customer:' || :customer_id)",
-    # What was signed for, by whom and where. The proof itself and the sizes of its pictures stay.
+    # The goods, the recipient's name and the place. The proof itself and the sizes of its pictures stay.
     "UPDATE proof_image SET content = NULL WHERE proof_id IN"
     " (SELECT id FROM delivery_proof WHERE delivery_id = ANY(:deliveries))",
     "UPDATE delivery_proof SET recipient_name = NULL, note = NULL, latitude = NULL, longitude = NULL,"

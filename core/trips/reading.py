@@ -1,6 +1,6 @@
 """Read a delivery's trip: its fixes while they are kept, else its location checkpoints.
 
-Whatever the number of fixes, at most `MAXIMUM_FIXES` are read and `MAXIMUM_SCANNED` scanned.
+However many fixes there are, at most `MAXIMUM_FIXES` are read and `MAXIMUM_SCANNED` scanned.
 """
 
 import enum
@@ -37,7 +37,7 @@ EVERY_NTH = text(
 
 
 class Source(enum.StrEnum):
-    """What a trip was measured by."""
+    """The source of a trip's measurements."""
 
     FIXES = "fixes"
     CHECKPOINTS = "checkpoints"

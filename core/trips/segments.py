@@ -55,7 +55,7 @@ def _changes_of_vehicle(
 
 
 def announced(session: Session, delivery_id: int) -> Sequence[DeliveryCheckpoint]:
-    """Every status and assignment checkpoint of the delivery, in order."""
+    """Return every status and assignment checkpoint of the delivery, in order."""
     return session.scalars(
         select(DeliveryCheckpoint)
         .where(

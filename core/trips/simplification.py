@@ -82,7 +82,7 @@ def simplified(points: Iterable[Located], tolerance_m: float) -> Iterator[Locate
             yield last
             sleeve = _Sleeve(last, tolerance_m)
             if not sleeve.takes(point):
-                # The segment is too long, so it stands alone.
+                # The segment to this point is too long, so nothing may be dropped from it.
                 yield point
                 sleeve = _Sleeve(point, tolerance_m)
         last = point

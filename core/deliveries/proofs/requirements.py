@@ -33,7 +33,7 @@ def in_order(parts: Iterable[str]) -> list[str]:
 
 
 def require(session: Session, delivery: Delivery) -> None:
-    """Raises `ProofRequired` unless the delivery's proofs together have the parts its company requires.
+    """Raise `ProofRequired` unless the delivery's proofs together have the parts its company requires.
 
     Proofs of any time count: a phone without a network may report the pickup only after it sent the photo.
     The caller holds the delivery's row lock, so that a proof is either seen here or stored afterwards.

@@ -44,7 +44,10 @@ def is_private_allowed(text: str, allowed: Networks) -> bool:
 
 
 def require_url(url: str, allowed: Networks) -> None:
-    """Raises `InvalidValue`. A host name is resolved at each call, not here: its addresses may change."""
+    """Check the form of a URL. Raises `InvalidValue`.
+
+    A host name is resolved at each call, not here, because its addresses may change.
+    """
     try:
         parts = urlsplit(url)
         host, port = parts.hostname, parts.port

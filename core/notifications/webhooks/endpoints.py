@@ -132,7 +132,7 @@ def test(session: Session, actor: Actor, webhook_id: int, now: datetime) -> Noti
 
 
 def remove(session: Session, actor: Actor, webhook_id: int, now: datetime) -> None:
-    """Delete the URL and fail what is queued; the row stays, because sent notifications refer to it."""
+    """Delete the URL and fail queued notifications; the row stays, because sent ones refer to it."""
     row = _locked(session, actor, webhook_id)
     row.deleted_at, row.url = now, ""
     queue.give_up(session, row.id, "the webhook was removed", now)

@@ -28,7 +28,7 @@ def hurry(session: Session, webhook_id: int) -> None:
 
 
 def give_up(session: Session, webhook_id: int, reason: str, now: datetime) -> None:
-    """Fail all that is queued; one whose attempt is running may still become sent."""
+    """Fail all queued notifications; one whose attempt is running may still become sent."""
     session.execute(
         update(Notification)
         .where(Notification.webhook_id == webhook_id, Notification.state == State.QUEUED)

@@ -177,7 +177,7 @@ class ArchiveReader:
         return self._archive.open(name)
 
     def verify(self) -> None:
-        """Raises `Unusable` unless every member has the checksum that was written."""
+        """Raise `Unusable` unless every member has the checksum that was written."""
         for name, member in self.manifest.members.items():
             digest = hashlib.sha256()
             try:

@@ -36,7 +36,10 @@ ORDER BY 1
 
 
 class Wanted(msgspec.Struct, frozen=True, kw_only=True):
-    """``keys``: `archive.key_mark` of ours. ``replace`` present data; ``other_keys``: ``keys`` may differ."""
+    """``keys``: our `archive.key_mark` values.
+
+    ``replace`` present data; ``other_keys``: ``keys`` may differ.
+    """
 
     keys: Mapping[str, str]
     broker_state: Path | None = None

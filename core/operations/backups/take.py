@@ -1,8 +1,8 @@
 """Take a backup online, from one snapshot of the database; no writer waits for it.
 
 The broker's state is copied first. Everything a device has sent by then is in that file or, once stored, in
-the snapshot; what is in both is a duplicate, which ingest detects. In the reverse order, messages in between
-would be lost.
+the snapshot; a message in both is a duplicate, which ingest detects. In the reverse order, messages in
+between would be lost.
 """
 
 import time
