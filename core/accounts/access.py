@@ -1,4 +1,4 @@
-"""Disable and enable users, and replace their passwords: what ends tokens and links."""
+"""Disable and enable users, and replace their passwords: the actions that end tokens and links."""
 
 from datetime import datetime
 
@@ -18,10 +18,11 @@ from core.rules.enums import Role
 
 
 def disable(session: Session, actor: Actor, user_id: int, now: datetime) -> AppUser:
-    """Lock a person out, tokens and MQTT login included. The company's last manager stays."""
+    """Disable a user, with tokens and MQTT login. Raises `Conflict` for the company's last manager."""
     user = scoping.find(session, actor, AppUser, user_id)
     scoping.require_manager(actor)
-    # Before the user itself, so that two managers who disable each other at once take the locks in one order.
+    # The managers are locked before the user, so that two managers who disable each other at the same time
+    # take the locks in the same order.
     managers = _lock_managers(session, actor) if user.role is Role.MANAGER else set()
     user = scoping.lock(session, actor, AppUser, user_id)
     if user.disabled_at is None:
@@ -32,7 +33,7 @@ def disable(session: Session, actor: Actor, user_id: int, now: datetime) -> AppU
 
 
 def _lock_managers(session: Session, actor: Actor) -> set[int]:
-    """The company's managers who can log in, locked in id order."""
+    """Return the ids of the managers who can log in, locked in id order."""
     query = select(AppUser.id).where(
         scoping.is_ours(actor, AppUser),
         AppUser.role == Role.MANAGER,
@@ -43,7 +44,7 @@ def _lock_managers(session: Session, actor: Actor) -> set[int]:
 
 
 def disable_people_of(session: Session, actor: Actor, person: Driver | Customer, now: datetime) -> None:
-    """Lock out the users of a driver or customer that is being archived."""
+    """Disable the users of a driver or customer that is being archived."""
     column = AppUser.driver_id if isinstance(person, Driver) else AppUser.customer_id
     for user in session.scalars(
         select(AppUser)
@@ -63,7 +64,7 @@ def _lock_out(session: Session, actor: Actor, user: AppUser, now: datetime) -> N
 
 
 def _end_access(session: Session, user: AppUser, ending: Ending, now: datetime) -> None:
-    """Every token and every open link of a person. The caller holds the user's lock."""
+    """End every token and every open link of a user. The caller holds the user's row lock."""
     user.token_epoch += 1
     session.flush()
     login_sessions.end_all(session, user.id, ending, now)
@@ -71,7 +72,7 @@ def _end_access(session: Session, user: AppUser, ending: Ending, now: datetime) 
 
 
 def enable(session: Session, actor: Actor, user_id: int) -> AppUser:
-    """Let a person in again. Raises `Conflict` while its driver or customer is archived."""
+    """Enable a user again. Raises `Conflict` while the user's driver or customer is archived."""
     user = scoping.lock(session, actor, AppUser, user_id)
     if user.disabled_at is not None:
         _require_present_person(session, user)
@@ -94,14 +95,14 @@ def _require_present_person(session: Session, user: AppUser) -> None:
 
 
 def set_password(session: Session, actor: Actor, user_id: int, password_hash: str, now: datetime) -> None:
-    """A manager sets anybody's; every token of that person ends."""
+    """Set any user's password as a manager; all tokens of that user end."""
     user = scoping.lock(session, actor, AppUser, user_id)
     replace_password(session, user, password_hash, now)
     audit.note(session, actor, "password_set", user)
 
 
 def replace_password(session: Session, user: AppUser, password_hash: str, now: datetime) -> None:
-    """The caller holds the user's lock, and writes down who did it."""
+    """Replace the hash and end all access. The caller holds the user's row lock and writes the audit row."""
     user.password_hash = password_hash
     _end_access(session, user, Ending.PASSWORD, now)
 
@@ -109,7 +110,10 @@ def replace_password(session: Session, user: AppUser, password_hash: str, now: d
 def change_own_password(
     session: Session, actor: Actor, old_hash: str | None, new_hash: str, now: datetime
 ) -> None:
-    """Raises `Conflict` when the password was changed since ``old_hash`` was read. Ends all tokens."""
+    """Set the acting user's password and end all tokens.
+
+    Raises `Conflict` when the password was changed since ``old_hash`` was read.
+    """
     user = session.scalar(
         select(AppUser)
         .where(AppUser.id == actor.user_id, AppUser.password_hash == old_hash)
@@ -123,7 +127,7 @@ def change_own_password(
 
 
 def log_out_everywhere(session: Session, actor: Actor, now: datetime) -> None:
-    """End every token of the person who asks."""
+    """End every token of the acting user."""
     user = session.scalars(
         select(AppUser).where(AppUser.id == actor.user_id).with_for_update(key_share=True)
     ).one()

@@ -1,7 +1,7 @@
-"""Tokens for integrations: they act as a manager of their company, as far as their scopes go.
+"""API tokens of integrations: they act as a manager of their company, limited by their scopes.
 
-They are the company's, not their maker's: an integration does not stop because a person leaves. Managers see
-who made each, and revoke it.
+A token belongs to the company, not to the user who made it: an integration does not stop because a person
+leaves. Managers see who made each token, and can revoke it.
 """
 
 import enum
@@ -27,7 +27,7 @@ USE_NOTED_EVERY = timedelta(minutes=1)
 
 
 class Scope(enum.StrEnum):
-    """What an integration may be allowed. People are only ever read; tokens not even that."""
+    """The permissions of an integration. It can only read users, and cannot even read tokens."""
 
     DELIVERIES_READ = "deliveries:read"
     DELIVERIES_WRITE = "deliveries:write"
@@ -47,14 +47,14 @@ class Scope(enum.StrEnum):
 
 
 class ApiTokenHolder(msgspec.Struct, frozen=True):
-    """``is_use_due``: its use has not been noted for a while."""
+    """``is_use_due``: ``last_used_at`` has not been updated for a while."""
 
     actor: Actor
     expires_at: datetime | None
     is_use_due: bool
 
 
-# Built once, as `core.accounts.sign_in.ACTOR`.
+# Built once, like `core.accounts.sign_in.ACTOR`.
 HOLDER = (
     select(
         ApiToken.id,
@@ -74,12 +74,12 @@ HOLDER = (
 
 
 def is_api_token(token: str) -> bool:
-    """Whether it claims to be one, by its prefix."""
+    """Return whether the token has the prefix of an API token."""
     return token.startswith(PREFIX)
 
 
 def holder_of(session: Session, token_hash: bytes, now: datetime) -> ApiTokenHolder:
-    """Who holds a token, in one query. Raises `NotAuthenticated` when it is unknown, revoked or expired."""
+    """Return a token's holder, in one query. Raises `NotAuthenticated` if unknown, revoked or expired."""
     row = session.execute(HOLDER, {"token_hash": token_hash, "now": now}).one_or_none()
     if row is None:
         raise NotAuthenticated
@@ -95,7 +95,7 @@ def holder_of(session: Session, token_hash: bytes, now: datetime) -> ApiTokenHol
 
 
 def note_use(session: Session, token_id: int, now: datetime) -> None:
-    """Skipped while another request does it: nobody waits for this."""
+    """Update ``last_used_at``, unless another request is doing so: no request waits for this."""
     free = (
         select(ApiToken.id).where(ApiToken.id == token_id).with_for_update(skip_locked=True, key_share=True)
     )
@@ -108,7 +108,7 @@ def note_use(session: Session, token_id: int, now: datetime) -> None:
 
 
 def page(session: Session, actor: Actor, *, after: int | None, limit: int) -> Sequence[ApiToken]:
-    """Revoked and expired ones too; for managers."""
+    """Return a page of tokens to a manager, including revoked and expired ones."""
     scoping.require_manager(actor)
     return scoping.page(session, actor, ApiToken, after=after, limit=limit)
 
@@ -122,7 +122,7 @@ def add(
     expires_at: datetime | None,
     now: datetime,
 ) -> tuple[ApiToken, str]:
-    """The token's row, and the secret, which nobody can tell again."""
+    """Create a token. Return its row and the secret, which cannot be shown again."""
     scoping.require_manager(actor)
     if expires_at is not None and expires_at <= now:
         raise InvalidValue("expires_at", "must lie in the future")
@@ -143,7 +143,7 @@ def add(
 
 
 def revoke(session: Session, actor: Actor, token_id: int, now: datetime) -> None:
-    """From the next request on; open sockets close within seconds."""
+    """Revoke a token from the next request on; its open sockets close within seconds."""
     row = scoping.lock(session, actor, ApiToken, token_id)
     if row.revoked_at is None:
         row.revoked_at = now

@@ -1,4 +1,4 @@
-"""Companies and their settings. The first one, with its manager, comes from the command line."""
+"""Companies and their settings. The first company, with its manager, is created on the command line."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -28,7 +28,10 @@ def add(
     manager_name: str,
     password_hash: str,
 ) -> Company:
-    """A company and its first manager; the broker learns of both. Raises `InvalidValue`, `Conflict`."""
+    """Create a company and its first manager, and sync both with the broker.
+
+    Raises `InvalidValue`, `Conflict`.
+    """
     if not is_slug(slug):
         raise InvalidValue("slug", "must be 1 to 63 of a-z, 0-9 and -, not starting with -")
     require_time_zone(time_zone)
@@ -58,7 +61,7 @@ def _insert(session: Session, company: Company) -> Company:
 
 
 def find(session: Session, actor: Actor) -> Company:
-    """The actor's own company: there is no other to ask for."""
+    """Return the actor's own company; no other company is accessible."""
     scoping.require_company_reader(actor)
     return session.get_one(Company, actor.company_id)
 
@@ -66,7 +69,7 @@ def find(session: Session, actor: Actor) -> Company:
 def edit(session: Session, actor: Actor, values: Mapping[str, Any]) -> Company:
     """Set ``name``, ``time_zone``, ``checkpoint_distance_m``, ``checkpoint_interval_s``, ``…_kept_days``.
 
-    And ``proof_required``, names of `core.rules.enums.ProofPart`.
+    ``proof_required`` takes names of `core.rules.enums.ProofPart`.
     """
     scoping.require_manager(actor)
     if "time_zone" in values:

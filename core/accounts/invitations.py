@@ -1,4 +1,4 @@
-"""Inviting people, and their way to a password of their own. The caller commits."""
+"""Invite users and let them set a password of their own. The caller commits."""
 
 from datetime import datetime
 
@@ -32,7 +32,7 @@ def invite(
     driver_id: int | None = None,
     customer_id: int | None = None,
 ) -> Invitation:
-    """A person without a password, and the link to set one. Raises as `users.add` does."""
+    """Create a user without a password, and the link to set one. Raises as `users.add` does."""
     user = users.add(
         session,
         actor,
@@ -48,7 +48,7 @@ def invite(
 
 
 def renew(session: Session, actor: Actor, user_id: int, now: datetime) -> Invitation:
-    """A new link; the old one ends."""
+    """Make a new invitation link; the old one ends."""
     user = _lock_invited(session, actor, user_id)
     if user.disabled_at is not None:
         raise Conflict("The user is disabled.")
@@ -57,7 +57,7 @@ def renew(session: Session, actor: Actor, user_id: int, now: datetime) -> Invita
 
 
 def withdraw(session: Session, actor: Actor, user_id: int) -> None:
-    """The person never came: nothing refers to it, so it goes, and its e-mail is free again."""
+    """Delete a user who never logged in: no row refers to it, and its e-mail address is free again."""
     user = _lock_invited(session, actor, user_id)
     audit.note(session, actor, "invitation_withdrawn", user)
     users.remove(session, user)
@@ -71,7 +71,7 @@ def _lock_invited(session: Session, actor: Actor, user_id: int) -> AppUser:
 
 
 def make_reset_link(session: Session, actor: Actor, user_id: int, now: datetime) -> IssuedLink:
-    """For a person who forgot the password. The present one works until another is set."""
+    """Make a reset link for a user. The present password works until a new one is set."""
     user = scoping.lock(session, actor, AppUser, user_id)
     if user.invited or user.disabled_at is not None:
         raise Conflict("The user is disabled." if user.disabled_at else "The user is only invited yet.")
@@ -80,7 +80,7 @@ def make_reset_link(session: Session, actor: Actor, user_id: int, now: datetime)
 
 
 def request_reset(session: Session, email: str, now: datetime) -> None:
-    """Somebody says that this is their e-mail. Writes nothing when it is nobody's."""
+    """Queue a reset link for the user with this e-mail address. Writes nothing when no user has it."""
     login = sign_in.login_of(session, email)
     if login is None or login.is_disabled:
         return
@@ -89,15 +89,15 @@ def request_reset(session: Session, email: str, now: datetime) -> None:
 
 
 def require_open(session: Session, token: str, now: datetime) -> None:
-    """Raises `InvalidValue` unless the link can be used now: to be asked before a password is hashed."""
+    """Raise `InvalidValue` unless the link can be used now; called before the costly password hash."""
     if links.user_of(session, token, now) is None:
         raise _broken()
 
 
 def set_password(session: Session, token: str, password_hash: str, now: datetime) -> None:
-    """Use the link up; everything that was open for the person ends. Raises `InvalidValue`."""
+    """Use up the link and end all of the user's tokens and links. Raises `InvalidValue`."""
     user_id = links.user_of(session, token, now)
-    # The user before its link, as everywhere.
+    # The user is locked before its link, as everywhere else.
     user = session.scalar(
         select(AppUser)
         .where(AppUser.id == user_id, AppUser.disabled_at.is_(None))
@@ -110,5 +110,5 @@ def set_password(session: Session, token: str, password_hash: str, now: datetime
 
 
 def _broken() -> InvalidValue:
-    """The same for every cause."""
+    """Return the same error for every cause."""
     return InvalidValue("token", "is not valid, or not any more: ask for a new link")

@@ -1,8 +1,8 @@
-"""Links to set a password: a random token, stored as a hash, that works once and only for a while.
+"""Links to set a password: a random token, stored as a hash, that works once and for a limited time.
 
-A link somebody asked for by e-mail is owed: its row has no token until whoever sends the mail takes it, so
-that no token ever lies in the database. Taking is a lease: who dies while sending leaves a link that is owed
-again when it ends, with a new token; a mail that did go out then holds one that works no more.
+A link requested by e-mail is owed: its row has no token until a sender takes it, so that no token is ever
+stored in the database. Taking is a lease: if the sender dies, the link is owed again when the lease ends, and
+gets a new token; an e-mail message that did go out then holds a token that no longer works.
 """
 
 import enum
@@ -31,7 +31,7 @@ LIFETIMES = {LinkKind.INVITATION: timedelta(days=7), LinkKind.RESET: timedelta(h
 
 
 class IssuedLink(msgspec.Struct, frozen=True):
-    """The token is told once: here."""
+    """A new link. Its token is returned only here."""
 
     token: str
     expires_at: datetime
@@ -48,7 +48,7 @@ class OwedLink(msgspec.Struct, frozen=True):
 
 
 def make(session: Session, user: AppUser, kind: LinkKind, now: datetime) -> IssuedLink:
-    """A new link, which takes the place of older ones of its kind that are still open."""
+    """Make a link and revoke the user's older open links of this kind."""
     session.execute(
         update(UserLink)
         .where(
@@ -67,7 +67,7 @@ def make(session: Session, user: AppUser, kind: LinkKind, now: datetime) -> Issu
 
 
 def owe_reset(session: Session, company_id: int, user_id: int, now: datetime) -> None:
-    """One at a time; a link that a manager made stays valid beside it, for anybody may ask for this one."""
+    """Queue a reset link unless one is owed. A manager's link stays valid: anyone may request this one."""
     is_owed = exists().where(UserLink.user_id == user_id, *_is_owed(now))
     if not session.scalar(select(is_owed)):
         row = _row(company_id, user_id, LinkKind.RESET, now)
@@ -76,9 +76,9 @@ def owe_reset(session: Session, company_id: int, user_id: int, now: datetime) ->
 
 
 def take_owed(session: Session, now: datetime, limit: int = 100) -> list[OwedLink]:
-    """Give owed links their tokens, for sending; several senders at once get different ones.
+    """Give owed links their tokens for sending; concurrent senders get different links.
 
-    Each is to be followed by `sent` or `not_sent`.
+    The caller follows each with `sent` or `not_sent`.
     """
     rows = session.execute(
         select(UserLink, AppUser.email)
@@ -101,13 +101,13 @@ def take_owed(session: Session, now: datetime, limit: int = 100) -> list[OwedLin
 
 
 def is_any_due(session: Session, now: datetime) -> bool:
-    """Whether `take_owed` may find one."""
+    """Return whether `take_owed` may find a link."""
     due = exists().where(*_is_owed(now), UserLink.send_at <= now)
     return bool(session.scalar(select(due)))
 
 
 def note_waiting(session: Session, reason: str, now: datetime) -> int:
-    """Why no owed link is sent just now."""
+    """Store the reason why no owed link is being sent; return how many links it changed."""
     waiting = session.execute(
         update(UserLink)
         .where(*_is_owed(now), UserLink.send_error.is_distinct_from(reason))
@@ -119,19 +119,19 @@ def note_waiting(session: Session, reason: str, now: datetime) -> int:
 
 
 def sent(session: Session, owed: OwedLink) -> None:
-    """It is owed no more."""
+    """Mark the link as sent: it is no longer owed."""
     session.execute(_taken(owed).values(send_at=None, send_error=None))
 
 
 def not_sent(session: Session, owed: OwedLink, error: str, again_at: datetime | None) -> None:
-    """Owed again from ``again_at`` on, or with None given up: then its token is worth nothing."""
+    """Return the link to the queue from ``again_at`` on, or give up (None). Its token becomes invalid."""
     ended = {"revoked_at": func.now()} if again_at is None else {}
     values = {"token_hash": None, "send_at": again_at, "send_error": error[:LONGEST_ERROR]}
     session.execute(_taken(owed).values(**values, **ended))
 
 
 def _taken(owed: OwedLink) -> Update:
-    """Unless its lease was over and another has taken it."""
+    """Update the link only if this sender still holds the lease and no other sender has taken it."""
     return update(UserLink).where(UserLink.id == owed.link_id, UserLink.send_attempts == owed.attempt)
 
 
@@ -145,12 +145,12 @@ def _is_owed(now: datetime) -> tuple[ColumnElement[bool], ...]:
 
 
 def user_of(session: Session, token: str, now: datetime) -> int | None:
-    """Whose open link this is."""
+    """Return the id of the user with this open link, or None."""
     return session.scalar(select(UserLink.user_id).where(*_is_open(token, now)))
 
 
 def use(session: Session, token: str, now: datetime) -> bool:
-    """Whether this was the one use. The caller holds its user's lock."""
+    """Use up the link; return False if it was no longer open. The caller holds the user's row lock."""
     used = session.execute(
         update(UserLink).where(*_is_open(token, now)).values(used_at=now).returning(UserLink.id)
     )

@@ -1,8 +1,8 @@
-"""Log-ins and their refresh tokens. A refresh token works once; each use moves its session one generation on.
+"""Log-in sessions and their refresh tokens. A refresh token works once; each use starts a new generation.
 
-A token of the generation before works for a few seconds more, for a client whose answer was lost: it gets a
-token of the present generation, of which then only the first one used lives on. Any older one was stolen, or
-is being used by whom it was stolen from: the whole session ends, its access tokens with it.
+A token of the previous generation works for a few more seconds, for a client that lost a response: it gets a
+token of the present generation, and only the first of these to be used stays valid. Use of any older token
+means that it was stolen, by this client or from it: the whole session ends, with its access tokens.
 """
 
 import enum
@@ -33,7 +33,7 @@ class Ending(enum.StrEnum):
 
 
 class Begun(msgspec.Struct, frozen=True):
-    """What access tokens are made of, and the refresh token: it is stored as a hash, so it is told once."""
+    """The facts an access token is made from, and the refresh token, which is stored only as a hash."""
 
     user_id: int
     token_epoch: int
@@ -44,8 +44,8 @@ class Begun(msgspec.Struct, frozen=True):
 def begin(
     session: Session, user_id: int, token_epoch: int, lifetime: timedelta, now: datetime
 ) -> Begun | None:
-    """A new session; None when the user was disabled or got another password since it was read."""
-    # Locked, so that a session cannot begin beside the end of all.
+    """Begin a session; return None if the user was disabled or changed the password since it was read."""
+    # The lock keeps a session from beginning while all of the user's sessions are being ended.
     company_id = session.scalar(
         select(AppUser.company_id)
         .where(AppUser.id == user_id, AppUser.token_epoch == token_epoch, AppUser.disabled_at.is_(None))
@@ -64,7 +64,7 @@ def begin(
 
 
 def renew(session: Session, token: str, lifetime: timedelta, now: datetime) -> Begun | None:
-    """The next generation. None when the token is not valid; commit then too: a reuse ends its session."""
+    """Issue the next token; None if ``token`` is invalid. Commit either way: reuse ends the session."""
     token_hash = random_tokens.digest(token)
     row = session.execute(
         select(LoginSession, RefreshToken.generation, AppUser.token_epoch)
@@ -120,7 +120,7 @@ def _issue(session: Session, company_id: int, session_id: int, generation: int, 
 
 
 def end(session: Session, actor: Actor, now: datetime) -> None:
-    """Log out: this session only."""
+    """Log out of this session only."""
     session.execute(
         update(LoginSession)
         .where(LoginSession.id == actor.session_id, LoginSession.ended_at.is_(None))
@@ -130,7 +130,7 @@ def end(session: Session, actor: Actor, now: datetime) -> None:
 
 
 def end_all(session: Session, user_id: int, ending: Ending, now: datetime) -> None:
-    """Every session of a person. Access tokens without one end with the person's token epoch."""
+    """End every session of a user. Access tokens without a session end with the user's token epoch."""
     session.execute(
         update(LoginSession)
         .where(LoginSession.user_id == user_id, LoginSession.ended_at.is_(None))
@@ -139,7 +139,7 @@ def end_all(session: Session, user_id: int, ending: Ending, now: datetime) -> No
 
 
 def clean(session: Session, now: datetime) -> int:
-    """Delete sessions that expired and tokens used long ago: such a token is merely unknown from then on."""
+    """Purge expired sessions and tokens used long ago; such a token is then treated as unknown."""
     sessions = session.execute(delete(LoginSession).where(LoginSession.expires_at < now))
     tokens = session.execute(delete(RefreshToken).where(RefreshToken.used_at < now - USED_KEPT))
     assert isinstance(sessions, CursorResult)

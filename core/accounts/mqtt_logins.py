@@ -15,7 +15,7 @@ MQTT_ROLES = frozenset({Role.OPERATOR, Role.MANAGER})
 
 
 class MqttLogin(msgspec.Struct, frozen=True):
-    """A person's own user on the broker; the secret is derived and has nothing to do with the password."""
+    """A user's own login on the broker; the secret is derived from the MQTT key, not from the password."""
 
     user_name: str
     secret: str
@@ -23,13 +23,13 @@ class MqttLogin(msgspec.Struct, frozen=True):
 
 
 def mqtt_login(session: Session, actor: Actor, mqtt_key: str) -> MqttLogin:
-    """The own login on the broker. Raises `Forbidden` for drivers and customers: they have none."""
+    """Return the acting user's broker login. Raises `Forbidden` for drivers and customers, who have none."""
     user = _mqtt_person(session, actor)
     return _mqtt_login(user, actor, mqtt_key)
 
 
 def rotate_mqtt_secret(session: Session, actor: Actor, mqtt_key: str) -> MqttLogin:
-    """A new secret; the broker refuses the old one as soon as the jobs process has told it."""
+    """Make a new secret; the broker refuses the old one as soon as the jobs process has synced it."""
     user = _mqtt_person(session, actor)
     user.mqtt_secret_version += 1
     audit.note(session, actor, "mqtt_secret_rotated", user)

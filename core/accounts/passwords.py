@@ -1,8 +1,8 @@
-"""People's passwords: argon2id hashes, and an answer that takes as long for a stranger as for a user.
+"""Passwords: argon2id hashes, checked in the same time for unknown and known e-mail addresses.
 
-Hashes are made of the password in NFC, for one keyboard types a letter and its mark as one character, another
-as two. Those of 0.1.0 were made of it as typed: so its other forms are tried too, each once, whether or not
-the e-mail is somebody's.
+The password is hashed in NFC, because one keyboard types a letter and its accent as one character, another as
+two. 0.1.0 hashed it as typed, so the other forms are tried too, each once, whether or not a user has the
+e-mail address.
 """
 
 import unicodedata
@@ -17,33 +17,33 @@ from core.rules.text.spelling import composed
 
 MINIMUM_LENGTH = 8
 MAXIMUM_LENGTH = 200
-# Of NFC's characters each is at most four when decomposed. What is longer is no person's, and is not
-# normalised: a long run of marks would take minutes.
+# A character of NFC decomposes into at most four. A longer input is never a user's password and is not
+# normalised: a long run of combining marks would take minutes.
 _LONGEST_TYPED = 4 * MAXIMUM_LENGTH
-# OWASP's choice for argon2id: 19 MiB a hash, so that a storm of log-ins does not take the machine's memory.
+# OWASP's parameters for argon2id: 19 MiB per hash, so that a storm of log-ins does not exhaust the memory.
 _HASHER = PasswordHasher(time_cost=2, memory_cost=19_456, parallelism=1)
 
 
 class Check(NamedTuple):
-    """``is_outdated``: right, but to be hashed anew, in today's form and at today's costs."""
+    """``is_outdated``: right, but to be rehashed in the present form and at the present cost."""
 
     is_right: bool
     is_outdated: bool
 
 
 def require_usable(password: str) -> None:
-    """Raises `InvalidValue` unless the length lies within the limits."""
+    """Raise `InvalidValue` unless the length is within the limits."""
     if not MINIMUM_LENGTH <= len(_forms(password)[0]) <= MAXIMUM_LENGTH:
         raise InvalidValue("password", f"must have {MINIMUM_LENGTH} to {MAXIMUM_LENGTH} characters")
 
 
 def hash_password(password: str) -> str:
-    """Takes tens of milliseconds: call it outside a transaction."""
+    """Return the hash. Takes tens of milliseconds: call it outside a transaction."""
     return _HASHER.hash(_bytes(_forms(password)[0]))
 
 
 def check(password_hash: str | None, password: str) -> Check:
-    """Whether the password belongs to the hash. None (nobody has that e-mail) costs the same and is wrong."""
+    """Check the password against the hash. None (unknown e-mail address) costs the same and is wrong."""
     present, *older = _forms(password)
     if _verify(password_hash, present):
         return Check(True, password_hash is not None and needs_rehash(password_hash))
@@ -52,17 +52,17 @@ def check(password_hash: str | None, password: str) -> Check:
 
 
 def is_right(password_hash: str | None, password: str) -> bool:
-    """`check`, without whether the hash is outdated."""
+    """Return whether the password is right, whether or not its hash is outdated."""
     return check(password_hash, password).is_right
 
 
 def needs_rehash(password_hash: str) -> bool:
-    """Whether the hash was made with other costs than today's."""
+    """Return whether the hash was made with other costs than the present ones."""
     return _HASHER.check_needs_rehash(password_hash)
 
 
 def _forms(password: str) -> list[str]:
-    """NFC first; of an ASCII password there is no other."""
+    """Return the password's forms, NFC first; an ASCII password has only one."""
     if len(password) > _LONGEST_TYPED:
         return [password]
     decomposed = unicodedata.normalize("NFD", password)
@@ -82,5 +82,5 @@ def _nobodys_hash() -> str:
 
 
 def _bytes(password: str) -> bytes:
-    """Anything a form may carry, lone surrogates too, is only a wrong password."""
+    """Encode any input, even lone surrogates, so that it fails as a wrong password and not as an error."""
     return password.encode("utf-8", "surrogatepass")

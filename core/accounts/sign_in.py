@@ -1,4 +1,4 @@
-"""Authenticate a person: the user behind an e-mail, and the actor behind a token."""
+"""Authenticate a user: find the user behind an e-mail address, and the actor behind a token."""
 
 import msgspec
 from sqlalchemy import and_, bindparam, select, update
@@ -38,9 +38,9 @@ MAXIMUM_SESSION = 2**63 - 1
 
 
 class PasswordLogin(msgspec.Struct, frozen=True):
-    """What a log-in is checked against. A disabled user's password is still verified, then refused.
+    """The facts that a log-in is checked against. A disabled user's password is verified, then refused.
 
-    ``password_hash`` is None for somebody invited who has not come yet.
+    ``password_hash`` is None for an invited user who has not set one yet.
     """
 
     user_id: int
@@ -51,7 +51,7 @@ class PasswordLogin(msgspec.Struct, frozen=True):
 
 
 def login_of(session: Session, email: str) -> PasswordLogin | None:
-    """The user with this e-mail, in any company; None when there is none."""
+    """Return the user with this e-mail address in any company, or None."""
     # Not `clean_email`: a user of an earlier version may have an address that is refused today.
     if len(email.strip()) > emails.MAXIMUM_LENGTH or not is_storable(email):
         return None
@@ -66,22 +66,23 @@ def login_of(session: Session, email: str) -> PasswordLogin | None:
             AppUser.disabled_at.is_not(None),
         ).where(AppUser.email.in_(spellings))
     ).all()
-    # Two that differ in spelling only can be of 0.1.0: each is still found as it was typed then.
+    # 0.1.0 allowed two addresses that differ only in spelling: each is still found as it was typed then.
     typed = email.strip().lower()
     found = sorted(rows, key=lambda row: (row[0] != typed, spellings.index(row[0])))
     return PasswordLogin(*found[0][1:]) if found else None
 
 
 def note_failed_login(session: Session, login: PasswordLogin | None) -> None:
-    """In the audit log; of no company when the e-mail is nobody's."""
+    """Write an audit entry, without a company when no user has the e-mail address."""
     company_id, user_id = (login.company_id, login.user_id) if login else (None, None)
     audit.note_user(session, "login_failed", company_id=company_id, user_id=user_id)
 
 
 def actor_of(session: Session, user_id: int, token_epoch: int, session_id: int | None = None) -> Actor:
-    """Who holds a token, in one query. Raises `NotAuthenticated` when disabled, gone or of an older epoch.
+    """Return a token's actor, in one query. A token of a session ends with that session.
 
-    A token of a log-in ends with it; one without holds for its time and its epoch.
+    A token without a session is valid until it expires or its epoch ends. Raises `NotAuthenticated` when the
+    user is disabled or deleted, or the token is of an older epoch.
     """
     if not (0 < user_id <= scoping.MAXIMUM_ID and 0 < token_epoch <= scoping.MAXIMUM_ID):
         raise NotAuthenticated
@@ -107,7 +108,7 @@ def actor_of(session: Session, user_id: int, token_epoch: int, session_id: int |
 
 
 def replace_hash(session: Session, user_id: int, old_hash: str, new_hash: str) -> None:
-    """The same password at today's costs; tokens stay valid."""
+    """Store the same password rehashed at the present cost; tokens stay valid."""
     session.execute(
         update(AppUser)
         .where(AppUser.id == user_id, AppUser.password_hash == old_hash)

@@ -1,8 +1,9 @@
-"""How often somebody may try to log in: counted in PostgreSQL, so that it holds over all workers.
+"""Rate limits for log-ins, counted in PostgreSQL so that they hold across all workers.
 
-An attempt is counted before it is checked, under its row's lock, so a hundred at once get no further than a
-hundred in turn; success takes it back. A window begins with its first attempt and is not prolonged by more,
-so nobody can lock a person out for ever. Keys are hashes: a form may hold anything of any length.
+An attempt is counted before it is checked, under its row's lock, so that a hundred concurrent attempts get no
+further than a hundred in sequence; a success takes its count back. A window begins with its first attempt and
+later ones do not prolong it, so that an attacker cannot lock a user out for ever. Keys are hashes, since the
+input may hold anything of any length.
 """
 
 import hashlib
@@ -24,7 +25,7 @@ _ENOUGH = 1_000_000
 
 
 class Limit(msgspec.Struct, frozen=True):
-    """``attempts`` of one key in a window."""
+    """The maximum ``attempts`` per key and window."""
 
     key: bytes
     attempts: int
@@ -32,19 +33,19 @@ class Limit(msgspec.Struct, frozen=True):
 
 
 def email_limit(email: str, attempts: int = FAILURES_PER_EMAIL, purpose: str = "login") -> Limit:
-    """The same for known and unknown e-mails, however they are written."""
+    """Return the limit per e-mail address, known or unknown, regardless of its spelling."""
     return Limit(_key(f"{purpose} email", comparable_email(email)), attempts)
 
 
 def address_limit(address: str, attempts: int, purpose: str = "login") -> Limit:
-    """Of the peer itself: X-Forwarded-For is whatever a client says."""
+    """Return the limit per peer address; X-Forwarded-For is not used, because a client can forge it."""
     return Limit(_key(f"{purpose} address", address), attempts, is_of_address=True)
 
 
 def take(session: Session, limits: Sequence[Limit], now: datetime) -> int:
-    """Count an attempt against each limit. Gives the whole seconds to wait; 0: go on.
+    """Count an attempt against each limit. Return the seconds to wait, rounded up; 0 when allowed.
 
-    An address that is blocked adds no rows: its attempts are not counted against e-mails any more.
+    A blocked address adds no rows: its attempts are no longer counted against e-mail addresses.
     """
     for limit in sorted(limits, key=_order):
         attempts, since = _count(session, limit.key, now)
@@ -54,12 +55,12 @@ def take(session: Session, limits: Sequence[Limit], now: datetime) -> int:
 
 
 def _order(limit: Limit) -> tuple[bool, bytes]:
-    """One for all: two attempts that share both keys cannot wait for each other. Addresses come first."""
+    """Sort all attempts alike, so that two with both keys in common cannot deadlock. Addresses come first."""
     return not limit.is_of_address, limit.key
 
 
 def forgive(session: Session, email: Limit, others: Sequence[Limit]) -> None:
-    """It was no failure: the e-mail starts anew, the others take this one attempt back."""
+    """Take back a successful attempt: reset the e-mail's counter and decrement the others."""
     for limit in sorted([email, *others], key=_order):
         if limit is email:
             session.execute(delete(LoginAttempt).where(LoginAttempt.key == limit.key))
@@ -72,7 +73,7 @@ def forgive(session: Session, email: Limit, others: Sequence[Limit]) -> None:
 
 
 def clean(session: Session, now: datetime) -> int:
-    """Delete windows that have passed."""
+    """Purge windows that have passed."""
     gone = session.execute(delete(LoginAttempt).where(LoginAttempt.window_started_at <= now - WINDOW))
     assert isinstance(gone, CursorResult)
     return gone.rowcount

@@ -1,4 +1,4 @@
-"""Whether the tokens that opened sockets still stand."""
+"""Check whether the tokens that opened sockets are still valid."""
 
 from collections.abc import Iterable
 from datetime import datetime
@@ -16,7 +16,7 @@ from core.rules.enums import Role
 
 
 class Person(msgspec.Struct, frozen=True):
-    """Everything of a user that a socket's rights rest on; a changed one must log in again."""
+    """The fields that a socket's access depends on; when one changes, the user must log in again."""
 
     company_id: int
     role: Role
@@ -27,7 +27,7 @@ class Person(msgspec.Struct, frozen=True):
 
 
 class TokenHolder(msgspec.Struct, frozen=True):
-    """Whose token opened a socket: a person, perhaps by a log-in, or an integration."""
+    """The holder of the token that opened a socket: a user, perhaps with a session, or an integration."""
 
     user_id: int | None
     session_id: int | None = None
@@ -39,7 +39,7 @@ class TokenHolder(msgspec.Struct, frozen=True):
 
 
 def people(session: Session, holders: Iterable[TokenHolder]) -> dict[TokenHolder, Person]:
-    """Those whose tokens still stand; whose log-in has ended, or whose API token, is left out."""
+    """Return the holders whose tokens are still valid, without ended sessions and revoked API tokens."""
     asked = set(holders)
     users = _users(session, {h.user_id for h in asked if h.user_id is not None})
     standing = _sessions(session, {h.session_id for h in asked if h.session_id is not None})

@@ -1,4 +1,4 @@
-"""People who log in: managers, operators, drivers and customers. The caller commits."""
+"""Users: managers, operators, drivers and customers. The caller commits."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -49,9 +49,9 @@ def add(
     driver_id: int | None = None,
     customer_id: int | None = None,
 ) -> AppUser:
-    """A new person; without a password they are only invited yet.
+    """Create a user; without a password the user is only invited.
 
-    A driver names its driver, a customer its customer, the others neither.
+    A driver needs ``driver_id``, a customer ``customer_id``; other roles have neither.
     """
     scoping.require_manager(actor)
     _check_person(session, actor, role, driver_id, customer_id)
@@ -71,14 +71,17 @@ def add(
 
 
 def remove(session: Session, user: AppUser) -> None:
-    """Only of somebody who never logged in: nothing refers to them."""
+    """Delete a user who never logged in, so that no row refers to it."""
     session.delete(user)
     session.flush()
     sync_with_broker(session, user)
 
 
 def _insert(session: Session, user: AppUser) -> None:
-    """Asked first, so that the usual refusal is no failed statement: the server logs those, hash and all."""
+    """Insert a user, once its e-mail address was found free.
+
+    Without that check first, PostgreSQL would log the failed INSERT, password hash included.
+    """
     _require_free_email(session, user.email)
     try:
         with session.begin_nested():
@@ -90,7 +93,7 @@ def _insert(session: Session, user: AppUser) -> None:
 
 
 def _require_free_email(session: Session, email: str, owner: int | None = None) -> None:
-    """Raises `Conflict` when another user of any company has the e-mail, in any spelling."""
+    """Raise `Conflict` when another user of any company has the e-mail address, in any spelling."""
     query = select(AppUser.id).where(AppUser.email.in_(email_spellings(email)))
     with row_security.outside(session):
         taken = set(session.scalars(query))
@@ -120,12 +123,12 @@ def find(session: Session, actor: Actor, user_id: int) -> AppUser:
 
 
 def me(session: Session, actor: Actor) -> tuple[AppUser, Company]:
-    """The person who asks, whatever its role, and its company."""
+    """Return the acting user, whatever its role, and its company."""
     return session.get_one(AppUser, actor.user_id), session.get_one(Company, actor.company_id)
 
 
 def edit(session: Session, actor: Actor, user_id: int, values: Mapping[str, Any], now: datetime) -> AppUser:
-    """Set ``name`` or ``email``: role and company never change. Links sent to the old e-mail end."""
+    """Set ``name`` or ``email``; role and company never change. Links sent to the old e-mail address end."""
     user = scoping.lock(session, actor, AppUser, user_id)
     changes = dict(values)
     if "email" in changes:

@@ -1,4 +1,4 @@
-"""Write a checkpoint and queue what it announces."""
+"""Write a checkpoint and queue its event in the outbox."""
 
 from datetime import datetime
 

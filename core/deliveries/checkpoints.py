@@ -1,4 +1,4 @@
-"""A delivery's record: its checkpoints, each written under the delivery's lock."""
+"""A delivery's history: its checkpoints, each written under the delivery's row lock."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -28,7 +28,7 @@ def write(
     proof_id: int | None = None,
     proof_sha256s: list[str] | None = None,
 ) -> DeliveryCheckpoint:
-    """Add a checkpoint of the delivery as it stands now. The caller holds its lock."""
+    """Add a checkpoint with the delivery's present status and assignment. The caller holds the row lock."""
     checkpoint = DeliveryCheckpoint(
         company_id=delivery.company_id,
         delivery_id=delivery.id,
@@ -55,7 +55,7 @@ def write(
 
 
 def fact_of(company: str, checkpoint: DeliveryCheckpoint, customer_id: int | None) -> StatusFact:
-    """The announcement of a status or assignment checkpoint; ``customer_id`` is its delivery's."""
+    """Return the fact of a status or assignment checkpoint; ``customer_id`` is the delivery's customer."""
     return StatusFact(
         company=company,
         delivery=checkpoint.delivery_id,
@@ -72,7 +72,7 @@ def fact_of(company: str, checkpoint: DeliveryCheckpoint, customer_id: int | Non
 
 
 def statuses(session: Session, delivery_id: int) -> Sequence[DeliveryCheckpoint]:
-    """The delivery's status checkpoints in order: a handful, for the transitions have no cycle."""
+    """Return the delivery's status checkpoints in order: a handful, because the transitions have no cycle."""
     return session.scalars(
         select(DeliveryCheckpoint)
         .where(DeliveryCheckpoint.delivery_id == delivery_id)
@@ -84,15 +84,15 @@ def statuses(session: Session, delivery_id: int) -> Sequence[DeliveryCheckpoint]
 def page(
     session: Session, actor: Actor, delivery_id: int, *, after_id: int = 0, limit: int = 50
 ) -> list[DeliveryCheckpoint]:
-    """Checkpoints in order, after ``after_id``. Customers get statuses and proofs only: no other stops.
+    """Return the checkpoints after ``after_id``, in order. Customers get only statuses and proofs, no stops.
 
-    The caller has made sure that the actor may see the delivery.
+    The caller has checked that the actor may see the delivery.
     """
     query = (
         select(DeliveryCheckpoint)
         .where(DeliveryCheckpoint.delivery_id == delivery_id, DeliveryCheckpoint.id > after_id)
         .order_by(DeliveryCheckpoint.id)
-        .limit(min(limit, MAXIMUM_PAGE + 1))  # one more tells whether there is a next page
+        .limit(min(limit, MAXIMUM_PAGE + 1))  # the extra row shows whether there is a next page
     )
     if not actor.sees_track:
         query = query.where(DeliveryCheckpoint.kind.in_((CheckpointKind.STATUS, CheckpointKind.PROOF)))
@@ -102,7 +102,7 @@ def page(
 def announced_since(
     session: Session, delivery_id: int, after_id: int, limit: int
 ) -> list[DeliveryCheckpoint]:
-    """Status and assignment checkpoints after ``after_id``, in order: what a watcher missed."""
+    """Return the status and assignment checkpoints after ``after_id``, in order: those a watcher missed."""
     return list(
         session.scalars(
             select(DeliveryCheckpoint)

@@ -1,4 +1,4 @@
-"""What people do with deliveries: create, edit, assign, change their status. The caller commits."""
+"""Commands on deliveries: create, edit, assign. The caller commits."""
 
 from collections.abc import Container, Mapping
 from datetime import datetime, timedelta
@@ -30,7 +30,10 @@ REFERRED: Mapping[str, type[Customer | Driver | Vehicle | LoadOrder]] = {
 
 
 def create(session: Session, actor: Actor, values: Mapping[str, Any], now: datetime) -> Delivery:
-    """A pending delivery. ``values`` are columns of `Delivery` but id, company, status and version."""
+    """Create a pending delivery.
+
+    ``values`` are columns of `Delivery`, but not id, company, status, version.
+    """
     require_manager(actor)
     _check_references(session, actor, values)
     _check_window(values.get("window_start"), values.get("window_end"))
@@ -52,9 +55,9 @@ def edit(
     *,
     versions: Container[int] | None = None,
 ) -> Delivery:
-    """Set columns. A change of driver or vehicle is an assignment: a checkpoint and an announcement.
+    """Set columns. A change of driver or vehicle is an assignment: it writes a checkpoint and an event.
 
-    Raises `PreconditionFailed` unless the delivery is at one of ``versions`` (None: at any).
+    Raises `PreconditionFailed` unless the delivery's version is one of ``versions`` (None: any version).
     """
     delivery = lock(session, actor, delivery_id)
     require_manager(actor)
@@ -78,7 +81,7 @@ def edit(
 
 
 def sent_at(checkpoint: DeliveryCheckpoint) -> datetime:
-    """As the phone sent it: what was stored may have been fitted into the record by `_occurred_at`."""
+    """Return the time the phone sent; `status_changes._occurred_at` may have clamped the stored time."""
     return checkpoint.occurred_at_sent or checkpoint.occurred_at
 
 
@@ -94,7 +97,7 @@ def _check_assignment(delivery: Delivery, changes: Mapping[str, Any]) -> None:
 
 
 def _check_references(session: Session, actor: Actor, values: Mapping[str, Any]) -> None:
-    """Every id must be one of this company's that is not archived; a foreign one reads as missing."""
+    """Require that every id is an unarchived row of this tenant; another tenant's id counts as missing."""
     for field, model in REFERRED.items():
         if (row_id := values.get(field)) is not None:
             require_reference(session, actor, field, model, row_id)

@@ -1,4 +1,4 @@
-"""One delivery as a watcher sees it, in one query: itself, its load, and where its van is."""
+"""One delivery as a watcher sees it, read in one query: the delivery, its load and its vehicle's position."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -36,7 +36,7 @@ class LoadView(msgspec.Struct, frozen=True):
 
 
 class DeliveryRow(msgspec.Struct, frozen=True):
-    """The columns of `Delivery` that people see."""
+    """The columns of `Delivery` that the API shows."""
 
     id: int
     reference: str
@@ -70,7 +70,7 @@ class ListedDelivery(DeliveryRow, frozen=True):
 
 
 class VehicleView(msgspec.Struct, frozen=True):
-    """The newest position of the delivery's van; all None when it has none."""
+    """The newest position of the delivery's vehicle; all None when the vehicle has none."""
 
     position_time: datetime | None
     position_latitude: float | None
@@ -107,7 +107,7 @@ DETAIL = PreparedForActor("delivery_detail", _select)
 
 
 def find(session: Session, actor: Actor, delivery_id: int) -> tuple[DeliveryView, Whereabouts]:
-    """Raises `NotFound` when it is missing or not this actor's to see."""
+    """Return the delivery and its whereabouts. Raises `NotFound` if missing or hidden from the actor."""
     rows = DETAIL.run(session, actor, delivery_id=delivery_id) if 0 < delivery_id <= MAXIMUM_ID else []
     if not rows:
         raise NotFound("delivery")
@@ -118,7 +118,7 @@ def find(session: Session, actor: Actor, delivery_id: int) -> tuple[DeliveryView
 
 
 def row_values(own: Sequence[Any]) -> dict[str, Any]:
-    """The fields of a `DeliveryRow`, of the values of `OWN`."""
+    """Return the fields of a `DeliveryRow` from the values of the columns `OWN`."""
     values = dict(zip(DeliveryRow.__struct_fields__, own, strict=True))
     values["status"] = Status(values["status"])
     return values

@@ -1,4 +1,4 @@
-"""Lists of deliveries: filters, free text, pages. Every page is one index scan of `delivery`."""
+"""Lists of deliveries: filters, full-text search, keyset pagination. Every page is one index scan."""
 
 import re
 from collections.abc import Sequence
@@ -19,19 +19,23 @@ from core.models.delivery import SEARCH_CUTS, SEARCH_MARK, WORDS_OUTDATED, Deliv
 from core.rules.enums import Status
 from core.rules.text import search_words
 
-# Only the text index needs bitmaps. Elsewhere they would join two indexes and sort, where one has the order.
+# Only the full-text index needs bitmap scans. For the other filters PostgreSQL would combine two indexes and
+# sort, although one index already has the order.
 NO_BITMAPS = text("SET LOCAL enable_bitmapscan = off")
 
 
 class Key(msgspec.Struct, frozen=True, array_like=True):
-    """Where a page ended. ``scheduled_at`` stands in it only when that orders the list."""
+    """The keyset cursor: where a page ended. ``scheduled_at`` is set only when the list is ordered by it."""
 
     delivery_id: int
     scheduled_at: datetime | None = None
 
 
 class Filters(msgspec.Struct, frozen=True, kw_only=True):
-    """Empty or None: all. ``since <= scheduled_at < until``; every word of ``text`` must begin a word."""
+    """Empty or None: no filter. ``since <= scheduled_at < until``.
+
+    All words of ``text`` must match, each as the prefix of a word.
+    """
 
     statuses: Sequence[Status] = ()
     driver_id: int | None = None
@@ -43,14 +47,17 @@ class Filters(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def by_time(self) -> bool:
-        """A stretch of time is listed in its own order: one index gives both."""
+        """Whether the list is ordered by time: one index then serves both the range and the order."""
         return self.since is not None or self.until is not None
 
 
 def page(
     session: Session, actor: Actor, filters: Filters, *, after: Key | None = None, limit: int = 50
 ) -> list[ListedDelivery]:
-    """Newest first, with loads' totals: by ``id``, or by ``scheduled_at, id`` within a stretch of time."""
+    """Return deliveries with load totals, newest first.
+
+    The order is by ``id``, or by ``scheduled_at, id`` in a time range.
+    """
     query = select_page(actor, filters, after=after, limit=limit)
     if search_words.query(filters.text, actor.company_id) is None:
         session.execute(NO_BITMAPS)
@@ -65,7 +72,10 @@ def page(
 def _read_again(
     session: Session, actor: Actor, filters: Filters, query: Select[Any], after: Key | None, limit: int
 ) -> Select[Any]:
-    """Search for ids only: row-level security keeps `@@` from its index, so it is asked outside."""
+    """Search for ids outside row-level security (RLS), then read the rows found inside it.
+
+    The RLS policy keeps `@@` from using its index.
+    """
     with row_security.outside(session):
         ids = list(session.scalars(query.with_only_columns(Delivery.id)))
         if delivery_search_words.is_any_outdated(session, actor.company_id):
@@ -76,7 +86,10 @@ def _read_again(
 
 
 def _without_words(actor: Actor, filters: Filters) -> Select[Any]:
-    """Rows that 0.1.0 wrote, as it found them. One that also has older words is found by either."""
+    """Select rows whose search words are outdated, by the search text of 0.1.0.
+
+    A row that also has older words matches by either.
+    """
     wanted = _former_query(actor.company_id, filters.text)
     query = _filtered(actor, filters).where(text(WORDS_OUTDATED))
     return query.where(false() if wanted is None else _matches(Delivery.search, func.lower(literal(wanted))))
@@ -98,7 +111,7 @@ def _page_of(query: Select[Any], filters: Filters, after: Key | None, limit: int
 
 
 def _filtered(actor: Actor, filters: Filters) -> Select[Any]:
-    """By everything but the text."""
+    """Apply every filter except the text."""
     query: Select[Any] = select(*OWN).where(visible_deliveries(actor))
     if filters.statuses:
         query = query.where(_one_of(filters.statuses))
@@ -113,7 +126,7 @@ def _filtered(actor: Actor, filters: Filters) -> Select[Any]:
 
 
 def _former_query(company_id: int, text: str | None) -> str | None:
-    """The tsquery that `Delivery.search` must match, before PostgreSQL lowers it; None without a word."""
+    """Return the tsquery for `Delivery.search`, before PostgreSQL lowercases it; None without a word."""
     words = [word[: SEARCH_CUTS[-1]] for word in re.split(r"[\W_]+", text or "") if word]
     if not words:
         return None
@@ -127,7 +140,7 @@ def _begins(word: str) -> str:
 
 
 def _one_of(statuses: Sequence[Status]) -> ColumnElement[bool]:
-    """A single one is an equality, which keeps the index's order."""
+    """Compare a single status by equality, which keeps the index's order."""
     return Delivery.status == statuses[0] if len(statuses) == 1 else Delivery.status.in_(statuses)
 
 

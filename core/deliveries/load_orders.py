@@ -1,4 +1,4 @@
-"""Load orders: what a delivery carries. The caller commits."""
+"""Load orders: the goods that a delivery carries. The caller commits."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
@@ -19,7 +19,7 @@ from core.rules.lifecycle import FINAL
 
 
 class LoadOrderTotals(msgspec.Struct, frozen=True):
-    """A load order without its items. A total is None when no item says what it weighs, or takes up."""
+    """A load order without its items. A total is None when no item has a weight, or a volume."""
 
     id: int
     reference: str
@@ -52,7 +52,7 @@ def page(session: Session, actor: Actor, *, after: int | None, limit: int) -> li
 
 
 def totals(session: Session, order_ids: Collection[int]) -> dict[int, LoadOrderTotals]:
-    """Of load orders with these ids, which the caller has found to be the actor's to see."""
+    """Return the totals by load order. The caller has checked that the actor may see these orders."""
     rows = TOTALS.run(session, ids=list(order_ids)) if order_ids else []
     return {
         order_id: LoadOrderTotals(order_id, reference, at, items, _rounded(weight_kg), _rounded(volume_m3))
@@ -61,18 +61,18 @@ def totals(session: Session, order_ids: Collection[int]) -> dict[int, LoadOrderT
 
 
 def total(values: Iterable[float | None]) -> float | None:
-    """The sum of those that are known; None when none is."""
+    """Return the sum of the known values, or None when none is known."""
     known = [value for value in values if value is not None]
     return _rounded(sum(known)) if known else None
 
 
 def _rounded(sum_of_floats: float | None) -> float | None:
-    """To the milligram, the millilitre: 0.1 + 0.2 is 0.3."""
+    """Round to the milligram and the millilitre, so that 0.1 + 0.2 is 0.3."""
     return None if sum_of_floats is None else round(sum_of_floats, 6)
 
 
 def _with_items(session: Session, orders: Sequence[LoadOrder]) -> None:
-    """One query for the items of all orders; the identity map puts them in place."""
+    """Load the items of all orders with one query; the identity map attaches them."""
     ids = [order.id for order in orders]
     session.scalars(
         select(LoadOrder)
@@ -89,7 +89,7 @@ def find(session: Session, actor: Actor, order_id: int) -> LoadOrder:
 
 
 def add(session: Session, actor: Actor, reference: str, items: Sequence[Mapping[str, Any]]) -> LoadOrder:
-    """``items``: description, quantity, weight_kg?, volume_m3? (of the whole line)."""
+    """Create a load order. ``items``: description, quantity, weight_kg?, volume_m3? (of the whole line)."""
     scoping.require_manager(actor)
     order = LoadOrder(company_id=actor.company_id, reference=reference, items=_items(actor, items))
     session.add(order)
@@ -105,7 +105,7 @@ def replace(
     reference: str | None,
     items: Sequence[Mapping[str, Any]] | None,
 ) -> LoadOrder:
-    """Set the reference, the whole list of items, or both; None leaves one as it is."""
+    """Set the reference, the whole list of items, or both; None leaves the value unchanged."""
     order = scoping.lock(session, actor, LoadOrder, order_id)
     _refuse_ended(session, order_id)
     _with_items(session, [order])
@@ -119,7 +119,7 @@ def replace(
 
 
 def _refuse_ended(session: Session, order_id: int) -> None:
-    """What was delivered is on record: its load can no longer be rewritten."""
+    """Refuse to change the load of a delivery that has ended, since it is part of that delivery's history."""
     ended = session.scalars(
         select(Delivery.id)
         .where(Delivery.load_order_id == order_id, Delivery.status.in_(FINAL))
@@ -131,10 +131,11 @@ def _refuse_ended(session: Session, order_id: int) -> None:
 
 
 def delete(session: Session, actor: Actor, order_id: int) -> None:
-    """Raises `Conflict` once a delivery carries it: then it is part of that delivery's record."""
+    """Delete a load order. Raises `Conflict` once a delivery carries it: it is part of its history."""
     order = scoping.find(session, actor, LoadOrder, order_id)
     scoping.require_manager(actor)
-    # A plain FOR UPDATE, so that a delivery just being made with it waits, or we wait for it.
+    # A plain FOR UPDATE conflicts with the foreign key's KEY SHARE lock, so a delivery that is just being
+    # created with this load order waits, or this delete waits for it.
     session.refresh(order, attribute_names=["id"], with_for_update=True)
     carried_by = session.scalars(
         select(Delivery.id).where(Delivery.load_order_id == order_id).order_by(Delivery.id).limit(10)

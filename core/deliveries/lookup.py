@@ -13,17 +13,17 @@ from core.models.load_order import LoadOrder
 
 
 def find(session: Session, actor: Actor, delivery_id: int) -> Delivery:
-    """The delivery with its load. Raises `NotFound` when it is missing or not this actor's to see."""
+    """Return the delivery with its load. Raises `NotFound` when it is missing or the actor may not see it."""
     return _one(session, _visible(actor, delivery_id).options(_with_load()), delivery_id)
 
 
 def require_visible(session: Session, actor: Actor, delivery_id: int) -> None:
-    """Raises `NotFound`, as `find` does, without reading the load."""
+    """Check visibility without reading the load. Raises `NotFound` as `find` does."""
     _one(session, _visible(actor, delivery_id), delivery_id)
 
 
 def lock(session: Session, actor: Actor, delivery_id: int) -> Delivery:
-    """The same, locked against every other writer of this delivery."""
+    """Return the delivery, locked against every other writer. Raises `NotFound` as `find` does."""
     query = _visible(actor, delivery_id).with_for_update(key_share=True)
     return _one(session, query.execution_options(populate_existing=True), delivery_id)
 

@@ -1,4 +1,4 @@
-"""The status facts that the broker should be holding, as the database knows them."""
+"""The status facts that the broker should retain, as read from the database."""
 
 from collections.abc import Iterator
 from datetime import datetime, timedelta
@@ -19,10 +19,10 @@ KEPT_AFTER_END = timedelta(hours=24)
 
 
 def read(session: Session, now: datetime) -> Iterator[StatusFact]:
-    """The newest fact of each delivery that is open, or ended less than a day ago and not cleared yet.
+    """Yield the newest fact of each delivery that is open, or ended in the last 24 hours and not yet cleared.
 
-    Deliveries with an announcement still in the outbox are left out: it follows, and the newest fact
-    before it would make watchers skip it.
+    Deliveries with an event still in the outbox are left out: the relay will publish it, and publishing the
+    newest fact before it would make watchers skip it.
     """
     waiting = select(cast(Outbox.payload["delivery"].astext, BigInteger)).where(
         Outbox.kind == OutboxKind.STATUS, Outbox.parked_at.is_(None), Outbox.payload.has_key("delivery")

@@ -1,8 +1,8 @@
-"""The search words of deliveries that were written without them: by 0.1.0, by a restore, by hand in SQL.
+"""Fill in search words of deliveries that lack them: rows of 0.1.0, of a restore, or of manual SQL.
 
-`Delivery.search_words_of` is a hash of the texts they were made of. A partial index (`WORDS_OUTDATED`) holds
-exactly the rows where it is another one, whoever wrote them; the list finds those by `Delivery.search` until
-the job has made their words.
+`Delivery.search_words_of` is a hash of the texts that the words were made from. A partial index
+(`WORDS_OUTDATED`) holds exactly the rows whose hash differs, whatever wrote them; the list finds those
+through `Delivery.search` until this job has made their words.
 """
 
 from datetime import datetime
@@ -15,8 +15,8 @@ from core.models.delivery import SEARCHED, WORDS_OUTDATED, words_hash
 from core.rules.text import search_words
 
 BATCH = 500
-# In an order that only the partial index has: PostgreSQL cannot estimate how few such rows there are, and
-# would read the table instead.
+# Only the partial index has this order. PostgreSQL cannot estimate how few such rows there are, and would
+# otherwise scan the table.
 _OUTDATED = f"""
 SELECT id, company_id, {", ".join(SEARCHED)} FROM delivery WHERE {WORDS_OUTDATED}
 ORDER BY company_id, search_words_of LIMIT :limit FOR NO KEY UPDATE SKIP LOCKED
@@ -32,7 +32,7 @@ FROM jsonb_to_recordset(CAST(:made AS jsonb)) AS made(id int, words jsonb) WHERE
 
 
 def fill(session: Session, _now: datetime, limit: int = BATCH) -> int:
-    """A job: make the words of some rows; returns of how many, 0 when all have theirs."""
+    """Make the search words of up to ``limit`` rows; return how many, 0 when none is outdated."""
     rows = session.execute(text(_OUTDATED), {"limit": limit}).all()
     if rows:
         made = msgspec.json.encode([_made(row) for row in rows]).decode()
@@ -41,7 +41,7 @@ def fill(session: Session, _now: datetime, limit: int = BATCH) -> int:
 
 
 def is_any_outdated(session: Session, company_id: int) -> bool:
-    """Whether a delivery of the company must still be searched by `Delivery.search`."""
+    """Return whether some delivery of the company must still be searched through `Delivery.search`."""
     return session.scalar(text(_ANY_OUTDATED), {"company_id": company_id}) is not None
 
 

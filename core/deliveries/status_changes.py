@@ -1,4 +1,4 @@
-"""Change a delivery's status: one transaction, under the delivery's lock."""
+"""Change a delivery's status in one transaction, under the delivery's row lock."""
 
 from collections.abc import Container, Sequence
 from datetime import datetime, timedelta
@@ -24,7 +24,7 @@ OFFLINE_LIMIT = timedelta(days=30)
 
 
 class StatusRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """``occurred_at`` is the reporter's clock; None: now. ``location`` is latitude, longitude in degrees."""
+    """``occurred_at`` is by the reporter's clock (None: now), ``location`` latitude, longitude in degrees."""
 
     status: Status
     reason: str | None = None
@@ -33,7 +33,7 @@ class StatusRequest(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class StatusChange(msgspec.Struct, frozen=True):
-    """``written`` is False for a repetition by the same person or integration: nothing is announced."""
+    """``written`` is False for a retry by the same person or integration: no event is published."""
 
     delivery: Delivery
     checkpoint: DeliveryCheckpoint
@@ -49,7 +49,7 @@ def change_status(
     *,
     versions: Container[int] | None = None,
 ) -> StatusChange:
-    """Apply one transition: status, checkpoint, announcement, notifications, all or nothing.
+    """Apply one transition atomically: status, checkpoint, event and notifications.
 
     Raises `NotFound`, `Forbidden`, `PreconditionFailed`, `InvalidTransition`, `ProofRequired`, `Conflict`,
     `InvalidValue`.
@@ -60,7 +60,7 @@ def change_status(
     record = checkpoints.statuses(session, delivery_id)
     if (repeated := _repeated(record, delivery, request, actor)) is not None:
         return StatusChange(delivery, repeated, written=False)
-    # After the repetition: its own first request is what made the version another.
+    # Checked after the retry, because the client's own first request has already changed the version.
     require_version(delivery, versions)
     require_transition(delivery.status, request.status)
     if request.status is Status.DELIVERED:
@@ -92,9 +92,9 @@ def change_status(
 def _repeated(
     record: Sequence[DeliveryCheckpoint], delivery: Delivery, request: StatusRequest, actor: Actor
 ) -> DeliveryCheckpoint | None:
-    """The checkpoint that this very request wrote before: the present one, or an earlier one sent again.
+    """Return the checkpoint that an earlier copy of this request wrote: the present one or an older one.
 
-    A phone that lost an answer repeats it, perhaps after later ones; its ``occurred_at`` tells them apart.
+    A phone that lost a response repeats the request, perhaps after later ones; ``occurred_at`` identifies it.
     """
     for checkpoint in reversed(record):
         if checkpoint.status == request.status and _is_same_person(checkpoint, actor):
@@ -104,7 +104,7 @@ def _repeated(
 
 
 def _is_same_person(checkpoint: DeliveryCheckpoint, actor: Actor) -> bool:
-    """The same user or integration, or the same driver over REST and phone."""
+    """Return whether the user or integration is the same, or the driver is, over REST or phone."""
     known = (
         (actor.user_id, checkpoint.actor_user_id),
         (actor.driver_id, checkpoint.actor_driver_id),
@@ -124,9 +124,9 @@ def _check_request(delivery: Delivery, request: StatusRequest) -> None:
 
 
 def _occurred_at(request: StatusRequest, record: Sequence[DeliveryCheckpoint], now: datetime) -> datetime:
-    """When it happened by the reporter's clock, which may be offline for long or wrong.
+    """Return when the change happened by the reporter's clock, which may be wrong or long offline.
 
-    It is never later than now nor earlier than the status before it: the record stays in order.
+    The time is clamped: never later than now nor earlier than the previous status, so history stays in order.
     """
     if request.occurred_at is None:
         return now

@@ -1,4 +1,4 @@
-"""What the live part reads from the database. Blocking: always called in a worker thread."""
+"""Database reads of the live updates. Blocking: always called in a worker thread."""
 
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
@@ -27,7 +27,7 @@ MAXIMUM_AGE = timedelta(hours=24)
 
 
 class WatchedDelivery(msgspec.Struct, frozen=True, kw_only=True):
-    """A watched delivery as it is now; ``position`` only if heard since its start; ``dropoff`` in degrees."""
+    """A watched delivery now; ``position`` only if received since its start; ``dropoff`` in degrees."""
 
     delivery: int
     company: str
@@ -41,9 +41,9 @@ class WatchedDelivery(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Snapshot(msgspec.Struct, frozen=True):
-    """What a new socket is told first. ``checkpoint`` is the last that it needs no live event for.
+    """The first message of a new socket. Live events are needed only after ``checkpoint``.
 
-    ``resync`` tells the client that it cannot get what it missed: ``statuses`` is the present state.
+    ``resync`` tells the client that its missed events are not available: ``statuses`` is the present state.
     """
 
     target: WatchedDelivery
@@ -57,7 +57,7 @@ def targets(session: Session, delivery_ids: Iterable[int]) -> dict[int, WatchedD
 
 
 def visible_target(session: Session, actor: Actor, delivery_id: int) -> WatchedDelivery:
-    """Raises `NotFound` when the delivery is missing or not this actor's to see."""
+    """Return the delivery. Raises `NotFound` when it is missing or the actor may not see it."""
     if 0 < delivery_id <= MAXIMUM_ID:
         for target in _targets(session, Delivery.id == delivery_id, visible_deliveries(actor)):
             return target
@@ -65,12 +65,12 @@ def visible_target(session: Session, actor: Actor, delivery_id: int) -> WatchedD
 
 
 def snapshot(session: Session, actor: Actor, delivery_id: int, last_checkpoint: int | None) -> Snapshot:
-    """The present state, or for a client that resumes all that it missed. Raises `NotFound`.
+    """Return the present state, or every missed event for a client that resumes. Raises `NotFound`.
 
-    Read after the subscription stands: whatever is committed later arrives live.
+    Call it once the subscription is active: everything committed later then arrives live.
     """
     row_security.enter(session, actor.company_id)
-    # The history first: a status that is newer than it then arrives live too.
+    # The history is read first: a status committed after this read also arrives as a live event.
     missed = None
     if last_checkpoint is not None:
         missed = _missed(session, delivery_id, last_checkpoint)
@@ -85,7 +85,7 @@ def snapshot(session: Session, actor: Actor, delivery_id: int, last_checkpoint: 
 
 
 def still_newest(session: Session, facts: list[PositionFact]) -> list[PositionFact]:
-    """Without the positions that were overtaken since: whoever stored a newer one has announced it."""
+    """Return the facts that are still the newest; the writer of a newer position has published that one."""
     rows = session.execute(
         select(Vehicle.id, Vehicle.position_time).where(
             is_any_of(Vehicle.id, [fact.vehicle for fact in facts])
@@ -96,7 +96,7 @@ def still_newest(session: Session, facts: list[PositionFact]) -> list[PositionFa
 
 
 def missed_by(session: Session, last: Mapping[int, int]) -> list[StatusFact]:
-    """For each delivery the status facts after the checkpoint last announced, in order."""
+    """Return, per delivery, the status facts after the last one published, in order."""
     newest = session.execute(
         select(DeliveryCheckpoint.delivery_id, func.max(DeliveryCheckpoint.id))
         .where(
@@ -113,7 +113,10 @@ def missed_by(session: Session, last: Mapping[int, int]) -> list[StatusFact]:
 
 
 def _missed(session: Session, delivery_id: int, last_checkpoint: int) -> list[StatusFact] | None:
-    """None when the client has been away for too long, or names a checkpoint that is not this delivery's."""
+    """Return the missed facts.
+
+    None when the client was away too long, or its checkpoint belongs to another delivery.
+    """
     if last_checkpoint > 0 and not _is_announced(session, delivery_id, last_checkpoint):
         return None
     facts = _announced(session, delivery_id, last_checkpoint)
@@ -143,7 +146,7 @@ def _announced(session: Session, delivery_id: int, after_id: int) -> list[Status
 
 
 def _present(session: Session, actor: Actor, delivery_id: int) -> list[StatusFact]:
-    """The newest announcement that this actor may have: it carries the present status."""
+    """Return the newest fact that this actor may see, which carries the present status."""
     query = (
         select(DeliveryCheckpoint)
         .where(DeliveryCheckpoint.delivery_id == delivery_id)
@@ -153,7 +156,7 @@ def _present(session: Session, actor: Actor, delivery_id: int) -> list[StatusFac
     )
     if actor.role is Role.CUSTOMER:
         query = query.where(DeliveryCheckpoint.kind == CheckpointKind.STATUS)
-    # Told to this actor alone, whose right `snapshot` asks for.
+    # The customer id may be None here: only this actor gets the fact, and `snapshot` checks its access.
     return [
         delivery_checkpoints.fact_of(actor.company_slug, checkpoint, None)
         for checkpoint in session.scalars(query)
@@ -204,7 +207,7 @@ def _target(row: Any) -> WatchedDelivery:
 
 
 def _position(row: Any) -> PositionFact | None:
-    """Where the van was before the delivery began is another customer's business."""
+    """Return the position, but not from before the delivery began: that is another customer's business."""
     if row.status not in UNDER_WAY or row.position_time is None:
         return None
     if row.position_time < served_since(row.started_at, row.vehicle_since):

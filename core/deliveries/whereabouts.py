@@ -1,4 +1,4 @@
-"""Where a delivery is: a driver's report over REST, and what its people may see of the van."""
+"""Where a delivery is: its vehicle's position and ETA, as far as a watcher may see them."""
 
 from datetime import datetime, timedelta
 from typing import Protocol
@@ -14,14 +14,14 @@ from core.rules.lifecycle import UNDER_WAY, served_since
 
 
 class Whereabouts(msgspec.Struct, frozen=True):
-    """What a watcher of a delivery sees. Both are None unless it is under way and its van was heard since."""
+    """A watcher's view. Both are None unless the delivery is under way and its vehicle has reported since."""
 
     position: VehiclePosition | None = None
     eta: datetime | None = None
 
 
 class Tracked(Protocol):
-    """What is asked of a delivery here: `Delivery`, or a view of it."""
+    """The fields that this module reads from a delivery: `Delivery`, or a view of it."""
 
     @property
     def status(self) -> Status: ...
@@ -40,14 +40,14 @@ NOWHERE = Whereabouts()
 
 
 def whereabouts(session: Session, delivery: Delivery) -> Whereabouts:
-    """Only while under way, and only what was heard since it started: earlier stops are other people's."""
+    """Return position and ETA while under way, from reports since the start: earlier stops are private."""
     if delivery.vehicle_id is None:
         return NOWHERE
     return whereabouts_of(delivery, session.get_one(Vehicle, delivery.vehicle_id, populate_existing=True))
 
 
 def whereabouts_of(delivery: Tracked, vehicle: VehicleState) -> Whereabouts:
-    """`whereabouts`, of values that have been read already."""
+    """Return `whereabouts` for rows that have already been read."""
     position = position_of(vehicle)
     if position is None or delivery.started_at is None or delivery.status not in UNDER_WAY:
         return NOWHERE
@@ -59,7 +59,7 @@ def whereabouts_of(delivery: Tracked, vehicle: VehicleState) -> Whereabouts:
 
 
 def expected_arrival(session: Session, delivery: Delivery, now: datetime) -> datetime | None:
-    """The ETA at the drop-off, which the van heads for in transit, from a fresh position; never past."""
+    """Return the ETA at the drop-off from a fresh position in transit, else None; never in the past."""
     if delivery.status is not Status.IN_TRANSIT:
         return None
     seen = whereabouts(session, delivery)

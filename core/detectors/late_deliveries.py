@@ -1,9 +1,9 @@
-"""Deliveries that are late: their window has ended, and the company's minutes of grace, and they have not.
+"""Detect late deliveries: their window and the company's minutes of grace are over, but they have not ended.
 
-It is told when it has happened, not when the ETA foresees it: an ETA as the crow flies is good enough to be
-mentioned, but would call late what then arrives in time. It is no checkpoint: nobody did anything to the
-delivery, and the report knows the window and the end. Told once for each end of the window, so a window that
-was moved may be told again.
+The event is sent once the delivery is late, not when the ETA predicts it: an ETA by straight line is good
+enough to be mentioned, but would call deliveries late that then arrive in time. It is not a checkpoint,
+because no actor did anything to the delivery, and the report has the window and the end. The event is sent
+once per window end, so moving the window may cause another one.
 """
 
 from collections.abc import Sequence
@@ -26,7 +26,7 @@ LONGEST_GRACE = timedelta(days=7)
 
 
 def is_late(window_end: datetime, late_after_min: int, now: datetime) -> bool:
-    """False again a day later: old news is not told."""
+    """Return whether the delivery is late; False again a day later, when the event is too old."""
     late_since = window_end + timedelta(minutes=late_after_min)
     return late_since <= now < late_since + WORTH_TELLING
 
@@ -36,7 +36,7 @@ def late_minutes(window_end: datetime, now: datetime) -> int:
 
 
 def untold(session: Session, now: datetime) -> list[int]:
-    """The late deliveries that nobody was told of, longest late first."""
+    """Return the late deliveries without an event, longest late first."""
     rows = session.execute(
         select(Delivery.id, Delivery.window_end, Company.late_after_min)
         .join(Company, Company.id == Delivery.company_id)
@@ -51,7 +51,10 @@ def untold(session: Session, now: datetime) -> list[int]:
 
 
 def tell(session: Session, delivery_ids: Sequence[int], now: datetime) -> int:
-    """Queue what is owed for those that still are late; gives how many. Locked ones are left to others."""
+    """Queue notifications for deliveries that are still late; return how many.
+
+    Deliveries that another process has locked are left to it.
+    """
     rows = session.execute(
         select(Delivery, Company)
         .join(Company, Company.id == Delivery.company_id)

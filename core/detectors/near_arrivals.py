@@ -1,6 +1,7 @@
-"""Deliveries that arrive soon: in transit, and their ETA is nearer than the company's threshold.
+"""Detect near arrivals: deliveries in transit with an ETA within the company's threshold.
 
-Told once for each vehicle that takes the delivery on. Only a fresh position counts: an old ETA is a guess.
+The event is sent once per vehicle that takes the delivery on. Only a fresh position counts, because an ETA
+from an old one is a guess.
 """
 
 from collections.abc import Sequence
@@ -21,7 +22,7 @@ from core.rules.lifecycle import served_since
 
 
 def is_soon(expected: datetime | None, arriving_soon_min: int, now: datetime) -> bool:
-    """A threshold of 0 is never reached: the company does not want it."""
+    """Return whether the arrival is near; never with a threshold of 0, which turns the event off."""
     if expected is None or not arriving_soon_min:
         return False
     return expected - now <= timedelta(minutes=arriving_soon_min)
@@ -32,7 +33,7 @@ def minutes_left(expected: datetime, now: datetime) -> int:
 
 
 def untold(session: Session, now: datetime) -> list[int]:
-    """The deliveries that arrive soon and whose customers were not told."""
+    """Return the deliveries that arrive soon and have no event yet."""
     rows = session.execute(
         select(
             Delivery.id,
@@ -61,7 +62,7 @@ def untold(session: Session, now: datetime) -> list[int]:
 
 
 def _expected(row: RowMapping) -> datetime | None:
-    """As `core.deliveries.whereabouts.whereabouts` has it, without a query a delivery."""
+    """Compute the ETA as `core.deliveries.whereabouts.whereabouts` does, without a query per delivery."""
     if row["position_time"] < served_since(row["started_at"], row["vehicle_since"]):
         return None
     return eta(
@@ -74,7 +75,10 @@ def _expected(row: RowMapping) -> datetime | None:
 
 
 def tell(session: Session, delivery_ids: Sequence[int], now: datetime) -> int:
-    """Queue what is owed for those that still arrive soon; gives how many. Locked ones are left to others."""
+    """Queue notifications for deliveries that still arrive soon; return how many.
+
+    Deliveries that another process has locked are left to it.
+    """
     rows = session.execute(
         select(Delivery, Company.arriving_soon_min)
         .join(Company, Company.id == Delivery.company_id)

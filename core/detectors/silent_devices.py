@@ -1,8 +1,9 @@
-"""Devices that have gone silent although their vehicle or driver has a delivery under way.
+"""Detect silent devices: no telemetry, although their vehicle or driver has a delivery under way.
 
-A device is heard when anything comes from it, usable or not: `heard` notes it to the minute, so that ingest
-writes one row a device a minute. Its silence begins when it was last heard, but not before a delivery made us
-expect it; one that never spoke is silent from then. Each silence is told once: the next begins with a word.
+Any telemetry counts as a sign of life, usable or not. `core.positions.heard` stores it to the minute, so that
+ingest writes one row per device and minute. A silence begins when the device was last heard, but not before a
+delivery made the system expect it; a device that was never heard is silent from then on. The event is sent
+once per silence, which ends with the next telemetry.
 """
 
 from collections import defaultdict
@@ -29,7 +30,7 @@ ALERT = "device_silent"
 
 
 class Expected(msgspec.Struct, frozen=True):
-    """A delivery under way that a device should be heard for, from ``since`` on."""
+    """A delivery under way for which a device should send telemetry, from ``since`` on."""
 
     delivery_id: int
     vehicle_id: int
@@ -38,17 +39,17 @@ class Expected(msgspec.Struct, frozen=True):
 
 
 def silent_since(last_heard_at: datetime | None, made_at: datetime, expected: Iterable[datetime]) -> datetime:
-    """``expected``: from when on each of the deliveries under way made us expect the device."""
+    """Return when the silence began; ``expected`` are the times since when deliveries expect the device."""
     return max(last_heard_at or made_at, made_at, min(expected))
 
 
 def is_silent(since: datetime, after_min: int, now: datetime) -> bool:
-    """It may have been heard since it was last noted."""
+    """Return whether the device is silent, allowing for `NOTED_EVERY`: the stored time may lag behind."""
     return since + timedelta(minutes=after_min) + NOTED_EVERY <= now
 
 
 def untold(session: Session, now: datetime) -> dict[str, list[Expected]]:
-    """The silent devices that nobody was told of, with the deliveries that they should be heard for."""
+    """Return the silent devices without an event, each with the deliveries that expect it."""
     expected = _expected(session, now)
     rows = session.execute(
         select(Device.id, Device.last_heard_at, Device.created_at, Company.device_silent_after_min)
@@ -64,7 +65,10 @@ def untold(session: Session, now: datetime) -> dict[str, list[Expected]]:
 
 
 def tell(session: Session, devices: Mapping[str, Sequence[Expected]], now: datetime) -> int:
-    """Queue what is owed for those that still are silent; gives how many. Locked ones are left to others."""
+    """Queue notifications for devices that are still silent; return how many.
+
+    Devices that another process has locked are left to it.
+    """
     rows = session.execute(
         select(Device, Company)
         .join(Company, Company.id == Device.company_id)
@@ -84,7 +88,7 @@ def _tell(
         return False
     device.silence_told_at = now
     minutes = int((now - since) / timedelta(minutes=1))
-    # As ingest has it: a phone counts for the delivery that its driver started last.
+    # Like ingest, attribute a phone to the delivery that its driver started last.
     latest = max(expected, key=lambda delivery: (delivery.started_at, delivery.delivery_id))
     vehicle = session.get_one(Vehicle, latest.vehicle_id)
     queue.queue(
@@ -117,7 +121,7 @@ def _instants(expected: Iterable[Expected]) -> list[datetime]:
 
 
 def _may_be_told(now: datetime) -> tuple[Any, ...]:
-    """Of no use to ask about others: disabled, heard just now, or told of since they were heard."""
+    """Exclude devices that are disabled, were heard just now, or whose present silence has had its event."""
     return (
         Device.disabled_at.is_(None),
         or_(Device.last_heard_at.is_(None), Device.last_heard_at < now - NOTED_EVERY),
@@ -126,7 +130,7 @@ def _may_be_told(now: datetime) -> tuple[Any, ...]:
 
 
 def _expected(session: Session, now: datetime) -> dict[str, list[Expected]]:
-    """By device: the deliveries under way with its vehicle or driver."""
+    """Return, per device, the deliveries under way with its vehicle or driver."""
     columns = (Device.id, Delivery.id, Delivery.vehicle_id, Delivery.started_at)
     wanted = (*_may_be_told(now), Delivery.status.in_(UNDER_WAY))
     rows = session.execute(
@@ -146,7 +150,7 @@ def _expected(session: Session, now: datetime) -> dict[str, list[Expected]]:
 
 
 def _assigned(session: Session, delivery_ids: Iterable[int]) -> dict[int, datetime]:
-    """When their present driver or vehicle was assigned: no device is expected for what it did not have."""
+    """Return when the present driver or vehicle was assigned, before which no device is expected."""
     rows = session.execute(
         select(DeliveryCheckpoint.delivery_id, func.max(DeliveryCheckpoint.recorded_at))
         .where(

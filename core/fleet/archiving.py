@@ -1,4 +1,4 @@
-"""Archiving: what deliveries refer to is never deleted, and never archived while one of them is open."""
+"""Archiving. Rows that deliveries refer to are never deleted, nor archived while such a delivery is open."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -23,7 +23,7 @@ _SHOWN = 10
 def archive(
     session: Session, actor: Actor, model: type[Archivable], row_id: int, now: datetime
 ) -> tuple[Archivable, bool]:
-    """The row, archived, and whether it was not before. Raises `Conflict` while a delivery is open."""
+    """Archive the row; return it and whether this changed it. Raises `Conflict` while a delivery is open."""
     row = lock_whole(session, actor, model, row_id)
     if row.archived_at is not None:
         return row, False
@@ -44,14 +44,18 @@ def restore(session: Session, actor: Actor, model: type[Archivable], row_id: int
 def edit(
     session: Session, actor: Actor, model: type[Archivable], row_id: int, values: Mapping[str, Any]
 ) -> Archivable:
-    """Set columns, of an archived row too: its name still stands in old deliveries."""
+    """Set columns, also of an archived row, whose name still appears in old deliveries."""
     row = scoping.lock(session, actor, model, row_id)
     audit.change(session, actor, row, values)
     return row
 
 
 def lock_whole(session: Session, actor: Actor, model: type[Archivable], row_id: int) -> Archivable:
-    """A plain FOR UPDATE: a delivery that is just being given this row waits, or we wait for it."""
+    """Return the row, locked by FOR UPDATE for a manager.
+
+    A plain FOR UPDATE conflicts with the foreign key's KEY SHARE lock, so a delivery that is just being given
+    this row waits, or this lock waits for it.
+    """
     row = scoping.find(session, actor, model, row_id)
     scoping.require_manager(actor)
     session.refresh(row, with_for_update=True)
@@ -59,7 +63,7 @@ def lock_whole(session: Session, actor: Actor, model: type[Archivable], row_id: 
 
 
 def require_no_open_delivery(session: Session, row: Customer | Driver | Vehicle) -> None:
-    """Raises `Conflict` that names some of those that are."""
+    """Check that no open delivery refers to the row. Raises `Conflict` that names some of those that do."""
     column = getattr(Delivery, f"{row.__tablename__}_id")
     open_ids = session.scalars(
         select(Delivery.id)

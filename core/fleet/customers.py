@@ -1,4 +1,4 @@
-"""The people and shops that deliveries go to. The caller commits."""
+"""The recipients of deliveries, people and shops. The caller commits."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -24,7 +24,7 @@ def find(session: Session, actor: Actor, customer_id: int) -> Customer:
 
 
 def add(session: Session, actor: Actor, values: Mapping[str, Any]) -> Customer:
-    """``values``: name, email?, phone?, address?."""
+    """Create a customer. ``values``: name, email?, phone?, address?."""
     scoping.require_manager(actor)
     customer = Customer(company_id=actor.company_id, **values)
     session.add(customer)
@@ -34,13 +34,13 @@ def add(session: Session, actor: Actor, values: Mapping[str, Any]) -> Customer:
 
 
 def edit(session: Session, actor: Actor, customer_id: int, values: Mapping[str, Any]) -> Customer:
-    """Raises `Conflict` for one who was erased."""
+    """Set columns. Raises `Conflict` for an erased customer."""
     _require_not_erased(scoping.lock(session, actor, Customer, customer_id))
     return archiving.edit(session, actor, Customer, customer_id, values)
 
 
 def archive(session: Session, actor: Actor, customer_id: int, now: datetime) -> Customer:
-    """Its users are disabled with it. Raises `Conflict` while it has open deliveries."""
+    """Archive a customer and disable its users. Raises `Conflict` while it has open deliveries."""
     customer, is_new = archiving.archive(session, actor, Customer, customer_id, now)
     if is_new:
         access.disable_people_of(session, actor, customer, now)
@@ -48,7 +48,10 @@ def archive(session: Session, actor: Actor, customer_id: int, now: datetime) -> 
 
 
 def restore(session: Session, actor: Actor, customer_id: int) -> Customer:
-    """Its users stay disabled until a manager enables them. Raises `Conflict` for one who was erased."""
+    """Restore a customer; its users stay disabled until a manager enables them.
+
+    Raises `Conflict` for an erased customer.
+    """
     _require_not_erased(scoping.lock(session, actor, Customer, customer_id))
     return archiving.restore(session, actor, Customer, customer_id)
 

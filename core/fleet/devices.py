@@ -1,6 +1,6 @@
-"""GPS units and drivers' phones: made, bound, rotated and disabled here. The caller commits.
+"""GPS units and drivers' phones: create, bind, rotate, disable. The caller commits.
 
-Whatever changes who may connect queues a change on the broker; a binding does not: topics carry no vehicle.
+Each change of who may connect is queued for the broker; a binding is not, because topics contain no vehicle.
 """
 
 from collections.abc import Mapping, Sequence
@@ -21,7 +21,7 @@ from core.records import audit, outbox
 
 
 class Credentials(msgspec.Struct, frozen=True):
-    """What is typed into a device: its id, which is its MQTT user name, its secret, and its topics' shard."""
+    """The settings to type into a device: id (its MQTT user name), secret, and the shard of its topics."""
 
     device_id: str
     secret: str
@@ -54,7 +54,7 @@ def add(
     vehicle_id: int | None = None,
     driver_id: int | None = None,
 ) -> Device:
-    """A device with a new id, bound to a vehicle, to a driver, or to nothing yet."""
+    """Create a device with a new id, bound to a vehicle, to a driver, or unbound."""
     scoping.require_manager(actor)
     _check_binding(session, actor, vehicle_id, driver_id)
     device = Device(
@@ -72,7 +72,7 @@ def add(
 
 
 def edit(session: Session, actor: Actor, device_id: str, values: Mapping[str, Any]) -> Device:
-    """Set ``label``, ``vehicle_id``, ``driver_id``; binding to one kind lets go of the other."""
+    """Set ``label``, ``vehicle_id``, ``driver_id``; binding to one kind ends a binding to the other."""
     device = scoping.lock(session, actor, Device, device_id)
     changes = dict(values)
     if changes.get("vehicle_id") is not None:
@@ -85,7 +85,7 @@ def edit(session: Session, actor: Actor, device_id: str, values: Mapping[str, An
 
 
 def credentials(session: Session, actor: Actor, device_id: str, mqtt_key: str) -> Credentials:
-    """The present secret, derived anew: nobody stores it. For managers only."""
+    """Return the present secret, which is derived and not stored. For managers only."""
     device = scoping.find(session, actor, Device, device_id)
     scoping.require_manager(actor)
     audit.note(session, actor, "credentials_shown", device)
@@ -93,7 +93,7 @@ def credentials(session: Session, actor: Actor, device_id: str, mqtt_key: str) -
 
 
 def rotate(session: Session, actor: Actor, device_id: str, mqtt_key: str) -> Credentials:
-    """A new secret; the broker refuses the old one as soon as the jobs process has told it."""
+    """Make a new secret; the broker refuses the old one as soon as the jobs process has synced it."""
     device = scoping.lock(session, actor, Device, device_id)
     device.secret_version += 1
     audit.note(session, actor, "secret_rotated", device)
@@ -102,7 +102,7 @@ def rotate(session: Session, actor: Actor, device_id: str, mqtt_key: str) -> Cre
 
 
 def disable(session: Session, actor: Actor, device_id: str, now: datetime) -> Device:
-    """The broker ends its connection, and fixes still on their way are quarantined."""
+    """Disable a device: the broker ends its connection, and fixes still in transit are quarantined."""
     device = scoping.lock(session, actor, Device, device_id)
     if device.disabled_at is None:
         device.disabled_at = now

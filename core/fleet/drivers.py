@@ -1,4 +1,4 @@
-"""The people who drive. The caller commits."""
+"""Drivers. The caller commits."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -23,7 +23,7 @@ def find(session: Session, actor: Actor, driver_id: int) -> Driver:
 
 
 def add(session: Session, actor: Actor, values: Mapping[str, Any]) -> Driver:
-    """``values``: name, phone?, licence_number?."""
+    """Create a driver. ``values``: name, phone?, licence_number?."""
     scoping.require_manager(actor)
     driver = Driver(company_id=actor.company_id, **values)
     session.add(driver)
@@ -37,7 +37,7 @@ def edit(session: Session, actor: Actor, driver_id: int, values: Mapping[str, An
 
 
 def archive(session: Session, actor: Actor, driver_id: int, now: datetime) -> Driver:
-    """Its users are disabled with it. Raises `Conflict` while it has open deliveries."""
+    """Archive a driver and disable its users. Raises `Conflict` while it has open deliveries."""
     driver, is_new = archiving.archive(session, actor, Driver, driver_id, now)
     if is_new:
         access.disable_people_of(session, actor, driver, now)
@@ -45,5 +45,5 @@ def archive(session: Session, actor: Actor, driver_id: int, now: datetime) -> Dr
 
 
 def restore(session: Session, actor: Actor, driver_id: int) -> Driver:
-    """Its users stay disabled until a manager enables them."""
+    """Restore a driver; its users stay disabled until a manager enables them."""
     return archiving.restore(session, actor, Driver, driver_id)

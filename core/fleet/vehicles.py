@@ -1,4 +1,4 @@
-"""The fleet. The caller commits."""
+"""Vehicles. The caller commits."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -22,7 +22,7 @@ def find(session: Session, actor: Actor, vehicle_id: int) -> Vehicle:
 
 
 def add(session: Session, actor: Actor, values: Mapping[str, Any]) -> Vehicle:
-    """``values``: name, plate?."""
+    """Create a vehicle. ``values``: name, plate?."""
     scoping.require_manager(actor)
     vehicle = Vehicle(company_id=actor.company_id, **values)
     session.add(vehicle)
@@ -36,7 +36,7 @@ def edit(session: Session, actor: Actor, vehicle_id: int, values: Mapping[str, A
 
 
 def archive(session: Session, actor: Actor, vehicle_id: int, now: datetime) -> Vehicle:
-    """Its retained position is cleared. Raises `Conflict` while it has open deliveries."""
+    """Archive a vehicle and clear its retained position. Raises `Conflict` while it has open deliveries."""
     vehicle, is_new = archiving.archive(session, actor, Vehicle, vehicle_id, now)
     if is_new:
         outbox.clear_retained(
@@ -46,5 +46,5 @@ def archive(session: Session, actor: Actor, vehicle_id: int, now: datetime) -> V
 
 
 def restore(session: Session, actor: Actor, vehicle_id: int) -> Vehicle:
-    """It shows on the broker again with its next fix."""
+    """Restore a vehicle; its position is retained by the broker again with its next fix."""
     return archiving.restore(session, actor, Vehicle, vehicle_id)

@@ -1,8 +1,8 @@
-"""Claiming what is owed and noting what became of it; the network is somebody else's (`jobs`).
+"""Claim due notifications and record the outcome of each attempt; `jobs` does the network I/O.
 
-A claim is a lease: it moves ``next_attempt_at`` beyond the attempt's longest time and writes the attempt down
-before it begins. Whoever dies in between leaves an attempt without an end, and the notification is claimed
-again when its lease is over: at least once, with the same event id.
+A claim is a lease: it moves ``next_attempt_at`` beyond the longest duration of an attempt and records the
+attempt before it begins. A sender that dies in between leaves an attempt without an end, and the notification
+is claimed again when the lease is over: at-least-once delivery, with the same event id.
 """
 
 import random
@@ -26,8 +26,8 @@ from core.records import audit
 
 NO_SERVER = "no SMTP server is configured"
 LEASE = timedelta(minutes=2)
-FAILURES_ALLOWED = 20  # in a row; with the waits between them most of a day
-CALL_WAITS_S = (5.0, 2 * 3600.0)  # the first, doubled each time, and the longest
+FAILURES_ALLOWED = 20  # in a row; with the waits between them, most of a day
+CALL_WAITS_S = (5.0, 2 * 3600.0)  # the first wait, which doubles each time, and the longest
 MAIL_WAITS_S = (30.0, 3600.0)
 INTERRUPTED = "interrupted: its sender ended before it knew the answer"
 LONGEST_ERROR = 500
@@ -35,7 +35,7 @@ TRIES = 5
 
 
 class Claimed(msgspec.Struct, frozen=True, kw_only=True):
-    """One attempt that is to be made now; ``sequence`` orders what is told of one delivery."""
+    """One attempt to be made now; ``sequence`` orders the notifications of one delivery."""
 
     sequence: int
     number: int
@@ -50,9 +50,9 @@ class Claimed(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class AttemptOutcome(msgspec.Struct, frozen=True):
-    """Without ``error`` it was taken. ``is_final``: trying again would change nothing.
+    """The attempt succeeded if ``error`` is None. ``is_final``: a retry would change nothing.
 
-    ``code`` is the HTTP status or the SMTP reply code. No ``error`` holds personal data.
+    ``code`` is the HTTP status or the SMTP reply code. ``error`` never holds personal data.
     """
 
     code: int | None = None
@@ -79,7 +79,7 @@ _DUE_CALL = text(
     f" SELECT w.id FROM webhook w WHERE w.id = :webhook_id AND {_READY})"
     " ORDER BY n.next_attempt_at, n.id LIMIT 1 FOR NO KEY UPDATE SKIP LOCKED"
 )
-# In turns: the next company after the one served last.
+# Companies take turns: the next one is that after the company served last.
 _COMPANY_WITH_MAIL = text(
     "SELECT c.id FROM company c WHERE EXISTS ("  # noqa: S608  # of constants
     f" SELECT FROM notification n WHERE n.company_id = c.id AND n.webhook_id IS NULL AND {_DUE})"
@@ -102,25 +102,25 @@ _BEGIN = text(
 def ready_webhooks(
     session: Session, now: datetime, *, busy: Collection[int], limit: int
 ) -> list[tuple[int, int]]:
-    """Endpoints that may be called now and have something due, but the ``busy`` ones: id, company's id."""
+    """Return (webhook id, company id) of endpoints that are due and ready, except the ``busy`` ones."""
     values = {"now": now, "busy": list(busy), "limit": limit}
     return [(row.id, row.company_id) for row in session.execute(_READY_WEBHOOKS, values)]
 
 
 def claim_call(session: Session, webhook_id: int, now: datetime) -> Claimed | None:
-    """The oldest call due for this endpoint."""
+    """Claim the oldest call due for this endpoint."""
     row = session.execute(_DUE_CALL, {"webhook_id": webhook_id, "now": now}).one_or_none()
     return _begin(session, row, now)
 
 
 def is_mail_due(session: Session, now: datetime) -> bool:
-    """Whether there is anything to connect to the server for."""
+    """Return whether any e-mail is due, so that connecting to the SMTP server is worthwhile."""
     return session.scalar(_COMPANY_WITH_MAIL, {"after": 0, "now": now}) is not None
 
 
 def claim_mail(session: Session, now: datetime, *, after_company: int) -> Claimed | None:
-    """The oldest e-mail due of the next company that has one."""
-    for _ in range(TRIES):  # another sender may have taken a company's last one meanwhile
+    """Claim the oldest due e-mail of the next company that has one."""
+    for _ in range(TRIES):  # another sender may have claimed a company's last e-mail in the meantime
         after_company = session.scalar(_COMPANY_WITH_MAIL, {"after": after_company, "now": now}) or 0
         row = session.execute(_DUE_MAIL, {"company_id": after_company, "now": now}).one_or_none()
         if row is not None or after_company == 0:
@@ -144,8 +144,8 @@ def note_mail(session: Session, claimed: Claimed, outcome: AttemptOutcome, now: 
 
 
 def note_call(session: Session, claimed: Claimed, outcome: AttemptOutcome, now: datetime) -> bool:
-    """What became of it, for the notification and its endpoint. True when that was disabled for it."""
-    # The endpoint's lock comes first, as in `core.notifications.webhooks.endpoints`.
+    """Store a call's outcome for notification and endpoint. Return True if it disabled the endpoint."""
+    # The endpoint's row is locked first, as in `core.notifications.webhooks.endpoints`.
     webhook = session.get_one(Webhook, claimed.webhook_id, with_for_update={"key_share": True})
     _note_attempt(session, claimed, outcome, now)
     _note_notification(session, claimed, outcome, now, now + wait(claimed.number, CALL_WAITS_S))
@@ -163,7 +163,7 @@ def note_call(session: Session, claimed: Claimed, outcome: AttemptOutcome, now: 
 
 
 def note_waiting(session: Session, reason: str, now: datetime) -> int:
-    """Why no e-mail that is due is sent just now; no attempt is counted."""
+    """Store why no due e-mail is being sent, without counting an attempt; return how many rows changed."""
     waiting = session.execute(
         update(Notification)
         .where(
@@ -180,7 +180,7 @@ def note_waiting(session: Session, reason: str, now: datetime) -> int:
 
 
 def wait(number: int, waits_s: tuple[float, float]) -> timedelta:
-    """After the ``number``-th failure: doubled each time, with jitter over its upper half."""
+    """Return the wait after failure ``number``: doubled each time, with jitter over its upper half."""
     first_s, longest_s = waits_s
     ceiling_s = min(longest_s, first_s * 2 ** min(number - 1, 30))
     return timedelta(seconds=random.uniform(ceiling_s / 2, ceiling_s))  # noqa: S311  # spreads load
@@ -202,7 +202,7 @@ def _note_attempt(session: Session, claimed: Claimed, outcome: AttemptOutcome, n
 def _note_notification(
     session: Session, claimed: Claimed, outcome: AttemptOutcome, now: datetime, again_at: datetime
 ) -> None:
-    """A success counts even if it comes late; a failure only while nobody else has claimed it meanwhile."""
+    """Record a success even if it is late; record a failure only if no other sender has claimed it since."""
     ours = update(Notification).where(Notification.id == claimed.sequence)
     if outcome.error is None:
         session.execute(ours.values(state=State.SENT, finished_at=now, error=None))
@@ -218,7 +218,7 @@ def _disable(session: Session, webhook: Webhook, now: datetime) -> None:
     webhook.disabled_at, webhook.disabled_because = now, BY_FAILURES
     system = system_actors.system_actor_of(session, webhook.company_id)
     audit.note(session, system, "disabled", webhook, {"failures": {"after": webhook.failures}})
-    # Its path may hold a token, and other endpoints are told too.
+    # Only the origin: the URL's path may hold a token, and other endpoints receive this event too.
     told = {"id": webhook.id, "url": origin(webhook.url)}
     facts = {"webhook": told, "failures": webhook.failures, "error": webhook.last_error}
     queue.queue(session, Event.WEBHOOK_DISABLED, webhook.company_id, facts, now)

@@ -1,4 +1,4 @@
-"""The end of notifications: what does not leave, what was not sent in time, and what is no longer kept."""
+"""Watch for overdue notifications, expire those that are too old, and purge those kept long enough."""
 
 from datetime import datetime, timedelta
 
@@ -22,7 +22,7 @@ _OVERDUE = text(
     " LEFT JOIN webhook w ON w.id = n.webhook_id"
     " WHERE n.state = 'queued' AND n.next_attempt_at < :before AND n.expires_at > :now"
     " AND w.disabled_at IS NULL AND w.deleted_at IS NULL AND (w.retry_at IS NULL OR w.retry_at < :before)"
-    # One that takes what it gets, but slowly, is its company's affair.
+    # A slow endpoint that still accepts calls is the company's concern, not the operator's.
     " AND (w.last_success_at IS NULL OR w.last_success_at < :before)"
 )
 _WHY = " ".join(
@@ -44,9 +44,9 @@ _FORGET = text(
 
 
 def watch(session: Session, now: datetime) -> str | None:
-    """What waits for a mail server that is not configured. Raises `JobFailed` for what else does not leave.
+    """Return a warning about e-mails that wait for an SMTP server. Raises `JobFailed` for other overdue ones.
 
-    A leader that has led for less than `PROMPT` is not judged by what had to wait for it.
+    A leader that has led for less than `PROMPT` is not blamed for the backlog that waited for it.
     """
     if _has_just_begun(session):
         return None
@@ -63,12 +63,12 @@ def _has_just_begun(session: Session) -> bool:
 
 
 def expire(session: Session, now: datetime) -> int:
-    """Old news is shown as expired, and why; what is sent at this very moment becomes sent after all."""
+    """Expire old notifications, with the reason; one whose attempt is running may still become sent."""
     return _count(session, _EXPIRE, {"now": now, "batch": BATCH})
 
 
 def forget(session: Session, now: datetime) -> int:
-    """With their attempts, after `KEPT`."""
+    """Purge notifications, with their attempts, after `KEPT`."""
     return _count(session, _FORGET, {"before": now - KEPT, "batch": BATCH})
 
 

@@ -1,8 +1,8 @@
-"""How long a message is worth sending, by what it tells and to whom. Pure.
+"""How long a notification is worth sending, by event and audience. Pure.
 
-People act on what they read: a late delivery or a silent device of hours ago is nothing to act on, while a
-day's report is read a week later. A machine keeps a record, so webhooks get all but near arrivals for a day.
-Links to set a password have a validity of their own (`core.accounts.links`).
+People act on an e-mail: a late delivery or a silent device of hours ago is no longer actionable, while a
+daily report is still read a week later. Webhook receivers keep records, so they get everything except near
+arrivals for a day. Links to set a password have a lifetime of their own (`core.accounts.links`).
 """
 
 from collections.abc import Mapping
@@ -25,8 +25,8 @@ OF_CALLS: Mapping[Event, timedelta] = {
     Event.ARRIVING_SOON: OF_EMAILS[Event.ARRIVING_SOON],
     Event.TEST: HOUR,
 }
-SHORTEST = MINUTE  # a van before the door: the sender needs a moment too
-# Of no use once their delivery has ended.
+SHORTEST = MINUTE  # of an arrival that is imminent: the sender needs a moment too
+# These events are useless once their delivery has ended.
 UNTIL_THE_END = frozenset({Event.ARRIVING_SOON, Event.LATE})
 HAS_ENDED = "not sent before its delivery ended"
 
@@ -38,7 +38,7 @@ def life(event: Event, audience: Audience) -> timedelta:
 def expires_at(
     event: Event, audience: Audience, now: datetime, arrives_at: datetime | None = None
 ) -> datetime:
-    """An arrival's message ends with the arrival that it announces, if that is sooner."""
+    """Return the expiry time; a near arrival's is the announced arrival, if that is sooner."""
     longest = now + life(event, audience)
     if event is not Event.ARRIVING_SOON or arrives_at is None:
         return longest
@@ -46,7 +46,7 @@ def expires_at(
 
 
 def why_expired(event: Event, audience: Audience) -> str:
-    """What stands in ``error`` of one that was not sent in time; what kept it follows, if that is known."""
+    """Return the ``error`` text of an expired notification; the cause is appended where it is known."""
     if event is Event.ARRIVING_SOON:
         return "not sent before the announced arrival, or within 15 minutes"
     return f"not sent within {_words(life(event, audience))}"

@@ -1,4 +1,4 @@
-"""What messages tell, and to whom."""
+"""The events that notifications are about, and their audiences."""
 
 import enum
 
@@ -10,7 +10,7 @@ class Event(enum.StrEnum):
     DEVICE_SILENT = "device_silent"
     WEBHOOK_DISABLED = "webhook_disabled"
     DAILY_REPORT = "daily_report"
-    TEST = "test"  # of one webhook, by its manager
+    TEST = "test"  # for one webhook, requested by a manager
 
 
 class Audience(enum.StrEnum):

@@ -1,4 +1,4 @@
-"""What was owed to whom and what became of it: read by managers and operators, sent again by managers."""
+"""The notification log: read by managers and operators, resent by managers."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -16,11 +16,11 @@ from core.notifications.kinds import Audience, Event
 from core.notifications.queue import CHANNEL, State
 from core.records import audit
 
-KEPT = 200  # attempts shown of one
+KEPT = 200  # attempts shown per notification
 
 
 class NotificationSelection(msgspec.Struct, frozen=True, kw_only=True):
-    """None: all."""
+    """Filters; None: no filter."""
 
     state: State | None = None
     event: Event | None = None
@@ -32,7 +32,7 @@ class NotificationSelection(msgspec.Struct, frozen=True, kw_only=True):
 def page(
     session: Session, actor: Actor, selection: NotificationSelection, *, before_id: int | None, limit: int
 ) -> Sequence[Notification]:
-    """Newest first."""
+    """Return a page of the log, newest first."""
     scoping.require_company_reader(actor)
     query = select(Notification).where(scoping.is_ours(actor, Notification))
     if before_id is not None:
@@ -48,7 +48,7 @@ def find(session: Session, actor: Actor, notification_id: int) -> Notification:
 
 
 def attempts(session: Session, notification: Notification) -> Sequence[NotificationAttempt]:
-    """The last ones, in order."""
+    """Return the last attempts, in order."""
     query = (
         select(NotificationAttempt)
         .where(NotificationAttempt.notification_id == notification.id)
@@ -59,11 +59,11 @@ def attempts(session: Session, notification: Notification) -> Sequence[Notificat
 
 
 def resend(session: Session, actor: Actor, notification_id: int, now: datetime) -> Notification:
-    """Send it now, whatever became of it, with the same event id and Message-ID; for another life.
+    """Queue a notification again in any state, with the same event id and Message-ID and a new lifetime.
 
-    An e-mail goes to the addressee's present address: a wrong one may have been why it failed.
+    An e-mail goes to the recipient's present address, since a wrong one may have been why it failed.
 
-    Raises `Conflict` when nobody is left to send it to. One that is being sent just now is left alone.
+    Raises `Conflict` when there is no recipient any more. A notification that is being sent is left alone.
     """
     row = scoping.lock(session, actor, Notification, notification_id)
     _require_receiver(session, row)

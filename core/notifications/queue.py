@@ -1,6 +1,6 @@
-"""Messages owed to people and machines, queued in the transaction of what they tell (`sender.loop` sends).
+"""Notifications, queued in the transaction of the event that they report (`sender.loop` sends them).
 
-Facts are JSON. For each event, beside ``occurred_at`` and, where there is one, ``delivery``:
+Facts are JSON. Each event has ``occurred_at``, ``delivery`` where there is one, and:
 - ``status_changed``: ``status``, ``previous_status``, ``reason``;
 - ``arriving_soon``: ``eta``, ``minutes``; ``late``: ``eta`` (or null), ``late_minutes``;
 - ``device_silent``: ``device`` and ``vehicle`` (``{"id", "name"}`` each; vehicle or null), ``last_seen_at``,
@@ -29,7 +29,7 @@ from core.notifications.kinds import Audience, Event
 from core.rules.enums import Role
 from core.rules.lifecycle import FINAL
 
-WORTH_TELLING = timedelta(days=1)  # what a detector finds that is older is not told at all
+WORTH_TELLING = timedelta(days=1)  # detectors report nothing that is older
 CHANNEL = "milepost_notifications"
 
 
@@ -41,7 +41,7 @@ class State(enum.StrEnum):
 
 
 class Choice(msgspec.Struct, frozen=True):
-    """Who gets an e-mail of an event; webhooks choose their own events."""
+    """The recipients of e-mails about an event; webhooks choose their own events."""
 
     customer: bool
     managers: bool
@@ -55,7 +55,7 @@ DEFAULTS: Mapping[Event, Choice] = {
     Event.WEBHOOK_DISABLED: Choice(customer=False, managers=True),
     Event.DAILY_REPORT: Choice(customer=False, managers=False),
 }
-CHOSEN = tuple(DEFAULTS)  # what a company chooses of
+CHOSEN = tuple(DEFAULTS)  # the events that a company can configure
 OF_A_DELIVERY = frozenset({Event.STATUS_CHANGED, Event.ARRIVING_SOON, Event.LATE})
 
 
@@ -67,7 +67,7 @@ class _Addressee(msgspec.Struct, frozen=True):
 
     @property
     def key(self) -> str:
-        """Stays the same when the address changes or is erased."""
+        """Return a key that stays the same when the address changes or is erased."""
         noun = "user" if self.audience is Audience.MANAGER else self.audience.value
         return f"{noun}:{self.id}"
 
@@ -83,10 +83,11 @@ def queue(
     checkpoint_id: int | None = None,
     once: str | None = None,
 ) -> int:
-    """Owe a message to everyone the company chose for ``event``; gives how many new ones there are.
+    """Queue a notification for each recipient that the company chose; return how many are new.
 
-    ``facts`` hold no personal data: webhooks get them too. With ``once`` (say ``delivery:42``) nobody is told
-    the same again, however often it is queued. Each expires in its time (`core.notifications.expiry`).
+    ``facts`` hold no personal data, because webhooks receive them too. With ``once`` (say ``delivery:42``) no
+    recipient is notified of the same again, however often it is queued. Each notification expires in its time
+    (`core.notifications.expiry`).
     """
     rows = [
         _row(event, company_id, facts, now, who, delivery)
@@ -96,7 +97,7 @@ def queue(
 
 
 def queue_test(session: Session, company_id: int, webhook_id: int, now: datetime) -> int:
-    """For one webhook; gives the notification's id."""
+    """Queue a test event for one webhook; return the notification's id."""
     who = _Addressee(Audience.WEBHOOK, webhook_id)
     return _insert(session, [_row(Event.TEST, company_id, {}, now, who, None)], None, None)[0]
 
@@ -106,7 +107,7 @@ def _insert(
 ) -> list[int]:
     shared = {"checkpoint_id": checkpoint_id, "event_id": uuid.uuid4(), "once": once}
     statement = insert(Notification).values([row | shared for row in rows]).on_conflict_do_nothing()
-    # Heard at commit, so the sender never wakes before the rows can be seen.
+    # PostgreSQL delivers NOTIFY at commit, so the sender never wakes before it can see the rows.
     queued = session.execute(statement.returning(Notification.id, func.pg_notify(CHANNEL, "")))
     return [row.id for row in queued]
 
@@ -134,7 +135,7 @@ def queue_status_change(
 
 
 def _expire_forecasts(session: Session, delivery_id: int, now: datetime) -> None:
-    """E-mails that wait although what they foretell has happened; one being sent may still become so."""
+    """Expire queued e-mails whose forecast is moot; one whose attempt is running may still become sent."""
     session.execute(
         update(Notification)
         .where(
@@ -164,7 +165,10 @@ def _addressees(
 
 
 def _chosen(session: Session, event: Event, company_id: int) -> tuple[Choice, list[int]]:
-    """In one query: every status change asks. A disabled webhook is queued for, it may be enabled in time."""
+    """Return the company's choice and webhook ids in one query, since every status change needs them.
+
+    Disabled webhooks are included: they may be enabled before the notification expires.
+    """
     webhooks = (
         select(Webhook.id)
         .where(
@@ -188,7 +192,7 @@ def _chosen(session: Session, event: Event, company_id: int) -> tuple[Choice, li
 
 
 def _managers(session: Session, company_id: int) -> list[Any]:
-    """Those who may log in: not the disabled, nor who was invited and has not come."""
+    """Return the managers who can log in: neither disabled nor only invited."""
     query = select(AppUser.id, AppUser.name, AppUser.email).where(
         AppUser.company_id == company_id,
         AppUser.role == Role.MANAGER,
@@ -227,7 +231,10 @@ def _row(
 
 
 def _told_of(delivery: Delivery, *, with_addresses: bool) -> dict[str, Any]:
-    """Webhooks get ids and the reference; addresses are for people."""
+    """Return the delivery's fields.
+
+    Webhooks get ids and the reference; postal addresses go only into e-mails.
+    """
     names = [
         "id",
         "reference",

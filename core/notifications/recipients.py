@@ -1,4 +1,4 @@
-"""The people that e-mails are owed to, as they are now: an address was corrected, a manager locked out."""
+"""The present state of e-mail recipients, whose address may have been corrected or whose user disabled."""
 
 from datetime import datetime
 
@@ -13,7 +13,7 @@ from core.notifications.queue import State
 
 
 def present_address(session: Session, row: Notification) -> str | None:
-    """Where the addressee gets e-mail today. Raises `Conflict` for one who is not to be told any more."""
+    """Return the recipient's present e-mail address. Raises `Conflict` if disabled or without an address."""
     addressee_id = int(row.addressee.partition(":")[2])
     if row.audience == Audience.MANAGER:
         user = session.get(AppUser, addressee_id)
@@ -27,7 +27,7 @@ def present_address(session: Session, row: Notification) -> str | None:
 
 
 def withdraw(session: Session, user: AppUser, now: datetime) -> None:
-    """Whoever is locked out is told nothing more, not even what is queued already."""
+    """Cancel the e-mails queued for a user who is being disabled."""
     session.execute(
         update(Notification)
         .where(

@@ -1,4 +1,4 @@
-"""What a company chose: who is told of which event by e-mail, and when something is soon, late or silent."""
+"""A company's notification settings: recipients per event, and the thresholds for soon, late and silent."""
 
 from collections.abc import Mapping
 
@@ -25,7 +25,7 @@ class Chosen(msgspec.Struct, frozen=True):
 
 
 def read(session: Session, actor: Actor) -> Chosen:
-    """For managers and operators."""
+    """Return the settings, for managers and operators."""
     scoping.require_company_reader(actor)
     rows = session.scalars(select(NotificationSetting).where(scoping.is_ours(actor, NotificationSetting)))
     own = {Event(row.event): Choice(row.customer, row.managers) for row in rows}
@@ -35,9 +35,9 @@ def read(session: Session, actor: Actor) -> Chosen:
 def edit(
     session: Session, actor: Actor, events: Mapping[Event, Mapping[str, bool]], thresholds: Mapping[str, int]
 ) -> Chosen:
-    """Of each event ``customer`` and ``managers``; whatever is not named stays.
+    """Set ``customer`` and ``managers`` per event, and thresholds; the rest is unchanged.
 
-    Raises `InvalidValue` for what no customer is ever told.
+    Raises `InvalidValue` for ``customer`` of an event that concerns no delivery.
     """
     scoping.require_manager(actor)
     company = session.get_one(Company, actor.company_id, with_for_update={"key_share": True})

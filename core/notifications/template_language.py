@@ -1,8 +1,8 @@
-"""The language of companies' own e-mails: text with ``{{ facts }}`` and ``{% if %}``; a subset of Jinja.
+"""The template language of companies' e-mails: text with ``{{ facts }}`` and ``{% if %}``; a subset of Jinja.
 
-Whatever Jinja could do beyond that is refused when a template is saved, by a list of what is allowed: no
-loops, calls, arithmetic or includes. So rendering takes time and memory in proportion to the template, reads
-nothing but the facts it is given, and cannot fail. A missing or null fact is empty.
+An allowlist of nodes is checked when a template is saved, which refuses everything else that Jinja can do:
+loops, calls, arithmetic, includes. Rendering therefore takes time and memory in proportion to the template,
+reads nothing but the given facts, and cannot fail. A missing or null fact renders as empty.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -18,7 +18,7 @@ from core.notifications.times import Moments
 
 MAXIMUM_PLACEHOLDERS = 200
 MAXIMUM_DEPTH = 20
-MOMENTS = "$moments"  # no template can name it; ``date``, ``time`` and ``datetime`` tell times by it
+MOMENTS = "$moments"  # no template can name it; the filters ``date``, ``time`` and ``datetime`` read it
 _ALLOWED = (
     nodes.Template,
     nodes.Output,
@@ -35,11 +35,11 @@ _ALLOWED = (
     nodes.Not,
 )
 _COMPARISONS = frozenset({"eq", "ne"})
-_LONGEST_MIN = 1e9  # anything beyond is no time
+_LONGEST_MIN = 1e9  # anything longer is no plausible duration
 
 
 class TemplateProblem(DomainError):
-    """What stands where: ``line 3: …``."""
+    """The detail names the line and the problem: ``line 3: …``."""
 
     status_code = 422
     title = "The template cannot be used"
@@ -47,14 +47,14 @@ class TemplateProblem(DomainError):
 
 class _Environment(SandboxedEnvironment):
     def getattr(self, obj: Any, attribute: str) -> Any:
-        """Members of facts, and of nothing else: no Python attribute is ever read."""
+        """Return members of facts only, so that a template never reads a Python attribute."""
         return obj.get(attribute) if isinstance(obj, dict) else None
 
 
 def _at(form: str) -> Callable[[Context, Any], str]:
     @pass_context
     def shown(context: Context, instant: Any) -> str:
-        """An ISO 8601 text by the company's clock; anything else as it is."""
+        """Return an ISO 8601 text in the company's time zone; anything else unchanged."""
         moments: Moments = context[MOMENTS]
         return moments.words(instant, form)
 
@@ -62,11 +62,11 @@ def _at(form: str) -> Callable[[Context, Any], str]:
 
 
 def _words(value: Any) -> str:
-    """``in_transit`` as people write it."""
+    """Return ``in_transit`` as a person would write it."""
     return str(value or "").replace("_", " ")
 
 
-# What follows "your delivery".
+# These follow "your delivery".
 _PHRASES = {
     "pending": "is waiting to be picked up",
     "pickup_in_progress": "is being picked up",
@@ -78,12 +78,12 @@ _PHRASES = {
 
 
 def _phrase(status: Any) -> str:
-    """A status as the rest of a sentence; one that is not known is named."""
+    """Return a status as the rest of a sentence; an unknown status is named."""
     return _PHRASES.get(str(status), f"is now {_words(status)}")
 
 
 def _duration(minutes: Any) -> str:
-    """Minutes as people say them; anything else as it is."""
+    """Return minutes in words; anything else unchanged."""
     if not isinstance(minutes, int | float) or isinstance(minutes, bool) or not 0 <= minutes < _LONGEST_MIN:
         return str(minutes if minutes is not None else "")
     days, rest = divmod(round(minutes), 24 * 60)
@@ -113,7 +113,7 @@ _ENVIRONMENTS = {is_html: _environment(is_html=is_html) for is_html in (False, T
 
 
 def check(source: str, facts: Mapping[str, Any], *, is_html: bool = False) -> None:
-    """Raises `TemplateProblem` unless ``source`` is of the language and names only facts that there are."""
+    """Raise `TemplateProblem` unless ``source`` is within the language and names only known facts."""
     try:
         tree = _ENVIRONMENTS[is_html].parse(source)
         _check_nodes(tree, facts)
@@ -125,7 +125,7 @@ def check(source: str, facts: Mapping[str, Any], *, is_html: bool = False) -> No
 
 
 def render(source: str, facts: Mapping[str, Any], time_zone: str = "UTC", *, is_html: bool = False) -> str:
-    """``source`` has passed `check`."""
+    """Render ``source``, which must have passed `check`."""
     return _compiled(source, is_html).render({**facts, MOMENTS: Moments(facts, time_zone)})
 
 
@@ -153,7 +153,7 @@ def _check_nodes(tree: nodes.Template, facts: Mapping[str, Any]) -> None:
 
 
 def _walk(tree: nodes.Node) -> Iterator[tuple[nodes.Node, int]]:
-    """Every node with its depth, without recursion."""
+    """Yield every node with its depth, without recursion."""
     waiting = [(tree, 0)]
     while waiting:
         node, depth = waiting.pop()
@@ -167,7 +167,7 @@ def _check_filter(node: nodes.Filter) -> None:
 
 
 def _check_paths(tree: nodes.Template, facts: Mapping[str, Any]) -> None:
-    """Names with all their members, as ``delivery.reference``."""
+    """Check names with all their members, such as ``delivery.reference``."""
     inner = {id(node.node) for node, _ in _walk(tree) if isinstance(node, nodes.Getattr)}
     for node, _ in _walk(tree):
         if isinstance(node, nodes.Name | nodes.Getattr) and id(node) not in inner:

@@ -1,4 +1,4 @@
-"""A company's own e-mails: kept, checked, shown and written. The caller commits."""
+"""A company's own e-mail templates: stored, checked, previewed and rendered. The caller commits."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -27,7 +27,7 @@ _LONE = re.compile(r"[\ud800-\udfff]")
 
 
 class StoredTemplate(msgspec.Struct, frozen=True):
-    """``updated_at`` is None while a company has no words of its own."""
+    """``updated_at`` is None while the company uses the default template."""
 
     event: Event
     audience: Audience
@@ -36,19 +36,19 @@ class StoredTemplate(msgspec.Struct, frozen=True):
 
     @property
     def facts(self) -> list[str]:
-        """What it may show, as ``delivery.reference``."""
+        """Return the paths of the facts that the template may use, such as ``delivery.reference``."""
         return sorted(_paths(SAMPLES[self.event]))
 
 
 def every(session: Session, actor: Actor) -> list[StoredTemplate]:
-    """One for each event and audience, the company's own or ours; for managers and operators."""
+    """Return the template per event and audience, own or default, for managers and operators."""
     scoping.require_company_reader(actor)
     own = {(row.event, row.audience): row for row in session.scalars(_own(actor))}
     return [_stored(event, audience, own.get((event, audience))) for event, audience in DEFAULTS]
 
 
 def find(session: Session, actor: Actor, event: Event, audience: Audience) -> StoredTemplate:
-    """Raises `NotFound` for an audience that never gets this event by e-mail."""
+    """Return one template. Raises `NotFound` for an audience that never gets this event by e-mail."""
     if (event, audience) not in DEFAULTS:
         raise NotFound("template")
     scoping.require_company_reader(actor)
@@ -58,7 +58,7 @@ def find(session: Session, actor: Actor, event: Event, audience: Audience) -> St
 def put(
     session: Session, actor: Actor, event: Event, audience: Audience, texts: Texts, now: datetime
 ) -> StoredTemplate:
-    """Raises `InvalidValue` that names the field and the line."""
+    """Store a template. Raises `InvalidValue` that names the field and the line."""
     find(session, actor, event, audience)
     scoping.require_manager(actor)
     check(event, texts)
@@ -74,7 +74,7 @@ def put(
 
 
 def reset(session: Session, actor: Actor, event: Event, audience: Audience) -> None:
-    """Our words again; nothing happens when they are ours already."""
+    """Return to the default template; nothing happens if it is already in use."""
     if find(session, actor, event, audience).updated_at is None:
         return scoping.require_manager(actor)
     scoping.require_manager(actor)
@@ -89,7 +89,7 @@ def reset(session: Session, actor: Actor, event: Event, audience: Audience) -> N
 
 
 def preview(session: Session, actor: Actor, event: Event, audience: Audience, texts: Texts | None) -> Texts:
-    """``texts``, or what is stored, with sample facts."""
+    """Return ``texts``, or the stored template, rendered with sample facts."""
     stored = find(session, actor, event, audience)
     scoping.require_manager(actor)
     if texts is not None:
@@ -100,13 +100,13 @@ def preview(session: Session, actor: Actor, event: Event, audience: Audience, te
 
 
 def own_texts(session: Session, company_id: int, event: Event, audience: Audience) -> Texts:
-    """What the sender writes with."""
+    """Return the texts that the sender renders."""
     row = session.get(NotificationTemplate, (company_id, event.value, audience.value))
     return _stored(event, audience, row).texts
 
 
 def check(event: Event, texts: Texts) -> None:
-    """Raises `InvalidValue` that names the field and the line."""
+    """Check a template's texts. Raises `InvalidValue` that names the field and the line."""
     for field, source in msgspec.structs.asdict(texts).items():
         if source is None:
             continue
@@ -117,7 +117,7 @@ def check(event: Event, texts: Texts) -> None:
 
 
 def write(texts: Texts, facts: Mapping[str, Any], time_zone: str) -> Texts:
-    """The e-mail. Its subject is one line whatever stands in the facts: no header can be smuggled in."""
+    """Render the e-mail. Its subject is always one line, so that no fact can inject a header."""
     known = with_window(facts, time_zone)
     subject = _CONTROL.sub(" ", template_language.render(texts.subject, known, time_zone)).strip()
     html = texts.html
@@ -139,7 +139,7 @@ def _paths(facts: Mapping[str, Any], before: str = "") -> Iterator[str]:
 
 
 def _sendable(text: str) -> str:
-    """Without halves of characters, which no encoding takes."""
+    """Replace lone surrogates, which cannot be encoded."""
     return _LONE.sub("\ufffd", text)
 
 

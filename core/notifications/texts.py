@@ -1,4 +1,4 @@
-"""What e-mails say when a company has no words of its own, and samples of what templates may show."""
+"""Default e-mail templates, and sample facts for templates."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -9,7 +9,7 @@ from core.notifications.kinds import Audience, Event
 
 
 class Texts(msgspec.Struct, frozen=True):
-    """A template, or what came of one: a subject in one line, the text, and HTML if wished."""
+    """A template or its rendering: a one-line subject, the text, and optional HTML."""
 
     subject: str
     text: str
@@ -38,7 +38,7 @@ RECIPIENTS: Mapping[Audience, Mapping[str, str]] = {
     Audience.CUSTOMER: {"recipient_name": "Clara Customer"},
     Audience.MANAGER: {"recipient_name": "Mara Manager"},
 }
-# By their names templates are checked, by their values they are shown.
+# Templates are checked against the names and previewed with the values.
 SAMPLES: Mapping[Event, Mapping[str, Any]] = {
     Event.STATUS_CHANGED: {
         **_EVERY,

@@ -1,8 +1,8 @@
-"""Times in e-mails, by the tenant's clocks. Pure.
+"""Times in e-mails, in the tenant's time zone. Pure.
 
-Unlike a report, an e-mail names its zone nowhere. A time therefore carries its offset where it could be read
-as another: where the clocks show it twice, or change between it and another time of the same e-mail; and
-where this server does not know the tenant's zone, so that the time is in UTC.
+Unlike a report, an e-mail does not name its time zone. A time therefore carries its offset where it would be
+ambiguous: where the clocks show it twice, where the offset changes between it and another time of the same
+e-mail, and where this server does not know the tenant's time zone, so that the time is in UTC.
 """
 
 from collections.abc import Iterator, Mapping
@@ -12,12 +12,12 @@ from typing import Any
 from core.rules.times import time_zones, windows
 from core.rules.times.time_zones import offset_words
 
-NEAR = timedelta(days=2)  # times farther apart are not compared by their hours
+NEAR = timedelta(days=2)  # readers do not compare the hours of times farther apart
 _FORM = "%Y-%m-%d %H:%M"
 
 
 class Moments:
-    """The instants among an e-mail's facts, by the clocks of one zone."""
+    """The instants among an e-mail's facts, in one time zone."""
 
     def __init__(self, facts: Mapping[str, Any], time_zone: str) -> None:
         self._zone = time_zones.zone_of(time_zone)
@@ -25,12 +25,12 @@ class Moments:
         self._all = [time_zones.local_time(one, self._zone) for one in _instants(facts)]
 
     def words(self, value: Any, form: str) -> str:
-        """Return an ISO 8601 text as ``form`` has it; anything else as it is."""
+        """Return an ISO 8601 text formatted by ``form``; anything else unchanged."""
         moment = _parsed(value)
         if moment is None:
             return str(value or "")
         if moment.tzinfo is None:
-            return moment.strftime(form)  # a day, which has no zone
+            return moment.strftime(form)  # a date, which has no time zone
         local = self._local(moment)
         return _shown(local, form, with_offset="%H" in form and self._needs_offset(local))
 
@@ -61,7 +61,7 @@ class Moments:
 
 
 def with_window(facts: Mapping[str, Any], time_zone: str) -> dict[str, Any]:
-    """Return the facts with the delivery's window in words, as ``delivery.window``."""
+    """Return the facts with the delivery's window in words as ``delivery.window``."""
     delivery = facts.get("delivery")
     if not isinstance(delivery, Mapping):
         return dict(facts)

@@ -1,4 +1,4 @@
-"""Outbox rows that the relay gave up, for an administrator to look at. The caller commits."""
+"""Dead-lettered outbox rows, for an administrator to inspect. The caller commits."""
 
 from collections.abc import Iterable, Sequence
 
@@ -14,14 +14,15 @@ from core.rules.enums import CheckpointKind
 
 
 def rows(session: Session) -> Sequence[Outbox]:
-    """Oldest first."""
+    """Return the dead-lettered rows, oldest first."""
     return session.scalars(select(Outbox).where(Outbox.parked_at.is_not(None)).order_by(Outbox.id)).all()
 
 
 def retry(session: Session, row_ids: Iterable[int]) -> None:
-    """All or none, as if they were new. Raises `NotFound`; `Conflict` for a status that is an old one now.
+    """Requeue all of the rows or none, as if they were new.
 
-    The relay publishes by id: the last word on a delivery would be the retried one.
+    Raises `NotFound`, and `Conflict` for an outdated status: the relay publishes by id, so the retried fact
+    would become the delivery's last one.
     """
     for row in _lock(session, row_ids):
         if _is_outdated(session, row):
@@ -32,7 +33,7 @@ def retry(session: Session, row_ids: Iterable[int]) -> None:
 
 
 def drop(session: Session, row_ids: Iterable[int]) -> None:
-    """All or none. Raises `NotFound`."""
+    """Delete all of the rows or none. Raises `NotFound`."""
     found = _lock(session, row_ids)
     for row in found:
         _note(session, row, "dropped")

@@ -1,10 +1,10 @@
-"""Erasing a customer: what says who it is goes everywhere, for good; what counts stays.
+"""Erase a customer: delete all that identifies the customer for good, and keep the figures.
 
-`STATEMENTS` is the whole list: a new table that can hold such data gets a line there, and
-``tests/integration/core/test_erasure.py`` searches every column of every table for what was left. The job of
-`core.operations.retention` may still hold the vehicles' own fixes, which a delivery no longer leads to.
+`STATEMENTS` is the complete list: a new table that can hold such data gets a line there, and
+``tests/integration/core/test_erasure.py`` searches every column of every table for remains. The vehicles' own
+fixes stay until `core.operations.retention` purges them, but no delivery leads to them any more.
 
-Idempotent: done again, as after restoring an older backup, it erases again and says so once only.
+Idempotent: a second run, as after restoring an older backup, erases again but writes only one audit entry.
 """
 
 from collections.abc import Mapping, Sequence
@@ -25,57 +25,60 @@ from core.models.report import DailyReport
 from core.operations import retention
 from core.records import audit, outbox
 
-PURPOSES = ("login", "reset")  # of which attempts are counted by e-mail
-# With :company_id, :customer_id, :deliveries and :loads (arrays of ids), :now. The …_texts name those that
-# are no longer there too. The customer itself goes last.
+PURPOSES = ("login", "reset")  # purposes of attempts that are counted per e-mail address
+# Parameters: :company_id, :customer_id, :deliveries and :loads (arrays of ids), :now. The …_texts also
+# include purged rows. The customer's own row comes last.
 STATEMENTS = (
     "UPDATE delivery SET reference = 'erased-' || id, pickup_address = 'erased', dropoff_address = 'erased',"
     " pickup_latitude = NULL, pickup_longitude = NULL, dropoff_latitude = NULL, dropoff_longitude = NULL,"
-    " search_words = NULL, search_words_of = NULL,"  # made anew by the job of `core.deliveries.search_words`
+    " search_words = NULL, search_words_of = NULL,"  # the job of `core.deliveries.search_words` remakes them
     " checkpoint_time = NULL, checkpoint_latitude = NULL, checkpoint_longitude = NULL,"
     " version = version + 1, erased_at = coalesce(erased_at, :now) WHERE id = ANY(:deliveries)",
     "DELETE FROM delivery_checkpoint WHERE delivery_id = ANY(:deliveries) AND kind = 'location'",
     "UPDATE delivery_checkpoint SET reason = NULL, latitude = NULL, longitude = NULL, speed_kmh = NULL,"
     " course_deg = NULL, accuracy_m = NULL WHERE delivery_id = ANY(:deliveries)",
-    # With the attempts to send them.
+    # Together with the attempts to send them.
     "DELETE FROM notification WHERE company_id = :company_id"
     " AND (delivery_id = ANY(:deliveries) OR addressee = 'customer:' || :customer_id)",
-    # What was signed for, by whom and where. That there was a proof, and its pictures' sizes, stays.
+    # The goods, the recipient's name and the place. The proof itself and the sizes of its pictures stay.
     "UPDATE proof_image SET content = NULL WHERE proof_id IN"
     " (SELECT id FROM delivery_proof WHERE delivery_id = ANY(:deliveries))",
     "UPDATE delivery_proof SET recipient_name = NULL, note = NULL, latitude = NULL, longitude = NULL,"
     " fingerprint = NULL WHERE delivery_id = ANY(:deliveries)",
     "UPDATE load_order SET reference = 'erased-' || id WHERE id = ANY(:loads)",
     "UPDATE load_item SET description = 'erased' WHERE load_order_id = ANY(:loads)",
-    # The announcements that have not gone out yet, or never could.
+    # Facts that are not published yet, or dead-lettered.
     "UPDATE outbox SET payload = payload || '{\"reason\": null}' WHERE company_id = :company_id"
     " AND kind = 'status' AND payload ->> 'delivery' = ANY(:delivery_texts)",
-    # What a driver's phone said of such a delivery and was refused. Compared as texts: it may be any number.
-    # What is cut may have named one in the part that is missing.
+    # Refused messages of a driver's phone about such a delivery. The ids are compared as text, since the
+    # number may be of any size. A truncated message may have named one in the missing part.
     "DELETE FROM quarantine WHERE company_id = :company_id"
     " AND (topic LIKE '%/status' OR topic LIKE '%/status/%') AND (raw_bytes > octet_length(raw) OR"
     " (regexp_match(encode(raw, 'escape'), '\"delivery\"\\s*:\\s*\"?([0-9]+)'))[1] = ANY(:delivery_texts))",
-    # Only references are kept in the log of what may be somebody's.
+    # Of texts that may identify a customer, the audit log keeps only references.
     "UPDATE audit_entry SET changes = changes || '{\"reference\": null}' WHERE company_id = :company_id"
     " AND changes ->> 'reference' IS NOT NULL"
     " AND (subject_kind = 'delivery' AND subject_id = ANY(:delivery_texts)"
     "      OR subject_kind = 'load_order' AND subject_id = ANY(:load_texts))",
-    # Any of a day's answers may show the customer; a request that is repeated is told that it was done.
+    # Any stored response of the last day may show the customer; a retried request gets a conflict that says
+    # that it was done.
     "UPDATE idempotency SET body = NULL WHERE company_id = :company_id AND body IS NOT NULL",
-    # With their log-ins and links.
+    # Together with their sessions and links.
     "DELETE FROM app_user WHERE company_id = :company_id AND customer_id = :customer_id",
     "UPDATE customer SET name = 'erased', email = NULL, phone = NULL, address = NULL,"
     " archived_at = coalesce(archived_at, :now), erased_at = coalesce(erased_at, :now)"
     " WHERE company_id = :company_id AND id = :customer_id",
 )
-# Deliveries of the customer's that retention has deleted: the log and the daily reports still tell of them.
+# Deliveries of the customer that retention has purged: the audit log and the daily reports still mention
+# them.
 FORMER = text(
     "SELECT DISTINCT e.subject_id::int FROM audit_entry e"
     " WHERE e.company_id = :company_id AND e.subject_kind = 'delivery' AND CAST(:customer_id AS text) IN"
     " (e.changes #>> '{customer_id,before}', e.changes #>> '{customer_id,after}')"
     " AND NOT EXISTS (SELECT FROM delivery d WHERE d.id = e.subject_id::int)"
 )
-# What the deliveries carry, or carried once by the log; nothing that another customer's delivery carries.
+# Loads that the deliveries carry, or once carried according to the audit log, except loads that another
+# customer's delivery carries.
 OWN_LOADS = text(
     "SELECT n.load_id FROM (SELECT d.load_order_id AS load_id FROM delivery d WHERE d.id = ANY(:deliveries)"
     " UNION SELECT v.load_id::int FROM audit_entry e CROSS JOIN LATERAL unnest(ARRAY["
@@ -94,14 +97,14 @@ TOLD_DAYS = text(
 
 
 def erase(session: Session, actor: Actor, customer_id: int, now: datetime) -> Customer:
-    """For managers. Raises `NotFound`, and `Conflict` while a delivery of the customer is open."""
+    """Erase a customer, for managers. Raises `NotFound`, and `Conflict` while a delivery is open."""
     customer = archiving.lock_whole(session, actor, Customer, customer_id)
     archiving.require_no_open_delivery(session, customer)
     is_new = customer.erased_at is None
     deliveries = _lock_deliveries(session, customer)
     _write_down_distances(session, deliveries, now)
     _clear_facts(session, actor, deliveries)
-    with row_security.outside(session):  # the record and the log can only be added to from inside
+    with row_security.outside(session):  # under RLS, checkpoints and the audit log are append-only
         _forget_attempts(session, customer)
         values = _values(session, customer, deliveries, now)
         _scrub_daily_reports(session, customer.company_id, {int(key) for key in values["delivery_texts"]})
@@ -114,7 +117,7 @@ def erase(session: Session, actor: Actor, customer_id: int, now: datetime) -> Cu
 
 
 def erased(session: Session) -> list[tuple[str, int]]:
-    """Every company's slug and the customers it has erased: what a restored backup must erase again."""
+    """Return (slug, customer id) of all erased customers, whom a restored backup must erase again."""
     rows = session.execute(
         text(
             "SELECT c.slug, u.id FROM customer u JOIN company c ON c.id = u.company_id"
@@ -134,7 +137,7 @@ def _lock_deliveries(session: Session, customer: Customer) -> Sequence[Delivery]
 
 
 def _write_down_distances(session: Session, deliveries: Sequence[Delivery], now: datetime) -> None:
-    """Afterwards a delivery leads no longer to the fixes that tell."""
+    """Store the distances, because afterwards no delivery leads to the fixes that they are measured by."""
     for delivery in deliveries:
         if delivery.started_at is not None and delivery.driven_m is None:
             retention.write_down(session, delivery, now)
@@ -142,7 +145,7 @@ def _write_down_distances(session: Session, deliveries: Sequence[Delivery], now:
 
 
 def _scrub_daily_reports(session: Session, company_id: int, ids: set[int]) -> None:
-    """They are kept as they were made, with references and reasons of these deliveries."""
+    """Remove references and reasons of these deliveries from the stored reports."""
     days = session.scalars(TOLD_DAYS, {"company_id": company_id, "ids": list(ids)}).all()
     query = select(DailyReport).where(DailyReport.company_id == company_id, DailyReport.day.in_(days))
     for report in session.scalars(query.with_for_update()):
@@ -165,7 +168,7 @@ def _scrubbed(figures: Mapping[str, Any], ids: set[int]) -> dict[str, Any]:
 
 
 def _clear_facts(session: Session, actor: Actor, deliveries: Sequence[Delivery]) -> None:
-    """A retained status on the broker carries the reason that somebody typed."""
+    """Clear the retained status facts, which carry the reason that a user typed."""
     for delivery in deliveries:
         if delivery.fact_retained:
             delivery.fact_retained = False
@@ -175,7 +178,7 @@ def _clear_facts(session: Session, actor: Actor, deliveries: Sequence[Delivery])
 
 
 def _forget_attempts(session: Session, customer: Customer) -> None:
-    """Counts of log-ins are kept under a hash of the e-mail."""
+    """Delete log-in counters, which are stored under a hash of the e-mail address."""
     users = select(AppUser.email).where(
         AppUser.company_id == customer.company_id, AppUser.customer_id == customer.id
     )

@@ -1,4 +1,4 @@
-"""Retained facts that must end: a delivery's a day after its end, an archived vehicle's."""
+"""Clear retained facts: a delivery's a day after its end, and an archived vehicle's."""
 
 from datetime import datetime, timedelta
 
@@ -16,7 +16,10 @@ SETTLED_AFTER = timedelta(minutes=3)
 
 
 def clear_ended(session: Session, now: datetime) -> int:
-    """Queue the end of at most `BATCH` facts; gives how many. Rows another process holds are left to it."""
+    """Queue the clearing of at most `BATCH` facts; return how many.
+
+    Rows that another process has locked are left to it.
+    """
     ended = session.execute(
         select(Delivery, Company.slug)
         .join(Company, Company.id == Delivery.company_id)
@@ -34,7 +37,7 @@ def clear_ended(session: Session, now: datetime) -> int:
 
 
 def clear_archived(session: Session, now: datetime) -> int:
-    """Clear the positions of vehicles archived lately again: one may have come just after the first time."""
+    """Clear recently archived vehicles again: a position may have followed just after the first time."""
     archived = session.execute(
         select(Vehicle.id, Vehicle.company_id, Company.slug)
         .join(Company, Company.id == Vehicle.company_id)

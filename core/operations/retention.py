@@ -1,7 +1,7 @@
-"""How long things are kept: fixes and ended deliveries as their company says, records of use as `AGES` says.
+"""Retention: fixes and ended deliveries as their company chose, operational records as `AGES` says.
 
-Everything goes in small parts, each a transaction of its caller's that takes no lock anybody else wants. A
-delivery's distance is written down before its fixes go. Dropping whole months is `database.partitions`' work.
+Rows are purged in small batches. Each is a transaction of its caller's, and takes no lock that others need. A
+delivery's distance is stored before its fixes are purged. `database.partitions` drops whole partitions.
 """
 
 from collections.abc import Sequence
@@ -30,7 +30,7 @@ NEXT_FIXES = text(
     " WHERE p.vehicle_id = :vehicle_id AND p.fix_time < :before ORDER BY p.fix_time LIMIT :limit) s"
 )
 DELETE_FIXES = text("DELETE FROM position WHERE vehicle_id = :vehicle_id AND fix_time <= :last")
-# What hangs on a delivery, in the order in which it goes; attempts and pictures go with theirs.
+# Rows that belong to a delivery, in the order of deletion; attempts and pictures go with their parents.
 HANGING = (
     "DELETE FROM notification WHERE delivery_id = ANY(:ids)",
     "DELETE FROM delivery_proof WHERE delivery_id = ANY(:ids)",
@@ -44,7 +44,7 @@ DELETE_LOADS = text(
 
 
 class Kept(msgspec.Struct, frozen=True):
-    """One company's bounds; None: for ever. They lie at UTC's midnight, so they move once a day."""
+    """One company's bounds; None: kept for ever. They are at midnight UTC, so they move once per day."""
 
     company_id: int
     fixes_before: datetime | None
@@ -52,7 +52,7 @@ class Kept(msgspec.Struct, frozen=True):
 
 
 class Age(msgspec.Struct, frozen=True):
-    """A table whose rows go some days after the instant in ``column``; ids are in order of time."""
+    """A table whose rows are purged ``days`` after ``column``; its ids are in time order."""
 
     table: str
     column: str
@@ -68,7 +68,10 @@ AGES = (
 
 
 def kept(session: Session, now: datetime) -> list[Kept]:
-    """Every company's bounds. Who keeps fixes longest loses them by whole months: see `months_before`."""
+    """Return every company's bounds. The company that keeps fixes longest loses them by partition.
+
+    See `months_before`.
+    """
     midnight = now.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
     rows = session.execute(
         select(Company.id, Company.fixes_kept_days, Company.deliveries_kept_days).order_by(Company.id)
@@ -93,9 +96,9 @@ def _fixes_before(midnight: datetime, days: int | None, *, by_months: bool) -> d
 
 
 def still(session: Session, bounds: Sequence[Kept], now: datetime) -> list[Kept]:
-    """The bounds as they are by now, but none later than in ``bounds``, up to which all was measured.
+    """Return the present bounds, but none later than in ``bounds``, up to which distances are stored.
 
-    A run takes hours: who has meanwhile chosen to keep more must not lose it.
+    A run takes hours, and a company that has chosen to keep more in the meantime must not lose it.
     """
     known = {bound.company_id: bound for bound in bounds}
     return [_earlier(known.get(bound.company_id, bound), bound) for bound in kept(session, now)]
@@ -114,14 +117,14 @@ def _first(one: datetime | None, other: datetime | None) -> datetime | None:
 
 
 def months_before(bounds: Sequence[Kept]) -> datetime | None:
-    """Before when no company wants a fix; None: one keeps them for ever, or there is none."""
+    """Return the time before which no company needs fixes; None if one keeps them for ever or none exists."""
     befores = [bound.fixes_before for bound in bounds]
     present = [before for before in befores if before is not None]
     return min(present) if present and len(present) == len(befores) else None
 
 
 def measure(session: Session, company_id: int, before: datetime, now: datetime, limit: int) -> int:
-    """Write down the distance of ended deliveries whose fixes are about to go; gives how many."""
+    """Store the distance of ended deliveries whose fixes are about to be purged; return how many."""
     deliveries = session.scalars(_ended(company_id, limit).where(*_unmeasured(before))).all()
     for delivery in deliveries:
         write_down(session, delivery, now)
@@ -129,7 +132,7 @@ def measure(session: Session, company_id: int, before: datetime, now: datetime, 
 
 
 def write_down(session: Session, delivery: Delivery, now: datetime) -> None:
-    """How far it was, while its fixes still tell; ``driven_fixes`` stays None where not all of them did."""
+    """Store the distance while the fixes exist; ``driven_fixes`` stays None if some were missing."""
     driven = reading.measured(
         session,
         delivery,
@@ -146,7 +149,7 @@ def _unmeasured(before: datetime) -> tuple[ColumnElement[bool], ...]:
 
 
 def _ended(company_id: int, limit: int) -> Select[Delivery]:
-    """Deliveries to change; those that somebody else holds are left for the next time."""
+    """Select deliveries to change; those that another transaction has locked are left for the next run."""
     return (
         select(Delivery)
         .where(Delivery.company_id == company_id)
@@ -156,7 +159,7 @@ def _ended(company_id: int, limit: int) -> Select[Delivery]:
 
 
 def note_removal(session: Session, company_id: int, before: datetime) -> None:
-    """From here on reports and tracks say that older fixes are gone."""
+    """Store that fixes before ``before`` are purged, so that reports and tracks say so."""
     has_moved = or_(Company.fixes_removed_before.is_(None), Company.fixes_removed_before < before)
     session.execute(
         update(Company).where(Company.id == company_id, has_moved).values(fixes_removed_before=before)
@@ -164,7 +167,7 @@ def note_removal(session: Session, company_id: int, before: datetime) -> None:
 
 
 def vehicles_with_old_fixes(session: Session, company_id: int, before: datetime) -> Sequence[int]:
-    """The vehicles to look at: all of the company, or none when it has no old fix at all."""
+    """Return all of the company's vehicles, or none when it has no old fix at all."""
     if not session.scalar(OLD_FIXES, {"company_id": company_id, "before": before}):
         return []
     return session.scalars(
@@ -173,9 +176,9 @@ def vehicles_with_old_fixes(session: Session, company_id: int, before: datetime)
 
 
 def delete_fixes(session: Session, vehicle_id: int, before: datetime, limit: int) -> int:
-    """Delete about ``limit`` of the vehicle's oldest fixes from before ``before``; gives how many.
+    """Purge about ``limit`` of the vehicle's oldest fixes from before ``before``; return how many.
 
-    By the key, whose beginning is the vehicle and the time: no lock but on rows that nobody writes any more.
+    The range is on the primary key (vehicle, time), so only rows that are no longer written get locked.
     """
     known = {"vehicle_id": vehicle_id, "before": before, "limit": limit}
     last = session.scalar(NEXT_FIXES, known)
@@ -185,9 +188,9 @@ def delete_fixes(session: Session, vehicle_id: int, before: datetime, limit: int
 
 
 def delete_deliveries(session: Session, company_id: int, before: datetime, limit: int) -> int:
-    """Delete deliveries that ended before ``before``, with all that hangs on them; gives how many.
+    """Purge deliveries that ended before ``before``, with their dependent rows; return how many.
 
-    One whose retained fact is still on the broker waits until that is cleared.
+    A delivery with a fact retained by the broker waits until that is cleared.
     """
     rows = session.scalars(
         _ended(company_id, limit)
@@ -205,7 +208,7 @@ def delete_deliveries(session: Session, company_id: int, before: datetime, limit
 
 
 def delete_aged(session: Session, age: Age, now: datetime, limit: int) -> int:
-    """Delete what is too old among the first ``limit`` rows by id: that needs no index on the time."""
+    """Purge old rows among the first ``limit`` by id, which needs no index on the time."""
     statement = text(
         f"DELETE FROM {age.table} WHERE id IN (SELECT f.id FROM"  # noqa: S608  # our constants
         f" (SELECT id, {age.column} AS at FROM {age.table} ORDER BY id LIMIT :limit) f WHERE f.at < :before)"

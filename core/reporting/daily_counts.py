@@ -1,7 +1,8 @@
-"""What the database counts and measures of a company's day: sets, never a query a delivery.
+"""Counts and measurements of a company's day, as set queries: never one query per delivery.
 
-All take the day's first instant and the first one after it. Positions are joined to their vehicle, whose
-row-level security holds for them; instants are passed and nothing is correlated: it may be distributed.
+All of them take the day's first instant and the first one after it. Positions are joined to their vehicle,
+whose row-level security (RLS) policy covers them; instants are passed as parameters and no subquery is
+correlated, so that `position` may be a distributed table.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,10 +17,10 @@ from core.reporting.daily_figures import MAXIMUM_PROBLEMS, Cell, ProblemDelivery
 from core.rules.enums import Status
 from core.rules.geo import EARTH_RADIUS_M
 
-THINNED_S = 15  # one fix of so many seconds measures a distance well enough
-STEP_M = 20.0  # within that time less is a parked receiver's wandering
-FASTEST_MPS = 70.0  # more is an error of the receiver
-VEHICLES_AT_ONCE = 10  # each with a fix a second: a statement of a second or two
+THINNED_S = 15  # one fix per this many seconds measures a distance well enough
+STEP_M = 20.0  # within that time, less is a parked receiver's jitter
+FASTEST_MPS = 70.0  # more is a receiver's error
+VEHICLES_AT_ONCE = 10  # per statement, which takes a second or two at one fix per second
 _ENDED = "d.company_id = :company_id AND d.ended_at >= :starts_at AND d.ended_at < :ends_at"
 _LATE = "d.ended_at > d.window_end"
 CELLS = text(
@@ -56,8 +57,9 @@ VEHICLES = text(
     "SELECT v.id FROM vehicle v WHERE v.company_id = :company_id"
     " AND (v.archived_at IS NULL OR v.archived_at > :starts_at) ORDER BY v.id"
 )
-# Who drove which vehicle when, for deliveries: from assignment to assignment, as in `segments`. Several at
-# once are one drive. Then each vehicle's steps, of which a driver's are those within.
+# First, who drove which vehicle when for deliveries, from assignment to assignment as in
+# `core.trips.segments`; simultaneous deliveries count as one drive. Then the steps of each vehicle; a
+# driver's distance is the sum of those within the drive.
 DISTANCES = text(
     "WITH record AS (SELECT c.delivery_id, c.id, c.kind, c.driver_id, c.vehicle_id, c.occurred_at,"
     "  d.started_at, d.ended_at, row_number() OVER (PARTITION BY c.delivery_id ORDER BY c.id) AS number"
@@ -97,7 +99,7 @@ DISTANCES = text(
 
 
 class LocalDay(msgspec.Struct, frozen=True):
-    """Which company's, from when to before when."""
+    """The half-open range of a company's day."""
 
     company_id: int
     starts_at: datetime
@@ -109,20 +111,20 @@ class LocalDay(msgspec.Struct, frozen=True):
 
 
 class Distances(msgspec.Struct, frozen=True):
-    """Metres by id."""
+    """Metres by driver id and by vehicle id."""
 
     drivers: Mapping[int, float]
     vehicles: Mapping[int, float]
 
 
 def cells(session: Session, day: LocalDay) -> list[Cell]:
-    """At most one a driver, vehicle, outcome and hour."""
+    """Return at most one cell per driver, vehicle, outcome and hour."""
     rows = session.execute(CELLS, day.values)
     return [Cell(row[0], row[1], Status(row[2]), *row[3:]) for row in rows]
 
 
 def open_at_end(session: Session, day: LocalDay) -> tuple[int, int]:
-    """Under way, and overdue, as at the day's end."""
+    """Return how many deliveries were under way and how many overdue at the day's end."""
     under_way, overdue = session.execute(OPEN, day.values).one()
     return under_way, overdue
 
@@ -137,14 +139,14 @@ def failures(session: Session, day: LocalDay) -> list[tuple[int, Status, str | N
 
 
 def problems(session: Session, day: LocalDay) -> tuple[list[ProblemDelivery], int]:
-    """The first in order of their end, and how many are left out."""
+    """Return the first problem deliveries by their end, and how many are left out."""
     rows = session.execute(PROBLEMS, day.values | {"limit": MAXIMUM_PROBLEMS}).all()
     total: int = rows[0][6] if rows else 0
     return [ProblemDelivery(row[0], row[1], Status(row[2]), *row[3:6]) for row in rows], total - len(rows)
 
 
 def distances(session: Session, day: LocalDay) -> Distances:
-    """Some vehicles a statement, so that none takes long however many there are."""
+    """Measure a few vehicles per statement, so that no statement takes long however many there are."""
     drivers: dict[int, float] = {}
     vehicles: dict[int, float] = {}
     for vehicle_ids in _batches(session.scalars(VEHICLES, day.values).all()):

@@ -1,7 +1,7 @@
-"""A company's day in figures, summed up from counted cells. Pure.
+"""The figures of a company's day, summed up from counted cells. Pure.
 
-A delivery counts for the local day, and the hour of it, in which it ended. On time is what was delivered by
-its window's end; the rate is over all that ended with a window, so that a failed or returned one lowers it.
+A delivery counts for the local day and hour in which it ended. On time means delivered by the window's end;
+the rate is over all deliveries with a window that ended, so that a failed or returned one lowers it.
 """
 
 from collections import defaultdict
@@ -21,7 +21,7 @@ NO_REASON = "no reason given"
 
 
 class Tally(msgspec.Struct):
-    """Of deliveries that ended. ``late_seconds`` is the sum over those that ended after their window."""
+    """Counts of ended deliveries. ``late_seconds`` is the sum over those that ended after their window."""
 
     deliveries: int = 0
     delivered: int = 0
@@ -35,12 +35,12 @@ class Tally(msgspec.Struct):
 
     @property
     def on_time_percent(self) -> float | None:
-        """None where none had a window."""
+        """Return the rate, or None if no delivery had a window."""
         return round(100 * self.on_time / self.with_window, 1) if self.with_window else None
 
 
 class Cell(msgspec.Struct, frozen=True):
-    """Deliveries with the same of everything, as counted. ``hour`` counts from the day's start."""
+    """A count of deliveries that share all these properties. ``hour`` counts from the day's start."""
 
     driver_id: int | None
     vehicle_id: int | None
@@ -55,14 +55,17 @@ class Cell(msgspec.Struct, frozen=True):
 
 
 class Hour(msgspec.Struct):
-    """From ``start`` for an hour; a day has 23 to 25 of them."""
+    """One hour from ``start`` on; a day has 23 to 25 of them."""
 
     start: datetime
     tally: Tally
 
 
 class Share(msgspec.Struct):
-    """A driver's or a vehicle's; driven by the driver with deliveries under way, by the vehicle all day."""
+    """A driver's or vehicle's part.
+
+    Drivers' distance is with deliveries under way, vehicles' of the whole day.
+    """
 
     id: int | None
     name: str
@@ -71,7 +74,7 @@ class Share(msgspec.Struct):
 
 
 class Reason(msgspec.Struct):
-    """Why deliveries failed or came back; ``delivery_ids`` are all of them."""
+    """Why deliveries failed or were returned; ``delivery_ids`` lists all of them."""
 
     reason: str
     status: Status
@@ -79,7 +82,7 @@ class Reason(msgspec.Struct):
 
 
 class ProblemDelivery(msgspec.Struct):
-    """A delivery that was late, failed or came back."""
+    """A delivery that was late, failed or returned."""
 
     delivery_id: int
     reference: str
@@ -90,9 +93,9 @@ class ProblemDelivery(msgspec.Struct):
 
 
 class DayFigures(msgspec.Struct):
-    """``planned`` are those whose time (the window's start, else the creation) lies in the day.
+    """``planned`` counts deliveries whose time (window start, else creation) lies in the day.
 
-    ``under_way`` and ``overdue`` are as at the day's end: begun, not ended; window over, not ended.
+    ``under_way`` (started, not ended) and ``overdue`` (window over, not ended) are as at the day's end.
     """
 
     planned: int
@@ -122,7 +125,7 @@ def summed(cells: Iterable[Cell]) -> Tally:
 
 
 def hours(cells: Sequence[Cell], starts_at: datetime, ends_at: datetime) -> list[Hour]:
-    """Every hour of the day, those in which nothing ended too."""
+    """Return every hour of the day, including those in which no delivery ended."""
     grouped = _grouped(cells, lambda cell: cell.hour)
     count = -((starts_at - ends_at) // HOUR)
     return [Hour(starts_at + number * HOUR, summed(grouped[number])) for number in range(count)]
@@ -134,7 +137,7 @@ def shares(
     names: Mapping[int, str],
     distances_m: Mapping[int, float],
 ) -> list[Share]:
-    """Everyone who ended a delivery or drove; who ended most comes first."""
+    """Return each driver or vehicle that ended a delivery or drove, most deliveries first."""
     grouped = _grouped(cells, key)
     driven = {id for id, metres in distances_m.items() if metres}
     found = [
@@ -150,7 +153,10 @@ def shares(
 
 
 def reasons(failures: Iterable[tuple[int, Status, str | None]]) -> list[Reason]:
-    """The commonest first; those that differ in case and blanks only are one. Rare ones are put together."""
+    """Return reasons by frequency.
+
+    Those that differ only in case and blanks are one; rare ones are combined.
+    """
     grouped: dict[tuple[Status, str], Reason] = {}
     for delivery_id, status, given in failures:
         words = " ".join((given or NO_REASON).split())[:LONGEST_REASON]

@@ -1,7 +1,7 @@
-"""A company's daily report: counted while its day lasts, kept as it was afterwards.
+"""A company's daily report: computed live during the day, stored afterwards.
 
-At night the day before is counted and stored (`make`), and the nights before it again where phones have told
-of ends since. A stored day stays when fixes and deliveries are deleted for their age.
+At night `make` computes and stores the previous day, and restates recent days for which phones have reported
+ends since. A stored report stays when fixes and deliveries are purged.
 """
 
 from collections.abc import Sequence
@@ -46,9 +46,10 @@ class Daily(msgspec.Struct, frozen=True):
 
 
 def find(session: Session, actor: Actor, day: date, now: datetime) -> Daily:
-    """The stored one, else counted now: today so far, or a day of which none was stored.
+    """Return the stored report, or else figures computed now, for today or a day that was not stored.
 
-    For managers and operators. Raises `Forbidden`, and `NotFound` for a day to come or before the company.
+    For managers and operators. Raises `Forbidden`, and `NotFound` for a future day or one before the company
+    was created.
     """
     scoping.require_company_reader(actor)
     company = session.get_one(Company, actor.company_id)
@@ -62,13 +63,13 @@ def find(session: Session, actor: Actor, day: date, now: datetime) -> Daily:
 
 
 def stored(session: Session, company_id: int, day: date) -> Daily | None:
-    """For the system itself: what the night stored."""
+    """Return the stored report without an actor, for the system itself."""
     row = session.get(DailyReport, (company_id, day))
     return None if row is None else _stored(session.get_one(Company, company_id), row)
 
 
 def page(session: Session, actor: Actor, *, before: date | None, limit: int) -> Sequence[DailyReport]:
-    """Stored days, newest first. For managers and operators."""
+    """Return stored reports, newest first. For managers and operators."""
     scoping.require_company_reader(actor)
     query = select(DailyReport).where(is_ours(actor, DailyReport))
     if before is not None:
@@ -77,7 +78,7 @@ def page(session: Session, actor: Actor, *, before: date | None, limit: int) -> 
 
 
 def make(session: Session, night: Night, now: datetime) -> None:
-    """Count and store the day that ended, tell whom the company chose, and mend the days before."""
+    """Compute and store the day that ended, restate the days before it, and queue the notifications."""
     company = session.get_one(Company, night.company_id)
     daily = _counted(session, company, night.day, now)
     _store(session, company.id, daily)
@@ -91,7 +92,7 @@ def figures_of(row: DailyReport) -> DayFigures:
 
 
 def facts(daily: Daily) -> dict[str, Any]:
-    """What an e-mail and a webhook are told: figures only, nobody's name."""
+    """Return the facts for e-mails and webhooks: figures only, without names."""
     total = daily.figures.total
     return {
         "day": daily.day.isoformat(),
@@ -163,7 +164,7 @@ def _given(ids: set[int | None]) -> list[int]:
 
 
 def _outdated(session: Session, company: Company, day: date) -> list[DailyReport]:
-    """Of the last days those of which more has ended by now: phones tell late."""
+    """Return recent reports to restate: phones have reported further ends since they were stored."""
     rows = session.scalars(
         select(DailyReport).where(
             DailyReport.company_id == company.id,
@@ -192,7 +193,7 @@ def _store(session: Session, company_id: int, daily: Daily) -> None:
 
 
 def _tell(session: Session, company_id: int, daily: Daily, now: datetime) -> None:
-    """Nobody of a day on which nothing was to do."""
+    """Queue the notifications, unless the day had neither deliveries nor driving."""
     if daily.figures.total.deliveries or daily.figures.planned or daily.figures.distance_m:
         once = f"daily_report:{daily.day.isoformat()}"
         queue.queue(session, Event.DAILY_REPORT, company_id, facts(daily), now, once=once)

@@ -1,6 +1,6 @@
-"""What became of a delivery: times, lateness, the drive, stops, load, proof, the record.
+"""A delivery's report: times, lateness, trip, stops, load, proof of delivery and history.
 
-Pure but for `generate`, which reads.
+Pure except `generate`, which reads the database.
 """
 
 from collections.abc import Iterable, Sequence
@@ -33,7 +33,7 @@ MAXIMUM_ROUTE = 2_000
 
 
 class Phase(msgspec.Struct, frozen=True):
-    """The time in one status. ``ended_at`` is None for the present one, which is counted up to now."""
+    """The time in one status. ``ended_at`` is None for the present status, which is counted up to now."""
 
     status: Status
     started_at: datetime
@@ -42,7 +42,7 @@ class Phase(msgspec.Struct, frozen=True):
 
 
 class Punctuality(msgspec.Struct, frozen=True):
-    """Against the window's end. ``on_time`` is None while nobody can tell, or without a window."""
+    """Punctuality by the window's end. ``on_time`` is None while it is undecided, or without a window."""
 
     window_start: datetime | None
     window_end: datetime | None
@@ -51,7 +51,7 @@ class Punctuality(msgspec.Struct, frozen=True):
 
 
 class LoadSummary(msgspec.Struct, frozen=True):
-    """Totals over the items; a weight or volume nobody gave counts as 0."""
+    """Totals over the items; a missing weight or volume counts as 0."""
 
     items: int
     quantity: int
@@ -60,12 +60,12 @@ class LoadSummary(msgspec.Struct, frozen=True):
 
 
 class DeliveryReport(msgspec.Struct, frozen=True):
-    """What is None for customers would show them other customers' stops, and `names` who works here.
+    """Fields that are None for customers would show other customers' stops, and `names` the company's staff.
 
-    ``proven`` tells of the proofs, ``proofs`` has their pictures too: for a page, else None.
+    ``proven`` describes the proofs; ``proofs`` adds their pictures for a page, else it is None.
 
     ``time_zone`` is the company's. ``route`` has at most about `MAXIMUM_ROUTE` location checkpoints, evenly
-    thinned; ``counts`` says how many there are.
+    thinned; ``counts`` has the true number.
     """
 
     delivery: Delivery
@@ -95,7 +95,7 @@ class DeliveryReport(msgspec.Struct, frozen=True):
 
     @property
     def record(self) -> list[DeliveryCheckpoint]:
-        """All checkpoints that are shown, in order of when they happened."""
+        """Return all checkpoints shown, in the order in which they happened."""
         shown = [*self.timeline, *self.proof_checkpoints, *(self.assignments or []), *(self.route or [])]
         return sorted(shown, key=lambda checkpoint: (checkpoint.occurred_at, checkpoint.id))
 
@@ -109,9 +109,9 @@ def generate(
     for_customer: bool = False,
     with_pictures: bool = False,
 ) -> DeliveryReport:
-    """Read what the report needs, and compute it. Raises `NotFound`.
+    """Read the database and compute the report. Raises `NotFound`.
 
-    ``for_customer`` makes the customer's version whoever asks: to be handed on.
+    ``for_customer`` makes the customer's version for any actor, to be handed on.
     """
     delivery = lookup.find(session, actor, delivery_id)
     company = session.get_one(Company, delivery.company_id)
@@ -154,7 +154,7 @@ def generate(
 
 
 def location_checkpoints(session: Session, delivery_id: int) -> list[DeliveryCheckpoint]:
-    """As the report's route has them."""
+    """Return the location checkpoints as in the report's route."""
     return _route(session, delivery_id, _counts(session, delivery_id)[CheckpointKind.LOCATION])
 
 
@@ -163,7 +163,7 @@ def _of_kind(record: Sequence[DeliveryCheckpoint], kind: CheckpointKind) -> list
 
 
 def phases(timeline: Sequence[DeliveryCheckpoint], now: datetime) -> list[Phase]:
-    """One phase a status; a phone's clock may lie, so none is shorter than nothing."""
+    """Return one phase per status; none is negative, although a phone's clock may be wrong."""
     found = [
         _phase(checkpoint, following.occurred_at, following.occurred_at)
         for checkpoint, following in pairwise(timeline)
@@ -179,7 +179,7 @@ def _phase(checkpoint: DeliveryCheckpoint, ended_at: datetime | None, counted_to
 
 
 def punctuality(delivery: Delivery, now: datetime) -> Punctuality:
-    """A failed or returned delivery was not on time, however early that was known."""
+    """Return the punctuality. A failed or returned delivery is never on time, however early it ended."""
     if delivery.window_end is None:
         return Punctuality(delivery.window_start, None, None, None)
     late = max((delivery.ended_at or now) - delivery.window_end, timedelta(0))
@@ -192,7 +192,7 @@ def punctuality(delivery: Delivery, now: datetime) -> Punctuality:
 
 
 def active_seconds(delivery: Delivery, now: datetime) -> float | None:
-    """From the start of the pickup to the end, or to now. None before the start."""
+    """Return the seconds from the pickup's start to the end, or to now; None before the start."""
     if delivery.started_at is None:
         return None
     return max(0.0, ((delivery.ended_at or now) - delivery.started_at).total_seconds())
@@ -225,7 +225,7 @@ def _counts(session: Session, delivery_id: int) -> dict[CheckpointKind, int]:
 
 
 def _route(session: Session, delivery_id: int, total: int) -> list[DeliveryCheckpoint]:
-    """The location checkpoints; of more than `MAXIMUM_ROUTE` evenly every n-th, and always the last."""
+    """Return the location checkpoints, every n-th of more than `MAXIMUM_ROUTE`, and always the last."""
     step = max(1, -(-total // MAXIMUM_ROUTE))
     numbered = (
         select(DeliveryCheckpoint.id, func.row_number().over(order_by=DeliveryCheckpoint.id).label("number"))

@@ -1,4 +1,4 @@
-"""Who and what a delivery's record names, in words, for a paper that people read."""
+"""Names of the users, drivers, vehicles, devices and tokens in a delivery's history, for printed reports."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -14,7 +14,7 @@ from core.models.people import AppUser, Driver
 
 
 class Names(msgspec.Struct, frozen=True):
-    """By id. A company's own staff only: for customers all are empty."""
+    """Names by id. They are of the company's own staff, so all are empty for customers."""
 
     users: Mapping[int, str] = {}
     drivers: Mapping[int, str] = {}
@@ -24,7 +24,7 @@ class Names(msgspec.Struct, frozen=True):
 
 
 def read(session: Session, record: Sequence[DeliveryCheckpoint]) -> Names:
-    """One query a kind, for what the checkpoints name. The caller has made sure who may see them."""
+    """Read the names with one query per kind. The caller has checked that the actor may see them."""
     drivers = [id for one in record for id in (one.driver_id, one.actor_driver_id)]
     vehicles = session.execute(
         select(Vehicle.id, Vehicle.name, Vehicle.plate).where(

@@ -1,4 +1,4 @@
-"""The proofs on a delivery's report, with as many of their pictures as a paper bears."""
+"""The proofs on a delivery's report, with as many of their pictures as a printed report can hold."""
 
 from collections.abc import Iterable, Sequence
 
@@ -13,7 +13,7 @@ MAXIMUM_PICTURES = 8
 
 
 class ProofShown(msgspec.Struct, frozen=True):
-    """``pictures`` are JPEGs and PNGs as they were stored; ``left_out`` of them are not here."""
+    """``pictures`` are the stored JPEGs and PNGs; ``left_out`` counts those that are not included."""
 
     fact: ProofFact
     pictures: list[tuple[ImageFact, bytes]]
@@ -21,7 +21,7 @@ class ProofShown(msgspec.Struct, frozen=True):
 
 
 def read(session: Session, delivery_id: int, facts: Sequence[ProofFact]) -> list[ProofShown]:
-    """Signatures before photos, newer proofs before older ones, while there is room."""
+    """Return the proofs, with up to `MAXIMUM_PICTURES`: signatures before photos, newer proofs first."""
     newest_first = [image for fact in reversed(facts) for image in fact.images]
     chosen = {image.id for image in _signatures_first(newest_first)[:MAXIMUM_PICTURES]}
     return [_shown(session, delivery_id, fact, chosen) for fact in facts]

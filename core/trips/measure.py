@@ -1,6 +1,6 @@
-"""What a vehicle's fixes tell of a drive: distance, stops, speed over time, and the line to draw.
+"""Measure a trip from a vehicle's fixes: distance, stops, speed over time, and the line to draw.
 
-One pass in order of time and bounded memory, whatever the number of fixes. Pure.
+One pass in time order and bounded memory, whatever the number of fixes. Pure.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -14,17 +14,17 @@ from core.trips.simplification import simplified
 from core.trips.speeds import SpeedStep, SpeedSteps
 from core.trips.stops import Stop, StopFinder, longest
 
-STEP_M = 10.0  # a parked receiver's jitter is no driving
+STEP_M = 10.0  # a parked receiver's jitter is not driving
 LINE_POINTS = 1_500
 FINEST_M = 2.0
 COARSEST_M = 5_000.0
-LONGEST_GAP = timedelta(minutes=5)  # between two fixes from which a speed is reckoned
+LONGEST_GAP = timedelta(minutes=5)  # between two fixes whose distance gives a speed
 FASTEST_KMH = FASTEST_MPS * 3.6
 Point = tuple[float, float]
 
 
 class Sample(msgspec.Struct, frozen=True, gc=False):
-    """Of a fix what a drive needs. ``speed_kmh`` is None where the device told none."""
+    """The fields of a fix that a trip needs. ``speed_kmh`` is None where the device reported none."""
 
     at: datetime
     latitude: float
@@ -33,7 +33,7 @@ class Sample(msgspec.Struct, frozen=True, gc=False):
 
 
 class Drive(msgspec.Struct, frozen=True):
-    """``lines`` is one a vehicle's part, each simplified to what a drawing can show; ``fixes`` are all."""
+    """``lines`` has one per trip segment, each simplified for drawing; ``fixes`` counts all of them."""
 
     distance_m: float
     fixes: int
@@ -44,14 +44,14 @@ class Drive(msgspec.Struct, frozen=True):
 
 
 class Odometer:
-    """Moves shorter than `STEP_M` wait until they add up."""
+    """Sum up distances; moves shorter than `STEP_M` wait until they add up."""
 
     def __init__(self) -> None:
         self.distance_m = 0.0
         self._anchor: Point | None = None
 
     def restart(self) -> None:
-        """What comes next was not driven to."""
+        """Start anew: the next fix was not driven to."""
         self._anchor = None
 
     def add(self, latitude: float, longitude: float) -> None:
@@ -65,7 +65,7 @@ class Odometer:
 
 
 class Meter:
-    """Fed one vehicle's part after another; `drive` sums up."""
+    """Measure a trip: `add` each segment in turn, then `drive` returns the totals."""
 
     def __init__(self, start: datetime, end: datetime) -> None:
         self._speeds = SpeedSteps(start, end)
@@ -75,7 +75,7 @@ class Meter:
         self._fixes = 0
 
     def add(self, samples: Iterable[Sample]) -> None:
-        """One vehicle's fixes, in order of time; read once."""
+        """Measure one vehicle's fixes, in time order; ``samples`` is read once."""
         odometer, stops = Odometer(), StopFinder()
         line = _outline(self._watched(without_wild(samples), odometer, stops))
         self._stops += stops.stops()
@@ -95,7 +95,7 @@ class Meter:
         )
 
     def _watched(self, samples: Iterable[Sample], odometer: Odometer, stops: StopFinder) -> Iterator[Sample]:
-        """The same samples, counted and measured as they pass."""
+        """Yield the same samples, counted and measured as they pass."""
         before: Sample | None = None
         for sample in samples:
             self._fixes += 1
@@ -110,7 +110,7 @@ class Meter:
 
 
 def travelled_m(points: Iterable[Point]) -> float:
-    """The length of a track in metres."""
+    """Return the length of a track in metres."""
     odometer = Odometer()
     for point in points:
         odometer.add(*point)
@@ -118,7 +118,7 @@ def travelled_m(points: Iterable[Point]) -> float:
 
 
 def _speed_kmh(before: Sample | None, sample: Sample) -> float | None:
-    """What the device told; else from the fix before, if that was a moment ago."""
+    """Return the device's speed, or else the speed from the previous fix, if that is recent and plausible."""
     if sample.speed_kmh is not None:
         return sample.speed_kmh
     if before is None or not timedelta(0) < sample.at - before.at <= LONGEST_GAP:
@@ -129,7 +129,7 @@ def _speed_kmh(before: Sample | None, sample: Sample) -> float | None:
 
 
 def _outline(samples: Iterable[Sample]) -> list[Point]:
-    """At most `LINE_POINTS`, as true as that number allows."""
+    """Return at most `LINE_POINTS` points, as accurate as that number allows."""
     kept: list[Sample] = []
     tolerance_m = FINEST_M
     for sample in simplified(samples, tolerance_m):
@@ -142,7 +142,7 @@ def _outline(samples: Iterable[Sample]) -> list[Point]:
 
 
 def _coarser(samples: Sequence[Sample], tolerance_m: float) -> tuple[list[Sample], float]:
-    """Leaps over land and sea cannot be simplified: then every second point has to go."""
+    """Simplify to `LINE_POINTS`, with a doubled tolerance first and then by dropping every second point."""
     kept = list(samples)
     while len(kept) > LINE_POINTS:
         if tolerance_m < COARSEST_M:

@@ -1,7 +1,8 @@
-"""Fixes that no vehicle can have reached: a receiver's error, told by its neighbours. Pure.
+"""The outlier filter: drop fixes that no vehicle can have reached, judged by their neighbours. Pure.
 
-One pass and constant memory. A fix to which nobody drives from the one before waits for those after it: when
-they go on from the one before, it was an error and is left out; when enough go on from it, it is believed.
+One pass and constant memory. A fix that cannot be reached from the previous one is held back until later ones
+arrive: if they continue from the previous fix, it was an outlier and is dropped; if enough continue from it,
+it is believed.
 """
 
 from collections.abc import Iterable, Iterator
@@ -11,8 +12,8 @@ from typing import Generic, Protocol, TypeVar
 from core.rules.geo import distance_m
 
 FASTEST_MPS = 70.0  # 250 km/h
-BELIEVED = 10  # fixes that follow one another
-_NEAR_DEGREES = 0.0004  # 45 m: reached within a second, without reckoning
+BELIEVED = 10  # consecutive fixes that continue from one another
+_NEAR_DEGREES = 0.0004  # 45 m: reachable within a second, so no calculation is needed
 
 
 class Timed(Protocol):
@@ -28,7 +29,7 @@ Fix = TypeVar("Fix", bound=Timed)
 
 
 def without_wild(fixes: Iterable[Fix]) -> Iterator[Fix]:
-    """One vehicle's fixes in order of time, but for those that are errors."""
+    """Yield one vehicle's fixes in time order, without outliers."""
     sieve: _Sieve[Fix] = _Sieve()
     for fix in fixes:
         yield from sieve.add(fix)
@@ -36,7 +37,7 @@ def without_wild(fixes: Iterable[Fix]) -> Iterator[Fix]:
 
 
 def is_reachable(before: Timed, after: Timed) -> bool:
-    """Two fixes of one second may lie as far apart as a second's drive."""
+    """Return whether a vehicle can drive this far; fixes of the same second may be a second's drive apart."""
     north, east = after.latitude - before.latitude, after.longitude - before.longitude
     if -_NEAR_DEGREES < north < _NEAR_DEGREES and -_NEAR_DEGREES < east < _NEAR_DEGREES:
         return True
@@ -46,7 +47,7 @@ def is_reachable(before: Timed, after: Timed) -> bool:
 
 
 class _Sieve(Generic[Fix]):
-    """``_first`` are the fixes so far while they are too few to be believed, then None."""
+    """``_first`` holds the fixes so far while there are too few to be believed, then it is None."""
 
     def __init__(self) -> None:
         self._first: list[Fix] | None = []
@@ -54,7 +55,7 @@ class _Sieve(Generic[Fix]):
         self._doubtful: list[Fix] = []
 
     def add(self, fix: Fix) -> list[Fix]:
-        """What is believed by now, and was not given before."""
+        """Return the fixes that are now believed and were not returned before."""
         if self._last is None or is_reachable(self._last, fix):
             self._doubtful = []
             return self._believe([fix])
@@ -67,7 +68,7 @@ class _Sieve(Generic[Fix]):
         return self._first or []
 
     def _are_more(self) -> bool:
-        """Whether those in doubt outweigh what came before them."""
+        """Return whether the fixes in doubt outnumber those before them."""
         return len(self._doubtful) >= (BELIEVED if self._first is None else len(self._first) + 1)
 
     def _turn(self) -> list[Fix]:

@@ -1,6 +1,6 @@
-"""Reading a delivery's drive: its fixes while they are kept, else its location checkpoints.
+"""Read a delivery's trip: its fixes while they are kept, else its location checkpoints.
 
-Whatever the number of fixes, at most `MAXIMUM_FIXES` are read and `MAXIMUM_SCANNED` looked at.
+However many fixes there are, at most `MAXIMUM_FIXES` are read and `MAXIMUM_SCANNED` scanned.
 """
 
 import enum
@@ -18,10 +18,10 @@ from core.trips import reading
 from core.trips.measure import Drive, Meter, Sample
 from core.trips.segments import TripSegment, trip_segments
 
-MAXIMUM_FIXES = 100_000  # a day and more at one fix a second
+MAXIMUM_FIXES = 100_000  # more than a day at one fix per second
 MAXIMUM_SCANNED = 1_000_000
-BATCH = 2_000  # rows the server-side cursor brings at a time
-# Each joined to the vehicle, whose row-level security then holds for its positions too.
+BATCH = 2_000  # rows per fetch of the server-side cursor
+# Positions are joined to the vehicle, so that its row-level security (RLS) policy covers them too.
 _WHERE = (
     " FROM position p JOIN vehicle v ON v.id = p.vehicle_id"
     " WHERE p.vehicle_id = :vehicle_id AND p.fix_time >= :start AND p.fix_time <= :end AND NOT p.suspect"
@@ -37,18 +37,18 @@ EVERY_NTH = text(
 
 
 class Source(enum.StrEnum):
-    """What a drive was measured by."""
+    """The source of a trip's measurements."""
 
     FIXES = "fixes"
     CHECKPOINTS = "checkpoints"
 
 
 class Driven(msgspec.Struct, frozen=True):
-    """``drive`` is None before the start. ``fixes`` are those stored, 0 once they were deleted for their age.
+    """``drive`` is None before the start. ``fixes`` counts stored fixes, 0 once retention has purged them.
 
-    ``is_complete`` is False when not every fix was looked at: of more than `MAXIMUM_FIXES` every n-th, of
-    more than `MAXIMUM_SCANNED`, or of deleted ones, the location checkpoints. Fixes from before
-    ``removed_before`` are gone by the company's retention.
+    ``is_complete`` is False when not every fix was read: every n-th of more than `MAXIMUM_FIXES`; the
+    location checkpoints for more than `MAXIMUM_SCANNED` or for purged fixes. Fixes from before
+    ``removed_before`` were purged by the company's retention policy.
     """
 
     distance_m: float
@@ -66,7 +66,10 @@ def read(
     end: datetime,
     checkpoints: Callable[[], Iterable[DeliveryCheckpoint]],
 ) -> Driven:
-    """``checkpoints`` gives the location checkpoints in order; asked for where the fixes do not serve."""
+    """Measure the trip.
+
+    ``checkpoints`` returns the location checkpoints in order, for when fixes will not do.
+    """
     if start is None:
         return Driven(0.0, 0, True, Source.FIXES)
     meter = Meter(start, end)
@@ -87,7 +90,7 @@ def _driven(drive: Drive, total: int, is_complete: bool, source: Source) -> Driv
 
 
 def _count(session: Session, parts: Sequence[TripSegment]) -> int:
-    """Up to one more than `MAXIMUM_SCANNED`."""
+    """Return the number of fixes, counted up to `MAXIMUM_SCANNED` + 1."""
     total = 0
     for leg in parts:
         left = MAXIMUM_SCANNED + 1 - total
@@ -96,7 +99,7 @@ def _count(session: Session, parts: Sequence[TripSegment]) -> int:
 
 
 def _samples(session: Session, leg: TripSegment, step: int) -> Iterator[Sample]:
-    """Through a server-side cursor, so that they never all lie in memory."""
+    """Yield the samples through a server-side cursor, so that they are never all in memory."""
     statement, values = (ALL, _bounds(leg)) if step == 1 else (EVERY_NTH, _bounds(leg) | {"step": step})
     rows = session.connection().execute(statement, values, execution_options={"yield_per": BATCH})
     try:
@@ -107,7 +110,7 @@ def _samples(session: Session, leg: TripSegment, step: int) -> Iterator[Sample]:
 
 
 def _sample(checkpoint: DeliveryCheckpoint) -> Sample:
-    """A location checkpoint always has its coordinates."""
+    """Return the checkpoint as a sample; a location checkpoint always has coordinates."""
     return Sample(
         checkpoint.occurred_at,
         checkpoint.latitude or 0.0,
@@ -127,8 +130,8 @@ def measured(
     now: datetime,
     checkpoints: Callable[[], Iterable[DeliveryCheckpoint]] = tuple,
 ) -> Driven:
-    """As its fixes tell, or as was written down before they were removed. ``record``: `announced`."""
-    if delivery.erased_at is not None:  # what was driven would lead to a door
+    """Return the trip by its fixes, or as stored before they were purged. ``record``: `announced`."""
+    if delivery.erased_at is not None:  # the track would lead to the erased customer's door
         return Driven(
             delivery.driven_m or 0.0,
             delivery.driven_fixes or 0,
@@ -143,7 +146,7 @@ def measured(
     if removed_before is None:
         return told
     if delivery.driven_m is None:
-        # It was under way while some went; the location checkpoints are of all of it.
+        # Some fixes were purged while it was under way; its location checkpoints cover the whole trip.
         kept = reading.read(session, (), delivery.started_at, end, checkpoints)
         longer = max(kept, told, key=lambda one: one.distance_m)
         return msgspec.structs.replace(longer, is_complete=False, removed_before=removed_before)
@@ -157,7 +160,7 @@ def measured(
 
 
 def fixes_removed_before(session: Session, delivery: Delivery) -> datetime | None:
-    """Before when the fixes of its active window are gone; None: all are there."""
+    """Return the time before which fixes of the active window are purged; None if all are present."""
     if delivery.started_at is None:
         return None
     before = session.get_one(Company, delivery.company_id).fixes_removed_before

@@ -1,4 +1,4 @@
-"""Which vehicle drove for a delivery, and when: a re-assignment changes the van."""
+"""Trip segments of a delivery: which vehicle drove when. A reassignment changes the vehicle."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -23,7 +23,7 @@ class TripSegment(msgspec.Struct, frozen=True):
 def trip_segments(
     announced: Sequence[DeliveryCheckpoint], start: datetime | None, end: datetime
 ) -> list[TripSegment]:
-    """Which vehicle drove when, between the start and the end: a re-assignment changes the van."""
+    """Return the trip segments between ``start`` and ``end``; a reassignment begins a new one."""
     if start is None:
         return []
     found: list[TripSegment] = []
@@ -40,10 +40,10 @@ def trip_segments(
 def _changes_of_vehicle(
     announced: Sequence[DeliveryCheckpoint], start: datetime
 ) -> list[tuple[int | None, datetime]]:
-    """The vehicle after each change and since when; the first counts from the start.
+    """Return the vehicle after each change and since when; the first counts from the start.
 
-    Statuses between changes do not count: a phone tells them late, and the vehicle they then name may have
-    been assigned after they happened.
+    Only a change of vehicle counts, by its own time. Statuses in between do not: a phone reports them late,
+    and the vehicle that they then name may have been assigned after they happened.
     """
     changes: list[tuple[int | None, datetime]] = []
     for checkpoint in announced:
@@ -55,7 +55,7 @@ def _changes_of_vehicle(
 
 
 def announced(session: Session, delivery_id: int) -> Sequence[DeliveryCheckpoint]:
-    """Every status and assignment checkpoint of the delivery, in order."""
+    """Return every status and assignment checkpoint of the delivery, in order."""
     return session.scalars(
         select(DeliveryCheckpoint)
         .where(

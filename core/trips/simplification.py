@@ -1,12 +1,12 @@
-"""A line with fewer points, made in one pass and constant memory.
+"""Line simplification in one pass and constant memory.
 
-Guarantee: every point left out lies within the tolerance of the straight segment (in degrees, as maps draw
-it) between the kept points around it; the first and the last point are kept. Metres are measured on a plane
-around the segment's start, and no point is left out of a segment longer than 20 km, so that they are right
-within 2 % up to 80° of latitude.
+Guarantee: every dropped point is within the tolerance of the straight segment (in degrees, as maps draw it)
+between the kept points around it; the first and the last point are kept. Metres are measured on a plane
+around the segment's start, and no point is dropped from a segment longer than 20 km, which keeps them within
+2 % up to 80° of latitude.
 
 The method is sleeve-fitting (Zhao and Saalfeld, 1997): a segment may end wherever its direction passes all
-points since its start closely enough, which one interval of angles remembers.
+points since its start closely enough, for which one interval of angles is sufficient state.
 """
 
 from collections.abc import Iterable, Iterator
@@ -44,10 +44,10 @@ class _Sleeve:
         return point is self._start
 
     def takes(self, point: Point) -> bool:
-        """Whether the segment may end here; if so the point is one to pass closely from now on."""
+        """Return whether the segment may end here; if so, later ends must pass this point too."""
         east, north = self._metres(point)
         distance = hypot(east, north)
-        # Not farther than a point before it: that one might lie beyond the segment's end.
+        # Must not be nearer than an earlier point, which might then be beyond the segment's end.
         if distance < self._farthest_m or distance > MAXIMUM_SEGMENT_M:
             return False
         if distance <= self._tolerance_m:
@@ -68,7 +68,7 @@ class _Sleeve:
 
 
 def simplified(points: Iterable[Located], tolerance_m: float) -> Iterator[Located]:
-    """A part of the points, in order; all of them for a tolerance of 0."""
+    """Yield a subset of the points, in order; all of them for a tolerance of 0."""
     if tolerance_m <= 0:
         yield from points
         return
@@ -82,10 +82,10 @@ def simplified(points: Iterable[Located], tolerance_m: float) -> Iterator[Locate
             yield last
             sleeve = _Sleeve(last, tolerance_m)
             if not sleeve.takes(point):
-                # Too long a segment: it stands alone.
+                # The segment to this point is too long, so nothing may be dropped from it.
                 yield point
                 sleeve = _Sleeve(point, tolerance_m)
         last = point
-    # Unless it began a segment, and so was kept already.
+    # If it began a segment, it has been yielded already.
     if last is not None and sleeve is not None and not sleeve.begins_with(last):
         yield last

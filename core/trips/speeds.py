@@ -1,4 +1,4 @@
-"""Speed over time in few steps, whatever the number of fixes. Pure."""
+"""Speed over time in a bounded number of steps, whatever the number of fixes. Pure."""
 
 from datetime import datetime, timedelta
 
@@ -9,7 +9,7 @@ SHORTEST = timedelta(seconds=15)
 
 
 class SpeedStep(msgspec.Struct, frozen=True):
-    """The fixes from ``start`` on for ``seconds``: the mean of their speeds, and the highest."""
+    """The mean and the maximum speed of the fixes from ``start`` on, for ``seconds``."""
 
     start: datetime
     seconds: float
@@ -18,7 +18,7 @@ class SpeedStep(msgspec.Struct, frozen=True):
 
 
 class SpeedSteps:
-    """Fed in any order. A step without a fix is left out: nobody knows how fast it was then."""
+    """Accumulate speeds in any order. A step without a fix is left out, because its speed is unknown."""
 
     def __init__(self, start: datetime, end: datetime) -> None:
         span = max(end - start, SHORTEST)

@@ -1,4 +1,4 @@
-"""Where a vehicle stood, found in one pass over its fixes and in constant memory. Pure."""
+"""Find a vehicle's stops in one pass over its fixes and in constant memory. Pure."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
@@ -7,18 +7,18 @@ import msgspec
 
 from core.rules.geo import distance_m, turn, wrapped
 
-RADIUS_M = 40.0  # a parked receiver wanders about as far between houses
+RADIUS_M = 40.0  # a parked receiver wanders about as far between buildings
 LEAST = timedelta(minutes=3)  # shorter ones are traffic lights
 MERGE_M = 75.0
 MERGE_WITHIN = timedelta(minutes=2)
 MAXIMUM_STOPS = 100
-_SETTLED = 100  # fixes after which the middle hardly moves any more
-_CRAWL_MPS = 1.0  # nobody drives slower for minutes: it stood, and its receiver slept
+_SETTLED = 100  # fixes after which the centre hardly moves any more
+_CRAWL_MPS = 1.0  # slower over minutes means that the vehicle stood and its receiver slept
 _TOWN_MPS = 8.0
 
 
 class Stop(msgspec.Struct, frozen=True):
-    """``latitude`` and ``longitude`` are the middle of where the fixes lie."""
+    """``latitude`` and ``longitude`` are the centre of the stop's fixes."""
 
     start: datetime
     end: datetime
@@ -31,7 +31,7 @@ class Stop(msgspec.Struct, frozen=True):
 
 
 class Mark(msgspec.Struct, frozen=True, gc=False):
-    """A fix within a stop, and what the odometer showed there."""
+    """A fix within a stop, and the odometer's reading there."""
 
     latitude: float
     longitude: float
@@ -39,9 +39,9 @@ class Mark(msgspec.Struct, frozen=True, gc=False):
 
 
 class StopFinder:
-    """Fed one vehicle's fixes in order of time.
+    """Find stops in one vehicle's fixes, added in time order.
 
-    ``wandered_m`` is what an odometer counted within the stops so far, though nobody drove.
+    ``wandered_m`` is the distance that an odometer counted within the stops so far, without any driving.
     """
 
     def __init__(self) -> None:
@@ -68,7 +68,7 @@ class StopFinder:
         self._begin(at, Mark(latitude, longitude, odometer_m))
 
     def stops(self) -> list[Stop]:
-        """All of them, the one that still lasts too."""
+        """Return all stops, including one that still lasts."""
         if self._start is not None:
             self._close()
             self._start = None
@@ -98,18 +98,18 @@ class StopFinder:
 
 
 def longest(stops: Sequence[Stop], maximum: int = MAXIMUM_STOPS) -> list[Stop]:
-    """At most so many, those that lasted longest, in order of time."""
+    """Return the ``maximum`` longest stops, in time order."""
     chosen = sorted(stops, key=lambda stop: stop.seconds, reverse=True)[:maximum]
     return sorted(chosen, key=lambda stop: stop.start)
 
 
 def _wandered_m(since: Mark, until: Mark) -> float:
-    """What was counted beyond the straight way: who crawls in a jam does move on."""
+    """Return the distance beyond the straight line: a vehicle that crawls in a jam does move on."""
     straight_m = distance_m(since.latitude, since.longitude, until.latitude, until.longitude)
     return max(0.0, until.odometer_m - since.odometer_m - straight_m)
 
 
 def _is_one(before: Stop, after: Stop) -> bool:
-    """One wild fix does not make two stops of one."""
+    """Return whether two stops are one that a single outlier split."""
     is_near = distance_m(before.latitude, before.longitude, after.latitude, after.longitude) <= MERGE_M
     return is_near and after.start - before.end <= MERGE_WITHIN

@@ -1,4 +1,4 @@
-"""Every fix of a delivery's active window, van by van, read as a stream: memory does not grow with it."""
+"""The track of a delivery's active window, segment by segment, streamed so that memory does not grow."""
 
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
@@ -15,9 +15,9 @@ from core.trips.reading import fixes_removed_before
 from core.trips.segments import TripSegment, announced, trip_segments
 
 MAXIMUM_SPAN = timedelta(days=366)
-BATCH = 1_000  # rows the server-side cursor brings at a time
+BATCH = 1_000  # rows per fetch of the server-side cursor
 FIXES = text(
-    # Joined to the vehicle, whose row-level security then holds for its positions too.
+    # Positions are joined to the vehicle, so that its row-level security (RLS) policy covers them too.
     "SELECT p.fix_time, p.latitude, p.longitude, p.altitude_m, p.speed_kmh, p.course_deg, p.accuracy_m,"
     " p.battery_percent, p.device_id FROM position p JOIN vehicle v ON v.id = p.vehicle_id"
     " WHERE p.vehicle_id = :vehicle_id AND p.fix_time >= :start AND p.fix_time <= :end AND NOT p.suspect"
@@ -26,10 +26,10 @@ FIXES = text(
 
 
 class Track(msgspec.Struct, frozen=True):
-    """Where to look: ``legs`` are each vehicle's part of the window, in order of time.
+    """The bounds of a track: ``legs`` are its trip segments, in time order.
 
     ``start`` is None before the pickup. A window is cut after `MAXIMUM_SPAN`. Fixes from before
-    ``removed_before`` are gone by the company's retention.
+    ``removed_before`` were purged by the company's retention policy.
     """
 
     delivery_id: int
@@ -41,7 +41,7 @@ class Track(msgspec.Struct, frozen=True):
 
 
 class TrackFix(msgspec.Struct, frozen=True, gc=False):
-    """Degrees WGS 84, metres, km/h, percent; ``fix_time`` is the device's clock, in UTC."""
+    """Degrees WGS 84, metres, km/h, percent; ``fix_time`` is by the device's clock, in UTC."""
 
     vehicle_id: int
     fix_time: datetime
@@ -56,14 +56,14 @@ class TrackFix(msgspec.Struct, frozen=True, gc=False):
 
 
 def find(session: Session, actor: Actor, delivery_id: int, now: datetime) -> Track:
-    """The track's outline. Raises `NotFound`, and `Forbidden` for customers: it shows other stops."""
+    """Return the track's bounds. Raises `NotFound`, or `Forbidden` for customers: it shows other stops."""
     delivery = lookup.find(session, actor, delivery_id)
     if not actor.sees_track:
         raise Forbidden("The track is for the delivery's driver and the company's staff.")
     start, end = delivery.started_at, None
     if start is not None:
         end = min(delivery.ended_at or now, start + MAXIMUM_SPAN)
-    # The van's fixes outlive an erased customer, but no longer lead to a door.
+    # The vehicle's fixes outlive an erased customer, but must no longer lead to that customer's door.
     is_shown = end is not None and delivery.erased_at is None
     parts = trip_segments(announced(session, delivery_id), start, end) if is_shown and end else []
     removed_before = delivery.erased_at or fixes_removed_before(session, delivery)
@@ -71,7 +71,7 @@ def find(session: Session, actor: Actor, delivery_id: int, now: datetime) -> Tra
 
 
 def fixes(session: Session, leg: TripSegment) -> Iterator[TrackFix]:
-    """In order of time, through a server-side cursor, which lives as long as the transaction."""
+    """Yield fixes in time order through a server-side cursor, which lives as long as the transaction."""
     rows = session.connection().execute(FIXES, _bounds(leg), execution_options={"yield_per": BATCH})
     try:
         for row in rows:
@@ -81,7 +81,7 @@ def fixes(session: Session, leg: TripSegment) -> Iterator[TrackFix]:
 
 
 def read_only(session: Session) -> None:
-    """From here on this transaction writes nothing."""
+    """Make the rest of this transaction read-only."""
     session.execute(text("SET TRANSACTION READ ONLY"))
 
 

@@ -1,7 +1,7 @@
-"""Proofs of delivery: added by the driver or a manager, seen by whoever sees the delivery, never changed.
+"""Proofs of delivery (POD): added by the driver or a manager, visible with the delivery, never changed.
 
-A mistake is set right by another proof. Any status may have one: a phone that was offline sends its photo
-before the pickup it tells of later, or days after the end.
+A mistake is corrected by adding another proof. A delivery takes proofs in any status: a phone that was
+offline may send its photo before it reports the pickup, or days after the end.
 """
 
 import hashlib
@@ -23,12 +23,12 @@ from core.rules.enums import CheckpointKind, Role
 from core.rules.fix import FUTURE_LIMIT, position_problem
 from core.rules.text.spelling import composed
 
-MAXIMUM_PHOTOS = 5  # of one proof, beside one signature
-MAXIMUM_PROOFS = 20  # of one delivery
+MAXIMUM_PHOTOS = 5  # per proof, besides one signature
+MAXIMUM_PROOFS = 20  # per delivery
 
 
 class ProofNew(msgspec.Struct, frozen=True, kw_only=True):
-    """``occurred_at`` is the reporter's clock; None: now. ``location`` is latitude, longitude in degrees."""
+    """``occurred_at`` is by the reporter's clock (None: now), ``location`` latitude, longitude in degrees."""
 
     recipient_name: str | None = None
     note: str | None = None
@@ -38,23 +38,23 @@ class ProofNew(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ProofAdded(msgspec.Struct, frozen=True):
-    """``written`` is False for a repetition: the very same proof was there."""
+    """``written`` is False for a retry: the identical proof was already stored."""
 
     proof: ProofFact
     written: bool
 
 
 def require_may_add(session: Session, actor: Actor, delivery_id: int) -> None:
-    """Before any picture is looked at. Raises `NotFound`, `Forbidden`."""
+    """Check permission before any picture is decoded. Raises `NotFound`, `Forbidden`."""
     lookup.require_visible(session, actor, delivery_id)
     _require_writer(actor)
 
 
 def add(session: Session, actor: Actor, delivery_id: int, new: ProofNew, now: datetime) -> ProofAdded:
-    """Store a proof and its checkpoint. The same again, by anybody, writes nothing.
+    """Store a proof and its checkpoint. An identical proof from any actor writes nothing.
 
-    Raises `NotFound`, `Forbidden`, `InvalidValue`, and `Conflict` when the delivery has too many, or its
-    customer was erased: a phone that was offline must not bring the name and the signature back.
+    Raises `NotFound`, `Forbidden`, `InvalidValue`, and `Conflict` when the delivery has too many proofs or
+    its customer was erased: a phone that was offline must not bring the name and the signature back.
     """
     delivery = lookup.lock(session, actor, delivery_id)
     _require_writer(actor)
@@ -72,7 +72,7 @@ def add(session: Session, actor: Actor, delivery_id: int, new: ProofNew, now: da
 
 
 def fingerprint(new: ProofNew) -> bytes:
-    """SHA-256 of what was sent, the pictures by their own: two with the same are the same proof."""
+    """Return the SHA-256 of the request, with pictures by their own hash: equal ones are the same proof."""
     pictures = [(picture.kind.value, picture.source_sha256.hex()) for picture in new.pictures]
     fields = (new.recipient_name, new.note, new.occurred_at, new.location, pictures)
     return hashlib.sha256(msgspec.json.encode(fields)).digest()

@@ -1,7 +1,7 @@
-"""Pictures of a proof, painted anew from what was sent: nothing but the pixels is kept. Pure.
+"""Re-encode the pictures of a proof so that only their pixels are kept. Pure.
 
-EXIF, GPS, comments, colour profiles, further frames and whatever hides behind the picture are left behind.
-Slow (a second) and hungry (up to 190 MiB): callers run few at once, and never on an event loop.
+EXIF, GPS, comments, colour profiles, further frames and data appended to the picture are dropped. Slow (a
+second) and memory-hungry (up to 190 MiB): callers run few at once, and never on an event loop.
 """
 
 import hashlib
@@ -15,13 +15,14 @@ from core.errors import DomainError, InvalidValue
 from core.rules.enums import ImageKind
 
 MAXIMUM_BYTES = 2 * 1024 * 1024
-# Cameras send JPEG; of the others all pixels are decoded, some twice.
+# Cameras send JPEG; the other formats are always decoded in full, some of them twice.
 MAXIMUM_PIXELS = {"JPEG": 25_000_000, "PNG": 12_000_000, "WEBP": 12_000_000}
-# A progressive JPEG of tiny scans costs all its pixels again for each; cameras make about ten.
+# Each scan of a progressive JPEG costs a pass over all pixels, however small it is; cameras make about ten.
 MAXIMUM_SCANS = 50
-# The longest edge in pixels and the JPEG quality: the first that fits into `MAXIMUM_BYTES`; the last does.
+# (longest edge in pixels, JPEG quality). The first step that fits into `MAXIMUM_BYTES` is used; the last
+# always fits.
 PHOTO_STEPS = ((2048, 85), (2048, 70), (1600, 60), (1024, 60))
-# Grey, without compression still less than `MAXIMUM_BYTES`.
+# In greyscale this is less than `MAXIMUM_BYTES` even without compression.
 SIGNATURE_EDGE = 1200
 MODES = frozenset({"1", "L", "LA", "P", "RGB", "RGBA"})
 BLANK = {
@@ -50,7 +51,7 @@ class ImageTooLarge(DomainError):
 
 
 class Picture(msgspec.Struct, frozen=True):
-    """``sha256`` is of ``content``, ``source_sha256`` of what was sent; edges in pixels."""
+    """``sha256`` is of ``content``, ``source_sha256`` of the upload; ``width`` and ``height`` in pixels."""
 
     kind: ImageKind
     content: bytes
@@ -62,9 +63,9 @@ class Picture(msgspec.Struct, frozen=True):
 
 
 def paint(kind: ImageKind, data: bytes, field: str) -> Picture:
-    """A photo becomes a JPEG, a signature a grey PNG on white. Raises `ImageTooLarge`, `InvalidValue`.
+    """Re-encode a photo as JPEG, a signature as greyscale PNG on white.
 
-    A picture that shows nothing proves nothing: it is refused.
+    Raises `ImageTooLarge`, `InvalidValue`. A blank picture is refused, because it proves nothing.
     """
     if len(data) > MAXIMUM_BYTES:
         raise ImageTooLarge(field)
@@ -78,18 +79,18 @@ def paint(kind: ImageKind, data: bytes, field: str) -> Picture:
 
 
 def _decoded(kind: ImageKind, data: bytes, field: str) -> Image.Image:
-    """Upright, on paper, no longer than its kind's edge, and a new image without what clung to the old."""
+    """Return an upright, opaque copy within the kind's longest edge, without the upload's metadata."""
     edge = PHOTO_STEPS[0][0] if kind is ImageKind.PHOTO else SIGNATURE_EDGE
     name = _format(data)
     if name is None:
         raise InvalidValue(field, "must be a JPEG, PNG or WebP picture, whatever its name says")
-    # Importing WeasyPrint switches this on for the whole process: half a picture would be taken.
+    # Importing WeasyPrint enables this for the whole process, and a truncated picture would be accepted.
     ImageFile.LOAD_TRUNCATED_IMAGES = False
     try:
         with Image.open(BytesIO(data), formats=[name]) as file:
             _require_usable(file, name, data, field)
             turn = TURNS.get(_orientation(file))
-            # Before it is made smaller: a transparent colour would be mixed with those beside it.
+            # Converted before downscaling, which would mix a transparent colour with its neighbours.
             is_mixed = file.mode in {"1", "P", "LA"} or "transparency" in file.info
             image = file.convert("RGBA") if is_mixed else file
             image.thumbnail((edge, edge))
@@ -97,12 +98,12 @@ def _decoded(kind: ImageKind, data: bytes, field: str) -> Image.Image:
             return _on_white(upright) if kind is ImageKind.PHOTO else ink.on_paper(upright)
     except (InvalidValue, MemoryError):
         raise
-    except Exception as error:  # what a decoder raises for a stranger's bytes is anything
+    except Exception as error:  # a decoder can raise anything for untrusted bytes
         raise InvalidValue(field, f"cannot be read as a picture: {_first_line(error)}") from None
 
 
 def _format(data: bytes) -> str | None:
-    """By its first bytes; neither a name nor a Content-Type is believed."""
+    """Detect the format by its first bytes; file name and Content-Type are not trusted."""
     if data.startswith(b"\xff\xd8\xff"):
         return "JPEG"
     if data.startswith(b"\x89PNG\r\n\x1a\n"):
@@ -111,11 +112,11 @@ def _format(data: bytes) -> str | None:
 
 
 def _require_usable(image: Image.Image, name: str, data: bytes, field: str) -> None:
-    """Before a pixel is decoded."""
+    """Check size, frames, mode and scans before a pixel is decoded."""
     width, height = image.size
     if width * height > (most := MAXIMUM_PIXELS[name]):
         raise InvalidValue(field, f"has {width} x {height} pixels; of a {name} at most {most} are taken")
-    # A JPEG of several pictures (MPO) is a camera's: its first is the photo.
+    # A JPEG of several pictures (MPO) comes from a camera: the first one is the photo.
     if image.format != "MPO" and getattr(image, "n_frames", 1) > 1:
         raise InvalidValue(field, "must not be animated")
     if image.mode not in MODES:
@@ -125,7 +126,7 @@ def _require_usable(image: Image.Image, name: str, data: bytes, field: str) -> N
 
 
 def _orientation(image: Image.Image) -> int:
-    """By EXIF; what cannot be read counts as upright."""
+    """Return the EXIF orientation; unreadable EXIF counts as upright."""
     try:
         found = image.getexif().get(ORIENTATION)
     except Exception:
@@ -160,6 +161,6 @@ def _saved(image: Image.Image, name: str, **options: int | bool) -> bytes:
 
 
 def _first_line(error: Exception) -> str:
-    if isinstance(error, UnidentifiedImageError):  # it names an address of our memory
+    if isinstance(error, UnidentifiedImageError):  # its message contains a memory address
         return "it is damaged"
     return str(error).partition("\n")[0][:200] or type(error).__name__

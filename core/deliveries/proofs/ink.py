@@ -1,27 +1,27 @@
-"""Whether a picture shows something, and how a signature's ink is found. Pure.
+"""Detect blank pictures, and find a signature's ink. Pure.
 
-Phones in dark mode draw signatures in white ink on transparency: on white paper nothing is left of them.
+Phones in dark mode draw signatures in white ink on transparency, which would be invisible on white paper.
 Their ink is in the alpha channel, whatever its colour.
 """
 
 from PIL import Image, ImageOps
 
-# Of 255. JPEG's noise on a blank canvas stays within the first; light ink is lighter than the last.
+# Brightness levels of 255. JPEG noise on a blank canvas stays within NOISE; light ink is at least LIGHT.
 NOISE = 16
 LIGHT, DARK = 192, 128
-# Less than a pen's dot: a pixel or two are a slip or a fault, which nobody sees on paper either.
+# Pixels, less than a pen's dot: one or two are a slip or a fault, and invisible on paper too.
 LEAST_INK = 4
-# Shares of the visible pixels, but the first: of the whole canvas.
-SHEET = 0.8  # what covers more is paper, not strokes
+# Shares of the visible pixels, except SHEET, which is a share of the whole canvas.
+SHEET = 0.8  # anything that covers more is paper, not strokes
 SOME_LIGHT = 0.02
 SOME_DARK = 0.001
-BOX = 0.6  # of its bounding box; strokes fill less
-# What JPEG and WebP make of one colour stays within it; a camera's noise in the dark does not.
+BOX = 0.6  # share of the bounding box; strokes fill less
+# Compression noise of JPEG and WebP in one colour stays within it; a camera's noise in the dark does not.
 PHOTO_NOISE = 4
 
 
 def on_paper(image: Image.Image) -> Image.Image:
-    """Return a signature (RGB, L or RGBA) in grey on a new image: dark ink on white, if opaque as it is."""
+    """Return a signature (RGB, L or RGBA) as a new grey image: dark ink on white; opaque ones unchanged."""
     paper, grey = Image.new("L", image.size, 255), image.convert("L")
     alpha = image.getchannel("A") if image.mode == "RGBA" else None
     if alpha is not None and _is_light_ink(grey, alpha):
@@ -32,7 +32,7 @@ def on_paper(image: Image.Image) -> Image.Image:
 
 
 def is_blank_signature(grey: Image.Image) -> bool:
-    """Whether hardly a pixel differs from the paper, which is what most pixels look like."""
+    """Return whether almost no pixel differs from the paper, which is the most frequent brightness."""
     histogram = grey.histogram()
     paper = max(range(256), key=histogram.__getitem__)
     around = histogram[max(paper - NOISE, 0) : paper + NOISE + 1]
@@ -40,7 +40,7 @@ def is_blank_signature(grey: Image.Image) -> bool:
 
 
 def is_blank_photo(image: Image.Image) -> bool:
-    """Whether all pixels are equally bright."""
+    """Return whether all pixels are equally bright."""
     return _contrast(image.convert("L")) <= PHOTO_NOISE
 
 
@@ -55,7 +55,7 @@ def _contrast(band: Image.Image) -> int:
 
 
 def _is_light_ink(grey: Image.Image, alpha: Image.Image) -> bool:
-    """Whether light strokes lie on transparency, and not a sheet of light paper."""
+    """Return whether light strokes lie on transparency, rather than a sheet of light paper."""
     if _contrast(alpha) <= NOISE:
         return False
     middle = sum(_extrema(alpha)) / 2

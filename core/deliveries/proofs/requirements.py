@@ -1,4 +1,4 @@
-"""What a company asks for before a delivery is delivered."""
+"""The proof parts that a company requires before a delivery may become delivered."""
 
 from collections.abc import Iterable
 
@@ -27,16 +27,16 @@ class ProofRequired(Conflict):
 
 
 def in_order(parts: Iterable[str]) -> list[str]:
-    """Each once, as the enum has them."""
+    """Return each part once, in the order of the enum."""
     chosen = set(parts)
     return [part.value for part in ProofPart if part.value in chosen]
 
 
 def require(session: Session, delivery: Delivery) -> None:
-    """Raises `ProofRequired` unless the delivery's proofs together have what its company asks for.
+    """Raise `ProofRequired` unless the delivery's proofs together have the parts its company requires.
 
-    Whenever they were made: a phone without a network may tell of the pickup only after it sent the photo.
-    The caller holds the delivery's lock, so that a proof is either seen here or comes after.
+    Proofs of any time count: a phone without a network may report the pickup only after it sent the photo.
+    The caller holds the delivery's row lock, so that a proof is either seen here or stored afterwards.
     """
     wanted = session.scalar(select(Company.proof_required).where(Company.id == delivery.company_id)) or []
     if not wanted:

@@ -27,7 +27,7 @@ class ImageFact(msgspec.Struct, frozen=True):
 
 
 class ProofFact(msgspec.Struct, frozen=True):
-    """A proof as it stands; what was erased is None, or no longer among ``images``."""
+    """A stored proof; erased fields are None, erased pictures are missing from ``images``."""
 
     id: int
     recipient_name: str | None
@@ -42,7 +42,7 @@ class ProofFact(msgspec.Struct, frozen=True):
 
 
 def of_delivery(session: Session, delivery_id: int) -> list[ProofFact]:
-    """In the order they came. The caller has made sure that the delivery may be seen."""
+    """Return the proofs in order of arrival. The caller has checked that the actor may see the delivery."""
     rows = session.scalars(
         select(DeliveryProof).where(DeliveryProof.delivery_id == delivery_id).order_by(DeliveryProof.id)
     ).all()
@@ -51,7 +51,7 @@ def of_delivery(session: Session, delivery_id: int) -> list[ProofFact]:
 
 
 def find(session: Session, delivery_id: int, proof_id: int) -> ProofFact:
-    """One of the delivery's, which may be seen. Raises `NotFound`."""
+    """Return one proof of a delivery that the actor may see. Raises `NotFound`."""
     query = select(DeliveryProof).where(
         DeliveryProof.id == proof_id, DeliveryProof.delivery_id == delivery_id
     )
@@ -62,7 +62,7 @@ def find(session: Session, delivery_id: int, proof_id: int) -> ProofFact:
 
 
 def image(session: Session, delivery_id: int, proof_id: int, number: int) -> ImageFact:
-    """One picture of the delivery's proof. Raises `NotFound`, for an erased one too."""
+    """Return one picture of the delivery's proof. Raises `NotFound`, also for an erased picture."""
     for found in find(session, delivery_id, proof_id).images:
         if found.number == number:
             return found
@@ -70,7 +70,7 @@ def image(session: Session, delivery_id: int, proof_id: int, number: int) -> Ima
 
 
 def image_bytes(session: Session, delivery_id: int, image_id: int) -> bytes:
-    """The JPEG or PNG. Raises `NotFound`. The caller has made sure that the delivery may be seen."""
+    """Return the JPEG or PNG. Raises `NotFound`. The caller has checked access to the delivery."""
     content = session.scalar(
         select(ProofImage.content)
         .join(DeliveryProof, DeliveryProof.id == ProofImage.proof_id)
@@ -82,7 +82,7 @@ def image_bytes(session: Session, delivery_id: int, image_id: int) -> bytes:
 
 
 def _images(session: Session, proof_ids: Sequence[int]) -> Mapping[int, list[ImageFact]]:
-    """By proof, in order, without their bytes and without the erased ones."""
+    """Return the pictures per proof in order, without their bytes and without erased ones."""
     rows = session.execute(
         select(
             ProofImage.proof_id,

@@ -1,4 +1,4 @@
-"""Where webhooks may go: public addresses, and the private networks that the operator allows."""
+"""The SSRF guard of webhooks: public addresses, and the private networks that the operator allows."""
 
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from urllib.parse import urlsplit
@@ -7,16 +7,16 @@ from core.errors import InvalidValue
 from core.outgoing_settings import Networks
 
 LONGEST_URL = 2000
-# IPv6 that carries an IPv4 address: the network, and by how many bits to shift for it.
+# IPv6 networks that embed an IPv4 address, with the number of bits to shift right to get it.
 _CARRIERS = (
     (IPv6Network("::ffff:0:0/96"), 0),
     (IPv6Network("::/96"), 0),
     (IPv6Network("64:ff9b::/96"), 0),
     (IPv6Network("2002::/16"), 80),
 )
-# ``::`` and ``::1`` lie within ``::/96``, but are IPv6's own: the unspecified address and loopback.
+# ``::`` and ``::1`` are within ``::/96`` but are IPv6's own: the unspecified address and loopback.
 _OWN = IPv6Network("::/127")
-# Python's own lists differ by its version.
+# Listed here because Python's own tables differ between versions.
 _NEVER = (
     IPv4Network("192.0.0.0/24"),
     IPv4Network("192.88.99.0/24"),
@@ -29,7 +29,7 @@ _NEVER = (
 
 
 def is_allowed(text: str, allowed: Networks) -> bool:
-    """Whether a connection may be made to this address; an IPv4 address inside an IPv6 one counts itself."""
+    """Return whether the API may connect to this address; an embedded IPv4 address is judged itself."""
     try:
         address = _address(text)
     except ValueError:
@@ -38,13 +38,16 @@ def is_allowed(text: str, allowed: Networks) -> bool:
 
 
 def is_private_allowed(text: str, allowed: Networks) -> bool:
-    """Whether the operator allowed the network it is in; there plain http is allowed too."""
+    """Return whether the operator allowed the address's network, where plain HTTP is allowed too."""
     address = _address(text)
     return any(_is_within(address, network) for network in allowed)
 
 
 def require_url(url: str, allowed: Networks) -> None:
-    """Raises `InvalidValue`. A name is looked up when it is called, not here: its addresses may change."""
+    """Check the form of a URL. Raises `InvalidValue`.
+
+    A host name is resolved at each call, not here, because its addresses may change.
+    """
     try:
         parts = urlsplit(url)
         host, port = parts.hostname, parts.port
@@ -62,7 +65,7 @@ def require_url(url: str, allowed: Networks) -> None:
 
 
 def origin(url: str) -> str:
-    """Without what may hold a token: for those who are not to have it."""
+    """Return the URL without its path and query, which may hold a token."""
     parts = urlsplit(url)
     return f"{parts.scheme}://{parts.netloc}/…"
 
@@ -82,14 +85,15 @@ def _is_public(address: IPv4Address | IPv6Address) -> bool:
 
 
 def _address(text: str) -> IPv4Address | IPv6Address:
-    """Without the scope of a link-local address: networks have none."""
+    """Return the address without the scope of a link-local address, since networks have none."""
     return ip_address(text.partition("%")[0])
 
 
 def _is_within(address: IPv4Address | IPv6Address, network: IPv4Network | IPv6Network) -> bool:
-    """By the innermost address; as it is written only in a network of carried addresses.
+    """Return whether the innermost address is in the network.
 
-    ``::/0`` allows IPv6's own addresses, but no IPv4 address inside one.
+    The outer address counts only in a network of embedded addresses: ``::/0`` allows IPv6's own addresses,
+    but no IPv4 address inside one.
     """
     is_carried = _carrier(network.network_address) is not None
     return _innermost(address) in network or (is_carried and address in network)

@@ -1,7 +1,7 @@
-"""A company's webhook endpoints. Their secrets are derived, as devices' are, so that none is stored.
+"""A company's webhook endpoints. Their secrets are derived, like those of devices, so that none is stored.
 
-The signature of a call: ``t=<unix seconds>,v1=<hex HMAC-SHA256 of "<t>.<body>">``, with a second ``v1`` by
-the secret before for a day after rotating.
+The signature of a call is ``t=<unix seconds>,v1=<hex HMAC-SHA256 of "<t>.<body>">``, with a second ``v1``
+made with the previous secret for a day after a rotation.
 """
 
 import hashlib
@@ -53,7 +53,10 @@ def add(
     key: str,
     allowed: Networks,
 ) -> tuple[Webhook, str]:
-    """The endpoint and its secret. Raises `InvalidValue`, and `Conflict` when there are too many."""
+    """Create an endpoint.
+
+    Return it with its secret. Raises `InvalidValue`, or `Conflict` if there are too many.
+    """
     scoping.require_manager(actor)
     require_url(url, allowed)
     present = select(func.count()).where(scoping.is_ours(actor, Webhook), Webhook.deleted_at.is_(None))
@@ -76,7 +79,7 @@ def add(
 def edit(
     session: Session, actor: Actor, webhook_id: int, values: Mapping[str, Any], allowed: Networks
 ) -> Webhook:
-    """Set ``url``, ``events``, ``description``. Another URL is tried at once."""
+    """Set ``url``, ``events``, ``description``. A new URL is tried at once."""
     row = _locked(session, actor, webhook_id)
     changes = dict(values)
     if "url" in changes:
@@ -91,7 +94,7 @@ def edit(
 
 
 def rotate(session: Session, actor: Actor, webhook_id: int, key: str, now: datetime) -> tuple[Webhook, str]:
-    """A new secret; for `OVERLAP` calls are signed with the one before as well."""
+    """Make a new secret; for `OVERLAP`, calls are signed with the previous secret too."""
     row = _locked(session, actor, webhook_id)
     row.secret_version += 1
     row.previous_secret_until = now + OVERLAP
@@ -100,7 +103,7 @@ def rotate(session: Session, actor: Actor, webhook_id: int, key: str, now: datet
 
 
 def disable(session: Session, actor: Actor, webhook_id: int, now: datetime) -> Webhook:
-    """Nothing is sent until it is enabled; what is queued meanwhile waits, for its day."""
+    """Disable the endpoint. Notifications queued meanwhile wait for it until they expire, usually a day."""
     row = _locked(session, actor, webhook_id)
     if row.disabled_at is None:
         row.disabled_at, row.disabled_because = now, BY_MANAGER
@@ -109,7 +112,7 @@ def disable(session: Session, actor: Actor, webhook_id: int, now: datetime) -> W
 
 
 def enable(session: Session, actor: Actor, webhook_id: int) -> Webhook:
-    """Also after too many failures; what waits goes at once."""
+    """Enable the endpoint, also after too many failures; its backlog is sent at once."""
     row = _locked(session, actor, webhook_id)
     if row.disabled_at is not None:
         audit.note(session, actor, "enabled", row)
@@ -120,7 +123,7 @@ def enable(session: Session, actor: Actor, webhook_id: int) -> Webhook:
 
 
 def test(session: Session, actor: Actor, webhook_id: int, now: datetime) -> Notification:
-    """Queue an event ``test`` for it. Raises `Conflict` while it is disabled."""
+    """Queue a ``test`` event for the endpoint. Raises `Conflict` while it is disabled."""
     row = _locked(session, actor, webhook_id)
     if row.disabled_at is not None:
         raise Conflict("The webhook is disabled: enable it first.")
@@ -129,7 +132,7 @@ def test(session: Session, actor: Actor, webhook_id: int, now: datetime) -> Noti
 
 
 def remove(session: Session, actor: Actor, webhook_id: int, now: datetime) -> None:
-    """Its row stays without its URL, for what was sent to it; what is queued has failed."""
+    """Delete the URL and fail queued notifications; the row stays, because sent ones refer to it."""
     row = _locked(session, actor, webhook_id)
     row.deleted_at, row.url = now, ""
     queue.give_up(session, row.id, "the webhook was removed", now)
@@ -137,12 +140,12 @@ def remove(session: Session, actor: Actor, webhook_id: int, now: datetime) -> No
 
 
 def secret(key: str, webhook_id: int, version: int) -> str:
-    """No MQTT user has such a name, so no MQTT secret is also one of these."""
+    """Derive a secret. No MQTT user can have such a name, so no MQTT secret equals a webhook's secret."""
     return PREFIX + mqtt_secret(key, f"webhook\n{webhook_id}", version)
 
 
 def secrets(row: Webhook, key: str, now: datetime) -> list[str]:
-    """Those that sign just now, the present one first."""
+    """Return the secrets that sign calls at ``now``, the present one first."""
     versions = [row.secret_version]
     if row.previous_secret_until is not None and now < row.previous_secret_until:
         versions.append(row.secret_version - 1)
@@ -150,7 +153,7 @@ def secrets(row: Webhook, key: str, now: datetime) -> list[str]:
 
 
 def signature(secrets: Sequence[str], at: int, body: bytes) -> str:
-    """``at`` in Unix seconds."""
+    """Return the signature header's value; ``at`` is in Unix seconds."""
     signed = f"{at}.".encode() + body
     marks = [f"v1={hmac.new(key.encode(), signed, hashlib.sha256).hexdigest()}" for key in secrets]
     return ",".join([f"t={at}", *marks])

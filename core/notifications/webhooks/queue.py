@@ -1,4 +1,4 @@
-"""What waits for one endpoint, when a manager changes the endpoint. The caller holds the endpoint's lock."""
+"""An endpoint's backlog, when a manager changes the endpoint. The caller holds the endpoint's row lock."""
 
 from datetime import datetime
 
@@ -12,7 +12,8 @@ _POSTPONED = text(
     "SELECT id FROM notification WHERE webhook_id = :webhook_id AND state = 'queued'"
     " AND next_attempt_at > created_at ORDER BY id FOR NO KEY UPDATE"
 )
-# Apart from the lock, so that it sees the attempt of a sender that was just faster: its lease stays.
+# A statement apart from the lock, so that it sees the attempt of a sender that was faster and leaves its
+# lease alone.
 _HURRY = text(
     "UPDATE notification n SET next_attempt_at = n.created_at WHERE n.id = ANY(:ids) AND NOT EXISTS ("
     " SELECT FROM notification_attempt a WHERE a.notification_id = n.id AND a.number = n.attempts"
@@ -21,13 +22,13 @@ _HURRY = text(
 
 
 def hurry(session: Session, webhook_id: int) -> None:
-    """All that waits to be tried again is due now, the oldest first; what is being sent just now is not."""
+    """Make all postponed notifications due now, oldest first, except one that is being sent."""
     ids = list(session.scalars(_POSTPONED, {"webhook_id": webhook_id}))
     session.execute(_HURRY, {"ids": ids})
 
 
 def give_up(session: Session, webhook_id: int, reason: str, now: datetime) -> None:
-    """Nothing of what waits will be sent; what is being sent just now may still become so."""
+    """Fail all queued notifications; one whose attempt is running may still become sent."""
     session.execute(
         update(Notification)
         .where(Notification.webhook_id == webhook_id, Notification.state == State.QUEUED)

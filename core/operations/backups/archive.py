@@ -1,6 +1,6 @@
-"""The file of a backup: written beside its place and renamed when it is whole, readable by its owner only.
+"""The backup file: written under a temporary name, renamed when complete, readable by its owner only.
 
-The manifest is its last member and has every other's SHA-256, so a file that was cut off is none.
+The manifest is the last member and has the SHA-256 of all others, so a truncated file is not a valid backup.
 """
 
 import errno
@@ -27,11 +27,11 @@ MANIFEST = "manifest.json"
 BROKER = "mosquitto.db"
 UNFINISHED = ".milepost-unfinished"
 CHUNK = 1 << 20
-# Fast: what is in it (digits) shrinks at once or not at all.
+# The fast level: the content (digits) compresses at once or not at all.
 COMPRESSION_LEVEL = 1
 
 
-# What reading a zip file whose bits have changed may end with: other versions, methods, lengths, passwords.
+# Reading a corrupt zip file can raise any of these: wrong versions, methods, lengths, passwords.
 DAMAGE = (
     zipfile.BadZipFile,
     zlib.error,
@@ -47,13 +47,13 @@ DAMAGE = (
 
 
 class Unusable(DomainError):
-    """The file is no backup, or not a whole one; or it is not for this installation."""
+    """The file is not a backup, is incomplete, or does not fit this installation."""
 
     title = "The backup cannot be used"
 
 
 class ArchiveMember(msgspec.Struct, frozen=True):
-    """``size`` in bytes before compression; ``columns`` of a table's."""
+    """``size`` in bytes before compression; ``columns`` only for a table."""
 
     sha256: str
     size: int
@@ -61,9 +61,10 @@ class ArchiveMember(msgspec.Struct, frozen=True):
 
 
 class Manifest(msgspec.Struct, frozen=True, kw_only=True):
-    """``keys`` tell whether the same keys are used, without telling them. ``sequences``: last value of each.
+    """``keys`` are hashes that show whether the keys are the same. ``sequences``: last values.
 
-    ``months`` are the first instants of the months of `position`. ``erased``: company's slug, customer's id.
+    ``months`` are the first instants of the partitions of `position`. ``erased``: company's slug, customer's
+    id.
     """
 
     format: int
@@ -81,7 +82,7 @@ class Sink(Protocol):
 
 
 def key_mark(key: str) -> str:
-    """The same for the same key, and of no use for finding it: keys are random."""
+    """Return a short HMAC that is equal for equal keys and useless for finding one, since keys are random."""
     return hmac.new(key.encode(), b"milepost backup", hashlib.sha256).hexdigest()[:16]
 
 
@@ -90,7 +91,7 @@ def member_of(table: str) -> str:
 
 
 class ArchiveWriter:
-    """Members are written one after the other; `finish` makes it a backup."""
+    """Write members one after the other; `finish` completes the backup."""
 
     def __init__(self, archive: zipfile.ZipFile) -> None:
         self._archive = archive
@@ -126,15 +127,15 @@ class _Counted:
 
 @contextmanager
 def writing(path: Path) -> Iterator[ArchiveWriter]:
-    """A new backup at ``path``, there only when the block ends well. Raises `OSError`."""
+    """Write a new backup, which appears at ``path`` only if the block succeeds. Raises `OSError`."""
     _require_free(path)
     _remove_left_over(path.parent)
-    # A name of its own: two that wrote the same file would both end well, with a file that is neither's.
+    # A unique name: two writers of one file would both succeed, with a file that is neither's.
     unfinished = path.with_name(f".{path.name}.{secrets.token_hex(4)}{UNFINISHED}")
     handle = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:
         with open(handle, "wb") as file:
-            with suppress(OSError):  # not every file system has locks
+            with suppress(OSError):  # not every file system supports locks
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED, compresslevel=COMPRESSION_LEVEL) as archive:
                 yield ArchiveWriter(archive)
@@ -154,19 +155,19 @@ def _require_free(path: Path) -> None:
 
 
 def _remove_left_over(folder: Path) -> None:
-    """What a backup that was killed left: people's data, which nobody would ever delete."""
+    """Delete leftovers of a killed backup: personal data that no other process would ever delete."""
     for left in folder.glob(f".*{UNFINISHED}"):
         with suppress(OSError):
             handle = os.open(left, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
             try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)  # whoever still writes it holds it
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)  # fails while its writer is still alive
                 left.unlink()
             finally:
                 os.close(handle)
 
 
 class ArchiveReader:
-    """A backup that is whole as far as its manifest; `verify` reads all of it."""
+    """A backup whose manifest is complete; `verify` reads all of it."""
 
     def __init__(self, archive: zipfile.ZipFile) -> None:
         self._archive = archive
@@ -176,7 +177,7 @@ class ArchiveReader:
         return self._archive.open(name)
 
     def verify(self) -> None:
-        """Raises `Unusable` unless every member is what it was when it was written."""
+        """Raise `Unusable` unless every member has the checksum that was written."""
         for name, member in self.manifest.members.items():
             digest = hashlib.sha256()
             try:
@@ -191,7 +192,7 @@ class ArchiveReader:
 
 @contextmanager
 def reading(path: Path) -> Iterator[ArchiveReader]:
-    """Raises `Unusable`, `OSError`."""
+    """Open a backup for reading. Raises `Unusable`, `OSError`."""
     with path.open("rb") as file:
         try:
             archive = zipfile.ZipFile(file)

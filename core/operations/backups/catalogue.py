@@ -1,11 +1,11 @@
-"""What a database of ours consists of, as PostgreSQL's own catalogue says: no table is forgotten."""
+"""Tables, sequences and foreign keys, read from PostgreSQL's own catalogue so that none is missed."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 from sqlalchemy import Connection, text
 
-# Made by the migrations, never copied.
+# Written by the migrations, never copied.
 STRUCTURE = "alembic_version"
 TABLES = """
 SELECT c.relname, array_agg(a.attname::text ORDER BY a.attnum)
@@ -30,13 +30,13 @@ WHERE c.contype = 'f' AND c.conparentid = 0 AND t.relnamespace = current_schema(
 
 
 def tables(connection: Connection) -> Mapping[str, list[str]]:
-    """Each table's columns, but for those that PostgreSQL computes."""
+    """Return each table's columns, except generated ones."""
     rows = connection.execute(text(TABLES), {"structure": STRUCTURE})
     return {name: list(columns) for name, columns in rows}
 
 
 def last_values(connection: Connection) -> Mapping[str, int]:
-    """The last id that each sequence gave out; one that gave none is left out."""
+    """Return the last id of each sequence that has given one out."""
     names = [name for name, _table, _column in connection.execute(text(SEQUENCES))]
     query = 'SELECT last_value FROM "{}" WHERE is_called'
     found = {name: connection.scalar(text(query.format(name))) for name in names}
@@ -49,7 +49,10 @@ def quoted(names: list[str]) -> str:
 
 @contextmanager
 def without_foreign_keys(connection: Connection) -> Iterator[None]:
-    """In one transaction: so rows may come in any order; they are checked all at once at the end."""
+    """Drop foreign keys so that rows may be loaded in any order, and check all of them at the end.
+
+    The caller holds one transaction.
+    """
     keys = connection.execute(text(FOREIGN_KEYS)).all()
     for table, name, _definition in keys:
         connection.execute(text(f"ALTER TABLE {table} DROP CONSTRAINT {name}"))

@@ -1,8 +1,8 @@
-"""Restoring a backup into an empty database: the structure of its time, its rows, then today's structure.
+"""Restore a backup into an empty database: the schema of its time, its rows, then today's migrations.
 
-The file is read whole before anything is touched. Then all is one transaction, from the old tables' end to
-the last customer who is erased again: what fails or is killed leaves the database as it was, no service ever
-works on half of it, and who was erased never comes back, not even for a moment.
+The whole file is verified before anything is changed. Everything else is one transaction, from dropping the
+old tables to erasing the last customer again: a failure or a kill leaves the database as it was, no service
+ever works on half a restore, and an erased customer never reappears, not even for a moment.
 """
 
 import errno
@@ -36,7 +36,10 @@ ORDER BY 1
 
 
 class Wanted(msgspec.Struct, frozen=True, kw_only=True):
-    """``keys``: `archive.key_mark` of ours. ``replace`` what is there; go on although ``keys`` differ."""
+    """``keys``: our `archive.key_mark` values.
+
+    ``replace`` present data; ``other_keys``: ``keys`` may differ.
+    """
 
     keys: Mapping[str, str]
     broker_state: Path | None = None
@@ -53,7 +56,7 @@ class Restored(msgspec.Struct):
 
 
 def restore(path: Path, database_url: str, wanted: Wanted, now: datetime) -> Restored:
-    """Raises `Unusable`, `Conflict`, `RoleNeeded`, `OSError`, and what SQLAlchemy raises."""
+    """Restore the backup. Raises `Unusable`, `Conflict`, `RoleNeeded`, `OSError`, and SQLAlchemy's errors."""
     with archive.reading(path) as backup:
         _require_same_keys(backup.manifest, wanted)
         _require_known_revision(backup.manifest)
@@ -104,7 +107,7 @@ def _require_free(connection: Connection, wanted: Wanted) -> None:
 
 
 def _require_ours(connection: Connection) -> None:
-    """Another program's tables are nothing to replace; a newer Milepost's we could not take down."""
+    """Refuse tables of other programs, and those of a newer Milepost, which this version cannot drop."""
     if connection.scalar(text("SELECT to_regclass('alembic_version') IS NULL")):
         if others := sorted(catalogue.tables(connection)):
             raise Conflict(f"The database has tables that are not Milepost's: {', '.join(others[:5])}.")
@@ -126,7 +129,7 @@ def _require_free_place(backup: ArchiveReader, place: Path, wanted: Wanted) -> N
 
 
 def _load(session: Session, backup: ArchiveReader) -> None:
-    """Into tables that are empty: whole, and with its ids going on where they stood."""
+    """Load rows into empty tables, partitions included, and let the sequences continue."""
     connection = session.connection()
     partitions.make(session, backup.manifest.months)
     present = catalogue.tables(connection)
@@ -144,7 +147,7 @@ def _load(session: Session, backup: ArchiveReader) -> None:
 
 
 def _erase_again(session: Session, path: Path, restored: Restored, now: datetime) -> None:
-    """Who was erased after this backup, as newer backups in its folder know."""
+    """Erase the customers who were erased after this backup, according to newer backups in its folder."""
     for slug, customer_id in sorted(_erased_since(path, restored.manifest)):
         name = f"{slug}/{customer_id}"
         try:
@@ -157,7 +160,7 @@ def _erase_again(session: Session, path: Path, restored: Restored, now: datetime
 
 
 def _erased_since(path: Path, manifest: Manifest) -> set[tuple[str, int]]:
-    """By this installation's backups: in another's a company of the same name has other people."""
+    """Return erasures of this installation's newer backups; another's ids belong to other customers."""
     known: set[tuple[str, int]] = set()
     for sibling in path.parent.glob("*.zip"):
         try:
@@ -170,15 +173,16 @@ def _erased_since(path: Path, manifest: Manifest) -> set[tuple[str, int]]:
 
 
 def _is_ours(other: Manifest, manifest: Manifest) -> bool:
-    """One of the two keys may have been changed in between."""
+    """Return whether the backups share a key: one of the two may have been changed in between."""
     return not manifest.keys or bool(other.keys.items() & manifest.keys.items())
 
 
 @contextmanager
 def _broker_state(backup: ArchiveReader, wanted: Wanted) -> Iterator[None]:
-    """Written beside its place before the block, so that a full disk stops all; put there once that is done.
+    """Write the broker's state to a temporary file before the block, and rename it after the block.
 
-    As the broker's own: with the owner of its folder, and nobody else's eyes.
+    A full disk thus stops the whole restore. The file is the broker's own: owned by its folder's owner, and
+    readable by that owner only.
     """
     place = wanted.broker_state
     if place is None:

@@ -1,7 +1,8 @@
-"""Taking a backup, while everything runs: one snapshot of the database; nobody waits for it.
+"""Take a backup online, from one snapshot of the database; no writer waits for it.
 
-The broker's state comes first. What a device has sent by then is in that file or, stored, in the snapshot;
-what is in both is a duplicate, which ingest knows. The other way round, messages between would be lost.
+The broker's state is copied first. Everything a device has sent by then is in that file or, once stored, in
+the snapshot; a message in both is a duplicate, which ingest detects. In the reverse order, messages in
+between would be lost.
 """
 
 import time
@@ -21,7 +22,8 @@ from core.operations.backups import archive, catalogue
 from core.operations.backups.archive import ArchiveWriter, Manifest
 
 SAVED_WITHIN_S = 5.0
-# A long COPY is no stall; another's rows must be missed loudly, never left out by a policy.
+# A long COPY needs no statement timeout. With row_security off, a table under an RLS policy fails loudly
+# instead of losing rows silently.
 OPTIONS = "-c timezone=UTC -c row_security=off -c lock_timeout=60s"
 
 
@@ -30,7 +32,7 @@ def take(
 ) -> Manifest:
     """Write a backup to ``path``. ``keys``: `archive.key_mark` of each.
 
-    Raises `OSError`, and what SQLAlchemy raises.
+    Raises `OSError`, and SQLAlchemy's errors.
     """
     with archive.writing(path) as writer:
         if broker_state is not None:
@@ -45,10 +47,10 @@ def take(
 
 
 def _await_save(broker_state: Path) -> None:
-    """Until the broker has saved what it knows by now; one that does not run has done so already.
+    """Wait until the broker has saved its present state; a stopped broker has done so already.
 
-    Each second Mosquitto writes a file and renames it to this name, so what we open is and stays whole. The
-    first new one may have been begun before we came.
+    Mosquitto writes a new file every second and renames it to this name, so the opened file is and stays
+    whole. The first new file may have been begun before the wait, so two are awaited.
     """
     deadline = time.monotonic() + SAVED_WITHIN_S
     for _ in range(2):
@@ -84,7 +86,7 @@ def _describe(
 
 @contextmanager
 def snapshot(database_url: str) -> Iterator[Connection]:
-    """One state of all tables. Locked before the snapshot, so that no month is dropped in between."""
+    """Open one snapshot of all tables, locked first so that no partition is dropped before it is taken."""
     engine = create_engine(
         database_url,
         isolation_level="REPEATABLE READ",

@@ -1,4 +1,4 @@
-"""A database beside the real one for a restore that is only tried: made for it, and removed after it."""
+"""A scratch database for a trial restore: created beside the real one, and dropped afterwards."""
 
 import secrets
 from collections.abc import Iterator, Mapping
@@ -18,15 +18,15 @@ INSUFFICIENT_PRIVILEGE = "42501"
 
 
 def url_beside(database_url: str, name: str) -> str:
-    """Return the URL of the database ``name`` on the same server, password and all."""
+    """Return the URL of the database ``name`` on the same server, including the password."""
     return make_url(database_url).set(database=name).render_as_string(hide_password=False)
 
 
 @contextmanager
 def scratch_database(database_url: str) -> Iterator[str]:
-    """Make an empty database on the server of ``database_url``; its name while inside, gone after it.
+    """Create an empty database on the server of ``database_url``, yield its name, and drop it afterwards.
 
-    Raises `Forbidden` for a database user who may not make databases.
+    Raises `Forbidden` for a database user without CREATEDB.
     """
     name = f"{PREFIX}{secrets.token_hex(4)}"
     with _server(database_url) as server:
@@ -46,7 +46,7 @@ def scratch_database(database_url: str) -> Iterator[str]:
 
 
 def count_rows(database_url: str) -> Mapping[str, int]:
-    """Return how many rows each table has."""
+    """Return the number of rows per table."""
     with _server(database_url) as server, server.connect() as connection:
         return {
             table: connection.scalar(text(f'SELECT count(*) FROM "{table}"')) or 0  # noqa: S608  # names
@@ -56,7 +56,7 @@ def count_rows(database_url: str) -> Mapping[str, int]:
 
 @contextmanager
 def _server(database_url: str) -> Iterator[Engine]:
-    # No statement time-out: copying and counting take what they take.
+    # No statement timeout, because copying and counting may take long.
     arguments = connect_arguments("restore") | {"options": OPTIONS}
     engine = create_engine(database_url, connect_args=arguments, isolation_level="AUTOCOMMIT", pool_size=1)
     try:
