@@ -94,8 +94,9 @@ class Unusual(Exception):
 
 
 def quick_handler(endpoint: Callable[..., Any], status_code: int | None, slow: Handler) -> Handler:
-    """Return a handler that falls back to ``slow`` for unusual requests; ``slow`` itself for unusual
-    endpoints.
+    """Return a handler that falls back to ``slow`` for unusual requests.
+
+    An endpoint that only FastAPI can serve gets ``slow`` itself.
     """
     readers = _readers(endpoint)
     is_on_loop = getattr(endpoint, ON_LOOP, False)

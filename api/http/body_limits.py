@@ -110,7 +110,10 @@ def require_few_values(body: bytes, maximum: int) -> None:
 
 
 def count_values(body: bytes) -> int:
-    """Return how many keys and elements a JSON text has, an empty list or object as one; never fewer."""
+    """Return how many keys and elements a JSON text has, or more but never fewer.
+
+    An empty list or object counts as one.
+    """
     # In UTF-16, which Python's JSON parser accepts too, a quote's byte may be half of another character.
     plain = body if b"\0" in body else _STRING.sub(b"", body)
     return plain.count(b",") + plain.count(b"{") + plain.count(b"[")

@@ -167,7 +167,7 @@ class HttpProtocol(HttpToolsProtocol):
             self._timer = None
 
     def _is_our_turn(self) -> bool:
-        """Reading is paused, an earlier request has no answer yet, or the body was not asked for."""
+        """Return whether reading is paused, an earlier request is unanswered or the body is not awaited."""
         is_at_work = self.cycle is not None and not self.cycle.response_complete
         return self.flow.read_paused or (
             is_at_work and (not self._is_in_body or self.cycle.waiting_for_100_continue)
