@@ -1,6 +1,4 @@
-"""Export Prometheus metrics: requests per route template, and outbox and quarantine depths read at each
-scrape.
-"""
+"""Prometheus metrics: requests per route template, and outbox and quarantine depths read at each scrape."""
 
 import asyncio
 import os

@@ -95,9 +95,7 @@ def sighting(fact: PositionFact) -> LivePosition:
 
 
 def location_event(fact: PositionFact, delivery: int, dropoff: tuple[float, float] | None) -> LocationEvent:
-    """Return the encoded position. ``dropoff`` is (latitude, longitude) in degrees; without it there is no
-    ``eta``.
-    """
+    """Return the encoded position; without ``dropoff`` (latitude, longitude in degrees) it has no ``eta``."""
     update = LocationUpdate(
         delivery=delivery,
         vehicle=fact.vehicle,

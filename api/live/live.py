@@ -69,8 +69,9 @@ class Live:
         return self._bridge.user_name
 
     def publish(self, facts: Sequence[PositionFact]) -> None:
-        """Queue committed positions for publishing. Thread-safe and non-blocking; kept while the broker is
-        away.
+        """Queue committed positions for publishing, also while the broker is away.
+
+        Thread-safe and non-blocking.
         """
         self._outgoing.put(facts)
 

@@ -136,9 +136,9 @@ def log_out(
 
 @router.post("/reset", summary="Ask for a link to set a new password", status_code=202)
 def request_reset(sessions: Sessions, settings: SettingsOf, peer: Peer, body: ResetIn) -> None:
-    """Send a link to set a new password, if a user has this e-mail address. The response is always the same.
+    """Send a link to set a new password, if a user has this e-mail address.
 
-    At most 3 links are sent per 15 minutes.
+    The response is always the same. At most 3 links are sent per 15 minutes.
     """
     limits = [
         throttle.email_limit(body.email, throttle.RESETS_PER_EMAIL, "reset"),

@@ -75,12 +75,11 @@ def restore_customer(authorized: AuthorizedCall, customer_id: PathId) -> Custome
 
 @router.post("/{customer_id}/erase/", summary="Erase a customer's personal data", responses=CONFLICT)
 def erase_customer(authorized: AuthorizedCall, customer_id: PathId, body: ErasureIn) -> CustomerOut:
-    """Erase for good whatever identifies the customer, in it and in all its deliveries. Requires the manager
-    role.
+    """Erase for good whatever identifies the customer. Requires the manager role.
 
-    Names, addresses, coordinates, references, free texts, messages and logins are erased; statuses, times,
-    loads and distances stay. Repeating the request is harmless. 409 while it has an open delivery: end that
-    first.
+    From the customer and all its deliveries, names, addresses, coordinates, references, free texts, messages
+    and logins are erased; statuses, times, loads and distances stay. Repeating the request is harmless. 409
+    while it has an open delivery: end that first.
     """
     assert body.confirm
     with authorized() as (session, actor):

@@ -94,7 +94,7 @@ def edit_delivery(
     if_match: IfMatch,
     response: Response,
 ) -> DeliveryDetail:
-    """Assigning a driver or a vehicle is an edit too; it leaves a checkpoint."""
+    """Change the fields that are sent. Assigning a driver or a vehicle is an edit and adds a checkpoint."""
     values = flat(body.sent())
     with authorized() as (session, actor):
         delivery = commands.edit(session, actor, delivery_id, values, now(), versions=if_match)

@@ -39,7 +39,10 @@ async def change_password(authorized: AuthorizedCall, hashing: HashingOf, body: 
 
 
 def _count_guess(authorized: Authorized) -> tuple[throttle.Limit, str | None]:
-    """Apart, for it counts although the request fails, with an Idempotency-Key too."""
+    """Count the guess in a transaction of its own.
+
+    It counts even when the request fails and rolls back, also with an Idempotency-Key.
+    """
     with authorized.apart() as (session, actor):
         user, _ = users.me(session, actor)
         limit, old_hash = throttle.email_limit(user.email), user.password_hash

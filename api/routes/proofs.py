@@ -1,4 +1,4 @@
-"""Proofs of delivery over REST: pictures in, painted anew; pictures out, to whoever sees the delivery."""
+"""Proofs of delivery over REST: images are uploaded, re-encoded, and served to those who see the delivery."""
 
 from collections import Counter
 from typing import Annotated, Any

@@ -1,4 +1,8 @@
-"""The page that links in e-mails lead to. It stands alone; the token in its URL's fragment stays there."""
+"""The page that links in e-mails open.
+
+It is self-contained; the token in the URL's fragment never leaves the browser except in the form's own
+request.
+"""
 
 import base64
 import hashlib

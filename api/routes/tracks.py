@@ -62,18 +62,17 @@ async def read_track(
     query: Annotated[TrackQuery, Query()],
     accept: Annotated[str | None, Header(include_in_schema=False)] = None,
 ) -> DatabaseStream:
-    """Read every fix of the delivery's vehicles from the pickup's start to the end, or to now (at most 366
-    days).
+    """Read every fix of the delivery's vehicles while the delivery is under way.
 
-    A re-assignment changes the vehicle: each vehicle counts for its own trip segment. Fixes at (0, 0) are
-    left out. For the delivery's driver, operators and managers; customers get 403, because it shows others'
-    stops.
+    From the start of the pickup to the end, or to now (at most 366 days). A re-assignment changes the
+    vehicle: each vehicle counts for its own trip segment. Fixes at (0, 0) are left out. For the delivery's
+    driver, operators and managers; customers get 403, because it shows others' stops.
 
-    * `json`: the legs, and every fix with all that is known of it.
-    * `geojson`: a FeatureCollection with one LineString per leg, cut into a MultiLineString where it crosses
-      180° of longitude; `coordTimes` has the times in the same shape. A line has altitudes only where all its
-      fixes have one.
-    * `gpx`: GPX 1.1, one segment per leg; speed (m/s) and course in TrackPointExtension v2.
+    * `json`: the trip segments (`legs`), and every fix with all that is known of it.
+    * `geojson`: a FeatureCollection with one LineString per trip segment, cut into a MultiLineString where it
+      crosses 180° of longitude; `coordTimes` has the times in the same shape. A line has altitudes only where
+      all its fixes have one.
+    * `gpx`: GPX 1.1, one segment per trip segment; speed (m/s) and course in TrackPointExtension v2.
     * `csv`: a header and one line per fix.
 
     With `tolerance_m` every omitted fix lies within that distance of the straight line between the fixes kept

@@ -57,9 +57,7 @@ def _answer(mailbox: Mailbox, text: str | None) -> None:
 
 
 async def close(websocket: WebSocket, code: int, reason: str) -> None:
-    """Send the close frame with its reason if the client still listens; abort a connection that does not
-    drain.
-    """
+    """Send the close frame if the client still listens; abort a connection that does not drain."""
     abort = websocket.scope.get("extensions", {}).get(ABORT, lambda: None)
     try:
         async with asyncio.timeout(CLOSE_TIMEOUT_S):

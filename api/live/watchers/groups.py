@@ -179,8 +179,7 @@ class Groups:
     def _entitled(
         self, group: Group, customer: int | None = None, driver: int | None = None
     ) -> list[Watcher]:
-        """Return the watchers that may see the delivery both as this process knows it and as the fact found
-        it.
+        """Return the watchers that may see the delivery both as known here and as the fact found it.
 
         None means that the fact does not name a customer or driver. If fact and target disagree on customer
         or driver, the group is marked outdated, and the database decides.
@@ -234,8 +233,9 @@ class Groups:
 
 
 def _named(fact: PositionFact) -> Iterable[tuple[int, int | None, int | None]]:
-    """Yield (delivery, customer, driver) for each delivery of the fact; None where the fact does not name
-    one.
+    """Yield (delivery, customer, driver) for each delivery of the fact.
+
+    Customer or driver is None where the fact does not name one.
     """
     return islice(zip_longest(fact.deliveries, fact.customers, fact.drivers), len(fact.deliveries))
 

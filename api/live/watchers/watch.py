@@ -1,8 +1,7 @@
-"""Two loops that check the groups against the database: `CatchUp` reads missed facts, `Guard` checks
-permissions.
+"""Check the groups against the database in two loops: `CatchUp` and `Guard`.
 
-Both log a database that is away and try again. Meanwhile only live facts are sent, and a fact is published
-only after its commit.
+`CatchUp` reads missed facts, `Guard` checks permissions. Both log a database that is away and try again.
+Meanwhile only live facts are sent, and a fact is published only after its commit.
 """
 
 import asyncio
