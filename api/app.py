@@ -1,4 +1,4 @@
-"""The web application: routes, errors, the live part, and what they share."""
+"""Assemble the web application: routers, error handlers, middleware and the objects they share."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -51,11 +51,11 @@ from core.database import schema
 from core.database.engine import make_engine, make_sessions
 from core.settings import Settings
 
-# As many threads as connections: a thread that waits for a connection would only be in the way. The event
-# loop has connections of its own (`api.fast_path.quick`).
+# As many threads as pooled connections: an extra thread would only wait for one. The event loop has
+# connections of its own (`api.fast_path.quick`).
 POOL_SIZE, POOL_OVERFLOW = 4, 6
 ROUTERS = (
-    # Routes are tried in turn: the busiest first.
+    # Routes are matched in this order, so the busiest come first.
     deliveries.router,
     auth.router,
     tracks.router,
@@ -74,7 +74,7 @@ ROUTERS = (
     me.router,
     company.router,
     quarantine.router,
-    notification_templates.router,  # before the paths with an id
+    notification_templates.router,  # before the notification paths that end in an id
     notifications.router,
     webhooks.router,
     set_password.router,
@@ -85,7 +85,7 @@ ROUTERS = (
 
 
 def create_app(settings: Settings) -> FastAPI:
-    """An application that opens its engine and its broker connection when it starts, and closes them."""
+    """Return the application. Its lifespan opens and closes the database engine and the broker connection."""
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -104,7 +104,7 @@ def create_app(settings: Settings) -> FastAPI:
             app.state.on_loop.close()
             engine.dispose()
 
-    # The documentation page's scripts come from us: a browser may reach this machine and no other.
+    # The documentation page's scripts are served locally: a browser may have no access to the internet.
     app = FastAPIOffline(
         title=openapi.TITLE,
         description=openapi.DESCRIPTION,

@@ -1,4 +1,4 @@
-"""What routes ask for. A route's work is one transaction in one thread, committed before its answer."""
+"""FastAPI dependencies. A route works in one transaction on one thread and commits before it answers."""
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -22,10 +22,10 @@ bearer = OAuth2PasswordBearer(tokenUrl="/auth/token", refreshUrl="/auth/refresh"
 
 
 class Authorized:
-    """A token that may be genuine, whose holder is looked up in the very transaction of the work.
+    """A credential whose user or API token is resolved in the same transaction as the route's work.
 
-    ``with authorized() as (session, actor):`` commits at the end of the block, or rolls back. Not a
-    yield-dependency: its start, its end and the route would each wait for a thread of their own.
+    ``with authorized() as (session, actor):`` commits at the end of the block, or rolls back. It is not a
+    yield-dependency: set-up, tear-down and the route would then each wait for a thread of their own.
     """
 
     def __init__(
@@ -42,27 +42,27 @@ class Authorized:
 
     @contextmanager
     def apart(self) -> Iterator[tuple[Session, Actor]]:
-        """A transaction of its own, whatever becomes of the request: also where one is kept for replay."""
+        """Open a transaction of its own, which commits even where an idempotency key holds the request's."""
         with self.sessions() as session:
             yield session, self.identify(session)
             session.commit()
         self.committed()
 
     def require_known(self) -> Actor:
-        """Return who sends the request, if they may use this route: asked before anything costly is done."""
+        """Return the actor if it may use this route. Call this before any costly work."""
         with self.apart() as (_session, actor):
             return actor
 
     def identify(self, session: Session) -> Actor:
-        """Who asks; from here on the transaction is inside the company's fence."""
-        who = resolve(session, self.credential, now())  # as the owner: a user is of any company
+        """Return the actor and place the transaction under the tenant's row-level security (RLS) policy."""
+        who = resolve(session, self.credential, now())  # before RLS applies: users are of any tenant
         scopes.require(who.actor, self._route)
         row_security.enter(session, who.actor.company_id)
         note_use(session, who, now())
         return who.actor
 
     def afterwards(self, action: Callable[[], object]) -> None:
-        """What is to be done once the work is committed, and never before: telling others of it."""
+        """Queue an action to run after the commit and never before it, such as publishing a position."""
         self._afterwards.append(action)
 
     def committed(self) -> None:
@@ -91,9 +91,10 @@ async def _health(request: Request) -> HealthWatch:
 
 
 async def require_credential(request: Request) -> Credential:
-    """No I/O: only a genuine token, or what may be an API token, reaches the database.
+    """Return the request's credential without any I/O. Raises `NotAuthenticated`.
 
-    Routes ask for it before they read a body: a stranger is not told what is wrong with theirs.
+    Only a genuine JWT, or text that may be an API token, reaches the database. Routes check it before they
+    read the body: an unauthenticated client must not get validation errors.
     """
     known: Credential | None = getattr(request.state, "credential", None)
     if known is not None:

@@ -1,7 +1,7 @@
-"""This process's eye on the system: looks every two seconds, whether or not a client asks.
+"""Watch the system's health from this process, every two seconds whether or not a client asks.
 
-Invariants: no look takes the loop's time or a request's thread; a database that does not answer within
-`ANSWER_WITHIN_S` is what the look has found. The newest report is always there and costs its readers nothing.
+Invariants: no check blocks the event loop or uses a request's thread. A database that does not answer within
+`ANSWER_WITHIN_S` is itself a finding. The newest report is always at hand and costs its readers nothing.
 """
 
 import asyncio
@@ -27,13 +27,13 @@ from core.settings import Settings
 
 EVERY_S = 2.0
 ANSWER_WITHIN_S = 1.5  # clients are promised an answer within 2 s
-CONNECTIONS = 2  # readiness and the look wait for each other in nothing
+CONNECTIONS = 2  # so that readiness and the regular check never wait for each other
 
 log = logging.getLogger(__name__)
 
 
 class HealthWatch:
-    """Entered in the app's lifespan; the routes find it as ``app.state.health``."""
+    """Run the checks for the lifespan of the app; routes find it as ``app.state.health``."""
 
     def __init__(self, settings: Settings, live: Live, revision: str | None) -> None:
         self._settings = settings
@@ -50,11 +50,11 @@ class HealthWatch:
 
     @property
     def report(self) -> HealthReport | None:
-        """The newest report; None before the first look has ended."""
+        """Return the newest report, or None before the first check has ended."""
         return self._report
 
     async def database_state(self) -> str:
-        """Return `seeing.UP`, `NOT_MIGRATED` or `AWAY`, of this very moment and soon."""
+        """Check the database now. Return `seeing.UP`, `NOT_MIGRATED`, or `AWAY` on a time-out."""
         try:
             return await self._readiness.ask(ANSWER_WITHIN_S)
         except TimeoutError:
@@ -81,7 +81,7 @@ class HealthWatch:
                 await self._watching
         for flight in (self._readiness, self._look, self._disk):
             flight.cancel()
-        await to_thread.run_sync(self._stack.close)  # waits a moment for the last heartbeat
+        await to_thread.run_sync(self._stack.close)  # waits briefly for the last heartbeat to be written
         self._engine.dispose()
 
     async def _run(self) -> None:

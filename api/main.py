@@ -1,4 +1,4 @@
-"""The api process: uvicorn with our application, one worker or several."""
+"""Run the API process: uvicorn with our application, in one worker process or several."""
 
 import logging
 import os
@@ -18,14 +18,14 @@ from core import logs
 from core.settings import Settings, load
 
 MAXIMUM_SOCKET_MESSAGE = 64 * 1024
-LAST_STEPS_S = 2  # of the shutdown time-out are left for the broker connection and the database pool
+LAST_STEPS_S = 2  # of the shutdown time-out, kept for closing the broker connection and the database pool
 log = logging.getLogger(__name__)
 
 
 def run(settings: Settings) -> int:
-    """Serve until SIGTERM or SIGINT, then end within the shutdown time-out. Returns the exit code."""
+    """Serve until SIGTERM or SIGINT, then stop within the shutdown time-out. Return the exit code."""
     logs.configure("api", settings.log_level, settings.log_format)
-    # uvicorn sends itself the signal again once it has shut down: by then it has been obeyed.
+    # uvicorn raises the signal again after its shutdown; without these handlers that would kill the process.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: None)
     log.info(
@@ -40,7 +40,7 @@ def run(settings: Settings) -> int:
 
 
 def application() -> FastAPI:
-    """What each of several workers makes for itself, from the environment."""
+    """Build the application of one worker process, with settings from its environment."""
     settings = load()
     logs.configure("api", settings.log_level, settings.log_format)
     return create_app(settings)
@@ -70,7 +70,7 @@ def _config(settings: Settings, app: FastAPI | str, **options: Any) -> uvicorn.C
         ws=WebSocketProtocol,
         lifespan="on",
         ws_max_size=MAXIMUM_SOCKET_MESSAGE,
-        # Metrics trust the loopback address, so it must be the peer's own, not one from a header.
+        # `/metrics` trusts loopback clients, so the address must be the TCP peer's, not one from a header.
         proxy_headers=False,
         server_header=False,
         access_log=False,

@@ -1,4 +1,4 @@
-"""Prometheus: requests by route template, and on each scrape the depth of the outbox and the quarantine."""
+"""Prometheus metrics: requests per route template, and outbox and quarantine depths read at each scrape."""
 
 import asyncio
 import os
@@ -32,7 +32,7 @@ MULTIPROCESS_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 
 
 class RequestMetrics:
-    """Counters of one process, or with several processes of all together."""
+    """Request counters of this process; with several worker processes, of all of them together."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
@@ -59,7 +59,11 @@ class RequestMetrics:
 
 
 class Measured:
-    """ASGI middleware. Labels are the route's template and a known method, never what a client made up."""
+    """Count and time requests (ASGI middleware).
+
+    Labels are the route's template and a known method, never client input: the number of series stays
+    bounded.
+    """
 
     def __init__(self, app: ASGIApp, metrics: RequestMetrics) -> None:
         self.app = app
@@ -87,7 +91,7 @@ class Measured:
 
 
 def may_scrape(request: Request, settings: Settings) -> bool:
-    """Whether the request has the metrics token or comes from this machine itself."""
+    """Return whether the request carries the metrics token or comes from this machine."""
     return has_metrics_token(request, settings) or is_local(request)
 
 
@@ -103,7 +107,11 @@ def is_local(request: Request) -> bool:
 
 
 async def state_text(sessions: sessionmaker[Session], *, is_up: bool) -> bytes:
-    """Gauges read at the scrape. With the database away they say only that; a slow one is left out."""
+    """Render the gauges that are read at the scrape.
+
+    Without the database only `milepost_database_up` is rendered; after `STATE_WITHIN_S` the counts are left
+    out.
+    """
     registry = CollectorRegistry()
     _gauge(registry, "milepost_database_up", "Whether the database answers", is_up)
     if is_up:
@@ -145,7 +153,7 @@ def _state_counts(sessions: sessionmaker[Session]) -> list[tuple[str, str, float
 
 
 def health_text(report: HealthReport) -> bytes:
-    """The checks of `GET /status/`: of each one, 1 for the status that it has, and its figures."""
+    """Render the checks of `GET /status/`: 1 for each check's current status, and its figures."""
     registry = CollectorRegistry()
     state = Gauge("milepost_check", "1: the check has this status", ["check", "status"], registry=registry)
     figure = Gauge("milepost_check_figure", "What the check measured", ["check", "figure"], registry=registry)

@@ -1,4 +1,4 @@
-"""From a token to who sent it, a person or an integration: for REST and WebSockets alike."""
+"""Resolve a token to its actor, a user or an integration, for REST and WebSockets alike."""
 
 from datetime import UTC, datetime
 
@@ -15,7 +15,7 @@ MAXIMUM_API_TOKEN = 100
 
 
 class ApiKey(msgspec.Struct, frozen=True):
-    """What looks like an API token; the database knows whether it is one."""
+    """Text that looks like an API token; only the database knows whether it is valid."""
 
     token_hash: bytes
 
@@ -24,7 +24,7 @@ Credential = tokens.Claims | ApiKey
 
 
 class Authenticated(msgspec.Struct, frozen=True):
-    """Who asks, and until when the token holds; None: until it is revoked."""
+    """The actor, and when its token expires; None: it is valid until it is revoked."""
 
     actor: Actor
     expires_at: datetime | None
@@ -32,14 +32,14 @@ class Authenticated(msgspec.Struct, frozen=True):
 
 
 def credential_of(settings: Settings, token: str) -> Credential:
-    """Without I/O. Raises `NotAuthenticated`, the same for every cause."""
+    """Parse a token without I/O. Raises `NotAuthenticated`, the same for every cause."""
     if api_tokens.is_api_token(token) and len(token) <= MAXIMUM_API_TOKEN:
         return ApiKey(random_tokens.digest(token))
     return tokens.read(settings, tokens.TokenKind.ACCESS, token)
 
 
 def resolve(session: Session, credential: Credential, now: datetime) -> Authenticated:
-    """In one query: that the person may still, or that the API token exists. Raises `NotAuthenticated`."""
+    """Check in one query that the user is still active or the API token exists. Raises `NotAuthenticated`."""
     if isinstance(credential, ApiKey):
         holder = api_tokens.holder_of(session, credential.token_hash, now)
         return Authenticated(holder.actor, holder.expires_at, holder.is_use_due)
@@ -48,11 +48,11 @@ def resolve(session: Session, credential: Credential, now: datetime) -> Authenti
 
 
 def note_use(session: Session, who: Authenticated, now: datetime) -> None:
-    """When an API token was used last: once a minute, with the work it was used for."""
+    """Record an API token's last use, at most once per minute, in the transaction of the work."""
     if who.is_use_due and who.actor.api_token_id is not None:
         api_tokens.note_use(session, who.actor.api_token_id, now)
 
 
 def authenticate(session: Session, settings: Settings, token: str) -> Authenticated:
-    """Both at once. Raises `NotAuthenticated`."""
+    """Parse and resolve a token. Raises `NotAuthenticated`."""
     return resolve(session, credential_of(settings, token), datetime.now(UTC))

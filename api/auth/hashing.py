@@ -1,7 +1,7 @@
-"""Password hashes: slow on purpose, so few at once, in threads of their own.
+"""Password hashing: slow by design, so few at once and in threads of their own.
 
-Who waits for one waits on the event loop, with neither a thread nor a database connection that another
-request could need; too many who wait are sent away before anything was done for them.
+A waiting request waits on the event loop, without a thread or a database connection that another request
+could need. When too many wait, further ones are refused before any work is done for them.
 """
 
 import os
@@ -18,9 +18,9 @@ from api.dependencies import Authorized
 from core.accounts import passwords
 from core.errors import DomainError
 
-# Half of the cores: the event loop, the database and everybody else's requests need the other half.
+# Half of the cores: the event loop, the database and other requests need the rest.
 THREADS = max(1, len(os.sched_getaffinity(0)) // 2)
-# One hash takes tens of milliseconds: the last of these waits some seconds, and nobody longer.
+# One hash takes tens of milliseconds: the last request in the queue waits a few seconds at most.
 PLACES = 256
 Arguments = ParamSpec("Arguments")
 Value = TypeVar("Value")
@@ -35,7 +35,10 @@ class TooManyHashes(DomainError):
 
 
 class Hashing:
-    """Used from the event loop only. ``taken`` counts the requests between their `place` and its end."""
+    """The concurrency gate of password hashing. Used from the event loop only.
+
+    ``taken`` counts the requests inside a `place` block.
+    """
 
     def __init__(self, threads: int = THREADS, places: int = PLACES) -> None:
         self.limiter = anyio.CapacityLimiter(threads)
@@ -44,7 +47,7 @@ class Hashing:
 
     @contextmanager
     def place(self) -> Iterator[None]:
-        """Taken before anything is done for a request. Raises `TooManyHashes`."""
+        """Reserve a place before any work is done for the request. Raises `TooManyHashes`."""
         if self.taken >= self.places:
             raise TooManyHashes
         self.taken += 1
@@ -56,12 +59,12 @@ class Hashing:
     async def run(
         self, function: Callable[Arguments, Value], *args: Arguments.args, **kwargs: Arguments.kwargs
     ) -> Value:
-        """Call what hashes or verifies, as soon as one of the few threads is free."""
+        """Call a function that hashes or verifies, once one of the few threads is free."""
         return await run_sync(lambda: function(*args, **kwargs), limiter=self.limiter)
 
 
 async def new_hash(authorized: Authorized, hashing: Hashing, password: str) -> str:
-    """The hash of a password that somebody who may use this route wants to be set."""
+    """Return the hash of a new password, after checking that the actor may use this route."""
     with hashing.place():
         await run_in_threadpool(authorized.require_known)
         return await hashing.run(passwords.hash_password, password)

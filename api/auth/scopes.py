@@ -1,7 +1,7 @@
-"""What an API token needs for each route: one table. A route that is not in it takes no API token at all.
+"""The scope an API token needs per route, in one table. A route that is not listed takes no API token.
 
-Left out on purpose: whatever makes or changes people, their passwords and API tokens, what shows secrets, and
-what erases for good.
+Left out on purpose: routes that create or change users, passwords and API tokens, that show secrets, or that
+erase for good.
 """
 
 from collections.abc import Iterable, Mapping
@@ -15,7 +15,7 @@ WATCH: Route = ("WEBSOCKET", "/ws/delivery/{delivery_id}/")
 
 
 def _resource(path: str, key: str, read: Scope, write: Scope) -> dict[Route, Scope]:
-    """Listing, adding, reading, changing, archiving and restoring."""
+    """Return the scopes to list, add, read, change, archive and restore a resource."""
     return {
         ("GET", path): read,
         ("POST", path): write,
@@ -124,7 +124,7 @@ NEEDED: Mapping[Route, Scope] = {
 
 
 def require(actor: Actor, route: Route) -> None:
-    """Raises `Forbidden` for an API token without the route's scope. People have none, and need none."""
+    """Raise `Forbidden` for an API token without the route's scope. Users have no scopes and need none."""
     if actor.scopes is None:
         return
     needed = NEEDED.get(route)

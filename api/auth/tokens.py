@@ -1,4 +1,7 @@
-"""Access tokens: HS256 JWTs; algorithm, audience and issuer are pinned, every claim but ``sid`` required."""
+"""Access tokens: HS256 JWTs with pinned algorithm, audience and issuer.
+
+Every claim but ``sid`` is required.
+"""
 
 import enum
 import time
@@ -20,14 +23,14 @@ _REQUIRED = ["exp", "iat", "sub", "typ", "epoch", "aud", "iss"]
 
 
 class TokenKind(enum.StrEnum):
-    """Refresh tokens are opaque now (`login_sessions`); an old JWT of that kind passes as nothing."""
+    """The ``typ`` claim. Refresh tokens are opaque now (`login_sessions`); old refresh JWTs are refused."""
 
     ACCESS = "access"
     REFRESH = "refresh"
 
 
 class Claims(msgspec.Struct, frozen=True):
-    """What a genuine token says; whether its user still may is for the database to say."""
+    """The claims of a genuine token; the database decides whether its user is still active."""
 
     user_id: int
     epoch: int
@@ -49,7 +52,11 @@ def issue(
     now: datetime,
     session_id: int | None = None,
 ) -> str:
-    """``session_id``: the log-in it ends with. Without one it holds for its time and the user's epoch."""
+    """Return a signed token.
+
+    With ``session_id`` it ends with that login session; without, it is valid until it expires or the user's
+    epoch changes.
+    """
     claims: dict[str, str | int] = {
         "iss": ISSUER,
         "aud": AUDIENCE,
@@ -65,7 +72,7 @@ def issue(
 
 
 def read(settings: Settings, kind: TokenKind, token: str) -> Claims:
-    """Raises `NotAuthenticated`, always the same, for whatever is not a valid token of this kind."""
+    """Verify a token of this kind. Raises `NotAuthenticated`, the same for every cause."""
     if len(token) > MAXIMUM_LENGTH:
         raise NotAuthenticated
     claims = _genuine(settings.jwt_key.get_secret_value(), kind, token)
@@ -76,7 +83,7 @@ def read(settings: Settings, kind: TokenKind, token: str) -> Claims:
 
 @lru_cache(maxsize=4096)
 def _genuine(key: str, kind: TokenKind, token: str) -> Claims:
-    """Its signature and claims, verified once: a client sends the same token with every request."""
+    """Verify signature and claims; cached, as a client sends the same token with every request."""
     try:
         claims = jwt.decode(
             token,
@@ -95,6 +102,6 @@ def _genuine(key: str, kind: TokenKind, token: str) -> Claims:
             datetime.fromtimestamp(int(claims["exp"]), UTC),
             int(claims["sid"]) if "sid" in claims else None,
         )
-    # The latter four: what a hostile header may raise in the decoders below PyJWT.
+    # The latter four are what a malicious header can raise in the decoders below PyJWT.
     except (jwt.PyJWTError, ValueError, TypeError, OverflowError, RecursionError):
         raise NotAuthenticated from None

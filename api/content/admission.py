@@ -1,6 +1,6 @@
-"""Admission control: slots for costly work, of which one company can hold only a part.
+"""Admission control: slots for costly work, of which one tenant can hold only a part.
 
-Uploads, streamed tracks and reports share it. A slot is free again whatever its work ends with.
+Uploads, streamed tracks and reports use it. A slot is released however its work ends.
 """
 
 from collections import Counter
@@ -13,7 +13,7 @@ from core.errors import DomainError
 
 
 class Holder(NamedTuple):
-    """A company, and which person or integration of it."""
+    """A tenant, and the user or integration of it that holds the slot."""
 
     company_id: int
     name: str
@@ -24,7 +24,7 @@ class Holder(NamedTuple):
 
 
 class Admission:
-    """At most ``slots`` at once, ``per_company`` of them one company's and ``per_holder`` one person's.
+    """At most ``slots`` at once, at most ``per_company`` of them per tenant and ``per_holder`` per actor.
 
     Used from the event loop only.
     """
@@ -45,7 +45,7 @@ class Admission:
 
     @contextmanager
     def slot(self, holder: Holder) -> Iterator[None]:
-        """Hold a slot for the block. Raises what ``busy`` makes."""
+        """Hold a slot for the block. Raises the error that ``busy`` returns when none is free."""
         if not self._admits(holder):
             raise self._busy()
         taken = (holder.company_id, holder)
@@ -55,7 +55,7 @@ class Admission:
             yield
         finally:
             self.free += 1
-            self._taken -= Counter(taken)  # also drops those that hold none
+            self._taken -= Counter(taken)  # also drops entries that reach zero
 
     def _admits(self, holder: Holder) -> bool:
         return (

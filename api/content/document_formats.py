@@ -1,4 +1,4 @@
-"""A report in the format its reader asked for: JSON, a page that stands alone, or a PDF."""
+"""Render a report in the format that the client asks for: JSON, a self-contained HTML page, or PDF."""
 
 import enum
 import re
@@ -19,7 +19,7 @@ _UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
 
 
 class DocumentFormat(enum.StrEnum):
-    """Also the ending of a file's name."""
+    """The value is also the file name's extension."""
 
     JSON = "json"
     HTML = "html"
@@ -31,7 +31,7 @@ MEDIA_TYPES: Mapping[str, DocumentFormat] = {
     "text/html": DocumentFormat.HTML,
     "application/pdf": DocumentFormat.PDF,
 }
-# Personal data: no proxy keeps it, and a page of ours does nothing and is framed by nobody.
+# Reports hold personal data, so no proxy may cache them.
 PRIVATE = {
     "Cache-Control": "private, no-store",
     "X-Content-Type-Options": "nosniff",
@@ -41,12 +41,12 @@ PRIVATE = {
 
 
 def asked(accept: str | None, chosen: DocumentFormat | None) -> DocumentFormat:
-    """``?format=`` wins over ``Accept``. Raises `NotAcceptable`."""
+    """Return the format to render; ``?format=`` wins over ``Accept``. Raises `NotAcceptable`."""
     return chosen or MEDIA_TYPES[best(accept, list(MEDIA_TYPES))]
 
 
 def answers(model: type[BaseModel]) -> dict[int | str, dict[str, Any]]:
-    """What the OpenAPI document says of such a route."""
+    """Return the responses that the OpenAPI document declares for such a route."""
     return {
         200: {
             "model": model,
@@ -63,7 +63,10 @@ def answers(model: type[BaseModel]) -> dict[int | str, dict[str, Any]]:
 async def answer(
     authorized: Authorized, name: DocumentFormat, write: Callable[[], str], file_name: str
 ) -> Response:
-    """``write`` gives the JSON or the page; it runs in a thread, and must have closed its transaction."""
+    """Render the report. ``write`` returns the JSON or HTML text.
+
+    ``write`` runs in a thread and must have closed its transaction.
+    """
     renderings: Renderings = authorized.request.app.state.renderings
     holder = Holder.of(await run_in_threadpool(authorized.require_known))
     headers = PRIVATE | {"Content-Disposition": f'inline; filename="{_plain(file_name)}.{name}"'}
@@ -72,10 +75,11 @@ async def answer(
     text = await renderings.text(holder, write)
     if name is DocumentFormat.JSON:
         return Response(text, media_type="application/json", headers=headers)
+    # The page runs no scripts and may not be framed.
     policy = {"Content-Security-Policy": templates.content_security_policy()}
     return Response(text, media_type="text/html", headers=headers | policy)
 
 
 def _plain(name: str) -> str:
-    """What every system takes as a file's name."""
+    """Return a file name that is safe on every system."""
     return _UNSAFE.sub("-", name).strip("-.")[:80] or "report"

@@ -1,4 +1,4 @@
-"""Reports for those who ask the API: few at a time are made, some wait, the others come again."""
+"""Reports that clients request: few are rendered at once, some wait, the rest are refused with a 503."""
 
 import logging
 from collections.abc import Callable
@@ -11,9 +11,9 @@ from core.errors import DomainError
 from reports import rendering
 from reports.rendering import PdfNotMade
 
-READERS = 4  # of the 16 threads that everything else needs too; a long drive takes seconds
+READERS = 4  # of the 16 threads that all other work shares; a report of a long trip takes seconds
 READERS_WAITING = 60
-READERS_OF_COMPANY = 16  # those that wait included
+READERS_OF_COMPANY = 16  # including those that wait
 PROCESSES = 2
 MAXIMUM_WAITING = 8
 PROCESSES_OF_COMPANY = 4
@@ -29,7 +29,7 @@ class RenderingsBusy(DomainError):
 
 
 class CannotRender(DomainError):
-    """The page itself can still be had."""
+    """The PDF failed; the HTML page is still available."""
 
     status_code = 503
     title = "The PDF cannot be made"
@@ -39,7 +39,7 @@ class CannotRender(DomainError):
 
 
 class Turns:
-    """``at_once`` have a turn, ``waiting`` more wait for theirs, ``per_company`` of all at most."""
+    """Run ``at_once`` and queue ``waiting`` more, of both at most ``per_company`` per tenant."""
 
     def __init__(self, at_once: int, waiting: int, per_company: int) -> None:
         self.admission = Admission(RenderingsBusy, slots=at_once + waiting, per_company=per_company)
@@ -48,27 +48,27 @@ class Turns:
 
     @property
     def limiter(self) -> CapacityLimiter:
-        """Belongs to the event loop that is running."""
+        """Return the limiter; it is created lazily because it belongs to the running event loop."""
         if self._limiter is None:
             self._limiter = CapacityLimiter(self._at_once)
         return self._limiter
 
 
 class Renderings:
-    """Those under way in this process of ours. Used from the event loop only."""
+    """The reports being rendered in this process. Used from the event loop only."""
 
     def __init__(self) -> None:
         self.texts = Turns(READERS, READERS_WAITING, READERS_OF_COMPANY)
         self.pdfs = Turns(PROCESSES, MAXIMUM_WAITING, PROCESSES_OF_COMPANY)
 
     async def text(self, holder: Holder, write: Callable[[], str]) -> str:
-        """What ``write`` gives, in a thread. Raises `RenderingsBusy`."""
+        """Return the text that ``write`` returns, called in a thread. Raises `RenderingsBusy`."""
         with self.texts.admission.slot(holder):
             async with self.texts.limiter:
                 return await run_in_threadpool(write)
 
     async def pdf(self, holder: Holder, write: Callable[[], str]) -> bytes:
-        """``write`` gives the page, once there is room. Raises `RenderingsBusy`, `CannotRender`."""
+        """Render the HTML that ``write`` returns as PDF. Raises `RenderingsBusy`, `CannotRender`."""
         with self.pdfs.admission.slot(holder):
             html = await self.text(holder, write)
             try:

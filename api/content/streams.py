@@ -1,4 +1,4 @@
-"""Answers that are streamed from the database, whole or visibly broken off."""
+"""Responses streamed from the database: complete, or visibly broken off."""
 
 import logging
 from collections.abc import AsyncIterator, Generator
@@ -12,10 +12,10 @@ from api.content.admission import Admission, Holder
 from api.dependencies import Authorized
 from core.errors import DomainError
 
-MAXIMUM_STREAMS = 4  # of the threads' 10 connections, so that slow readers leave enough to everybody else
+MAXIMUM_STREAMS = 4  # of the threads' 10 connections, so that slow clients leave enough to the others
 MAXIMUM_OF_COMPANY = 2
 STREAM_TIMEOUT_S = 120.0
-STALL_TIMEOUT_S = 45.0  # before PostgreSQL ends the transaction, which is idle meanwhile
+STALL_TIMEOUT_S = 45.0  # shorter than PostgreSQL's time-out for a transaction that is idle meanwhile
 log = logging.getLogger(__name__)
 
 
@@ -30,16 +30,16 @@ class Busy(DomainError):
 
 
 def make_streams() -> Admission:
-    """Return the slots of the answers on their way in this process."""
+    """Return the slots of this process's streamed responses."""
     return Admission(Busy, slots=MAXIMUM_STREAMS, per_company=MAXIMUM_OF_COMPANY)
 
 
 class DatabaseStream(StreamingResponse):
-    """Sends what a generator yields that holds a connection, and closes it however the sending ends.
+    """Send the chunks of a generator that holds a database connection; always close the generator.
 
-    What the generator raises before its first chunk becomes an ordinary problem answer. Later, or when the
-    reader takes nothing for `STALL_TIMEOUT_S` or not all within `STREAM_TIMEOUT_S`, the connection is broken
-    off: a part is not taken for all.
+    An error before the first chunk becomes an ordinary problem response. After a later error, or when the
+    client reads nothing for `STALL_TIMEOUT_S` or not everything within `STREAM_TIMEOUT_S`, the connection is
+    broken off, so that the client does not take a part for the whole.
     """
 
     def __init__(
@@ -72,10 +72,11 @@ class DatabaseStream(StreamingResponse):
             yield chunk
 
     async def _give_back(self) -> None:
-        """Close the transaction. PostgreSQL may have ended it, which is no news to a broken-off reader."""
+        """Close the generator's transaction."""
         with anyio.CancelScope(shield=True):
             try:
                 await run_in_threadpool(self._chunks.close)
+            # PostgreSQL may have ended the transaction; the response is broken off by then.
             except Exception as error:
                 log.warning("stream_not_closed error=%s", type(error).__name__)
 

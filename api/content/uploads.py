@@ -1,8 +1,8 @@
-"""Routes that take pictures: a larger body, read for whoever is logged in only, a few at a time.
+"""Routes that take images: a larger body, read only for authenticated clients, a few at a time.
 
-`LimitedRequest` counts the body while it streams. Its files wait on disk beyond 1 MiB each; each picture's
-own limit is checked before it is decoded, in a few threads of their own: neither the event loop nor the
-threads of the database wait for it.
+`LimitedRequest` counts the body while it streams. Files beyond 1 MiB are spooled to disk; each image's own
+limit is checked before it is decoded, in a few dedicated threads, so that neither the event loop nor the
+database's threads wait for it.
 """
 
 import re
@@ -24,17 +24,17 @@ from core.deliveries.proofs.images import MAXIMUM_BYTES, ImageTooLarge, Picture,
 from core.errors import DomainError, NotAuthenticated
 from core.rules.enums import ImageKind
 
-MAXIMUM_UPLOADS = 24  # under way at once in a process; those that do not paint yet cost a file each
-MAXIMUM_OF_COMPANY = 8  # of them, so that none takes them all, however slowly it sends
-MAXIMUM_OF_ONE = 2  # person or integration
-UPLOAD_TIMEOUT_S = 300.0  # a phone on a slow line sends 12 MiB in it
-FORM_BYTES = 64 * 1024  # texts, and the parts' own headers
+MAXIMUM_UPLOADS = 24  # at once in a process; those that are not being re-encoded yet cost a file each
+MAXIMUM_OF_COMPANY = 8  # of them per tenant: a slow sender cannot take them all
+MAXIMUM_OF_ONE = 2  # per user or integration
+UPLOAD_TIMEOUT_S = 300.0  # enough for a phone on a slow line to send 12 MiB
+FORM_BYTES = 64 * 1024  # text fields, and the parts' own headers
 MAXIMUM_PROOF_BYTES = (MAXIMUM_PHOTOS + 1) * MAXIMUM_BYTES + FORM_BYTES
-# Paths whose bodies may be larger than others'.
+# Paths with a larger body limit.
 LARGER_BODIES: Mapping[re.Pattern[str], int] = {
     re.compile(r"/deliveries/\d+/proofs/?", re.ASCII): MAXIMUM_PROOF_BYTES
 }
-PAINTERS = 2  # at once in a process: each may need 190 MiB for a moment
+PAINTERS = 2  # images re-encoded at once in a process: each may need 190 MiB briefly
 
 
 class UploadsBusy(DomainError):
@@ -48,7 +48,7 @@ class UploadsBusy(DomainError):
 
 
 class Uploads:
-    """How many are on their way, and who paints. Used from the event loop only."""
+    """Slots for uploads and threads for re-encoding images. Used from the event loop only."""
 
     def __init__(self) -> None:
         self.admission = Admission(
@@ -57,17 +57,17 @@ class Uploads:
         self.painters = CapacityLimiter(PAINTERS)
 
     async def picture(self, kind: ImageKind, file: UploadFile, field: str) -> Picture:
-        """Raises `ImageTooLarge`, `InvalidValue`."""
+        """Decode and re-encode one image. Raises `ImageTooLarge`, `InvalidValue`."""
         if file.size is not None and file.size > MAXIMUM_BYTES:
             raise ImageTooLarge(field)
-        async with self.painters:  # before it is read, so that nobody's bytes wait in memory
+        async with self.painters:  # before reading, so that waiting images are not held in memory
             data = await file.read()
             await file.seek(0)
             return await anyio.to_thread.run_sync(paint, kind, data, field, limiter=CapacityLimiter(1))
 
 
 class UploadRoute(OnceRoute):
-    """A route whose POSTs are read only for a holder of a valid token, and while few others are."""
+    """Read a POST's body only for a valid token, and only while few other uploads are running."""
 
     def get_route_handler(self) -> Handler:
         handler = super().get_route_handler()
@@ -88,7 +88,7 @@ def _admitted(handler: Handler) -> Handler:
 
 
 async def _authenticate(request: Request) -> Holder:
-    """Who sends; the route asks again in the transaction of its work. Nobody else's 12 MiB are taken."""
+    """Return the sender before its body of up to 12 MiB is read; the work's transaction checks it again."""
     scheme, token = get_authorization_scheme_param(request.headers.get("authorization"))
     if scheme.lower() != "bearer" or not token:
         raise NotAuthenticated

@@ -1,8 +1,8 @@
-"""A short way through FastAPI for requests in which nothing is unusual.
+"""The fast path: answer plain requests without FastAPI's dependency solving, at a third of its cost.
 
-FastAPI declares our routes and answers every odd request; this runs the plain ones at a third of its cost. A
-route takes the short way if it is a plain function whose parameters are of the kinds below; a request takes
-it unless one of its fields is refused. Nothing has been done by then, and FastAPI says what is wrong.
+FastAPI still declares the routes and answers every other request. A route takes the fast path if it is a
+plain function whose parameters are all of the kinds below; a request takes it unless one of its fields is
+refused. In that case nothing has been done yet, and FastAPI renders the error.
 """
 
 import asyncio
@@ -35,16 +35,16 @@ Reader = Callable[[Request], Awaitable[Any]]
 
 
 def on_loop(endpoint: Endpoint) -> Endpoint:
-    """Marks a route that is asked for often: its work is done on the event loop (see `database.cooperative`).
+    """Mark a busy route so that its work runs on the event loop (see `database.cooperative`).
 
-    Only for what waits for nothing but the database and computes little.
+    Only for work that waits for nothing but the database and computes little.
     """
     setattr(endpoint, ON_LOOP, True)
     return endpoint
 
 
 class OnLoop:
-    """The connections of the work done on the loop, which must never wait for a free one of the pool."""
+    """The database connections of work on the event loop, which must never block on the pool."""
 
     def __init__(self, settings: Settings) -> None:
         self._engine = make_engine(
@@ -55,27 +55,28 @@ class OnLoop:
         self.sessions = make_sessions(self._engine)
 
     async def run(self, work: Callable[[], Value]) -> Value:
-        """Raises `PoolTimeout` as a full pool does: it is the database being away, answered 503."""
+        """Run the work on the event loop. Raises `PoolTimeout` when no connection is free within `WAIT_S`."""
         try:
             async with asyncio.timeout(WAIT_S):
                 await self._open()
                 await self._free.acquire()
         except TimeoutError:
+            # The same error as a full pool's: answered 503, like a database that is away.
             raise PoolTimeout("all connections of the event loop are in use") from None
         return await cooperative.run(partial(self._done, work))
 
     def _done(self, work: Callable[[], Value]) -> Value:
-        """The connection is free when the work has ended, which its caller's being cancelled does not end."""
+        """Run the work, then free its connection."""
         try:
             return work()
         finally:
+            # Cancelling the caller does not end the work, so the work itself frees the connection.
             self._free.release()
 
     async def _open(self) -> None:
-        """SQLAlchemy keeps a lock while it makes the acquaintance of its first connection, so in a thread.
-
-        All wait for the same one, and no longer than they would: it goes on for whoever comes next.
-        """
+        """Open the first connection once, in a thread."""
+        # SQLAlchemy holds a lock while it sets up its first connection, so this must not run on the loop. All
+        # callers share the attempt, each up to its own time-out; it goes on for later callers.
         if self._opening is None or (self._opening.done() and self._opening.exception() is not None):
             self._opening = asyncio.ensure_future(run_in_threadpool(self._connect_once))
         if not self._opening.done():
@@ -89,11 +90,14 @@ class OnLoop:
 
 
 class Unusual(Exception):
-    """FastAPI must look at this request."""
+    """Raised when FastAPI must handle this request."""
 
 
 def quick_handler(endpoint: Callable[..., Any], status_code: int | None, slow: Handler) -> Handler:
-    """A handler that is ``slow`` for what is unusual; ``slow`` itself when the endpoint is."""
+    """Return a handler that falls back to ``slow`` for unusual requests.
+
+    An endpoint that only FastAPI can serve gets ``slow`` itself.
+    """
     readers = _readers(endpoint)
     is_on_loop = getattr(endpoint, ON_LOOP, False)
     if readers is None or inspect.iscoroutinefunction(endpoint):
@@ -114,7 +118,7 @@ def quick_handler(endpoint: Callable[..., Any], status_code: int | None, slow: H
 
 
 def _call(endpoint: Callable[..., Any], values: dict[str, Any], status_code: int | None) -> Response:
-    """The work and its rendering, in one thread."""
+    """Do the work and render its result in the same thread."""
     result = endpoint(**values)
     if isinstance(result, Response):
         return result
@@ -126,7 +130,7 @@ def _call(endpoint: Callable[..., Any], values: dict[str, Any], status_code: int
 
 
 def _readers(endpoint: Callable[..., Any]) -> dict[str, Reader] | None:
-    """How to read each parameter from a request; None when one is of a kind that only FastAPI knows."""
+    """Return one reader per parameter, or None when only FastAPI can read one of them."""
     signature = inspect.signature(endpoint, eval_str=True)
     if not _is_renderable(signature.return_annotation):
         return None
@@ -159,7 +163,7 @@ def _reader(name: str, annotation: Any) -> Reader | None:
 
 async def _new_response(_request: Request) -> Response:
     response = Response()
-    del response.headers["content-length"]  # the final answer has its own
+    del response.headers["content-length"]  # the final response sets its own
     return response
 
 

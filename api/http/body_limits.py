@@ -1,7 +1,7 @@
-"""Bounds on what a request may hold, told in our one error shape before anything costly is done with it.
+"""Bound a request's size and answer in the standard error shape before any costly work is done.
 
-`LimitedRequest` bounds bytes, `BoundedRoute` the values of a JSON body: each one that is unknown becomes an
-error, and 70,000 of them held the event loop for most of a second.
+`LimitedRequest` bounds bytes, `BoundedRoute` the values of a JSON body: each unknown value becomes an error,
+and 70,000 of them blocked the event loop for most of a second.
 """
 
 import contextlib
@@ -27,25 +27,27 @@ LONG_QUERY = "The query is longer, or has more parameters, than any request of o
 MAXIMUM_BODY_BYTES = 64 * 1024
 MAXIMUM_QUERY_BYTES = 8 * 1024
 MAXIMUM_PARAMETERS = 100
-# By what all of a path matches. The first are asked without a token; the others take lists or a page.
+# Keyed by a pattern that matches the whole path. The first need no token; the others take lists or an HTML
+# template.
 OTHER_BODIES: Mapping[re.Pattern[str], int] = {
     re.compile(r"/auth/.*", re.DOTALL): 16 * 1024,
     re.compile(r"/deliveries/?|/load-orders/.*|/notifications/templates/.*", re.DOTALL): 1024 * 1024,
 }
-# Beyond what a valid body has: so many mistakes are still named one by one.
+# Allowed beyond what a valid body has, so that this many mistakes are still named one by one.
 SPARE_VALUES = 50
 _STRING = re.compile(rb'"(?:[^"\\]++|\\.)*+"?', re.DOTALL)
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 
 
 class LimitedRequest:
-    """ASGI middleware: 413 at once for a Content-Length above the limit, or as soon as a stream passes it.
+    """Bound the query and the body (ASGI middleware).
 
-    414 for a query beyond its bounds. Cookies are dropped: no route reads any, yet they would be parsed.
+    413 for a Content-Length above the limit, or as soon as a stream exceeds it; 414 for a query beyond its
+    bounds. Cookies are dropped: no route reads them, but parsing would cost time.
     """
 
     def __init__(self, app: ASGIApp, maximum: int, others: Mapping[re.Pattern[str], int] = {}) -> None:
-        """``others`` are the limits of some paths, by what all of the path matches."""
+        """``others`` maps patterns that match a whole path to that path's limit in bytes."""
         self.app = app
         self.maximum = maximum
         self.others = others
@@ -82,19 +84,19 @@ class LimitedRequest:
 
 
 class BoundedRoute(APIRoute):
-    """A route that counts the values of a JSON body before it validates any."""
+    """Count the values of a JSON body before validating any of them."""
 
     def get_route_handler(self) -> Handler:
         return self.bounded(super().get_route_handler())
 
     def bounded(self, handler: Handler) -> Handler:
-        """``handler``, asked only for bodies that may be valid."""
+        """Wrap ``handler`` so that it only gets bodies that may be valid."""
         if self.body_field is None or isinstance(self.body_field.field_info, Form):
             return handler
         model: Any = self.body_field.field_info.annotation
 
         async def handle(request: Request) -> Response:
-            with contextlib.suppress(ClientDisconnect):  # the handler meets it too, and answers
+            with contextlib.suppress(ClientDisconnect):  # the handler runs into it too, and answers
                 require_few_values(await request.body(), _most_values_of(model))
             return await handler(request)
 
@@ -102,14 +104,17 @@ class BoundedRoute(APIRoute):
 
 
 def require_few_values(body: bytes, maximum: int) -> None:
-    """Raise `InvalidValue` for a JSON text of more than ``maximum`` keys and elements, on all levels."""
+    """Raise `InvalidValue` if a JSON text has more than ``maximum`` keys and elements on all levels."""
     if len(body) > maximum and count_values(body) > maximum:
         raise InvalidValue("body", f"must have at most {maximum} keys and list items in all")
 
 
 def count_values(body: bytes) -> int:
-    """Return how many keys and elements a JSON text has, an empty list or object as one; never fewer."""
-    # In UTF-16, which Python's parser reads too, a quote's byte may be half of another character.
+    """Return how many keys and elements a JSON text has, or more but never fewer.
+
+    An empty list or object counts as one.
+    """
+    # In UTF-16, which Python's JSON parser accepts too, a quote's byte may be half of another character.
     plain = body if b"\0" in body else _STRING.sub(b"", body)
     return plain.count(b",") + plain.count(b"{") + plain.count(b"[")
 
@@ -121,7 +126,7 @@ def _most_values_of(model: Any) -> int:
 
 
 def most_values(schema: Mapping[str, Any], definitions: Mapping[str, Any]) -> int:
-    """How many keys and elements a value can have that a JSON Schema of ours allows."""
+    """Return the most keys and elements that a value may have under one of our JSON Schemas."""
     if "$ref" in schema:
         return most_values(definitions[schema["$ref"].rpartition("/")[2]], definitions)
     if "anyOf" in schema:

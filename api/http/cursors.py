@@ -1,4 +1,7 @@
-"""Lists: ``{"items": […], "next": cursor or null}``. A cursor is opaque: the key of a page's last row."""
+"""Keyset pagination: ``{"items": […], "next": cursor or null}``.
+
+A cursor is opaque: the key of a page's last row.
+"""
 
 import base64
 import binascii
@@ -24,7 +27,7 @@ def encode(key: int | str) -> str:
 
 
 def text_key(cursor: str | None) -> str | None:
-    """The key in a cursor. Raises `InvalidValue` for whatever we did not make."""
+    """Return the key in a cursor. Raises `InvalidValue` for a malformed cursor."""
     if cursor is None:
         return None
     try:
@@ -48,14 +51,14 @@ def number_key(cursor: str | None) -> int | None:
 
 
 def delivery_text(key: DeliveryKey) -> str:
-    """``42``, or ``42t63…`` with the microseconds since the year 1 when time orders the list."""
+    """Return ``42``, or ``42t63…`` (microseconds since the year 1) where the list is ordered by time."""
     if key.scheduled_at is None:
         return str(key.delivery_id)
     return f"{key.delivery_id}t{(key.scheduled_at - _YEAR_1) // _MICROSECOND}"
 
 
 def delivery_key(cursor: str | None, *, by_time: bool) -> DeliveryKey | None:
-    """Raises `InvalidValue` for a cursor of a list in another order, too."""
+    """Parse a cursor. Raises `InvalidValue`, also for a cursor of a list in another order."""
     if cursor is None:
         return None
     match = _DELIVERY_KEY.fullmatch(text_key(cursor) or "")
@@ -69,7 +72,7 @@ def delivery_key(cursor: str | None, *, by_time: bool) -> DeliveryKey | None:
 
 
 def cut(rows: Sequence[Row], limit: int, key: Callable[[Row], int | str]) -> tuple[Sequence[Row], str | None]:
-    """From a query for one row more than fits: the page, and the cursor of the next if there is one."""
+    """Return one page and the next page's cursor, or None, from a query for ``limit + 1`` rows."""
     if len(rows) <= limit:
         return rows, None
     return rows[:limit], encode(key(rows[limit - 1]))

@@ -1,4 +1,4 @@
-"""Every error as ``application/problem+json`` (RFC 9457), with our ``error`` name and its facts."""
+"""Render every error as ``application/problem+json`` (RFC 9457), with our ``error`` name and its facts."""
 
 import json
 import logging
@@ -54,7 +54,7 @@ def problem(
         "error": name,
         **(facts or {}),
     }
-    # ASCII, for a field's name in an error may hold what is no Unicode.
+    # ASCII: a field's name in an error may hold text that UTF-8 cannot encode (lone surrogates).
     content = json.dumps(body, default=str).encode()
     return Response(content, status, headers=dict(headers or {}), media_type=MEDIA_TYPE)
 
@@ -101,7 +101,7 @@ async def _http_error(request: Request, error: Exception) -> Response:
     if not isinstance(error, HTTPException):
         raise error
     if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
-        # Starlette names the methods of the first route with this path only.
+        # Starlette lists the methods of only the first route with this path.
         allowed = ", ".join(sorted(request.app.state.methods.of(request.scope["path"])))
         error = HTTPException(error.status_code, error.detail, {"Allow": allowed})
     name = _NAMES.get(error.status_code, f"Http{error.status_code}")
@@ -110,7 +110,10 @@ async def _http_error(request: Request, error: Exception) -> Response:
 
 
 async def _database_error(request: Request, error: Exception) -> Response:
-    """Only SQLSTATE 22xxx and 23xxx are a request's fault, and of these a missing month is ours."""
+    """Render a database error by its SQLSTATE.
+
+    Only classes 22 and 23 are the client's fault, except a missing partition, which we create.
+    """
     cause = error.orig if isinstance(error, DBAPIError) else error
     code = getattr(cause, "pgcode", None) or ""
     if isinstance(error, PoolTimeout) or isinstance(cause, _AWAY) or code in _NOT_MIGRATED | OUTDATED:
@@ -151,7 +154,7 @@ def _unavailable(retry_after_s: int) -> Response:
 
 
 async def _unexpected(_request: Request, _error: Exception) -> Response:
-    """The server logs it with its stack trace; the body says nothing of it."""
+    """Answer 500 without details; Starlette raises the error again, and the server logs its stack trace."""
     return _internal()
 
 

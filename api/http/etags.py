@@ -1,6 +1,7 @@
-"""Entity tags of what carries a ``version``: ``"7"``. They guard edits and name no bytes: no 304.
+"""Optimistic locking: entity tags of resources with a ``version``, such as ``"7"``.
 
-A delivery's answer also shows where its van is, which changes without a new version.
+They guard edits and do not identify the bytes, so there is no 304: a delivery's response also shows where its
+vehicle is, which changes without a new version.
 """
 
 import re
@@ -20,9 +21,9 @@ def tag(response: Response, version: int) -> None:
 
 
 def versions_of(if_match: str | None) -> Container[int] | None:
-    """The versions that If-Match allows; None: any. Raises `InvalidValue` for what are no tags.
+    """Return the versions that If-Match allows; None means any. Raises `InvalidValue` for a malformed header.
 
-    A weak tag matches nothing here (RFC 9110, 13.1.1), nor does a tag that we never made.
+    A weak tag never matches here (RFC 9110, 13.1.1), nor does a tag that this API never issued.
     """
     if if_match is None or if_match.strip() == "*":
         return None

@@ -1,6 +1,6 @@
-"""Examples for the OpenAPI document, put together from its own schemas.
+"""Generate examples for the OpenAPI document from its own schemas.
 
-A schema's own example counts first; what has none is made of its fields, by their names, then by their types.
+A schema's own example wins; otherwise a field's example comes from its name, else from its type.
 """
 
 from collections.abc import Mapping
@@ -9,7 +9,7 @@ from typing import Any
 Schema = Mapping[str, Any]
 MAXIMUM_DEPTH = 8
 INSTANT = "2026-03-01T12:00:00Z"
-# By the name of a field, where its type alone would say nothing.
+# Keyed by field name, for fields whose type alone says nothing.
 SAMPLES: Mapping[str, Any] = {
     "accuracy_m": 5.0,
     "address": "Alexanderplatz 1, Berlin",
@@ -44,14 +44,14 @@ SAMPLES: Mapping[str, Any] = {
     "username": "name@example.com",
 }
 _PYTHON: Mapping[str, tuple[type, ...]] = {"string": (str,), "integer": (int,), "number": (int, float)}
-# Absent in the ordinary case.
+# Fields that are null in the ordinary case.
 NULLS = frozenset(
     {"archived_at", "client_id", "client_secret", "disabled_at", "ended_at", "grant_type", "next"}
 )
 
 
 def add_to(document: dict[str, Any]) -> None:
-    """An ``example`` for every parameter, request body and JSON answer that has none."""
+    """Add an ``example`` to every parameter, request body and successful response that has none."""
     components = document["components"]["schemas"]
     for operations in document["paths"].values():
         for operation in operations.values():
@@ -72,7 +72,7 @@ def _add(target: dict[str, Any], components: Schema, name: str) -> None:
 
 
 def example(schema: Schema, components: Schema, name: str = "", depth: int = 0) -> Any:
-    """One value that the schema allows; None when there is none to be had."""
+    """Return one value that the schema allows, or None if no example can be made."""
     if "$ref" in schema:
         return example(components[schema["$ref"].rpartition("/")[2]], components, name, depth)
     for given in (schema.get("examples", [])[:1], schema.get("enum", [])[:1]):

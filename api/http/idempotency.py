@@ -1,7 +1,8 @@
-"""``Idempotency-Key``: a POST that is sent again gets the answer of the first, and does nothing.
+"""``Idempotency-Key``: a repeated POST gets the first one's response and has no further effect.
 
-One route class for every router. A request with a key is one transaction from its first look at the database
-to its rendered answer: claim the key, do the work, keep the answer, commit. Without a key nothing changes.
+One route class for every router. A request with a key runs in one transaction from its first query to its
+rendered response: claim the key, do the work, store the response, commit. Requests without a key are
+unaffected.
 """
 
 import asyncio
@@ -36,14 +37,14 @@ REPLAYED = "Idempotency-Replayed"
 
 @runtime_checkable
 class Fingerprinted(Protocol):
-    """What a dependency made of a form with files: by their hashes, not by their names and types."""
+    """A form with files, built by a dependency and identified by the files' hashes, not names and types."""
 
     @property
     def fingerprint(self) -> str: ...
 
 
 class Replay(Exception):
-    """This request was answered before."""
+    """Raised when this request was answered before; carries the stored response."""
 
     def __init__(self, answer: KeptAnswer) -> None:
         super().__init__("answered before")
@@ -51,7 +52,7 @@ class Replay(Exception):
 
 
 class OnceAuthorized(Authorized):
-    """Every block of the request works in one transaction, which `keep` ends; `close` gives it up."""
+    """Run every block of the request in one transaction; `keep` commits it, `close` rolls it back."""
 
     def __init__(self, plain: Authorized, request: idempotency.Request) -> None:
         super().__init__(plain.request, plain.credential)
@@ -70,7 +71,7 @@ class OnceAuthorized(Authorized):
         yield self._session, self._actor
 
     def keep(self, answer: KeptAnswer) -> None:
-        """Commit the effect with its answer; only then what waits for the commit is done."""
+        """Commit the effect together with its response, then run the actions queued for after the commit."""
         if self._session is not None and self._actor is not None:
             idempotency.keep(self._session, self._actor, self._request, answer)
             self._session.commit()
@@ -82,7 +83,7 @@ class OnceAuthorized(Authorized):
 
 
 class OnceRoute(BoundedRoute):
-    """A route whose POSTs, if they authorize themselves, take an ``Idempotency-Key``."""
+    """A route whose authorised POSTs take an ``Idempotency-Key``."""
 
     def __init__(
         self,
@@ -136,7 +137,7 @@ def _token_first(handler: Handler) -> Handler:
 
 
 def _with_key(endpoint: Callable[..., Any]) -> Callable[..., Any]:
-    """The endpoint, which gets an `OnceAuthorized` when the request has a key."""
+    """Wrap the endpoint so that it gets an `OnceAuthorized` when the request has a key."""
 
     @wraps(endpoint)
     def called(authorized: Authorized, **values: Any) -> Any:
@@ -167,7 +168,8 @@ def _once(handler: Handler, without_key: Handler) -> Handler:
         key = request.headers.get("idempotency-key")
         if key is None:
             return await without_key(request)
-        # Twins in this process wait here: in the database they would use up the threads their first needs.
+        # Duplicates in this process wait here: waiting in the database would use up the threads that the
+        # first request needs.
         which = (request.headers.get("authorization"), request.url.path, key)
         turn = turns.setdefault(which, asyncio.Lock())
         try:
@@ -202,7 +204,7 @@ async def _kept(request: Request, response: Response) -> Response:
 
 async def _closed(request: Request) -> None:
     if (once := _once_of(request)) is not None:
-        # An upload that takes too long is cancelled; its connection must come back all the same.
+        # An upload that times out is cancelled; its connection must be returned all the same.
         with anyio.CancelScope(shield=True):
             await run_in_threadpool(once.close)
 
@@ -222,18 +224,21 @@ def _again(answer: KeptAnswer) -> Response:
 
 
 def forbid_keeping(response: Response) -> None:
-    """For an answer with a secret in it: no cache keeps it, nor does our database."""
+    """Mark a response that contains a secret: neither a cache nor our database may store it."""
     response.headers["Cache-Control"] = "no-store"
 
 
 def fingerprint(values: Mapping[str, Any]) -> bytes:
-    """SHA-256 of the parsed fields and the hashes of files: not of the raw body, whose form may differ."""
+    """Return the SHA-256 of the parsed fields and the files' hashes.
+
+    Not of the raw body: the same fields may be encoded differently when a client sends them again.
+    """
     fields = {name: plain for name, value in values.items() if (plain := _plain(value)) is not None}
     return hashlib.sha256(msgspec.json.encode(fields, order="deterministic")).digest()
 
 
 def _plain(value: Any) -> Any:
-    """What a client sent, as plain data; None for what is no field."""
+    """Return a client's value as plain data; None for values that are not fields."""
     if isinstance(value, BaseModel):
         return value.model_dump(mode="json")
     if isinstance(value, Fingerprinted):

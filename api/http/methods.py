@@ -1,4 +1,4 @@
-"""Which methods a path has: for the ``Allow`` of a 405."""
+"""List the methods of a path, for the ``Allow`` header of a 405."""
 
 from collections.abc import Iterable
 
@@ -14,6 +14,6 @@ class Methods:
         ]
 
     def of(self, path: str) -> frozenset[str]:
-        """All methods of all routes with this path, as declared."""
+        """Return all methods declared for this path, over all routes."""
         found = (methods for pattern, methods in self._routes if pattern.match(path))
         return frozenset().union(*found)

@@ -1,4 +1,4 @@
-"""Which of several media types a client would rather have (RFC 9110, section 12.5.1)."""
+"""Content negotiation: choose the media type that a client prefers (RFC 9110, section 12.5.1)."""
 
 import re
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ class NotAcceptable(DomainError):
 
 
 def best(accept: str | None, offered: Sequence[str]) -> str:
-    """The offered media type that ``Accept`` weighs highest; of equals the first. Raises `NotAcceptable`."""
+    """Return the offered media type with the highest weight; of equals the first. Raises `NotAcceptable`."""
     if not accept or not accept.strip():
         return offered[0]
     ranges = [_range(part) for part in accept.split(",")[:MAXIMUM_RANGES]]
@@ -36,7 +36,8 @@ def _range(text: str) -> tuple[str, float]:
 
 
 def _weight(media_type: str, ranges: Sequence[tuple[str, float]]) -> float:
-    """The most specific range that matches decides: ``text/csv;q=0, */*`` does not accept CSV."""
+    """Return the weight of ``media_type`` in ``Accept``."""
+    # The most specific matching range decides: ``text/csv;q=0, */*`` does not accept CSV.
     group = media_type.partition("/")[0]
     for pattern in (media_type, f"{group}/*", "*/*"):
         weights = [weight for name, weight in ranges if name == pattern]

@@ -1,4 +1,4 @@
-"""The OpenAPI document: FastAPI's, with our one error shape declared wherever it may come."""
+"""FastAPI's OpenAPI document, with the standard error shape declared wherever an error may come."""
 
 from collections.abc import Mapping
 from http import HTTPStatus
@@ -145,15 +145,15 @@ def _document(app: FastAPI) -> dict[str, Any]:
 
 
 def operation_id(route: APIRoute) -> str:
-    """A route's function names it: what a generated client calls its method."""
+    """Return the function's name: a generated client names its method after it."""
     return route.name
 
 
 def _declare_problems(method: str, operation: dict[str, Any]) -> None:
-    """Every status that may come, those a route adds by itself (``responses=``) with its own description."""
+    """Declare every error status that may come; ``responses=`` of a route keeps its own description."""
     responses = operation["responses"]
     if responses.get("422", {}).get("description") == "Validation Error":
-        del responses["422"]  # FastAPI's own shape, and for ids in paths too, which answer 404
+        del responses["422"]  # FastAPI's error shape, and wrong for ids in paths, which answer 404
     own = {status: answer for status, answer in responses.items() if status >= "400"}
     succeeding = {status: answer for status, answer in responses.items() if status < "400"}
     problems = {
@@ -182,12 +182,12 @@ def _problem_example(status: str, meaning: str) -> dict[str, Any]:
 
 
 def _statuses(method: str, operation: Mapping[str, Any]) -> set[str]:
-    """What may go wrong follows from what the operation takes."""
+    """Return the error statuses that follow from an operation's parameters, body and security."""
     found = {"503"}
     places = {parameter["in"] for parameter in operation.get("parameters", [])}
     if "security" in operation:
         found |= {"401", "403"}
-        # A race for a unique or foreign key may end any of them.
+        # Any of them may lose a race for a unique or foreign key.
         found |= {"409"} if method in _CHANGING else set()
     if "path" in places:
         found.add("404")

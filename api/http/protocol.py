@@ -1,14 +1,16 @@
-"""uvicorn's HTTP protocol with bounds that it lacks: on headers, and on how long a connection is half-open.
+"""uvicorn's HTTP protocol with bounds that it lacks: on headers, and on half-open connections.
 
-* Headers and trailers of a request are `MAXIMUM_HEADERS` of `MAXIMUM_HEADER_BYTES` in all; more are a 431.
-* A client has `HALF_OPEN_S` from its connect to its first byte, as long again for all headers, and again for
-  each `PROGRESS_BYTES` of the body; else it is answered 408, if it sent anything, and closed. The clock rests
-  while it is our turn: while we read no further, or have not asked for the body (100-continue).
-* A client that takes nothing of an answer for `UNREAD_S` is cut off.
+* A request's headers and trailers are limited to `MAXIMUM_HEADERS` and `MAXIMUM_HEADER_BYTES` in total; more
+  are answered 431.
+* A client has `HALF_OPEN_S` from connecting to its first byte, again for all headers, and again for each
+  `PROGRESS_BYTES` of the body. Otherwise it is answered 408, if it sent anything, and the connection is
+  closed. The clock stops while the server is the slow side: while reading is paused, or before it asks for
+  the body (100-continue).
+* A client that reads nothing of a response for `UNREAD_S` is disconnected.
 * At most `MAXIMUM_PIPELINED` requests wait behind the one that is being answered.
 
-A slow client that goes on sending or reading is never cut. This uses uvicorn's insides, hence the bounds
-of its and httptools' versions in pyproject.toml.
+A slow client that keeps sending or reading is never cut off. This relies on uvicorn's internals, hence the
+bounds on the versions of uvicorn and httptools in pyproject.toml.
 """
 
 import asyncio
@@ -21,13 +23,13 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from api.http.errors import problem
 
 MAXIMUM_HEADER_BYTES = 64 * 1024
-MAXIMUM_HEADERS = 128  # as many as the WebSocket library takes
+MAXIMUM_HEADERS = 128  # the same number as the WebSocket library's
 HALF_OPEN_S = 30.0
 PROGRESS_BYTES = 1024
 UNREAD_S = 120.0
-MAXIMUM_PIPELINED = 32  # one read holds 14,000 requests, and each costs some KB before it has its turn
+MAXIMUM_PIPELINED = 32  # one read holds 14,000 requests, and each costs some KB until it is served
 FLUSH_S = 5.0
-# Left alone the kernel would grow it to megabytes, and a slow reader would seem to take nothing for minutes.
+# Otherwise the kernel grows it to megabytes, and a slow reader would seem to read nothing for minutes.
 SOCKET_BUFFER_BYTES = 256 * 1024
 _REFUSALS = {
     HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE: (
@@ -46,15 +48,15 @@ class TooMuch(Exception):
 
 
 class HttpProtocol(HttpToolsProtocol):
-    """For ``uvicorn.Config(http=HttpProtocol)``."""
+    """Pass this to ``uvicorn.Config(http=HttpProtocol)``."""
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self._is_in_body = False
         self._header_bytes = self._headers_seen = 0
-        self._is_parsed = False  # a callback came with the present data
-        self._unparsed_bytes = 0  # since the last callback: of a header without end
-        self._owed_since: float | None = self.loop.time()  # None: between requests, uvicorn's keep-alive
+        self._is_parsed = False  # the parser called back for the present data
+        self._unparsed_bytes = 0  # bytes since the last callback: an endless header
+        self._owed_since: float | None = self.loop.time()  # the client's turn since; None: idle keep-alive
         self._body_bytes = 0  # since the clock was set
         self._unread_bytes, self._unread_since = 0, 0.0
         self._timer: asyncio.TimerHandle | None = None
@@ -121,7 +123,7 @@ class HttpProtocol(HttpToolsProtocol):
         super().on_body(body)
         self._is_parsed = True
         self._body_bytes += len(body)
-        # What is sent on after its answer gets no more time.
+        # Body sent after the response gets no more time.
         if self._body_bytes >= PROGRESS_BYTES and not self.cycle.response_complete:
             self._restart_clock()
 
@@ -146,7 +148,7 @@ class HttpProtocol(HttpToolsProtocol):
         self._body_bytes = 0
 
     def _look(self) -> None:
-        """Cut what is over its time, else look again when something can be."""
+        """Abort or refuse a client that is over its time; otherwise look again when the time runs out."""
         if self._is_unread():
             self.transport.abort()
             return
@@ -165,7 +167,7 @@ class HttpProtocol(HttpToolsProtocol):
             self._timer = None
 
     def _is_our_turn(self) -> bool:
-        """Reading is paused, an earlier request has no answer yet, or the body was not asked for."""
+        """Return whether reading is paused, an earlier request is unanswered or the body is not awaited."""
         is_at_work = self.cycle is not None and not self.cycle.response_complete
         return self.flow.read_paused or (
             is_at_work and (not self._is_in_body or self.cycle.waiting_for_100_continue)
@@ -180,7 +182,7 @@ class HttpProtocol(HttpToolsProtocol):
     # --- refusals ---
 
     def _refuse(self, status: HTTPStatus) -> None:
-        """Close, with an answer if the client can take it for the one to its request."""
+        """Close, with a response if the client can match it to its request."""
         if self._may_answer():
             self.transport.write(_rendered(status))
         self._close()
@@ -191,7 +193,7 @@ class HttpProtocol(HttpToolsProtocol):
 
     def _may_answer(self) -> bool:
         if self.scope is None:
-            return False  # not a byte came
+            return False  # no byte has arrived
         if self._is_in_body:
             return not self.cycle.response_started
         return self.cycle is None or self.cycle.response_complete

@@ -1,4 +1,4 @@
-"""Blocking work that many wait for and that is done once at a time, in a thread of its own."""
+"""Share blocking work among callers: one run at a time, in a thread of its own."""
 
 import asyncio
 from collections.abc import Callable
@@ -10,9 +10,9 @@ Value = TypeVar("Value")
 
 
 class SingleFlight(Generic[Value]):
-    """Calls that come while the work is under way share its result.
+    """Callers that arrive while the work is running share its result.
 
-    Its thread is not one of the requests' threads, which may all wait for the same frozen database.
+    The work has its own thread: the requests' threads may all be waiting for the same frozen database.
     """
 
     def __init__(self, work: Callable[[], Value]) -> None:
@@ -26,7 +26,7 @@ class SingleFlight(Generic[Value]):
         return await asyncio.wait_for(asyncio.shield(self._running), within_s)
 
     async def _run(self) -> Value:
-        # Abandoned when the process ends: a daemon thread holds nothing up.
+        # Abandoned when the process ends: a daemon thread does not delay the exit.
         return await to_thread.run_sync(self._work, abandon_on_cancel=True, limiter=CapacityLimiter(1))
 
     def cancel(self) -> None:

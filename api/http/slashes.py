@@ -1,4 +1,7 @@
-"""The same path with and without its trailing slash: rewritten, not redirected, so no POST loses its body."""
+"""Accept every path with and without its trailing slash.
+
+The path is rewritten, not redirected, so that no POST loses its body.
+"""
 
 from collections.abc import Iterable, Mapping
 
@@ -6,7 +9,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 
 def slash_table(paths: Iterable[str]) -> dict[str, bool]:
-    """For each first segment whether its routes end with a slash. Raises when they differ."""
+    """Return whether routes end with a slash, per first segment. Raises `ValueError` when they differ."""
     table: dict[str, bool] = {}
     for path in paths:
         segment, is_slashed = _first_segment(path), path.endswith("/")
@@ -16,7 +19,7 @@ def slash_table(paths: Iterable[str]) -> dict[str, bool]:
 
 
 def declared_form(path: str, table: Mapping[str, bool]) -> str:
-    """The path as its route was declared; one below no known first segment stays as it is."""
+    """Return the path as its route declares it; below an unknown first segment it stays unchanged."""
     is_slashed = table.get(_first_segment(path))
     if is_slashed is None or path.endswith("/") == is_slashed:
         return path
@@ -28,7 +31,7 @@ def _first_segment(path: str) -> str:
 
 
 class Slashes:
-    """ASGI middleware, for HTTP and WebSockets."""
+    """Rewrite the path of HTTP and WebSocket requests (ASGI middleware)."""
 
     def __init__(self, app: ASGIApp, table: Mapping[str, bool]) -> None:
         self.app = app

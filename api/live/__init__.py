@@ -1,4 +1,4 @@
-"""Live tracking over WebSockets: the status bridge from MQTT to whoever watches a delivery."""
+"""Live tracking over WebSockets: the bridge from MQTT facts to the clients that watch a delivery."""
 
 from api.live.live import Live
 from api.live.socket.endpoint import router

@@ -1,6 +1,6 @@
-"""Close codes of the WebSocket, as browsers see them. 4000 to 4999 are an application's own."""
+"""WebSocket close codes as browsers see them. 4000 to 4999 are reserved for applications."""
 
-GONE = 0  # the client left by itself: nothing to send
+GONE = 0  # the client left; there is no close frame to send
 GOING_AWAY = 1001
 TOO_MUCH = 1008
 TRY_AGAIN_LATER = 1013

@@ -1,6 +1,6 @@
-"""What a watcher is sent: facts turned into flat JSON with ``type``. Pure.
+"""Turn facts into the flat JSON events, tagged with ``type``, that watchers receive. Pure functions.
 
-Each event is encoded once a group, and twice at most: customers are told less than staff.
+An event is encoded once per group, or twice where customers get less than staff.
 """
 
 from datetime import datetime
@@ -17,7 +17,7 @@ STATUS = "status"
 class LocationUpdate(
     msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, tag="location_update", tag_field="type"
 ):
-    """Degrees, km/h, UTC instants. ``eta`` counts from ``fix_time``."""
+    """A vehicle's newest position: degrees, km/h, UTC instants. ``eta`` is computed from ``fix_time``."""
 
     delivery: int
     vehicle: int
@@ -32,7 +32,7 @@ class LocationUpdate(
 class StatusUpdate(
     msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, tag="status_update", tag_field="type"
 ):
-    """``kind`` is ``status`` or ``assignment``; ``checkpoint_id`` orders the updates of one delivery."""
+    """A checkpoint; ``kind`` is ``status`` or ``assignment``. ``checkpoint_id`` orders the events."""
 
     delivery: int
     status: str
@@ -46,13 +46,16 @@ class StatusUpdate(
 
 
 class LivePosition(msgspec.Struct, frozen=True):
-    """Where and when a van was: enough to tell whether another position is newer."""
+    """Vehicle and fix time of a position: enough to decide whether another position is newer."""
 
     vehicle: int
     fix_time: datetime
 
     def is_after(self, last: "LivePosition | None") -> bool:
-        """Clocks of two vehicles cannot be compared: another vehicle's position always counts as newer."""
+        """Return whether this position is newer than ``last``.
+
+        Two vehicles' clocks cannot be compared, so a position of another vehicle always counts as newer.
+        """
         return last is None or self.vehicle != last.vehicle or self.fix_time > last.fix_time
 
 
@@ -62,7 +65,7 @@ class LocationEvent(msgspec.Struct, frozen=True):
 
 
 class StatusEvent(msgspec.Struct, frozen=True):
-    """``for_customer`` is None for what only staff are told."""
+    """An encoded checkpoint. ``for_customer`` is None for events that only staff receive."""
 
     checkpoint_id: int
     for_staff: str
@@ -70,7 +73,7 @@ class StatusEvent(msgspec.Struct, frozen=True):
 
 
 class ClientMessage(msgspec.Struct, frozen=True):
-    """What a client may say: ``auth``, ``ping`` or ``pong``."""
+    """A message from a client; ``type`` is ``auth``, ``ping`` or ``pong``."""
 
     type: str
     token: str = ""
@@ -92,7 +95,7 @@ def sighting(fact: PositionFact) -> LivePosition:
 
 
 def location_event(fact: PositionFact, delivery: int, dropoff: tuple[float, float] | None) -> LocationEvent:
-    """``dropoff`` is latitude, longitude in degrees; without it there is no ``eta``."""
+    """Return the encoded position; without ``dropoff`` (latitude, longitude in degrees) it has no ``eta``."""
     update = LocationUpdate(
         delivery=delivery,
         vehicle=fact.vehicle,
@@ -107,7 +110,7 @@ def location_event(fact: PositionFact, delivery: int, dropoff: tuple[float, floa
 
 
 def status_event(fact: StatusFact) -> StatusEvent:
-    """Customers get no assignments and no driver's id: who drives is the company's affair."""
+    """Return the encoded checkpoint, for staff and for customers."""
     staff = StatusUpdate(
         delivery=fact.delivery,
         status=fact.status,
@@ -119,6 +122,8 @@ def status_event(fact: StatusFact) -> StatusEvent:
         vehicle=fact.vehicle,
         driver=fact.driver,
     )
+    # Customers get no assignments and no driver id: which driver serves a delivery is internal to the
+    # company.
     customer = None
     if fact.kind == STATUS:
         customer = _encode(msgspec.structs.replace(staff, vehicle=None, driver=None)).decode()
@@ -126,12 +131,12 @@ def status_event(fact: StatusFact) -> StatusEvent:
 
 
 def complaint(error: Complaint) -> str:
-    """The answer to a message that we cannot use."""
+    """Return the error event that answers an unusable client message."""
     return _encode({"type": "error", "error": error}).decode()
 
 
 def client_message(text: str) -> ClientMessage | None:
-    """None for whatever is not a JSON object with a ``type``."""
+    """Parse a client's message; return None unless it is a JSON object with a ``type``."""
     try:
         return _decode(text)
     except (msgspec.DecodeError, UnicodeError, RecursionError):

@@ -1,4 +1,4 @@
-"""The live part of one api process: its groups, its connection to the broker, its watch on the database."""
+"""The live part of one API process: its groups, its broker connection and its database checks."""
 
 import asyncio
 import logging
@@ -26,9 +26,9 @@ log = logging.getLogger(__name__)
 
 
 class Live:
-    """Entered in the app's lifespan and found by the WebSocket route as ``app.state.live``.
+    """Run the live part for the lifespan of the app; the WebSocket route finds it as ``app.state.live``.
 
-    Shutdown, in order: sockets closed with 1001, the broker left, the slot released; all of it within
+    Shutdown order: close the sockets with 1001, disconnect from the broker, release the slot; all within
     ``settings.shutdown_timeout_s``.
     """
 
@@ -50,26 +50,29 @@ class Live:
 
     @property
     def connected(self) -> bool:
-        """Whether this process is on the broker."""
+        """Return whether this process is connected to the broker."""
         return self._bridge.connected
 
     @property
     def broker_fault(self) -> str | None:
-        """Why this process is not on the broker; None while it is."""
+        """Return why this process is not connected to the broker; None while it is."""
         return self._bridge.fault
 
     @property
     def broker_figures(self) -> Figures:
-        """What the broker has told this process about itself."""
+        """Return the figures that the broker has published about itself."""
         return self._bridge.gauges.read()
 
     @property
     def user_name(self) -> str | None:
-        """This process's user on the broker; None until a slot is claimed."""
+        """Return this process's broker user; None until a slot is claimed."""
         return self._bridge.user_name
 
     def publish(self, facts: Sequence[PositionFact]) -> None:
-        """Announce positions after their commit. Thread-safe, never blocks; kept while the broker is away."""
+        """Queue committed positions for publishing, also while the broker is away.
+
+        Thread-safe and non-blocking.
+        """
         self._outgoing.put(facts)
 
     async def __aenter__(self) -> Self:

@@ -1,4 +1,4 @@
-"""What the live part counts, for Prometheus."""
+"""Prometheus metrics of the live part."""
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
@@ -27,5 +27,5 @@ class LiveMetrics:
         )
 
     def _gauge(self, name: str, meaning: str) -> Gauge:
-        """With several api processes the sum over those alive."""
+        """Create a gauge; with several worker processes it is the sum over the live ones."""
         return Gauge(name, meaning, registry=self.registry, multiprocess_mode="livesum")

@@ -1,4 +1,4 @@
-"""Database reads off the event loop, a few at a time: a crowd of sockets leaves REST its connections."""
+"""Run database reads off the event loop, a few at a time, so that many sockets leave connections to REST."""
 
 import asyncio
 from collections.abc import Callable
@@ -23,7 +23,7 @@ class DatabaseReader:
         *args: Arguments.args,
         **kwargs: Arguments.kwargs,
     ) -> Value:
-        """Call ``function(session, …)`` in a thread. Nothing is committed but by the function."""
+        """Call ``function(session, …)`` in a thread. Nothing is committed unless the function commits."""
 
         def call() -> Value:
             with self._sessions() as session:

@@ -1,4 +1,4 @@
-"""API tokens for integrations: for managers who logged in."""
+"""API tokens for integrations. Only managers who logged in may use these routes."""
 
 from typing import Annotated
 
@@ -18,7 +18,7 @@ router = APIRouter(prefix="/api-tokens", tags=["integrations"], route_class=Once
 
 @router.get("/", summary="List API tokens")
 def list_api_tokens(authorized: AuthorizedCall, query: Annotated[PageQuery, Query()]) -> Page[ApiTokenOut]:
-    """Revoked and expired ones too."""
+    """List all API tokens, revoked and expired ones too."""
     with authorized() as (session, actor):
         rows = api_tokens.page(session, actor, after=cursors.number_key(query.cursor), limit=query.limit + 1)
         shown, following = cursors.cut(rows, query.limit, lambda row: row.id)
@@ -27,7 +27,10 @@ def list_api_tokens(authorized: AuthorizedCall, query: Annotated[PageQuery, Quer
 
 @router.post("/", summary="Make an API token", status_code=201, responses=CONFLICT)
 def add_api_token(authorized: AuthorizedCall, body: ApiTokenIn, response: Response) -> ApiTokenMade:
-    """`token` is shown only here. It acts as a manager of the company, as far as its scopes go."""
+    """Create an API token; `token` is shown only here.
+
+    It acts as a manager of the company, within its scopes.
+    """
     forbid_keeping(response)
     with authorized() as (session, actor):
         row, token = api_tokens.add(
@@ -38,6 +41,6 @@ def add_api_token(authorized: AuthorizedCall, body: ApiTokenIn, response: Respon
 
 @router.delete("/{api_token_id}/", summary="Revoke an API token", status_code=204)
 def revoke_api_token(authorized: AuthorizedCall, api_token_id: PathId) -> None:
-    """At once; its open sockets close within seconds."""
+    """Revoke the token at once; its open sockets close within seconds."""
     with authorized() as (session, actor):
         api_tokens.revoke(session, actor, api_token_id, now())

@@ -15,7 +15,10 @@ router = APIRouter(prefix="/audit", tags=["integrations"])
 
 @router.get("/", summary="Who changed what")
 def list_audit(authorized: AuthorizedCall, query: Annotated[AuditQuery, Query()]) -> Page[AuditOut]:
-    """Newest first, for managers. Personal data and secrets are named, never shown."""
+    """List changes, newest first. Requires the manager role.
+
+    Personal data and secrets are named, never shown.
+    """
     with authorized() as (session, actor):
         rows = audit.page(
             session,

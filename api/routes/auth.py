@@ -1,4 +1,4 @@
-"""Logging in: OAuth2's password form, refreshing, logging out, and setting a password with a link."""
+"""Log in (OAuth2's password form), refresh, log out, and set a password with a link from an e-mail."""
 
 from datetime import timedelta
 from typing import Annotated, Any
@@ -22,7 +22,7 @@ from core.settings import Settings
 
 
 async def _uncached(response: Response) -> None:
-    """RFC 6749, 5.1: no cache keeps a token."""
+    """Forbid caching of the response: RFC 6749, 5.1 requires it for tokens."""
     forbid_keeping(response)
 
 
@@ -44,9 +44,9 @@ async def log_in(
     peer: Peer,
     form: Annotated[OAuth2PasswordRequestForm, Depends()],
 ) -> Tokens:
-    """`username` is the e-mail. Every refusal looks, and takes as long, the same.
+    """Log in; `username` is the e-mail address. Every refusal looks the same and takes as long.
 
-    After 10 failures in 15 minutes: 429, whether or not the e-mail is anybody's.
+    After 10 failures in 15 minutes: 429, whether or not a user has that e-mail address.
     """
     email, others = throttle.email_limit(form.username), _address_limits(settings, peer)
     with hashing.place():
@@ -64,11 +64,12 @@ async def log_in(
 def _count_attempt(
     sessions: sessionmaker[Session], username: str, limits: list[throttle.Limit]
 ) -> sign_in.PasswordLogin | None:
-    """Whose e-mail it is, None for nobody's; no connection is held while the password is checked."""
+    """Count the attempt and return the login of that e-mail address, or None if no user has it."""
     with sessions() as session:
         wait_s = throttle.take(session, limits, now())
         login = sign_in.login_of(session, username)
         session.commit()
+    # The transaction has ended: no connection is held while the password is checked.
     if wait_s:
         raise TooManyAttempts(wait_s)
     return login
@@ -82,7 +83,7 @@ def _begin(
     email: throttle.Limit,
     others: list[throttle.Limit],
 ) -> Begun:
-    """The log-in of a person whose password was right. Raises `LoginRefused`."""
+    """Begin the session of a user whose password was right. Raises `LoginRefused`."""
     begun = None
     with sessions() as session:
         if proven is not None and not proven.is_disabled:
@@ -92,7 +93,7 @@ def _begin(
         if begun is not None:
             throttle.forgive(session, email, others)
         else:
-            # For e-mails that are nobody's too, or the answer would come sooner.
+            # Also for unknown e-mail addresses; otherwise their refusal would be faster.
             sign_in.note_failed_login(session, login)
         session.commit()
     if begun is None:
@@ -108,7 +109,10 @@ def _replace_hash(sessions: sessionmaker[Session], user_id: int, old_hash: str, 
 
 @router.post("/refresh", summary="Get new tokens", responses=REFUSED)
 def refresh(sessions: Sessions, settings: SettingsOf, body: RefreshIn) -> Tokens:
-    """Each refresh token works once. Used again later than 10 seconds after, it ends its whole log-in."""
+    """Exchange a refresh token for new tokens. Each refresh token works once.
+
+    Used again more than 10 seconds later, it ends its whole login session.
+    """
     with sessions() as session:
         begun = login_sessions.renew(session, body.refresh_token, _lifetime(settings), now())
         session.commit()
@@ -122,7 +126,7 @@ def log_out(
     authorized: AuthorizedCall,
     query: Annotated[LogOutQuery, Query()],
 ) -> None:
-    """The access token ends with its refresh token."""
+    """End the login session: the access token becomes invalid together with its refresh token."""
     with authorized() as (session, actor):
         if query.everywhere or actor.session_id is None:
             access.log_out_everywhere(session, actor, now())
@@ -132,7 +136,10 @@ def log_out(
 
 @router.post("/reset", summary="Ask for a link to set a new password", status_code=202)
 def request_reset(sessions: Sessions, settings: SettingsOf, peer: Peer, body: ResetIn) -> None:
-    """Always the same answer. If the e-mail is somebody's, a link is sent to it, 3 in 15 minutes at most."""
+    """Send a link to set a new password, if a user has this e-mail address.
+
+    The response is always the same. At most 3 links are sent per 15 minutes.
+    """
     limits = [
         throttle.email_limit(body.email, throttle.RESETS_PER_EMAIL, "reset"),
         *_address_limits(settings, peer, "reset"),
@@ -145,7 +152,10 @@ def request_reset(sessions: Sessions, settings: SettingsOf, peer: Peer, body: Re
 
 @router.post("/set-password", summary="Set a password with a link's token", status_code=204)
 async def use_password_link(sessions: Sessions, hashing: HashingOf, body: LinkPasswordIn) -> None:
-    """Of an invitation or a reset; it works once. All of the person's tokens end: log in next."""
+    """Set the password with the token of an invitation or a reset; the token works once.
+
+    All of the user's tokens end: log in next.
+    """
     with hashing.place():
         await run_in_threadpool(_require_open, sessions, body.token)
         password_hash = await hashing.run(passwords.hash_password, body.password)

@@ -1,4 +1,4 @@
-"""The company of the person who asks."""
+"""Settings of the caller's company."""
 
 from fastapi import APIRouter
 
@@ -12,16 +12,17 @@ router = APIRouter(prefix="/company", tags=["people"], route_class=OnceRoute)
 
 @router.get("/", summary="Read the own company's settings")
 def read_company(authorized: AuthorizedCall) -> CompanySettings:
-    """For managers and operators."""
+    """Read the company's settings. Requires the manager or operator role."""
     with authorized() as (session, actor):
         return CompanySettings.model_validate(companies.find(session, actor))
 
 
 @router.patch("/", summary="Change the own company's settings")
 def edit_company(authorized: AuthorizedCall, body: CompanyPatch) -> CompanySettings:
-    """By a manager. The checkpoint policy holds from the next fix on.
+    """Change the company's settings. Requires the manager role.
 
-    Shorter ``…_kept_days`` remove what is older within a few hours, for good; null keeps it for ever.
+    The checkpoint policy applies from the next fix on. A shorter ``…_kept_days`` purges older data within a
+    few hours, for good; null keeps data for ever.
     """
     values = body.sent()
     with authorized() as (session, actor):

@@ -19,7 +19,7 @@ router = APIRouter(prefix="/customers", tags=["customers"], route_class=OnceRout
 
 @router.get("/", summary="List customers")
 def list_customers(authorized: AuthorizedCall, query: Annotated[PageQuery, Query()]) -> Page[CustomerOut]:
-    """Archived ones too; for managers and operators."""
+    """List customers, archived ones too. Requires the manager or operator role."""
     with authorized() as (session, actor):
         rows = customers.page(session, actor, after=cursors.number_key(query.cursor), limit=query.limit + 1)
         shown, following = cursors.cut(rows, query.limit, lambda row: row.id)
@@ -28,7 +28,7 @@ def list_customers(authorized: AuthorizedCall, query: Annotated[PageQuery, Query
 
 @router.post("/", summary="Add a customer", status_code=201)
 def add_customer(authorized: AuthorizedCall, body: CustomerIn, response: Response) -> CustomerOut:
-    """By a manager."""
+    """Add a customer. Requires the manager role."""
     with authorized() as (session, actor):
         customer = customers.add(session, actor, body.model_dump())
         response.headers["Location"] = f"/customers/{customer.id}/"
@@ -37,14 +37,17 @@ def add_customer(authorized: AuthorizedCall, body: CustomerIn, response: Respons
 
 @router.get("/{customer_id}/", summary="Read a customer")
 def read_customer(authorized: AuthorizedCall, customer_id: PathId) -> CustomerOut:
-    """An archived one too; for managers and operators."""
+    """Read a customer, also an archived one. Requires the manager or operator role."""
     with authorized() as (session, actor):
         return CustomerOut.model_validate(customers.find(session, actor, customer_id))
 
 
 @router.patch("/{customer_id}/", summary="Change some of a customer's fields", responses=CONFLICT)
 def edit_customer(authorized: AuthorizedCall, customer_id: PathId, body: CustomerPatch) -> CustomerOut:
-    """By a manager. What is left out stays; null clears. 409 for one who was erased."""
+    """Change a customer. Requires the manager role.
+
+    Omitted fields stay as they are; null clears. 409 for an erased customer.
+    """
     with authorized() as (session, actor):
         customer = customers.edit(session, actor, customer_id, body.sent())
         return CustomerOut.model_validate(customer)
@@ -52,24 +55,31 @@ def edit_customer(authorized: AuthorizedCall, customer_id: PathId, body: Custome
 
 @router.post("/{customer_id}/archive/", summary="Archive a customer", responses=CONFLICT)
 def archive_customer(authorized: AuthorizedCall, customer_id: PathId) -> CustomerOut:
-    """It keeps its old deliveries; its users are disabled. 409 while a delivery of it is open."""
+    """Archive the customer: it keeps its old deliveries, and its users are disabled.
+
+    409 while it has an open delivery.
+    """
     with authorized() as (session, actor):
         return CustomerOut.model_validate(customers.archive(session, actor, customer_id, now()))
 
 
 @router.post("/{customer_id}/restore/", summary="Restore an archived customer", responses=CONFLICT)
 def restore_customer(authorized: AuthorizedCall, customer_id: PathId) -> CustomerOut:
-    """Its users stay disabled until a manager enables them. 409 for one who was erased."""
+    """Restore the customer. Its users stay disabled until a manager enables them.
+
+    409 for an erased customer.
+    """
     with authorized() as (session, actor):
         return CustomerOut.model_validate(customers.restore(session, actor, customer_id))
 
 
 @router.post("/{customer_id}/erase/", summary="Erase a customer's personal data", responses=CONFLICT)
 def erase_customer(authorized: AuthorizedCall, customer_id: PathId, body: ErasureIn) -> CustomerOut:
-    """By a manager, for good: what says who the customer is goes from it and from all its deliveries.
+    """Erase for good whatever identifies the customer. Requires the manager role.
 
-    Names, addresses, coordinates, references, free texts, messages and log-ins; statuses, times, loads and
-    distances stay. Doing it again is harmless. 409 while a delivery of it is open: end that first.
+    From the customer and all its deliveries, names, addresses, coordinates, references, free texts, messages
+    and logins are erased; statuses, times, loads and distances stay. Repeating the request is harmless. 409
+    while it has an open delivery: end that first.
     """
     assert body.confirm
     with authorized() as (session, actor):

@@ -20,7 +20,7 @@ router = APIRouter(prefix="/reports/daily", tags=["reports"])
 
 @router.get("/", summary="List the days")
 def list_daily_reports(authorized: AuthorizedCall, query: Annotated[PageQuery, Query()]) -> Page[DayOut]:
-    """The days that are over and stored, newest first. For managers and operators."""
+    """List the finished and stored days, newest first. Requires the manager or operator role."""
     before = _day_key(query.cursor)
     with authorized() as (session, actor):
         rows = daily_report.page(session, actor, before=before, limit=query.limit + 1)
@@ -41,11 +41,12 @@ async def report_day(
     query: Annotated[DailyReportQuery, Query()],
     accept: Annotated[str | None, Header(include_in_schema=False)] = None,
 ) -> Response:
-    """Counts, on-time rate, reasons of failure, drivers, vehicles, distance. For managers and operators.
+    """Report one day: counts, on-time rate, failure reasons, drivers, vehicles, distance.
 
-    A day is the company's local one, of 23 to 25 hours; a delivery counts for the day on which it ended. Days
-    that are over are made at night and stay as they were; today is counted so far, and so is a day of which
-    nothing was stored. A day to come, or before the company began, is 404.
+    Requires the manager or operator role. A day is local to the company's time zone and has 23 to 25 hours; a
+    delivery counts for the day on which it ended. Reports of finished days are made at night and stay as they
+    were; today is counted so far, and so is a day without a stored report. A future day, or one before the
+    company began, is 404.
     """
     name = document_formats.asked(accept, query.format)
 

@@ -35,7 +35,7 @@ router = APIRouter(prefix="/deliveries", tags=["deliveries"], route_class=OnceRo
 def list_deliveries(
     authorized: AuthorizedCall, query: Annotated[DeliveryQuery, Query()]
 ) -> Page[DeliveryOut]:
-    """Newest first: a driver's own, a customer's own, or the whole company's."""
+    """List deliveries, newest first: a driver's own, a customer's own, or the whole company's."""
     filters = query.filters()
     after = cursors.delivery_key(query.cursor, by_time=filters.by_time)
     with authorized() as (session, actor):
@@ -48,7 +48,7 @@ def list_deliveries(
 
 @router.post("/", summary="Create a delivery", status_code=201)
 def create_delivery(authorized: AuthorizedCall, body: DeliveryNew, response: Response) -> DeliveryDetail:
-    """It begins as pending. Inline `items` become a load order with the delivery's reference."""
+    """Create a pending delivery. Inline `items` become a load order with the delivery's reference."""
     values = flat(body.model_dump(exclude={"items"}))
     with authorized() as (session, actor):
         if body.items is not None:
@@ -63,7 +63,10 @@ def create_delivery(authorized: AuthorizedCall, body: DeliveryNew, response: Res
 @router.get("/{delivery_id}/", summary="Read a delivery")
 @on_loop
 def read_delivery(authorized: AuthorizedCall, delivery_id: PathId, response: Response) -> DeliveryDetail:
-    """With the van's position and the ETA while it is under way. Its `ETag` is for `If-Match`."""
+    """Read a delivery, with its vehicle's position and the ETA while it is under way.
+
+    Its `ETag` is for `If-Match`.
+    """
     with authorized() as (session, actor):
         delivery, whereabouts = detail.find(session, actor, delivery_id)
         etags.tag(response, delivery.version)
@@ -74,7 +77,7 @@ def read_delivery(authorized: AuthorizedCall, delivery_id: PathId, response: Res
 def replace_delivery(
     authorized: AuthorizedCall, delivery_id: PathId, body: DeliveryEdit, if_match: IfMatch, response: Response
 ) -> DeliveryDetail:
-    """Every field that can be edited; what is left out becomes null."""
+    """Replace every field that can be edited; omitted fields become null."""
     with authorized() as (session, actor):
         delivery = commands.edit(
             session, actor, delivery_id, flat(body.model_dump()), now(), versions=if_match
@@ -91,7 +94,7 @@ def edit_delivery(
     if_match: IfMatch,
     response: Response,
 ) -> DeliveryDetail:
-    """Assigning a driver or a vehicle is an edit too; it leaves a checkpoint."""
+    """Change the fields that are sent. Assigning a driver or a vehicle is an edit and adds a checkpoint."""
     values = flat(body.sent())
     with authorized() as (session, actor):
         delivery = commands.edit(session, actor, delivery_id, values, now(), versions=if_match)
@@ -110,7 +113,10 @@ def edit_delivery(
 def report_location(
     authorized: AuthorizedCall, live: LiveOf, delivery_id: PathId, body: LocationIn
 ) -> Response:
-    """For drivers without MQTT. An answer of 201 means stored; 409 unless it is under way with a vehicle."""
+    """Report a location, for drivers without MQTT. 201 means that it is stored.
+
+    409 unless the delivery is under way and has a vehicle.
+    """
     received_at = now()
     fix = body.fix(received_at)
     with authorized() as (session, actor):
@@ -127,9 +133,10 @@ def report_location(
 def change_status(
     authorized: AuthorizedCall, delivery_id: PathId, body: StatusIn, if_match: IfMatch, response: Response
 ) -> StatusOut:
-    """By its driver or a manager. Again by the same person or integration: `unchanged`, by another 409.
+    """Change the status. Requires the delivery's driver or the manager role.
 
-    409 too where the company asks for a proof of delivery that is missing: `ProofRequired` names its parts.
+    The same change again by the same user or integration returns `unchanged`, by another 409. 409 also where
+    the company requires a proof of delivery that is missing: `ProofRequired` names its parts.
     """
     location = (body.location.latitude, body.location.longitude) if body.location else None
     request = StatusRequest(
@@ -145,9 +152,10 @@ def change_status(
 def list_checkpoints(
     authorized: AuthorizedCall, delivery_id: PathId, query: Annotated[PageQuery, Query()]
 ) -> Page[CheckpointOut]:
-    """Its record, oldest first, each with its actor; a location names the device its fix came from.
+    """List the delivery's checkpoints, oldest first, each with its actor.
 
-    Customers get its status changes and proofs only, and of their actors the kind.
+    A location names the device that reported its fix. Customers get only status changes and proofs, and only
+    the kind of their actors.
     """
     after_id = cursors.number_key(query.cursor) or 0
     with authorized() as (session, actor):

@@ -28,15 +28,15 @@ async def report_delivery(
     query: Annotated[DeliveryReportQuery, Query()],
     accept: Annotated[str | None, Header(include_in_schema=False)] = None,
 ) -> Response:
-    """Times, punctuality, the drive, stops, load, proof and record, as of now.
+    """Report times, punctuality, the trip, stops, load, proof and checkpoints, as of now.
 
     * `json`: all of it as data; instants in UTC.
-    * `html`: a page that stands alone (no network, no scripts), for screen and paper, with the route and the
-      speed drawn; times in the company's time zone.
+    * `html`: a self-contained page (no network, no scripts) for screen and print, with charts of the route
+      and the speed; times in the company's time zone.
     * `pdf`: the same page.
 
-    Customers get their version: without route, stops, speeds and location checkpoints, which would show other
-    customers' stops. With `audience=customer` staff get that one too, to hand it on.
+    Customers get their own version: without route, stops, speeds and location checkpoints, which would show
+    other customers' stops. With `audience=customer` staff get that version too, to pass it on.
     """
     name = document_formats.asked(accept, query.format)
 
@@ -50,7 +50,7 @@ async def report_delivery(
                 for_customer=query.is_for_customer,
                 with_pictures=name is not DocumentFormat.JSON,
             )
-        # Outside the transaction: drawing needs none.
+        # Rendered outside the transaction, because drawing needs no database.
         if name is DocumentFormat.JSON:
             return ReportOut.of(report).model_dump_json()
         return delivery_page.html(report)

@@ -21,7 +21,7 @@ router = APIRouter(prefix="/devices", tags=["fleet"], route_class=OnceRoute)
 
 @router.get("/", summary="List devices")
 def list_devices(authorized: AuthorizedCall, query: Annotated[DeviceQuery, Query()]) -> Page[DeviceOut]:
-    """For managers and operators."""
+    """List devices. Requires the manager or operator role."""
     with authorized() as (session, actor):
         rows = devices.page(
             session,
@@ -37,7 +37,7 @@ def list_devices(authorized: AuthorizedCall, query: Annotated[DeviceQuery, Query
 
 @router.post("/", summary="Add a device", status_code=201)
 def add_device(authorized: AuthorizedCall, body: DeviceIn, response: Response) -> DeviceOut:
-    """We make its id. Ask for its credentials next."""
+    """Add a device; the API chooses its id. Ask for its credentials next."""
     with authorized() as (session, actor):
         device = devices.add(
             session, actor, label=body.label, vehicle_id=body.vehicle_id, driver_id=body.driver_id
@@ -48,14 +48,17 @@ def add_device(authorized: AuthorizedCall, body: DeviceIn, response: Response) -
 
 @router.get("/{device_id}/", summary="Read a device")
 def read_device(authorized: AuthorizedCall, device_id: PathDevice) -> DeviceOut:
-    """For managers and operators."""
+    """Read a device. Requires the manager or operator role."""
     with authorized() as (session, actor):
         return DeviceOut.model_validate(devices.find(session, actor, device_id))
 
 
 @router.patch("/{device_id}/", summary="Rename or bind a device")
 def edit_device(authorized: AuthorizedCall, device_id: PathDevice, body: DevicePatch) -> DeviceOut:
-    """By a manager. A device counts for one vehicle or one driver; null unbinds it."""
+    """Rename or bind a device. Requires the manager role.
+
+    A device is bound to one vehicle or to one driver; null unbinds it.
+    """
     values = body.sent()
     with authorized() as (session, actor):
         return DeviceOut.model_validate(devices.edit(session, actor, device_id, values))
@@ -65,7 +68,10 @@ def edit_device(authorized: AuthorizedCall, device_id: PathDevice, body: DeviceP
 def show_credentials(
     authorized: AuthorizedCall, settings: SettingsOf, device_id: PathDevice, response: Response
 ) -> CredentialsOut:
-    """For managers. A POST, so that no cache or history keeps the secret."""
+    """Show the device's MQTT credentials. Requires the manager role.
+
+    A POST, so that no cache or history keeps the secret.
+    """
     return _credentials(devices.credentials, authorized, settings, device_id, response)
 
 
@@ -73,7 +79,7 @@ def show_credentials(
 def rotate_secret(
     authorized: AuthorizedCall, settings: SettingsOf, device_id: PathDevice, response: Response
 ) -> CredentialsOut:
-    """The old one is refused within moments."""
+    """Give the device a new secret; the old one is refused within moments."""
     return _credentials(devices.rotate, authorized, settings, device_id, response)
 
 
@@ -92,13 +98,13 @@ def _credentials(
 
 @router.post("/{device_id}/disable/", summary="Disable a device")
 def disable_device(authorized: AuthorizedCall, device_id: PathDevice) -> DeviceOut:
-    """Its connection ends, and what it still sends goes to the quarantine."""
+    """Disable the device: its connection ends, and later messages from it go to the quarantine."""
     with authorized() as (session, actor):
         return DeviceOut.model_validate(devices.disable(session, actor, device_id, now()))
 
 
 @router.post("/{device_id}/enable/", summary="Enable a device")
 def enable_device(authorized: AuthorizedCall, device_id: PathDevice) -> DeviceOut:
-    """By a manager. It may connect again within moments."""
+    """Enable the device; it may connect again within moments. Requires the manager role."""
     with authorized() as (session, actor):
         return DeviceOut.model_validate(devices.enable(session, actor, device_id))

@@ -18,7 +18,7 @@ router = APIRouter(prefix="/drivers", tags=["fleet"], route_class=OnceRoute)
 
 @router.get("/", summary="List drivers")
 def list_drivers(authorized: AuthorizedCall, query: Annotated[PageQuery, Query()]) -> Page[DriverOut]:
-    """Archived ones too; for managers and operators."""
+    """List drivers, archived ones too. Requires the manager or operator role."""
     with authorized() as (session, actor):
         rows = drivers.page(session, actor, after=cursors.number_key(query.cursor), limit=query.limit + 1)
         shown, following = cursors.cut(rows, query.limit, lambda row: row.id)
@@ -27,7 +27,7 @@ def list_drivers(authorized: AuthorizedCall, query: Annotated[PageQuery, Query()
 
 @router.post("/", summary="Add a driver", status_code=201)
 def add_driver(authorized: AuthorizedCall, body: DriverIn, response: Response) -> DriverOut:
-    """By a manager. A log-in of theirs is a user with this `driver_id`."""
+    """Add a driver. Requires the manager role. To let the driver log in, add a user with this `driver_id`."""
     with authorized() as (session, actor):
         driver = drivers.add(session, actor, body.model_dump())
         response.headers["Location"] = f"/drivers/{driver.id}/"
@@ -36,14 +36,14 @@ def add_driver(authorized: AuthorizedCall, body: DriverIn, response: Response) -
 
 @router.get("/{driver_id}/", summary="Read a driver")
 def read_driver(authorized: AuthorizedCall, driver_id: PathId) -> DriverOut:
-    """An archived one too; for managers and operators."""
+    """Read a driver, also an archived one. Requires the manager or operator role."""
     with authorized() as (session, actor):
         return DriverOut.model_validate(drivers.find(session, actor, driver_id))
 
 
 @router.patch("/{driver_id}/", summary="Change some of a driver's fields")
 def edit_driver(authorized: AuthorizedCall, driver_id: PathId, body: DriverPatch) -> DriverOut:
-    """By a manager. What is left out stays; null clears."""
+    """Change a driver. Requires the manager role. Omitted fields stay as they are; null clears."""
     with authorized() as (session, actor):
         driver = drivers.edit(session, actor, driver_id, body.sent())
         return DriverOut.model_validate(driver)
@@ -51,13 +51,16 @@ def edit_driver(authorized: AuthorizedCall, driver_id: PathId, body: DriverPatch
 
 @router.post("/{driver_id}/archive/", summary="Archive a driver", responses=CONFLICT)
 def archive_driver(authorized: AuthorizedCall, driver_id: PathId) -> DriverOut:
-    """It keeps its old deliveries; its user is disabled. 409 while a delivery of it is open."""
+    """Archive the driver, who keeps their old deliveries; their user is disabled.
+
+    409 while they have an open delivery.
+    """
     with authorized() as (session, actor):
         return DriverOut.model_validate(drivers.archive(session, actor, driver_id, now()))
 
 
 @router.post("/{driver_id}/restore/", summary="Restore an archived driver")
 def restore_driver(authorized: AuthorizedCall, driver_id: PathId) -> DriverOut:
-    """Its user stays disabled until a manager enables it."""
+    """Restore the driver. Their user stays disabled until a manager enables it."""
     with authorized() as (session, actor):
         return DriverOut.model_validate(drivers.restore(session, actor, driver_id))

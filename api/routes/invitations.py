@@ -1,4 +1,4 @@
-"""Inviting people over REST: for managers."""
+"""Invitations of users. Requires the manager role."""
 
 from fastapi import APIRouter, Response
 
@@ -14,9 +14,10 @@ router = APIRouter(prefix="/invitations", tags=["people"], route_class=OnceRoute
 
 @router.post("/", summary="Invite a person", status_code=201, responses=CONFLICT)
 def invite(authorized: AuthorizedCall, body: InvitationIn, response: Response) -> InvitationOut:
-    """A user without a password, and a token to set one with at `POST /auth/set-password`, shown only here.
+    """Create a user without a password, and a token to set one with `POST /auth/set-password`.
 
-    It works once, for 7 days. 409 when the e-mail is in use, or the driver has a user already.
+    The token is shown only here and works once, for 7 days. 409 when the e-mail address is in use, or the
+    driver has a user already.
     """
     forbid_keeping(response)
     with authorized() as (session, actor):
@@ -27,7 +28,7 @@ def invite(authorized: AuthorizedCall, body: InvitationIn, response: Response) -
 
 @router.post("/{user_id}/renew/", summary="Invite a person again", responses=CONFLICT)
 def renew_invitation(authorized: AuthorizedCall, user_id: PathId, response: Response) -> InvitationOut:
-    """A new token; the old one ends. 409 once the person has a password, or while they are disabled."""
+    """Issue a new token; the old one ends. 409 once the user has a password, or while it is disabled."""
     forbid_keeping(response)
     with authorized() as (session, actor):
         return InvitationOut.of(invitations.renew(session, actor, user_id, now()))
@@ -35,6 +36,6 @@ def renew_invitation(authorized: AuthorizedCall, user_id: PathId, response: Resp
 
 @router.delete("/{user_id}/", summary="Withdraw an invitation", status_code=204, responses=CONFLICT)
 def withdraw_invitation(authorized: AuthorizedCall, user_id: PathId) -> None:
-    """The user goes with it, and the e-mail is free again. 409 once the person has a password."""
+    """Delete the invited user; the e-mail address is free again. 409 once the user has a password."""
     with authorized() as (session, actor):
         invitations.withdraw(session, actor, user_id)

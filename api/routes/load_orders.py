@@ -18,7 +18,10 @@ router = APIRouter(prefix="/load-orders", tags=["loads"], route_class=OnceRoute)
 
 @router.get("/", summary="List load orders")
 def list_load_orders(authorized: AuthorizedCall, query: Annotated[PageQuery, Query()]) -> Page[LoadTotalsOut]:
-    """With the totals of each; one alone shows its items. For managers and operators."""
+    """List load orders with their totals; read one to get its items.
+
+    Requires the manager or operator role.
+    """
     with authorized() as (session, actor):
         rows = load_orders.page(session, actor, after=cursors.number_key(query.cursor), limit=query.limit + 1)
         shown, following = cursors.cut(rows, query.limit, lambda row: row.id)
@@ -27,7 +30,7 @@ def list_load_orders(authorized: AuthorizedCall, query: Annotated[PageQuery, Que
 
 @router.post("/", summary="Add a load order", status_code=201)
 def add_load_order(authorized: AuthorizedCall, body: LoadOrderIn, response: Response) -> LoadOrderOut:
-    """By a manager. Deliveries name it with `load_order_id`."""
+    """Add a load order, which deliveries name with `load_order_id`. Requires the manager role."""
     items = [item.model_dump() for item in body.items]
     with authorized() as (session, actor):
         order = load_orders.add(session, actor, body.reference, items)
@@ -37,14 +40,17 @@ def add_load_order(authorized: AuthorizedCall, body: LoadOrderIn, response: Resp
 
 @router.get("/{load_order_id}/", summary="Read a load order")
 def read_load_order(authorized: AuthorizedCall, load_order_id: PathId) -> LoadOrderOut:
-    """For managers and operators; others see a load with its delivery."""
+    """Read a load order with its items.
+
+    Requires the manager or operator role; others see a load with its delivery.
+    """
     with authorized() as (session, actor):
         return LoadOrderOut.of(load_orders.find(session, actor, load_order_id))
 
 
 @router.patch("/{load_order_id}/", summary="Change a load order")
 def edit_load_order(authorized: AuthorizedCall, load_order_id: PathId, body: LoadOrderPatch) -> LoadOrderOut:
-    """By a manager. `items` are replaced as a whole."""
+    """Change a load order. Requires the manager role. `items` are replaced as a whole."""
     values = body.sent()
     with authorized() as (session, actor):
         order = load_orders.replace(
@@ -55,6 +61,6 @@ def edit_load_order(authorized: AuthorizedCall, load_order_id: PathId, body: Loa
 
 @router.delete("/{load_order_id}/", summary="Delete a load order", status_code=204, responses=CONFLICT)
 def delete_load_order(authorized: AuthorizedCall, load_order_id: PathId) -> None:
-    """409 once a delivery carries it."""
+    """Delete a load order. 409 once a delivery carries it."""
     with authorized() as (session, actor):
         load_orders.delete(session, actor, load_order_id)

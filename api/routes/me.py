@@ -1,4 +1,4 @@
-"""The person who asks."""
+"""The authenticated user's own account."""
 
 from fastapi import APIRouter, Response
 from starlette.concurrency import run_in_threadpool
@@ -17,7 +17,7 @@ router = APIRouter(prefix="/me", tags=["people"], route_class=OnceRoute)
 
 @router.get("/", summary="Who am I?")
 def read_me(authorized: AuthorizedCall) -> Me:
-    """The person whose token it is, with its company."""
+    """Read the authenticated user, with the company."""
     with authorized() as (session, actor):
         user, company = users.me(session, actor)
         return Me(**UserOut.model_validate(user).model_dump(), company=CompanyOut.model_validate(company))
@@ -25,10 +25,13 @@ def read_me(authorized: AuthorizedCall) -> Me:
 
 @router.post("/password/", summary="Change the own password", status_code=204, responses=CONFLICT | TOO_MANY)
 async def change_password(authorized: AuthorizedCall, hashing: HashingOf, body: OwnPasswordIn) -> None:
-    """All own tokens end, this one too: log in again. Wrong guesses count as failed log-ins."""
+    """Change the own password. All own tokens end, this one too: log in again.
+
+    Wrong guesses count as failed logins.
+    """
     with hashing.place():
         limit, old_hash = await run_in_threadpool(_count_guess, authorized)
-        # Between two transactions: hashing takes tens of milliseconds.
+        # Hash between two transactions: it takes tens of milliseconds.
         if not await hashing.run(passwords.is_right, old_hash, body.current_password):
             raise InvalidValue("current_password", "is wrong")
         new_hash = await hashing.run(passwords.hash_password, body.new_password)
@@ -36,7 +39,10 @@ async def change_password(authorized: AuthorizedCall, hashing: HashingOf, body: 
 
 
 def _count_guess(authorized: Authorized) -> tuple[throttle.Limit, str | None]:
-    """Apart, for it counts although the request fails, with an Idempotency-Key too."""
+    """Count the guess in a transaction of its own.
+
+    It counts even when the request fails and rolls back, also with an Idempotency-Key.
+    """
     with authorized.apart() as (session, actor):
         user, _ = users.me(session, actor)
         limit, old_hash = throttle.email_limit(user.email), user.password_hash
@@ -58,7 +64,10 @@ def _replace_password(
 
 @router.get("/mqtt/", summary="The own MQTT login")
 def read_mqtt_login(authorized: AuthorizedCall, settings: SettingsOf, response: Response) -> MqttLoginOut:
-    """For managers and operators: read-only access to the company's live facts."""
+    """Read the own MQTT login: read-only access to the company's live facts.
+
+    Requires the manager or operator role.
+    """
     forbid_keeping(response)
     key = settings.mqtt_key.get_secret_value()
     with authorized() as (session, actor):
@@ -67,7 +76,7 @@ def read_mqtt_login(authorized: AuthorizedCall, settings: SettingsOf, response: 
 
 @router.post("/mqtt/rotate/", summary="Give the own MQTT login a new secret")
 def rotate_mqtt_secret(authorized: AuthorizedCall, settings: SettingsOf, response: Response) -> MqttLoginOut:
-    """The old one is refused within moments."""
+    """Give the own MQTT login a new secret; the old one is refused within moments."""
     forbid_keeping(response)
     key = settings.mqtt_key.get_secret_value()
     with authorized() as (session, actor):

@@ -1,4 +1,4 @@
-"""Companies' own e-mails over REST."""
+"""E-mail templates of companies over REST."""
 
 from fastapi import APIRouter
 
@@ -13,21 +13,24 @@ router = APIRouter(prefix="/notifications/templates", tags=["notifications"], ro
 
 @router.get("/", summary="List e-mail templates")
 def list_templates(authorized: AuthorizedCall) -> TemplatesOut:
-    """One for each event and audience: the company's own, or Milepost's. For managers and operators."""
+    """List one template per event and audience: the company's own, or Milepost's.
+
+    Requires the manager or operator role.
+    """
     with authorized() as (session, actor):
         return TemplatesOut(items=[TemplateOut.of(one) for one in templates.every(session, actor)])
 
 
 @router.get("/{event}/{audience}/", summary="Read an e-mail template")
 def read_template(authorized: AuthorizedCall, event: Event, audience: Audience) -> TemplateOut:
-    """For managers and operators."""
+    """Read a template. Requires the manager or operator role."""
     with authorized() as (session, actor):
         return TemplateOut.of(templates.find(session, actor, event, audience))
 
 
 @router.put("/{event}/{audience}/", summary="Write an e-mail template")
 def put_template(authorized: AuthorizedCall, event: Event, audience: Audience, body: TextsIn) -> TemplateOut:
-    """By a manager. 422 names the field and the line of what cannot be used."""
+    """Write a template. Requires the manager role. 422 names the field and the line of an error."""
     with authorized() as (session, actor):
         stored = templates.put(session, actor, event, audience, body.texts(), now())
         return TemplateOut.of(stored)
@@ -35,7 +38,7 @@ def put_template(authorized: AuthorizedCall, event: Event, audience: Audience, b
 
 @router.delete("/{event}/{audience}/", summary="Go back to Milepost's own words", status_code=204)
 def reset_template(authorized: AuthorizedCall, event: Event, audience: Audience) -> None:
-    """By a manager."""
+    """Delete the company's own template. Requires the manager role."""
     with authorized() as (session, actor):
         templates.reset(session, actor, event, audience)
 
@@ -44,7 +47,7 @@ def reset_template(authorized: AuthorizedCall, event: Event, audience: Audience)
 def preview_template(
     authorized: AuthorizedCall, event: Event, audience: Audience, body: PreviewIn
 ) -> TextsOut:
-    """By a manager. Nothing is stored and nothing sent."""
+    """Render the template with sample facts. Requires the manager role. Nothing is stored or sent."""
     texts = body.template.texts() if body.template is not None else None
     with authorized() as (session, actor):
         shown = templates.preview(session, actor, event, audience, texts)

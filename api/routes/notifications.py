@@ -1,4 +1,4 @@
-"""What was sent to whom, and who is told of what, over REST."""
+"""Sent notifications, and the settings of who gets which, over REST."""
 
 from typing import Annotated
 
@@ -24,7 +24,7 @@ router = APIRouter(prefix="/notifications", tags=["notifications"], route_class=
 
 @router.get("/settings/", summary="Who is told of what")
 def read_notification_settings(authorized: AuthorizedCall) -> NotificationSettingsOut:
-    """For managers and operators."""
+    """Read the settings. Requires the manager or operator role."""
     with authorized() as (session, actor):
         return NotificationSettingsOut.of(settings.read(session, actor))
 
@@ -33,7 +33,7 @@ def read_notification_settings(authorized: AuthorizedCall) -> NotificationSettin
 def edit_notification_settings(
     authorized: AuthorizedCall, body: NotificationSettingsPatch
 ) -> NotificationSettingsOut:
-    """By a manager. It holds for what happens from now on."""
+    """Change the settings, for events from now on. Requires the manager role."""
     with authorized() as (session, actor):
         chosen = settings.edit(session, actor, body.choices(), body.thresholds())
         return NotificationSettingsOut.of(chosen)
@@ -43,7 +43,10 @@ def edit_notification_settings(
 def list_notifications(
     authorized: AuthorizedCall, query: Annotated[NotificationQuery, Query()]
 ) -> Page[NotificationOut]:
-    """Newest first, for managers and operators; kept for 90 days."""
+    """List notifications, newest first. Requires the manager or operator role.
+
+    They are kept for 90 days.
+    """
     with authorized() as (session, actor):
         rows = log.page(
             session,
@@ -58,7 +61,7 @@ def list_notifications(
 
 @router.get("/{notification_id}/", summary="Read a notification and its attempts")
 def read_notification(authorized: AuthorizedCall, notification_id: PathId) -> NotificationDetail:
-    """For managers and operators."""
+    """Read a notification with its attempts. Requires the manager or operator role."""
     with authorized() as (session, actor):
         row = log.find(session, actor, notification_id)
         made = list(log.attempts(session, row))
@@ -67,10 +70,11 @@ def read_notification(authorized: AuthorizedCall, notification_id: PathId) -> No
 
 @router.post("/{notification_id}/resend/", summary="Send a notification again", responses=CONFLICT)
 def resend_notification(authorized: AuthorizedCall, notification_id: PathId) -> NotificationOut:
-    """By a manager: at once, and then as long as such a message lives, with the same event id and Message-ID.
+    """Send a notification again, with the same event id and Message-ID. Requires the manager role.
 
-    An e-mail goes to the address that its recipient has now. 409 when its webhook was removed, its
-    recipient's data were erased, or its recipient was disabled or has no address any more.
+    It is sent at once, and then retried for as long as such a message lives. An e-mail goes to the
+    recipient's present address. 409 when the webhook was removed, the recipient's data were erased, or the
+    recipient was disabled or no longer has an address.
     """
     with authorized() as (session, actor):
         return NotificationOut.of(log.resend(session, actor, notification_id, now()), actor)

@@ -1,4 +1,4 @@
-"""For machines that watch this one: alive, ready, metrics."""
+"""Endpoints for monitoring: liveness, readiness and metrics."""
 
 from typing import Any, Literal
 
@@ -22,7 +22,10 @@ class Health(Output):
 
 
 class Readiness(Output):
-    """``live`` is told, not required: without the broker REST still works, and WebSockets catch up later."""
+    """Whether this process can serve.
+
+    ``live`` is informative, not required: without the broker REST still works, and WebSockets catch up later.
+    """
 
     status: Literal["ok"] = "ok"
     database: Literal["up"] = "up"
@@ -32,14 +35,14 @@ class Readiness(Output):
 @router.head("/healthz", include_in_schema=False)
 @router.get("/healthz", summary="Is the process alive?")
 async def healthz() -> Health:
-    """It answers without asking the database or the broker."""
+    """Answer without asking the database or the broker."""
     return Health()
 
 
 @router.head("/readyz", include_in_schema=False, response_model=None)
 @router.get("/readyz", summary="Can it serve?", response_model=Readiness)
 async def readyz(live: LiveOf, health: HealthOf) -> Readiness | Response:
-    """503 unless the database is reachable and migrated to what this code needs; an answer within 2 s."""
+    """Answer 503 unless the database is reachable and migrated to what this code needs; always within 2 s."""
     state: Literal["connected", "away"] = "connected" if live.connected else "away"
     found = await health.database_state()
     if found == seeing.UP:
@@ -68,9 +71,9 @@ METRICS: dict[int | str, dict[str, Any]] = {
 @router.head("/metrics", include_in_schema=False)
 @router.get("/metrics", summary="Prometheus metrics", response_class=Response, responses=METRICS)
 async def metrics(request: Request, settings: SettingsOf, sessions: Sessions, health: HealthOf) -> Response:
-    """From this machine itself, or with `Authorization: Bearer <MILEPOST_METRICS_TOKEN>`.
+    """Export metrics to this machine itself, or with `Authorization: Bearer <MILEPOST_METRICS_TOKEN>`.
 
-    Whatever is frozen, it answers within a few seconds, without what the database did not tell.
+    It answers within a few seconds whatever is frozen, then without the database's figures.
     """
     if not may_scrape(request, settings):
         raise Forbidden(REFUSAL)

@@ -1,4 +1,4 @@
-"""Proofs of delivery over REST: pictures in, painted anew; pictures out, to whoever sees the delivery."""
+"""Proofs of delivery over REST: images are uploaded, re-encoded, and served to those who see the delivery."""
 
 from collections import Counter
 from typing import Annotated, Any
@@ -32,14 +32,14 @@ PICTURE: dict[int | str, dict[str, Any]] = {
 
 
 class Upload(msgspec.Struct, frozen=True):
-    """A proof whose pictures are painted, and the status request that came with it."""
+    """A proof with re-encoded images, and the status request sent with it."""
 
     proof: ProofNew
     status: StatusRequest | None
 
     @property
     def fingerprint(self) -> str:
-        """By which a repeated request is told from another, see `api.http.idempotency`."""
+        """Identify a repeated request; see `api.http.idempotency`."""
         return adding.fingerprint(self.proof).hex() + repr(self.status)
 
 
@@ -49,7 +49,7 @@ async def _upload(
     delivery_id: PathId,
     form: Annotated[ProofForm, Form(media_type="multipart/form-data")],
 ) -> Upload:
-    """No picture is looked at for who may not add it."""
+    """Read the form. Images are decoded only for an actor who may add a proof."""
     _require_single(await request.form())
     await run_in_threadpool(_require_may_add, authorized, delivery_id)
     proof = ProofNew(
@@ -68,7 +68,7 @@ async def _upload(
 
 
 def _require_single(form: FormData) -> None:
-    """Of two signatures one would be dropped without a word. The form is the one that was read already."""
+    """Raise `InvalidValue` for a repeated field: of two signatures one would be dropped silently."""
     counted = Counter(name for name, _ in form.multi_items())
     for name, count in counted.items():
         if count > 1 and name != "photos":
@@ -97,12 +97,13 @@ def add_proof(
     upload: Annotated[Upload, Depends(_upload)],
     response: Response,
 ) -> ProofAddedOut:
-    """By its driver or a manager, at any time: a phone may be offline for days. It is never changed.
+    """Add a proof of delivery, which is never changed. Requires the delivery's driver or the manager role.
 
-    Pictures are told by their content and made anew (photos as JPEG of at most 2048 pixels an edge,
-    signatures as grey PNG, light ink on transparency as dark on white), so that places, comments and whatever
-    else a file carries are gone. A blank picture is refused. The same proof sent again is the first one. With
-    `status` the delivery's status changes in the same step.
+    A proof is accepted at any time: a phone may be offline for days. An image's format is detected from its
+    content. Images are re-encoded (photos as JPEG of at most 2048 pixels per edge, signatures as grey PNG,
+    light ink on transparency as dark on white), so that places, comments and any other metadata are removed.
+    A blank image is refused. The same proof sent again returns the first one. With `status` the delivery's
+    status changes in the same transaction.
     """
     with authorized() as (session, actor):
         at = now()
@@ -118,7 +119,10 @@ def add_proof(
 
 @router.get("/{delivery_id}/proofs/", summary="List a delivery's proofs")
 def list_proofs(authorized: AuthorizedCall, delivery_id: PathId) -> Page[ProofOut]:
-    """In the order they came, all of them: at most 20. For everybody who sees the delivery."""
+    """List all of the delivery's proofs, at most 20, in order of arrival.
+
+    For every user who may see the delivery.
+    """
     with authorized() as (session, actor):
         lookup.require_visible(session, actor, delivery_id)
         items = [ProofOut.of(delivery_id, proof) for proof in showing.of_delivery(session, delivery_id)]
@@ -127,7 +131,7 @@ def list_proofs(authorized: AuthorizedCall, delivery_id: PathId) -> Page[ProofOu
 
 @router.get("/{delivery_id}/proofs/{proof_id}/", summary="Read a proof of delivery")
 def read_proof(authorized: AuthorizedCall, delivery_id: PathId, proof_id: PathId) -> ProofOut:
-    """For everybody who sees the delivery."""
+    """Read a proof, for every user who may see the delivery."""
     with authorized() as (session, actor):
         lookup.require_visible(session, actor, delivery_id)
         return ProofOut.of(delivery_id, showing.find(session, delivery_id, proof_id))
@@ -146,7 +150,10 @@ def read_proof_image(
     number: PathNumber,
     if_none_match: Annotated[str | None, Header(max_length=1000)] = None,
 ) -> Response:
-    """Its `ETag` is its SHA-256. Browsers may keep it, but ask each time whether they still may show it."""
+    """Read an image. Its `ETag` is its SHA-256.
+
+    Browsers may cache it but must revalidate it each time.
+    """
     with authorized() as (session, actor):
         lookup.require_visible(session, actor, delivery_id)
         image = showing.image(session, delivery_id, proof_id, number)
@@ -167,6 +174,6 @@ def read_proof_image(
 
 
 def _has(if_none_match: str | None, sha256: str) -> bool:
-    """Weak comparison (RFC 9110, 13.1.2)."""
+    """Return whether a tag matches, by weak comparison (RFC 9110, 13.1.2)."""
     tags = {tag.strip().removeprefix("W/") for tag in (if_none_match or "").split(",")}
     return f'"{sha256}"' in tags or "*" in tags

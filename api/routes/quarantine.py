@@ -1,4 +1,4 @@
-"""Messages of the own devices that could not be used."""
+"""Refused messages of the company's own devices."""
 
 from typing import Annotated
 
@@ -16,10 +16,11 @@ router = APIRouter(prefix="/quarantine", tags=["fleet"], route_class=OnceRoute)
 
 @router.get("/", summary="List refused messages")
 def list_quarantine(authorized: AuthorizedCall, query: Annotated[PageQuery, Query()]) -> QuarantinePage:
-    """Newest first, for managers. Messages of unknown devices belong to no company.
+    """List refused messages, newest first. Requires the manager role.
 
-    Per device 100 messages and 256 KiB are kept per hour, per company 2,000 and 2 MiB; of each message at
-    most 64 KiB. What is beyond that is counted in `not_kept`; of it only the beginning of the last is kept.
+    Messages of unknown devices belong to no company. Per device and hour 100 messages and 256 KiB are kept,
+    per company and hour 2,000 and 2 MiB; of each message at most 64 KiB. Messages beyond that are counted in
+    `not_kept`; of these only the beginning of the last is kept.
     """
     with authorized() as (session, actor):
         rows = quarantine.page(

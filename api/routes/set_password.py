@@ -1,4 +1,8 @@
-"""The page that links in e-mails lead to. It stands alone; the token in its URL's fragment stays there."""
+"""The page that links in e-mails open.
+
+It is self-contained; the token in the URL's fragment never leaves the browser except in the form's own
+request.
+"""
 
 import base64
 import hashlib
@@ -11,7 +15,7 @@ PAGE = (Path(__file__).parent.parent / "web" / "set_password.html").read_text(en
 
 
 def _hashes(element: str) -> str:
-    """Of what stands inline, for the policy: nothing else is run or applied."""
+    """Return CSP hashes of the page's inline elements: the browser runs and applies nothing else."""
     found = re.findall(rf"<{element}>(.*?)</{element}>", PAGE, re.DOTALL)
     digests = [base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in found]
     return " ".join(f"'sha256-{digest}'" for digest in digests)
@@ -32,8 +36,8 @@ HEADERS = {
 router = APIRouter()
 
 
-@router.head("/set-password", include_in_schema=False)  # whoever scans the links of e-mails asks first
+@router.head("/set-password", include_in_schema=False)  # scanners of links in e-mails send HEAD first
 @router.get("/set-password", include_in_schema=False)
 async def set_password_page() -> Response:
-    """For people, not for programs: they use `POST /auth/set-password`."""
+    """Serve the page for people; programs use `POST /auth/set-password`."""
     return Response(PAGE, media_type="text/html", headers=HEADERS)

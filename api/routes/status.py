@@ -1,4 +1,4 @@
-"""The health of the whole system: the companion of readiness, which tells of one process only."""
+"""The health of the whole system; readiness covers only one process."""
 
 import asyncio
 from typing import Annotated
@@ -26,10 +26,11 @@ async def status(
     health: HealthOf,
     _token: Annotated[str | None, Depends(bearer)],
 ) -> Response:
-    """For operators and managers, for `Bearer <MILEPOST_METRICS_TOKEN>`, and for this machine itself.
+    """Report the whole system's health: 200 whatever the status, within 2 s whatever is frozen.
 
-    200 whatever the status, within 2 s whatever is frozen. People cannot be authenticated while the database
-    does not answer: they get 503, the metrics token and this machine the report.
+    For operators and managers, for `Bearer <MILEPOST_METRICS_TOKEN>`, and for this machine itself. Users
+    cannot be authenticated while the database does not answer: they get 503, the metrics token and this
+    machine get the report.
     """
     if not _is_monitor(request, has_metrics_token(request, settings)):
         await _require_reader(request, health)
@@ -38,16 +39,17 @@ async def status(
 
 
 def _is_monitor(request: Request, has_token: bool) -> bool:
-    """A person's token counts as what it is, also from this machine."""
+    """Return whether the metrics token or an anonymous local client asks."""
+    # A user's token is judged as such, even when it is sent from this machine.
     return has_token or (is_local(request) and "authorization" not in request.headers)
 
 
 async def _require_reader(request: Request, health: HealthWatch) -> None:
-    """Raises `NotAuthenticated`, `Forbidden`, or `PoolTimeout` when the database does not say."""
+    """Raise `NotAuthenticated`, `Forbidden`, or `PoolTimeout` when the database does not answer."""
     authorized = Authorized(request, await require_credential(request))
     try:
         async with asyncio.timeout(ANSWER_WITHIN_S):
-            # Asked first, in a thread of its own: a frozen database must not take the requests' threads.
+            # Checked first, in a thread of its own: a frozen database must not take the requests' threads.
             if await health.database_state() != seeing.UP:
                 raise PoolTimeout("no token can be checked")
             await to_thread.run_sync(_authorize, authorized, abandon_on_cancel=True)

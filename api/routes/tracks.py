@@ -1,4 +1,4 @@
-"""A delivery's track over REST: streamed, so that its length costs nobody memory."""
+"""A delivery's track over REST, streamed so that its length costs no memory."""
 
 import json
 from collections.abc import Generator, Iterator
@@ -62,20 +62,21 @@ async def read_track(
     query: Annotated[TrackQuery, Query()],
     accept: Annotated[str | None, Header(include_in_schema=False)] = None,
 ) -> DatabaseStream:
-    """Every fix of its vehicles from the start of the pickup to the end, or to now (at most 366 days).
+    """Read every fix of the delivery's vehicles while the delivery is under way.
 
-    A re-assignment changes the vehicle: each counts for its own part. Fixes at (0, 0) are left out. For the
-    delivery's driver, operators and managers; customers get 403, as it shows others' stops.
+    From the start of the pickup to the end, or to now (at most 366 days). A re-assignment changes the
+    vehicle: each vehicle counts for its own trip segment. Fixes at (0, 0) are left out. For the delivery's
+    driver, operators and managers; customers get 403, because it shows others' stops.
 
-    * `json`: the legs, and every fix with all that is known of it.
-    * `geojson`: a FeatureCollection with one LineString for each vehicle's part, cut into a MultiLineString
-      where it crosses 180° of longitude; `coordTimes` has the times in the same shape. A line has altitudes
-      only where all its fixes have one.
-    * `gpx`: GPX 1.1, one segment for each vehicle's part; speed (m/s) and course in TrackPointExtension v2.
-    * `csv`: a header and a line for each fix.
+    * `json`: the trip segments (`legs`), and every fix with all that is known of it.
+    * `geojson`: a FeatureCollection with one LineString per trip segment, cut into a MultiLineString where it
+      crosses 180° of longitude; `coordTimes` has the times in the same shape. A line has altitudes only where
+      all its fixes have one.
+    * `gpx`: GPX 1.1, one segment per trip segment; speed (m/s) and course in TrackPointExtension v2.
+    * `csv`: a header and one line per fix.
 
-    With `tolerance_m` every fix that is left out lies within that distance of the straight line between the
-    fixes kept before and after it. The answer is streamed: without its last chunk it is incomplete.
+    With `tolerance_m` every omitted fix lies within that distance of the straight line between the fixes kept
+    before and after it. The response is streamed: without its last chunk it is incomplete.
     """
     name = query.format or FORMATS[best(accept, list(FORMATS))]
     writer = WRITERS[name]
@@ -94,7 +95,10 @@ async def read_track(
 def _written(
     authorized: Authorized, delivery_id: int, writer: TrackWriter, tolerance_m: float
 ) -> Generator[bytes, None, None]:
-    """Authorised in the very transaction that is read from; whoever stops reading closes it."""
+    """Yield the track's chunks in the transaction that authorised the actor.
+
+    Closing the generator, as when the client disconnects, ends the transaction.
+    """
     with authorized() as (session, actor):
         track.read_only(session)
         outline = track.find(session, actor, delivery_id, now())

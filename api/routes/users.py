@@ -1,4 +1,4 @@
-"""Users over REST: managers keep them, operators read them."""
+"""Users over REST: managers write them, operators read them."""
 
 from typing import Annotated
 
@@ -20,7 +20,7 @@ router = APIRouter(prefix="/users", tags=["people"], route_class=OnceRoute)
 
 @router.get("/", summary="List users")
 def list_users(authorized: AuthorizedCall, query: Annotated[UserQuery, Query()]) -> Page[UserOut]:
-    """For managers and operators."""
+    """List users. Requires the manager or operator role."""
     with authorized() as (session, actor):
         rows = users.page(
             session, actor, after=cursors.number_key(query.cursor), limit=query.limit + 1, role=query.role
@@ -33,7 +33,7 @@ def list_users(authorized: AuthorizedCall, query: Annotated[UserQuery, Query()])
 async def add_user(
     authorized: AuthorizedCall, hashing: HashingOf, body: UserIn, response: Response
 ) -> UserOut:
-    """409 when the e-mail is in use, or the driver has a user already."""
+    """Add a user. 409 when the e-mail address is in use, or the driver has a user already."""
     password_hash = await new_hash(authorized, hashing, body.password)
     return await run_in_threadpool(_add_user, authorized, body, password_hash, response)
 
@@ -56,14 +56,14 @@ def _add_user(authorized: Authorized, body: UserIn, password_hash: str, response
 
 @router.get("/{user_id}/", summary="Read a user")
 def read_user(authorized: AuthorizedCall, user_id: PathId) -> UserOut:
-    """For managers and operators."""
+    """Read a user. Requires the manager or operator role."""
     with authorized() as (session, actor):
         return UserOut.model_validate(users.find(session, actor, user_id))
 
 
 @router.patch("/{user_id}/", summary="Change a user's name or e-mail", responses=CONFLICT)
 def edit_user(authorized: AuthorizedCall, user_id: PathId, body: UserPatch) -> UserOut:
-    """By a manager. 409 when the e-mail is in use."""
+    """Change a user. Requires the manager role. 409 when the e-mail address is in use."""
     values = body.sent()
     with authorized() as (session, actor):
         return UserOut.model_validate(users.edit(session, actor, user_id, values, now()))
@@ -73,7 +73,7 @@ def edit_user(authorized: AuthorizedCall, user_id: PathId, body: UserPatch) -> U
 async def set_password(
     authorized: AuthorizedCall, hashing: HashingOf, user_id: PathId, body: PasswordIn
 ) -> None:
-    """All of that person's tokens end."""
+    """Set the user's password. All of the user's tokens end."""
     password_hash = await new_hash(authorized, hashing, body.password)
     await run_in_threadpool(_set_password, authorized, user_id, password_hash)
 
@@ -85,7 +85,10 @@ def _set_password(authorized: Authorized, user_id: int, password_hash: str) -> N
 
 @router.post("/{user_id}/reset/", summary="Make a link to set a new password", responses=CONFLICT)
 def make_reset_link(authorized: AuthorizedCall, user_id: PathId, response: Response) -> LinkOut:
-    """For somebody who forgot it; for 24 hours. 409 for who is disabled or only invited yet."""
+    """Make a link to set a forgotten password, valid for 24 hours.
+
+    409 for a user who is disabled, or invited and without a password yet.
+    """
     forbid_keeping(response)
     with authorized() as (session, actor):
         return LinkOut.model_validate(invitations.make_reset_link(session, actor, user_id, now()))
@@ -93,13 +96,13 @@ def make_reset_link(authorized: AuthorizedCall, user_id: PathId, response: Respo
 
 @router.post("/{user_id}/disable/", summary="Lock a user out", responses=CONFLICT)
 def disable_user(authorized: AuthorizedCall, user_id: PathId) -> UserOut:
-    """Tokens and MQTT login included. 409 for the last manager."""
+    """Disable the user, with all tokens and the MQTT login. 409 for the last manager."""
     with authorized() as (session, actor):
         return UserOut.model_validate(access.disable(session, actor, user_id, now()))
 
 
 @router.post("/{user_id}/enable/", summary="Let a user in again", responses=CONFLICT)
 def enable_user(authorized: AuthorizedCall, user_id: PathId) -> UserOut:
-    """409 while its driver or customer is archived."""
+    """Enable the user. 409 while the user's driver or customer is archived."""
     with authorized() as (session, actor):
         return UserOut.model_validate(access.enable(session, actor, user_id))

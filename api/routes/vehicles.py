@@ -18,7 +18,7 @@ router = APIRouter(prefix="/vehicles", tags=["fleet"], route_class=OnceRoute)
 
 @router.get("/", summary="List vehicles")
 def list_vehicles(authorized: AuthorizedCall, query: Annotated[PageQuery, Query()]) -> Page[VehicleOut]:
-    """Archived ones too; for managers and operators."""
+    """List vehicles, archived ones too. Requires the manager or operator role."""
     with authorized() as (session, actor):
         rows = vehicles.page(session, actor, after=cursors.number_key(query.cursor), limit=query.limit + 1)
         shown, following = cursors.cut(rows, query.limit, lambda row: row.id)
@@ -27,7 +27,7 @@ def list_vehicles(authorized: AuthorizedCall, query: Annotated[PageQuery, Query(
 
 @router.post("/", summary="Add a vehicle", status_code=201)
 def add_vehicle(authorized: AuthorizedCall, body: VehicleIn, response: Response) -> VehicleOut:
-    """By a manager."""
+    """Add a vehicle. Requires the manager role."""
     with authorized() as (session, actor):
         vehicle = vehicles.add(session, actor, body.model_dump())
         response.headers["Location"] = f"/vehicles/{vehicle.id}/"
@@ -36,14 +36,14 @@ def add_vehicle(authorized: AuthorizedCall, body: VehicleIn, response: Response)
 
 @router.get("/{vehicle_id}/", summary="Read a vehicle")
 def read_vehicle(authorized: AuthorizedCall, vehicle_id: PathId) -> VehicleOut:
-    """With its newest position; for managers and operators."""
+    """Read a vehicle with its newest position. Requires the manager or operator role."""
     with authorized() as (session, actor):
         return VehicleOut.model_validate(vehicles.find(session, actor, vehicle_id))
 
 
 @router.patch("/{vehicle_id}/", summary="Change some of a vehicle's fields")
 def edit_vehicle(authorized: AuthorizedCall, vehicle_id: PathId, body: VehiclePatch) -> VehicleOut:
-    """By a manager. What is left out stays; null clears."""
+    """Change a vehicle. Requires the manager role. Omitted fields stay as they are; null clears."""
     with authorized() as (session, actor):
         vehicle = vehicles.edit(session, actor, vehicle_id, body.sent())
         return VehicleOut.model_validate(vehicle)
@@ -51,13 +51,16 @@ def edit_vehicle(authorized: AuthorizedCall, vehicle_id: PathId, body: VehiclePa
 
 @router.post("/{vehicle_id}/archive/", summary="Archive a vehicle", responses=CONFLICT)
 def archive_vehicle(authorized: AuthorizedCall, vehicle_id: PathId) -> VehicleOut:
-    """It keeps its old deliveries; its devices' fixes are refused. 409 while a delivery of it is open."""
+    """Archive the vehicle: it keeps its old deliveries, and its devices' fixes are refused.
+
+    409 while it has an open delivery.
+    """
     with authorized() as (session, actor):
         return VehicleOut.model_validate(vehicles.archive(session, actor, vehicle_id, now()))
 
 
 @router.post("/{vehicle_id}/restore/", summary="Restore an archived vehicle")
 def restore_vehicle(authorized: AuthorizedCall, vehicle_id: PathId) -> VehicleOut:
-    """Its devices' fixes are taken again."""
+    """Restore the vehicle. Its devices' fixes are accepted again."""
     with authorized() as (session, actor):
         return VehicleOut.model_validate(vehicles.restore(session, actor, vehicle_id))

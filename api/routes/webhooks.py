@@ -19,7 +19,7 @@ router = APIRouter(prefix="/webhooks", tags=["notifications"], route_class=OnceR
 
 @router.get("/", summary="List webhooks")
 def list_webhooks(authorized: AuthorizedCall, query: Annotated[PageQuery, Query()]) -> Page[WebhookOut]:
-    """For managers and operators."""
+    """List webhooks. Requires the manager or operator role."""
     with authorized() as (session, actor):
         rows = endpoints.page(session, actor, after=cursors.number_key(query.cursor), limit=query.limit + 1)
         shown, following = cursors.cut(rows, query.limit, lambda row: row.id)
@@ -30,11 +30,11 @@ def list_webhooks(authorized: AuthorizedCall, query: Annotated[PageQuery, Query(
 def add_webhook(
     authorized: AuthorizedCall, settings: SettingsOf, body: WebhookIn, response: Response
 ) -> WebhookMade:
-    """By a manager. `secret` is shown only here. 409 when there are 20.
+    """Add a webhook. Requires the manager role. `secret` is shown only here. 409 when there are 20 already.
 
     Each event is a POST of `{"id", "type", "sequence", "occurred_at", "company", "data"}`, signed in
-    `Milepost-Signature: t=<unix seconds>,v1=<hex HMAC-SHA256 of "<t>.<body>">`. Any answer 2xx within 10
-    seconds takes it; it comes at least once, so ignore an `id` you have had.
+    `Milepost-Signature: t=<unix seconds>,v1=<hex HMAC-SHA256 of "<t>.<body>">`. Any 2xx response within 10
+    seconds accepts it. Delivery is at least once, so ignore an `id` that you have received before.
     """
     forbid_keeping(response)
     key = settings.mqtt_key.get_secret_value()
@@ -48,7 +48,7 @@ def add_webhook(
 
 @router.get("/{webhook_id}/", summary="Read a webhook")
 def read_webhook(authorized: AuthorizedCall, webhook_id: PathId) -> WebhookOut:
-    """For managers and operators."""
+    """Read a webhook. Requires the manager or operator role."""
     with authorized() as (session, actor):
         return WebhookOut.of(endpoints.find(session, actor, webhook_id), actor)
 
@@ -57,7 +57,7 @@ def read_webhook(authorized: AuthorizedCall, webhook_id: PathId) -> WebhookOut:
 def edit_webhook(
     authorized: AuthorizedCall, settings: SettingsOf, webhook_id: PathId, body: WebhookPatch
 ) -> WebhookOut:
-    """By a manager. Its secret stays."""
+    """Change a webhook. Requires the manager role. Its secret stays."""
     values = body.sent()
     with authorized() as (session, actor):
         row = endpoints.edit(session, actor, webhook_id, values, settings.webhook_networks)
@@ -66,7 +66,10 @@ def edit_webhook(
 
 @router.delete("/{webhook_id}/", summary="Remove a webhook", status_code=204)
 def remove_webhook(authorized: AuthorizedCall, webhook_id: PathId) -> None:
-    """By a manager. What was sent to it stays in the list of notifications; what waits for it has failed."""
+    """Remove a webhook. Requires the manager role.
+
+    Its notifications stay in the list; those still waiting count as failed.
+    """
     with authorized() as (session, actor):
         endpoints.remove(session, actor, webhook_id, now())
 
@@ -75,7 +78,10 @@ def remove_webhook(authorized: AuthorizedCall, webhook_id: PathId) -> None:
 def rotate_webhook_secret(
     authorized: AuthorizedCall, settings: SettingsOf, webhook_id: PathId, response: Response
 ) -> WebhookMade:
-    """By a manager. For a day calls carry a signature of each: the new one first."""
+    """Give the webhook a new secret. Requires the manager role.
+
+    For a day each call carries both signatures, the new one first.
+    """
     forbid_keeping(response)
     key = settings.mqtt_key.get_secret_value()
     with authorized() as (session, actor):
@@ -85,20 +91,26 @@ def rotate_webhook_secret(
 
 @router.post("/{webhook_id}/disable/", summary="Disable a webhook")
 def disable_webhook(authorized: AuthorizedCall, webhook_id: PathId) -> WebhookOut:
-    """By a manager. Events wait for it, for up to a day."""
+    """Disable the webhook; events wait for it for up to a day. Requires the manager role."""
     with authorized() as (session, actor):
         return WebhookOut.of(endpoints.disable(session, actor, webhook_id, now()), actor)
 
 
 @router.post("/{webhook_id}/enable/", summary="Enable a webhook")
 def enable_webhook(authorized: AuthorizedCall, webhook_id: PathId) -> WebhookOut:
-    """By a manager, also after it failed too often. What waits for it is sent at once."""
+    """Enable the webhook, also after too many failures. Requires the manager role.
+
+    Waiting events are sent at once.
+    """
     with authorized() as (session, actor):
         return WebhookOut.of(endpoints.enable(session, actor, webhook_id), actor)
 
 
 @router.post("/{webhook_id}/test/", summary="Send a webhook a test event", responses=CONFLICT)
 def test_webhook(authorized: AuthorizedCall, webhook_id: PathId) -> NotificationOut:
-    """By a manager. Read the notification to see what became of it. 409 while the webhook is disabled."""
+    """Send a test event; read the notification to see its outcome. Requires the manager role.
+
+    409 while the webhook is disabled.
+    """
     with authorized() as (session, actor):
         return NotificationOut.of(endpoints.test(session, actor, webhook_id, now()), actor)

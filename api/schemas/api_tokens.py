@@ -1,4 +1,4 @@
-"""API tokens."""
+"""API tokens as clients send and see them."""
 
 from datetime import datetime
 from typing import Annotated
@@ -10,7 +10,7 @@ from core.accounts.api_tokens import Scope
 
 
 class ApiTokenIn(Input):
-    """Without ``expires_at`` it holds until it is revoked."""
+    """A new API token; without ``expires_at`` it is valid until it is revoked."""
 
     name: Annotated[Line, Field(examples=["Web shop"])]
     scopes: Annotated[list[Scope], Field(min_length=1, max_length=len(Scope))]
@@ -18,7 +18,10 @@ class ApiTokenIn(Input):
 
 
 class ApiTokenOut(Output):
-    """``hint`` is the token's end. ``last_used_at`` is exact to a minute; ``created_by`` is a user's id."""
+    """An API token without its secret.
+
+    ``hint`` is the token's end. ``last_used_at`` is exact to a minute; ``created_by`` is a user's id.
+    """
 
     id: int
     name: str

@@ -14,7 +14,7 @@ Key = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]{1,19}$", max_length=1
 
 
 class AuditQuery(PageQuery):
-    """``since`` is included, ``until`` is not."""
+    """Filters of the audit log; ``since`` is inclusive, ``until`` exclusive."""
 
     actor_kind: Literal["user", "token", "device", "system", "nobody"] | None = None
     actor_id: Key | None = None
@@ -31,9 +31,9 @@ class AuditQuery(PageQuery):
 
 
 class AuditOut(Output):
-    """``changes``: a field's ``{"before": …, "after": …}``, or null where its value is not kept.
+    """A change. ``changes`` maps a field to ``{"before": …, "after": …}``, or null where values are not kept.
 
-    ``nobody`` acted when somebody failed to log in: who it was is not known.
+    The actor ``nobody`` stands for a failed login, whose user is not known.
     """
 
     id: int

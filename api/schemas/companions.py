@@ -37,14 +37,14 @@ class CustomerOut(Output):
 
 
 def _said(value: Any) -> Any:
-    """To Python 1 is True as well."""
+    """Require the literal true; in Python 1 == True, so a plain comparison would accept 1."""
     if value is not True:
         raise ValueError("must be true: what is erased does not come back")
     return value
 
 
 class ErasureIn(Input):
-    """Said on purpose: there is no way back."""
+    """An explicit confirmation: an erasure cannot be undone."""
 
     confirm: Annotated[Literal[True], BeforeValidator(_said)]
 
@@ -81,7 +81,7 @@ class VehiclePatch(Input):
 
 
 class VehicleOut(Output):
-    """With its newest position, when it ever had one."""
+    """A vehicle with its newest position, if it has one."""
 
     id: int
     name: str

@@ -16,7 +16,7 @@ from core.rules.enums import Status
 
 
 def _iso_day(value: object) -> object:
-    """Nothing else that pydantic reads as a date: epoch seconds, instants."""
+    """Refuse other values that pydantic reads as a date: epoch seconds, instants."""
     if not isinstance(value, str) or len(value) != len("2026-03-01"):
         raise ValueError("must be a date, as in 2026-03-01")
     return value
@@ -31,7 +31,10 @@ class DailyReportQuery(Input):
 
 
 class TallyOut(Output):
-    """Of deliveries that ended; ``on_time_percent`` is of those with a window, null where none had one."""
+    """Counts of ended deliveries.
+
+    ``on_time_percent`` is of those with a time window; null where none had one.
+    """
 
     deliveries: int
     delivered: int
@@ -51,7 +54,7 @@ class HourOut(Output):
 
 
 class ShareOut(Output):
-    """``id`` is null for deliveries without one."""
+    """One driver's or vehicle's share; ``id`` is null for deliveries without one."""
 
     id: int | None
     name: str
@@ -60,7 +63,10 @@ class ShareOut(Output):
 
 
 class ReasonOut(Output):
-    """Reasons that differ only in case and blanks are one; rare ones are put together."""
+    """A reason with its deliveries.
+
+    Reasons that differ only in case and blanks are merged; rare ones are grouped together.
+    """
 
     reason: str
     status: Status
@@ -77,10 +83,12 @@ class ProblemOut(Output):
 
 
 class DayFiguresOut(Output):
-    """``planned``: their time (the window's start, else the creation) lies in the day.
+    """Figures of a day.
 
-    ``under_way`` and ``overdue`` are as at the day's end. A driver's distance is with deliveries under way, a
-    vehicle's that of all day; ``distance_m`` is the vehicles' sum. ``problems`` are late, failed or returned.
+    ``planned``: the delivery's time (its window's start, else its creation) is in the day. ``under_way`` and
+    ``overdue`` are as of the day's end. A driver's distance is with deliveries under way, a vehicle's that of
+    the whole day; ``distance_m`` is the sum over the vehicles. ``problems`` are late, failed or returned
+    deliveries.
     """
 
     planned: int
@@ -97,7 +105,7 @@ class DayFiguresOut(Output):
 
 
 class DailyReportOut(Output):
-    """``is_final``: made after the day's end and stored; else these are the figures of ``made_at``."""
+    """A daily report. ``is_final``: made after the day's end and stored; else figures as of ``made_at``."""
 
     company_name: str
     time_zone: str
@@ -114,7 +122,7 @@ class DailyReportOut(Output):
 
 
 class DayOut(Output):
-    """A stored day in few figures."""
+    """A stored day with its main figures."""
 
     day: date
     time_zone: str

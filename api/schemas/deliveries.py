@@ -29,7 +29,7 @@ _EXAMPLE: dict[str, JsonValue] = {
 
 
 class DeliveryEdit(Input):
-    """Everything of a delivery that can be edited; what is left out becomes null."""
+    """All editable fields of a delivery; omitted fields become null."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [_EXAMPLE]})
 
@@ -45,7 +45,7 @@ class DeliveryEdit(Input):
 
 
 class DeliveryNew(DeliveryEdit):
-    """With a load: an existing order's id, or ``items``, of which an order is made."""
+    """A new delivery. Its load is an existing order's id, or ``items``, from which an order is made."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -63,7 +63,7 @@ class DeliveryNew(DeliveryEdit):
 
 
 class DeliveryPatch(Input):
-    """Only what is sent changes. Defaults are never read: take ``sent()``."""
+    """Only the fields that are sent change. Defaults are never read: use ``sent()``."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"driver_id": 2, "vehicle_id": 3}]})
 
@@ -79,7 +79,7 @@ class DeliveryPatch(Input):
 
 
 class DeliveryQuery(PageQuery):
-    """A delivery's time is the start of its window or, without one, when it was created."""
+    """Filters of the list. A delivery's time is the start of its window or, without one, its creation."""
 
     status: Annotated[
         list[Status], Field(max_length=len(Status), description="one, or several by repeating it")
@@ -104,7 +104,7 @@ class DeliveryQuery(PageQuery):
     ] = None
 
     def filters(self) -> Filters:
-        """Raises `InvalidValue` for a stretch of time that is none."""
+        """Return the filters. Raises `InvalidValue` for an invalid time range."""
         if self.since is not None and self.until is not None and self.until <= self.since:
             raise InvalidValue("to", "must be later than from")
         return Filters(
@@ -143,18 +143,18 @@ class DeliveryOut(Output):
 
 
 class DeliveryWithLoad(DeliveryOut):
-    """With every item of its load."""
+    """A delivery with every item of its load."""
 
     load: LoadOrderOut | None
 
     @classmethod
     def of(cls, delivery: Delivery | DeliveryView) -> Self:
-        """Its load must have been read with it."""
+        """Build from a delivery whose load was loaded with it."""
         return cls(**_fields(delivery), load=_load(delivery))
 
 
 class PositionOut(Output):
-    """Degrees WGS 84, km/h, metres; ``fix_time`` by the device's clock."""
+    """A position: degrees WGS 84, km/h, metres; ``fix_time`` by the device's clock."""
 
     fix_time: datetime
     latitude: float
@@ -165,7 +165,10 @@ class PositionOut(Output):
 
 
 class DeliveryDetail(DeliveryWithLoad):
-    """``position`` and ``eta`` are null unless the delivery is under way and its van was heard since."""
+    """A delivery with its vehicle's position.
+
+    ``position`` and ``eta`` are null unless the delivery is under way and its vehicle has reported since.
+    """
 
     position: PositionOut | None
     eta: datetime | None

@@ -1,4 +1,4 @@
-"""GPS units and drivers' phones."""
+"""GPS units and drivers' phones as clients send and see them."""
 
 from datetime import datetime
 from typing import Annotated, Self
@@ -12,7 +12,7 @@ from core.fleet.devices import Credentials
 
 
 class DeviceIn(Input):
-    """Bound to a vehicle, to a driver (a phone), or to nothing yet."""
+    """A new device, bound to a vehicle, to a driver (a phone), or to neither yet."""
 
     label: Line
     vehicle_id: RowId | None = None
@@ -20,7 +20,7 @@ class DeviceIn(Input):
 
 
 class DevicePatch(Input):
-    """Binding it to a vehicle lets go of its driver, and the other way round; null unbinds."""
+    """Binding to a vehicle unbinds the driver, and the other way round; null unbinds."""
 
     label: Line = Field(default_factory=str)
     vehicle_id: RowId | None = None
@@ -33,7 +33,7 @@ class DeviceQuery(PageQuery):
 
 
 class DeviceOut(Output):
-    """``id`` is its MQTT user name: ten characters, made by us, for ever."""
+    """A device. ``id`` is its MQTT user name: ten characters, chosen by the API, permanent."""
 
     id: Annotated[str, Field(examples=["k3v9x0q2ma"])]
     label: str
@@ -45,7 +45,10 @@ class DeviceOut(Output):
 
 
 class DeviceTopics(Output):
-    """``location`` and ``status`` to publish on with QoS 1; ``reply`` and ``command`` to subscribe to."""
+    """The device's topics.
+
+    It publishes on ``location`` and ``status`` with QoS 1, and subscribes to ``reply`` and ``command``.
+    """
 
     location: str
     status: str

@@ -1,4 +1,4 @@
-"""The types of fields: strict, bounded, and nothing in them that PostgreSQL or MQTT could not carry."""
+"""Field types: strict, bounded, and free of values that PostgreSQL or MQTT could not carry."""
 
 import re
 from collections.abc import Callable
@@ -25,19 +25,20 @@ from core.rules.times import instants
 from core.rules.times.instants import SHOULD_BE
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
-# For the OpenAPI document, what `_one_line`, `no_nul` and stripping ask; their own errors say it better.
+# For the OpenAPI document: what `_one_line`, `no_nul` and stripping require. Their own error messages are
+# clearer.
 _LINE_PATTERN = r"^[^\x00-\x1f\x7f]*[^\s\x00-\x1f\x7f\x85][^\x00-\x1f\x7f]*$"
 _TEXT_PATTERN = r"^[^\x00]*[^\s\x00\x85][^\x00]*$"
 _DIGITS = re.compile(r"[1-9]\d{0,9}", re.ASCII)
 
 
 class Input(BaseModel):
-    """What clients send: a field we do not know is an error, not a typo that is lost."""
+    """What clients send. An unknown field is an error, so that a typo is not lost silently."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     def sent(self) -> dict[str, Any]:
-        """The fields that were sent, each whole: for PATCH, where what is left out stays as it is."""
+        """Return the fields that were sent, each whole, for PATCH: omitted fields stay as they are."""
         return {name: value for name, value in self.model_dump().items() if name in self.model_fields_set}
 
 
@@ -58,7 +59,10 @@ def no_nul(text: str) -> str:
 
 
 def stored(minimum: int, maximum: int) -> Callable[[str], str]:
-    """A validator, after one of the text's length as sent, which gives the text as it is stored."""
+    """Return a validator that normalizes a text as it is stored and checks the length once more.
+
+    It follows a validator of the length as sent.
+    """
 
     def normalized(text: str) -> str:
         normal = composed(text)
@@ -70,7 +74,7 @@ def stored(minimum: int, maximum: int) -> Callable[[str], str]:
 
 
 def _instant(value: Any) -> datetime:
-    """Of JSON, where a number is epoch seconds."""
+    """Parse an instant from JSON, where a number is epoch seconds."""
     if type(value) is str:
         return instants.from_iso(value)
     if type(value) in {int, float}:
@@ -85,7 +89,7 @@ def _text_instant(value: Any) -> datetime:
 
 
 def whole(value: Any) -> Any:
-    """JSON knows no integers: 1.0 is 1, as its schemas say too."""
+    """Turn 1.0 into 1: JSON has no integers, and the schemas allow both."""
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
@@ -95,7 +99,7 @@ def _digits(value: Any) -> Any:
     return value
 
 
-# As sent: for what a repetition is known by. Who stores it must call `composed`.
+# As sent, to fingerprint repeated requests. Code that stores it must call `composed`.
 SentLine = Annotated[
     str,
     StringConstraints(strip_whitespace=True, min_length=1, max_length=200),
@@ -135,7 +139,7 @@ Instant = Annotated[datetime, BeforeValidator(_instant), _INSTANT_SCHEMA]
 BrokerUrl = Annotated[
     str, Field(description="Where to connect with MQTT.", examples=["mqtts://mqtt.example.com:8883"])
 ]
-# In a path, a query or a form, where everything is text. A path that breaks these answers 404.
+# For paths, queries and forms, where every value is text. An invalid path value answers 404.
 TextInstant = Annotated[datetime, BeforeValidator(_text_instant), _INSTANT_SCHEMA]
 QueryId = Annotated[int, Field(ge=1, le=MAXIMUM_ID, examples=[42]), BeforeValidator(_digits)]
 PathId = Annotated[QueryId, Path()]

@@ -1,4 +1,4 @@
-"""What deliveries carry."""
+"""Load orders and their items."""
 
 from datetime import datetime
 from typing import Annotated, Self
@@ -14,7 +14,7 @@ Quantity = Annotated[int, Field(strict=True, ge=1, le=1_000_000), BeforeValidato
 
 
 class LoadItemIn(Input):
-    """Weight and volume are those of the whole line."""
+    """One line of a load; weight and volume are those of the whole line."""
 
     description: Annotated[Line, Field(examples=["Crate of apples"])]
     quantity: Quantity = 1
@@ -31,7 +31,7 @@ class LoadOrderIn(Input):
 
 
 class LoadOrderPatch(Input):
-    """The items are replaced as a whole."""
+    """An edit of a load order. ``items`` are replaced as a whole."""
 
     reference: Line = Field(default_factory=str)
     items: Items = Field(default_factory=list)
@@ -46,7 +46,7 @@ class LoadItemOut(Output):
 
 
 class LoadTotalsOut(Output):
-    """A load order as lists show it. A total is null when no item says what it weighs, or takes up."""
+    """A load order as lists show it. A total is null when no item has that weight or volume."""
 
     id: int
     reference: str
@@ -57,13 +57,13 @@ class LoadTotalsOut(Output):
 
 
 class LoadOrderOut(LoadTotalsOut):
-    """With every item."""
+    """A load order with every item."""
 
     items: list[LoadItemOut]
 
     @classmethod
     def of(cls, order: LoadOrder | LoadView) -> Self:
-        """Its items must have been read with it."""
+        """Build from an order whose items were loaded with it."""
         return cls(
             id=order.id,
             reference=order.reference,

@@ -1,4 +1,4 @@
-"""Companies' own e-mails."""
+"""Companies' own e-mail templates."""
 
 from datetime import datetime
 from typing import Annotated, Literal, Self
@@ -29,8 +29,8 @@ Html = Annotated[
 class TextsIn(Input):
     """Text with `{{ facts }}` and `{% if %}`; in ``html`` facts are escaped.
 
-    Facts: `recipient_name`, `company_name`, `occurred_at`, `delivery.reference` and others; the answer to
-    GET names those of each event. Filters: `date`, `time`, `datetime` (by the company's clock), `words`
+    Facts: `recipient_name`, `company_name`, `occurred_at`, `delivery.reference` and others; the response to
+    GET names those of each event. Filters: `date`, `time`, `datetime` (in the company's time zone), `words`
     (`in_transit` becomes "in transit"), `phrase` (what follows "your delivery": `in_transit` becomes "is on
     its way"), `duration` (`65` minutes become "1 hour 5 minutes"), `upper`, `lower`, `capitalize`.
     """
@@ -44,7 +44,7 @@ class TextsIn(Input):
 
 
 class PreviewIn(Input):
-    """Without ``template`` what is stored is shown."""
+    """A preview; without ``template`` the stored template is rendered."""
 
     template: TextsIn | None = None
 
@@ -56,7 +56,7 @@ class TextsOut(Output):
 
 
 class TemplateOut(TextsOut):
-    """``updated_at`` is null while these are Milepost's own words. ``facts`` are what it may show."""
+    """A template. ``updated_at`` is null while it is Milepost's own text; ``facts`` are what it may show."""
 
     event: Event
     audience: Literal[Audience.CUSTOMER, Audience.MANAGER]

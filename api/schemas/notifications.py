@@ -1,4 +1,4 @@
-"""Who is told of what, and what became of it."""
+"""Notification settings, and notifications with their delivery attempts."""
 
 from datetime import datetime
 from typing import Annotated, Any, Self
@@ -20,7 +20,7 @@ Minutes = Annotated[int, Strict(), Field(ge=0, le=DAY_MIN), BeforeValidator(whol
 
 
 class ChoiceIn(Input):
-    """Who gets an e-mail: the delivery's customer, every manager; whoever is left out stays as before.
+    """The recipients of an e-mail: the delivery's customer, every manager. An omitted one stays as before.
 
     Webhooks choose their own events.
     """
@@ -30,7 +30,7 @@ class ChoiceIn(Input):
 
 
 class ChoicesIn(Input):
-    """What is left out stays."""
+    """The choice per event; omitted events stay as they are."""
 
     status_changed: ChoiceIn | None = None
     arriving_soon: ChoiceIn | None = None
@@ -41,8 +41,11 @@ class ChoicesIn(Input):
 
 
 class NotificationSettingsPatch(Input):
-    """Minutes: an ETA this near is "soon"; so long after its window a delivery is "late"; so long without a
-    message a device is "silent"."""
+    """Settings; omitted ones stay as they are. All times are in minutes.
+
+    An ETA this near is "soon"; a delivery this long after its window is "late"; a device this long without a
+    message is "silent".
+    """
 
     events: ChoicesIn = Field(default_factory=ChoicesIn)
     arriving_soon_min: Minutes = Field(default_factory=int)
@@ -104,9 +107,9 @@ class NotificationQuery(PageQuery):
 
 
 class NotificationOut(Output):
-    """``event_id`` is the same for all who are told of one event. ``error`` says why it is not sent (yet).
+    """One message to one recipient. ``event_id`` is the same for all recipients of an event.
 
-    ``recipient`` is an e-mail address, shown to managers only.
+    ``error`` says why it is not sent (yet). ``recipient`` is an e-mail address, shown to managers only.
     """
 
     id: int
@@ -135,9 +138,9 @@ class NotificationOut(Output):
 
 
 class AttemptOut(Output):
-    """Without ``finished_at`` it is under way, or its sender was ended before it knew the answer.
+    """An attempt to send. Without ``finished_at`` it is under way, or the sending process ended too early.
 
-    ``code`` is the HTTP status or the SMTP server's reply code; without ``error`` it was taken.
+    ``code`` is the HTTP status or the SMTP server's reply code; without ``error`` the message was accepted.
     """
 
     number: int
@@ -149,7 +152,7 @@ class AttemptOut(Output):
 
 
 class NotificationDetail(NotificationOut):
-    """``payload``, the facts that are told, is shown to managers only."""
+    """A notification with its attempts. ``payload``, the event's facts, is shown to managers only."""
 
     payload: Annotated[dict[str, Any] | None, Field(examples=[{"status": "delivered"}])]
     attempts_made: Annotated[list[AttemptOut], Field(description="the last 200, in order")]

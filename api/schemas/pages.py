@@ -1,4 +1,4 @@
-"""Lists and what they are asked with."""
+"""Pages of lists, and the query parameters of lists."""
 
 from typing import Annotated, Generic, TypeVar
 
@@ -11,7 +11,7 @@ Item = TypeVar("Item")
 
 
 class Page(Output, Generic[Item]):
-    """``next`` is the cursor of the next page; null on the last."""
+    """One page of a list. ``next`` is the cursor of the next page; null on the last."""
 
     items: list[Item]
     next: str | None

@@ -1,4 +1,4 @@
-"""Users, the person who asks, and its company."""
+"""Users, the authenticated user, and the company."""
 
 from datetime import datetime
 from typing import Annotated, Literal, Self
@@ -13,13 +13,13 @@ from core.accounts.mqtt_logins import MqttLogin
 from core.rules.enums import ProofPart, Role
 
 MAXIMUM_DAYS = 36_500
-# A week at least: the days before are counted again when phones tell late.
+# A week at least: the last days' reports are restated when phones deliver a backlog of fixes.
 FixDays = Annotated[int, Strict(), Field(ge=7, le=MAXIMUM_DAYS), BeforeValidator(whole)]
 DeliveryDays = Annotated[int, Strict(), Field(ge=30, le=MAXIMUM_DAYS), BeforeValidator(whole)]
 
 
 class Tokens(Output):
-    """``expires_in`` is the access token's life in seconds."""
+    """New tokens. ``expires_in`` is the access token's lifetime in seconds."""
 
     access_token: str
     refresh_token: str
@@ -45,7 +45,7 @@ class LinkPasswordIn(Input):
 
 
 class InvitationIn(Input):
-    """``driver_id`` is due for a driver, ``customer_id`` for a customer, neither for the others."""
+    """A user to invite. A driver needs ``driver_id``, a customer ``customer_id``, other roles neither."""
 
     email: Email
     name: Line
@@ -55,7 +55,7 @@ class InvitationIn(Input):
 
 
 class UserIn(Input):
-    """``driver_id`` is due for a driver, ``customer_id`` for a customer, neither for the others."""
+    """A new user. A driver needs ``driver_id``, a customer ``customer_id``, other roles neither."""
 
     email: Email
     name: Line
@@ -66,7 +66,7 @@ class UserIn(Input):
 
 
 class UserPatch(Input):
-    """Role and company never change."""
+    """An edit of a user. Role and company never change."""
 
     email: Email = Field(default_factory=str)
     name: Line = Field(default_factory=str)
@@ -89,7 +89,7 @@ class UserOut(Output):
 
 
 class LinkOut(Output):
-    """``token`` is shown only here, and works once: `POST /auth/set-password`."""
+    """A link to set a password. ``token`` is shown only here and works once: `POST /auth/set-password`."""
 
     token: str
     expires_at: datetime
@@ -120,9 +120,9 @@ class CompanyOut(Output):
 
 
 class CompanySettings(CompanyOut):
-    """A location checkpoint is due after this distance or this time; 0 makes every fix one.
+    """The company's settings. A location checkpoint is due after this distance or this time; 0: every fix.
 
-    Positions are removed after ``fixes_kept_days``, deliveries with all that belongs to them
+    Positions older than ``fixes_kept_days`` are purged, deliveries with all that belongs to them
     ``deliveries_kept_days`` after their end; null: never.
     """
 
@@ -151,7 +151,10 @@ class Me(UserOut):
 
 
 class MqttLoginOut(Output):
-    """Subscribe to ``topics`` with QoS 1: facts are retained, so the whole fleet's state comes at once."""
+    """An MQTT login. Subscribe to ``topics`` with QoS 1.
+
+    Facts are retained messages, so the whole fleet's state arrives at once.
+    """
 
     broker_url: BrokerUrl
     user_name: str

@@ -15,14 +15,14 @@ _EXAMPLE: dict[str, JsonValue] = {
 
 
 class Coordinates(Input):
-    """Degrees, WGS 84."""
+    """Coordinates in degrees, WGS 84."""
 
     latitude: Latitude
     longitude: Longitude
 
 
 class Place(Input):
-    """Coordinates are optional, but come together; the drop-off's make an ETA possible."""
+    """An address. Coordinates are optional but come in pairs; the drop-off's make an ETA possible."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [_EXAMPLE]})
 
@@ -44,7 +44,7 @@ class PlaceOut(Output):
 
 
 def flat(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """``pickup`` and ``dropoff`` as the columns ``pickup_address``, ``pickup_latitude`` and so on."""
+    """Return ``pickup`` and ``dropoff`` as the columns ``pickup_address``, ``pickup_latitude`` and so on."""
     columns = dict(fields)
     for side in ("pickup", "dropoff"):
         if place := columns.pop(side, None):

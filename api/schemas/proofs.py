@@ -1,4 +1,4 @@
-"""Proofs of delivery as clients send and see them. A form, as pictures come with it."""
+"""Proofs of delivery as clients send and see them; sent as a form because of the images."""
 
 from datetime import datetime
 from typing import Annotated, Any, Self
@@ -14,13 +14,13 @@ from core.deliveries.proofs.showing import ImageFact, ProofFact
 from core.rules.enums import ImageKind, Status
 
 _BINARY = {"type": "string", "format": "binary", "maxLength": MAXIMUM_BYTES}
-# JPEG, PNG or WebP, whatever the part's own headers say.
+# The format is detected from the content (JPEG, PNG or WebP), not from the part's own headers.
 Upload = Annotated[UploadFile, WithJsonSchema(_BINARY)]
 PathNumber = Annotated[QueryId, Path(le=MAXIMUM_PHOTOS + 1, examples=[1])]
 
 
 def _form_schema(schema: dict[str, Any]) -> None:
-    """A form cannot say null: a field is there or it is not."""
+    """Remove null from the fields' types: a form field is present or absent."""
     for field in schema["properties"].values():
         options = [option for option in field.pop("anyOf", ()) if option.get("type") != "null"]
         field.update({"anyOf": options} if len(options) > 1 else dict(*options))
@@ -28,7 +28,10 @@ def _form_schema(schema: dict[str, Any]) -> None:
 
 
 class ProofForm(BaseModel):
-    """Something of photos, signature, name and note. `status` changes the delivery's in the same step."""
+    """A proof: at least one of photos, signature, name and note.
+
+    With `status` the delivery's status changes in the same transaction.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True, json_schema_extra=_form_schema)
 
@@ -66,7 +69,7 @@ class ProofForm(BaseModel):
 
 
 class ProofImageOut(Output):
-    """``url`` gives its bytes; ``sha256`` is theirs, and stands in the delivery's checkpoints too."""
+    """An image. ``url`` serves its bytes; ``sha256`` is their hash, as in the delivery's checkpoints."""
 
     number: int
     kind: ImageKind
@@ -92,7 +95,7 @@ class ProofImageOut(Output):
 
 
 class ProofOut(Output):
-    """``occurred_at`` by the clock of who reported it, ``recorded_at`` by ours."""
+    """A proof; ``occurred_at`` is by the reporter's clock, ``recorded_at`` by the server's."""
 
     id: int
     recipient_name: str | None
@@ -109,7 +112,7 @@ class ProofOut(Output):
 
 
 class ProofAddedOut(ProofOut):
-    """``status_change`` is null unless `status` was sent."""
+    """The proof that was added; ``status_change`` is null unless `status` was sent."""
 
     status_change: StatusOut | None
 

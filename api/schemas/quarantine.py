@@ -1,4 +1,4 @@
-"""Messages we could not use."""
+"""Refused messages."""
 
 from datetime import datetime
 from typing import Annotated, Self
@@ -37,7 +37,7 @@ class QuarantineOut(Output):
 
 
 class NotKeptOut(Output):
-    """What one device was refused in an hour beyond its company's bound or its own: counted, not kept."""
+    """Refused messages of one device in one hour beyond its own or its company's bound: counted only."""
 
     device_id: str | None
     hour: Annotated[datetime, Field(description="when the hour began")]
@@ -60,7 +60,7 @@ class NotKeptOut(Output):
 
 
 class QuarantinePage(Page[QuarantineOut]):
-    """The list, and on each page the same counts of what it does not have."""
+    """The list, and on each page the same counts of the messages that were not kept."""
 
     not_kept: Annotated[
         list[NotKeptOut], Field(description=f"newest first; the newest {SHOWN_COUNTS} devices and hours")

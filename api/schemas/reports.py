@@ -27,7 +27,7 @@ class DeliveryReportQuery(Input):
 
 
 class PhaseOut(Output):
-    """``ended_at`` is null for the present status; its seconds run up to ``generated_at``."""
+    """The time in one status. ``ended_at`` is null for the present one, counted up to ``generated_at``."""
 
     status: Status
     started_at: datetime
@@ -36,7 +36,7 @@ class PhaseOut(Output):
 
 
 class PunctualityOut(Output):
-    """``on_time`` is null while nobody can tell, or without a window."""
+    """Planned against actual times. ``on_time`` is null while it is undecided, or without a time window."""
 
     window_start: datetime | None
     window_end: datetime | None
@@ -52,12 +52,12 @@ class LoadTotals(Output):
 
 
 class DrivenOut(Output):
-    """Measured from start to end along the fixes, or the location checkpoints once the fixes are deleted.
+    """The distance from start to end along the fixes, or the location checkpoints once the fixes are purged.
 
-    ``is_complete`` is false when not every fix could be looked at: there were too many, or they are deleted.
+    ``is_complete`` is false when not every fix could be used: there were too many, or they are purged.
 
-    ``removed_before``: the company keeps its vehicles' fixes for a time, and those of this delivery from
-    before that instant are gone; the distance was measured when they went.
+    ``removed_before``: the company's retention policy has purged this delivery's fixes from before that
+    instant; the distance was measured before the purge.
     """
 
     distance_m: float
@@ -68,7 +68,7 @@ class DrivenOut(Output):
 
 
 class StopOut(Output):
-    """Where a vehicle stood for 3 minutes or longer."""
+    """A place where a vehicle stood for 3 minutes or longer."""
 
     start: datetime
     end: datetime
@@ -78,7 +78,7 @@ class StopOut(Output):
 
 
 class SpeedOut(Output):
-    """Of the fixes from ``start`` on for ``seconds``."""
+    """Speed of the fixes within ``seconds`` from ``start`` on."""
 
     start: datetime
     seconds: float
@@ -87,10 +87,11 @@ class SpeedOut(Output):
 
 
 class ReportOut(Output):
-    """For customers ``assignments``, ``counts``, ``route``, ``stops`` and ``speeds`` are null.
+    """A delivery's report.
 
-    They would show other customers' stops. ``timeline`` are the status checkpoints, ``route`` the location
-    checkpoints, of more than 2,000 evenly every n-th; ``counts`` says how many there are.
+    For customers ``assignments``, ``counts``, ``route``, ``stops`` and ``speeds`` are null: they would show
+    other customers' stops. ``timeline`` has the status checkpoints and ``route`` the location checkpoints,
+    above 2,000 evenly every n-th; ``counts`` has their numbers.
     """
 
     delivery: DeliveryWithLoad
@@ -113,7 +114,7 @@ class ReportOut(Output):
 
     @classmethod
     def of(cls, report: DeliveryReport) -> Self:
-        """Everything but the checkpoints has the report's own names."""
+        """Build from a report; every field but the checkpoints has the report's own name."""
         plain = {name: getattr(report, name) for name in cls.model_fields}
         is_named = not report.is_for_customer
         shown = {

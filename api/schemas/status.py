@@ -48,7 +48,7 @@ class StatusPart(Output):
 
 
 class StatusCheck(Output):
-    """`unknown`: this process cannot tell, because the database or the broker does not."""
+    """One check. `unknown`: this process cannot tell, because the database or the broker does not answer."""
 
     name: str
     status: CheckStatus
@@ -61,7 +61,7 @@ class StatusCheck(Output):
 
 
 class StatusReport(Output):
-    """`status` is the worst of the checks', those that are `unknown` left out."""
+    """All checks. `status` is the worst of theirs, leaving out those that are `unknown`."""
 
     model_config = ConfigDict(
         json_schema_extra={

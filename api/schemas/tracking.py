@@ -1,4 +1,4 @@
-"""Locations, status changes and the record they leave."""
+"""Locations, status changes and the checkpoints they leave."""
 
 from datetime import datetime
 from typing import Annotated, Any, Literal, Self
@@ -16,7 +16,7 @@ _LIMITS = {name: Field(ge=low, le=high, allow_inf_nan=False) for name, low, high
 
 
 def _known(value: Any) -> Any:
-    """What phones say for unknown is as good as null."""
+    """Return None for the value with which phones report "unknown"."""
     return None if type(value) in {int, float} and value == UNKNOWN else value
 
 
@@ -41,11 +41,12 @@ Battery = Annotated[float, Strict(), _LIMITS["battery_percent"]]
 
 
 class LocationIn(Input):
-    """Degrees WGS 84, km/h, metres, percent; of speed, course and accuracy -1 is unknown, as null is.
+    """A location: degrees WGS 84, km/h, metres, percent.
 
-    Without ``fix_time`` the server's clock counts.
+    A speed, course or accuracy of -1 is unknown, as null is. Without ``fix_time`` the server's clock counts.
 
-    Send ``fix_time`` when you can: only then is a repeated request the same fix, and an old one an old one.
+    Send ``fix_time`` when you can: only then is a repeated request recognised as the same fix, and an old fix
+    as old.
     """
 
     model_config = ConfigDict(
@@ -77,7 +78,10 @@ class LocationIn(Input):
 
 
 class LocationOut(Output):
-    """``duplicate``: the very fix was stored before. ``eta`` needs the drop-off's coordinates."""
+    """The stored location.
+
+    ``duplicate``: the same fix was stored before. ``eta`` needs the drop-off's coordinates.
+    """
 
     result: Literal["stored", "duplicate"]
     fix_time: datetime
@@ -85,7 +89,10 @@ class LocationOut(Output):
 
 
 class StatusIn(Input):
-    """``occurred_at`` is the reporter's clock (else now); ``reason`` is due for failed and returned."""
+    """A status change. ``occurred_at`` is by the reporter's clock (else now).
+
+    ``reason`` is required for failed and returned.
+    """
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"status": "pickup_in_progress"}]})
 
@@ -99,10 +106,9 @@ ActorKind = Literal["user", "driver", "device", "token"]
 
 
 class ActorOut(Output):
-    """Who wrote it: a `user`, a `driver` over REST or with the phone, a `device` on its own, or an
-    integration by its API `token`.
+    """The actor: a `user`, a `driver` over REST or by phone, a `device` on its own, or an API `token`.
 
-    Customers are told the kind only. All null: nobody was noted.
+    A token belongs to an integration. Customers see the kind only. All null: no actor was recorded.
     """
 
     kind: ActorKind | None
@@ -124,7 +130,7 @@ class ActorOut(Output):
 
 
 def _kind(checkpoint: DeliveryCheckpoint) -> ActorKind | None:
-    """A driver counts as one however it wrote."""
+    """Return the actor's kind; a driver counts as one over REST and by phone."""
     if checkpoint.actor_driver_id is not None:
         return "driver"
     if checkpoint.actor_user_id is not None:
@@ -135,7 +141,7 @@ def _kind(checkpoint: DeliveryCheckpoint) -> ActorKind | None:
 
 
 class ProofMark(Output):
-    """The proof that a checkpoint tells of, and the SHA-256 of its pictures in their order."""
+    """The proof that a checkpoint refers to, and the SHA-256 of its images in order."""
 
     id: int
     sha256s: list[str]
@@ -148,7 +154,7 @@ class ProofMark(Output):
 
 
 class CheckpointOut(Output):
-    """``occurred_at`` by the clock of who reported it, ``recorded_at`` by ours."""
+    """A checkpoint; ``occurred_at`` is by the reporter's clock, ``recorded_at`` by the server's."""
 
     id: int
     kind: CheckpointKind
@@ -188,9 +194,10 @@ class CheckpointOut(Output):
 
 
 class StatusOut(Output):
-    """``unchanged``: the same person or integration said so before; nothing was written.
+    """The result of a status change.
 
-    The checkpoint is the first's.
+    ``unchanged``: the same user or integration made the same change before; nothing was written, and the
+    checkpoint is the first change's.
     """
 
     result: Literal["changed", "unchanged"]

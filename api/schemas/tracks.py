@@ -1,4 +1,4 @@
-"""A delivery's track, and how it is asked for."""
+"""A delivery's track, and its query parameters."""
 
 from datetime import datetime
 from typing import Annotated
@@ -26,7 +26,7 @@ class TrackQuery(Input):
 
 
 class LegOut(Output):
-    """One vehicle's part of the window: an assignment while under way begins another."""
+    """One vehicle's trip segment; an assignment while under way begins another."""
 
     vehicle_id: int
     start: datetime
@@ -34,7 +34,7 @@ class LegOut(Output):
 
 
 class TrackFixOut(Output):
-    """Degrees WGS 84, metres, km/h, percent; ``device_id`` is null for a fix reported over REST."""
+    """A fix: degrees WGS 84, metres, km/h, percent. ``device_id`` is null for a fix reported over REST."""
 
     vehicle_id: int
     fix_time: datetime
@@ -49,9 +49,9 @@ class TrackFixOut(Output):
 
 
 class TrackOut(Output):
-    """``start`` and ``end`` bound the active window; both are null before the pickup.
+    """A track. ``start`` and ``end`` bound the active window; both are null before the pickup.
 
-    Fixes from before ``removed_before`` are gone: the company keeps them for a time only. Null: none is.
+    Fixes from before ``removed_before`` were purged under the company's retention policy. Null: none were.
     """
 
     delivery_id: int

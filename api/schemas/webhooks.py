@@ -1,4 +1,4 @@
-"""Webhook endpoints."""
+"""Webhook endpoints as clients send and see them."""
 
 from datetime import datetime
 from typing import Annotated, Any, Literal, Self
@@ -28,7 +28,7 @@ Events = Annotated[list[ChosenEvent], Field(min_length=1, max_length=len(CHOSEN)
 
 
 class WebhookIn(Input):
-    """``url`` is https://, and not of a private address."""
+    """A webhook. ``url`` is https:// and must not point to a private address (SSRF guard)."""
 
     url: Url
     events: Events
@@ -42,10 +42,10 @@ class WebhookPatch(Input):
 
 
 class WebhookOut(Output):
-    """``failures`` are those in a row; after 20 it is disabled because of ``failures``.
+    """A webhook. ``failures`` counts those in a row; after 20 it is disabled because of ``failures``.
 
     Operators see ``url`` without its path, which may hold a token. Until ``previous_secret_until`` calls are
-    signed with the secret of before as well.
+    also signed with the previous secret.
     """
 
     id: int
@@ -68,6 +68,6 @@ class WebhookOut(Output):
 
 
 class WebhookMade(WebhookOut):
-    """``secret`` is shown only here; it signs the calls."""
+    """A new webhook, or one with a new secret. ``secret`` is shown only here; it signs the calls."""
 
     secret: Annotated[str, Field(examples=["whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"])]

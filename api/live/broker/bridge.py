@@ -1,8 +1,8 @@
-"""The status bridge: this process's connection to the broker.
+"""The bridge: this process's MQTT connection to the broker.
 
-Subscribes to what is being watched and to nothing else, hands facts to the groups, publishes the positions
-that REST handlers committed. On any error it reconnects with full jitter; then every group reads from the
-database what passed by. No message handler waits for anything, so the event loop is never held up.
+It subscribes only to topics that are being watched, hands facts to the groups, and publishes the positions
+that REST handlers committed. On any error it reconnects with full-jitter back-off; then every group reads the
+facts it missed from the database. No message handler awaits anything, so the event loop is never blocked.
 """
 
 import asyncio
@@ -34,13 +34,13 @@ MAXIMUM_QUEUED = 10_000
 TOPICS_A_PACKET = 100
 REFUSED_RETRY_S = 10.0
 CLAIM_CHECK_S = 5.0
-RETAIN_NEVER_SENT = 2  # retain handling: snapshots come from the database
+RETAIN_NEVER_SENT = 2  # MQTT 5 retain handling; snapshots come from the database instead
 
 log = logging.getLogger(__name__)
 
 
 class SlotLost(Exception):
-    """Another process may be using our broker user by now."""
+    """The claim on our broker user is gone; another process may already be using it."""
 
 
 class Bridge:
@@ -48,7 +48,7 @@ class Bridge:
         self, settings: Settings, groups: Groups, outgoing: OutgoingPositions, reader: DatabaseReader
     ) -> None:
         self.connected = False
-        self.fault: str | None = "it has just started"  # why it is not on the broker, without addresses
+        self.fault: str | None = "it has just started"  # why there is no connection, without hosts and ports
         self.gauges = figures.Gauges()
         self._settings = settings
         self._groups = groups
@@ -60,11 +60,11 @@ class Bridge:
 
     @property
     def user_name(self) -> str | None:
-        """Our user on the broker, once claimed."""
+        """Return our broker user; None until a slot is claimed."""
         return api_user(self._claim.slot) if self._claim else None
 
     async def run(self) -> None:
-        """Until cancelled."""
+        """Stay connected to the broker until cancelled; after any error wait and reconnect."""
         backoff = Backoff(limit_s=5)
         try:
             while True:
@@ -130,7 +130,8 @@ class Bridge:
             self._metrics.connections.inc()
 
     def _on_full_queue(self) -> None:
-        """Positions are repaired by the next ones, statuses by the database."""
+        """Note that an incoming message was dropped."""
+        # A dropped position is replaced by the next one; dropped statuses are read from the database.
         self._metrics.dropped.inc()
         self._groups.mark_all_behind()
 
@@ -175,16 +176,17 @@ class Bridge:
             asyncio.get_running_loop().call_later(REFUSED_RETRY_S, self._subscriptions.retry, refused)
 
     async def _subscribe_to_figures(self, client: aiomqtt.Client) -> None:
-        """A broker set up by an older version refuses them until the jobs process has changed its roles."""
+        """Subscribe to the broker's own figures, and retry while the broker refuses."""
+        # A broker set up by an older version refuses these until the jobs process has updated its roles.
         wanted = [(topic, SubscribeOptions(qos=0)) for topic in figures.TOPICS]
         while any(map(_is_failure, await client.subscribe(wanted))):
             await asyncio.sleep(REFUSED_RETRY_S)
-        await asyncio.Event().wait()  # as long as the connection
+        await asyncio.Event().wait()  # `_until_one_ends` ends the connection when this returns
 
     async def _publish(self, client: aiomqtt.Client) -> None:
         facts = self._outgoing.take()
         try:
-            # What waited while the broker was away may be old by now: ingest has published newer ones.
+            # Positions queued while the broker was away may be stale: ingest may have published newer ones.
             facts = await self._reader.read(watched.still_newest, facts) if facts else []
             await self._publish_all(client, facts)
             while True:
@@ -208,7 +210,7 @@ class Bridge:
 
 
 def _fault_of(error: BaseException) -> str:
-    """Return what is wrong in a few words, without hosts and ports."""
+    """Return a short description of the error, without hosts and ports."""
     match error:
         case MqttConnectError(rc=code):
             return f"the broker refused it ({code})"
@@ -227,7 +229,7 @@ def _options(topic: str) -> SubscribeOptions:
 
 
 def _is_failure(code: object) -> bool:
-    """aiomqtt gives `ReasonCode` for MQTT 5."""
+    # aiomqtt returns `ReasonCode` for MQTT 5.
     return isinstance(code, ReasonCode) and code.is_failure
 
 
@@ -236,7 +238,7 @@ def _batches(wanted: list[str]) -> list[list[str]]:
 
 
 def _queue(on_full: Callable[[], None]) -> type[asyncio.Queue[aiomqtt.Message]]:
-    """aiomqtt logs and forgets what a full queue cannot take; this one tells us."""
+    """Return a queue class that calls ``on_full`` where aiomqtt's own would log and drop the message."""
 
     class Incoming(asyncio.Queue[aiomqtt.Message]):
         def put_nowait(self, item: aiomqtt.Message) -> None:
@@ -249,7 +251,7 @@ def _queue(on_full: Callable[[], None]) -> type[asyncio.Queue[aiomqtt.Message]]:
 
 
 async def _until_one_ends(*coroutines: Coroutine[Any, Any, None]) -> None:
-    """Run all; when the first ends or fails, stop the others and raise its error."""
+    """Run all coroutines; when the first ends or fails, cancel the others and raise its error."""
     tasks = [asyncio.create_task(coroutine) for coroutine in coroutines]
     try:
         done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)

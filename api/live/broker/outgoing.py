@@ -1,4 +1,4 @@
-"""Positions that REST handlers have committed and the broker has not been given yet."""
+"""Positions that REST handlers have committed and that are not yet published to the broker."""
 
 import asyncio
 import threading
@@ -11,7 +11,7 @@ MAXIMUM_TOPICS = 10_000
 
 
 class OutgoingPositions:
-    """One fact a topic, the newest: filled from any thread, emptied by the bridge's."""
+    """The newest fact per topic. Filled from any thread, drained by the bridge on the event loop."""
 
     def __init__(self, maximum: int = MAXIMUM_TOPICS) -> None:
         self.ready = asyncio.Event()
@@ -27,7 +27,10 @@ class OutgoingPositions:
         self._wake = lambda: None
 
     def put(self, facts: Iterable[PositionFact]) -> None:
-        """Thread-safe. Beyond the bound the vehicle that waits longest is forgotten: its next fix tells."""
+        """Queue facts. Thread-safe.
+
+        Beyond the bound the vehicle that has waited longest is dropped; its next fix is published again.
+        """
         with self._lock:
             for fact in facts:
                 self._keep_newest(fact)
@@ -45,7 +48,7 @@ class OutgoingPositions:
     def _keep_newest(self, fact: PositionFact) -> None:
         topic = topics.position(fact.company, fact.vehicle)
         waiting = self._facts.get(topic)
-        # An equal time is taken: the same position may name another delivery by now.
+        # Equal fix times replace: the same position may name another delivery by now.
         if waiting is not None and waiting.fix_time > fact.fix_time:
             return
         self._facts[topic] = fact

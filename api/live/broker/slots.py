@@ -1,5 +1,7 @@
-"""Which of the api's broker users this process is. A second connection of one user would take the first over,
-so each process claims one by a PostgreSQL advisory lock, which ends with the connection that holds it.
+"""Claim one of the API's broker users for this process.
+
+A second connection with the same user would take over the first one's session. Each process therefore claims
+a user with a PostgreSQL advisory lock, which ends with the database connection that holds it.
 """
 
 import threading
@@ -15,14 +17,14 @@ LOCK_CLASS = 0x6D617069  # "mapi"
 
 
 class NoFreeSlot(Exception):
-    """More api processes than broker users."""
+    """Raised when there are more API processes than broker users."""
 
     def __init__(self) -> None:
         super().__init__(f"all {API_SLOTS} broker users of the api are taken: fewer api processes, please")
 
 
 class Claim:
-    """A slot that is ours while its connection lives. Blocking: use it in a worker thread."""
+    """A slot, held as long as its database connection lives. Blocking: use it in a worker thread."""
 
     def __init__(self, engine: Engine, connection: Connection, slot: int) -> None:
         self.slot = slot
@@ -31,7 +33,7 @@ class Claim:
         self._lock = threading.Lock()
 
     def holds(self) -> bool:
-        """False once the connection, and with it the lock, is lost."""
+        """Return False once the connection, and with it the lock, is lost."""
         try:
             with self._lock:
                 self._connection.execute(text("SELECT 1"))
@@ -40,14 +42,14 @@ class Claim:
         return True
 
     def release(self) -> None:
-        # Closed for good: given back to a pool, the connection would keep its lock.
+        # Invalidated, not returned: a pooled connection would keep its advisory lock.
         with self._lock:
             self._connection.invalidate()
             self._engine.dispose()
 
 
 def claim(settings: Settings) -> Claim:
-    """The first free slot. Raises `NoFreeSlot`, or `SQLAlchemyError` when the database is away."""
+    """Claim the first free slot. Raises `NoFreeSlot`, or `SQLAlchemyError` when the database is away."""
     engine = make_engine(settings, process="api-slot", pool_size=1, overflow=0)
     try:
         connection = engine.connect().execution_options(isolation_level="AUTOCOMMIT")

@@ -1,4 +1,4 @@
-"""Which topics must be subscribed on the broker, and which are: counted, compared, no I/O."""
+"""Track which topics must be subscribed on the broker and which are, by reference counts. No I/O."""
 
 import asyncio
 from collections import Counter
@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable
 
 
 class Subscriptions:
-    """Topics by the number of their watchers. ``changed`` is set while `take_changes` has some."""
+    """Topics with their number of watchers. ``changed`` is set while `take_changes` has changes to return."""
 
     def __init__(self) -> None:
         self.changed = asyncio.Event()
@@ -28,11 +28,11 @@ class Subscriptions:
             self._mark([topic])
 
     def retry(self, topics: Iterable[str]) -> None:
-        """Try again what the broker refused."""
+        """Mark topics that the broker refused, to try them again."""
         self._mark(topics)
 
     def take_changes(self) -> tuple[list[str], list[str]]:
-        """What to subscribe and what to unsubscribe now. The latter counts as inactive from here on."""
+        """Return topics to subscribe and topics to unsubscribe; the latter count as inactive at once."""
         subscribe = [t for t in self._dirty if t in self._watchers and t not in self._active]
         unsubscribe = [t for t in self._dirty if t not in self._watchers and t in self._active]
         self._active.difference_update(unsubscribe)
@@ -41,17 +41,17 @@ class Subscriptions:
         return subscribe, unsubscribe
 
     def activate(self, topics: Collection[str]) -> None:
-        """The broker has granted these."""
+        """Mark topics as granted by the broker."""
         self._active.update(topics)
         for topic in topics:
             if (event := self._waiting.pop(topic, None)) is not None:
                 event.set()
-            # The last watcher left while the SUBACK was on its way.
+            # The last watcher may have left while the SUBACK was in flight.
             if topic not in self._watchers:
                 self._mark([topic])
 
     def reset(self) -> None:
-        """A new connection knows no subscription."""
+        """Forget all active topics: a new connection starts without subscriptions."""
         self._active.clear()
         self._mark(self._watchers)
 
@@ -59,7 +59,7 @@ class Subscriptions:
         return self._active.issuperset(topics)
 
     async def wait_active(self, topics: Iterable[str]) -> None:
-        """Until the broker has granted all; for ever while it is away or refuses."""
+        """Wait until the broker has granted all topics: without limit while it is away or refuses."""
         for topic in topics:
             while topic not in self._active:
                 await self._waiting.setdefault(topic, asyncio.Event()).wait()

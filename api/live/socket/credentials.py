@@ -1,7 +1,7 @@
-"""Where a WebSocket's token may stand: header, subprotocol or first message, never the query string. Pure.
+"""Find a WebSocket's token: in a header, a subprotocol or the first message, never the query string. Pure.
 
-What cannot be meant is a `BadOpening` with its reason (close code 4400). Only a token that is well formed and
-not valid means "not logged in" (4401): clients refresh their token on that code, and would do so in a loop.
+A malformed opening is a `BadOpening` with its reason (close code 4400). Only a well-formed token that is not
+valid means "not authenticated" (4401): clients refresh their token on that code, and would loop otherwise.
 """
 
 import enum
@@ -12,7 +12,7 @@ import msgspec
 
 SUBPROTOCOL = "bearer"
 MAXIMUM_CHECKPOINT = 2**63 - 1
-# A query string ends up in access logs, histories and referrers.
+# Query strings end up in access logs, browser histories and referrers.
 FORBIDDEN_PARAMETERS = frozenset({"token", "access_token", "jwt", "authorization"})
 
 
@@ -23,7 +23,10 @@ class Way(enum.Enum):
 
 
 class Opening(msgspec.Struct, frozen=True):
-    """``subprotocol`` is what we answer the handshake with; ``token`` is None until the first message."""
+    """How the client authenticates.
+
+    ``subprotocol`` is the one to accept the handshake with; ``token`` is None until the first message.
+    """
 
     way: Way
     token: str | None
@@ -32,11 +35,11 @@ class Opening(msgspec.Struct, frozen=True):
 
 
 class BadOpening(Exception):
-    """The request cannot be meant like that; the text says what is wrong, in a close frame's 123 bytes."""
+    """Raised for a malformed opening; the text, at most 123 bytes, is the close frame's reason."""
 
 
 def opening(authorization: str | None, subprotocols: Sequence[str], parameters: Mapping[str, str]) -> Opening:
-    """Raises `BadOpening` for a token in the query string and for a checkpoint that is no number."""
+    """Read the handshake. Raises `BadOpening` for a token in the query string or a malformed checkpoint."""
     if any(name.lower() in FORBIDDEN_PARAMETERS for name in parameters):
         raise BadOpening("a token in the query string: send it in a header, a subprotocol or a message")
     last_checkpoint = _checkpoint(parameters.get("last_checkpoint_id"))
@@ -78,13 +81,16 @@ def _object(text: str) -> dict[str, Any]:
 
 
 def _bearer(authorization: str) -> str:
-    """The token; "" for another scheme, which no token check lets pass."""
+    """Return the token, or "" for another scheme, which every token check refuses."""
     scheme, _, token = authorization.partition(" ")
     return token.strip() if scheme.lower() == "bearer" else ""
 
 
 def _beside_bearer(subprotocols: Sequence[str]) -> str | None:
-    """Browsers can set no header: they offer ``["bearer", token]``, and the former is answered."""
+    """Return the subprotocol offered after ``bearer``.
+
+    Browsers cannot set headers, so they offer ``["bearer", token]``; the server accepts ``bearer``.
+    """
     if SUBPROTOCOL not in subprotocols:
         return None
     following = subprotocols[subprotocols.index(SUBPROTOCOL) + 1 :]

@@ -1,7 +1,7 @@
-"""``/ws/delivery/{delivery_id}/``: one watching client, from its token to its close.
+"""``/ws/delivery/{delivery_id}/``: one client's WebSocket, from its token to its close.
 
-The order matters: the socket joins its group, the subscription stands, then the snapshot is read; what is
-announced meanwhile waits in the mailbox. Nothing a client sends raises past this module.
+The order matters: join the group, wait for the broker's subscription, then read the snapshot; events that
+arrive meanwhile wait in the mailbox. Nothing that a client sends raises beyond this module.
 """
 
 import asyncio
@@ -29,7 +29,7 @@ router = APIRouter()
 
 @router.websocket("/ws/delivery/{delivery_id}/")
 async def watch_delivery(websocket: WebSocket, delivery_id: str) -> None:
-    """Live positions and status changes of one delivery."""
+    """Stream positions and status changes of one delivery."""
     live: Live = websocket.app.state.live
     task: Any = asyncio.current_task()
     live.sockets.add(task)
@@ -47,7 +47,7 @@ async def watch_delivery(websocket: WebSocket, delivery_id: str) -> None:
 
 
 async def _welcome(websocket: WebSocket, live: Live, delivery_id: str) -> Viewer | None:
-    """Accept and admit. None when the handshake itself was answered with 401."""
+    """Accept and admit the client; return None when the handshake itself was answered with 401."""
     headers = websocket.headers
     try:
         hello = opening(
@@ -57,7 +57,7 @@ async def _welcome(websocket: WebSocket, live: Live, delivery_id: str) -> Viewer
         await websocket.accept()
         raise SocketRefused(codes.BAD_REQUEST, str(bad)) from None
     if hello.way is not Way.HEADER:
-        # A browser is told a close code, but never an HTTP status: so accept first.
+        # Browsers see close codes but never an HTTP status, so accept before refusing.
         await websocket.accept(hello.subprotocol)
         return await _admit(live, await _with_token(websocket, hello), delivery_id)
     try:
@@ -72,7 +72,7 @@ async def _welcome(websocket: WebSocket, live: Live, delivery_id: str) -> Viewer
 
 
 async def _answer_401(websocket: WebSocket) -> bool:
-    """Refuse the handshake with REST's own problem document; False when the server cannot."""
+    """Refuse the handshake with REST's problem document; return False when the server cannot do that."""
     if "websocket.http.response" not in websocket.scope.get("extensions", {}):
         return False
     error = NotAuthenticated()
@@ -90,7 +90,7 @@ async def _answer_401(websocket: WebSocket) -> bool:
 
 
 async def _with_token(websocket: WebSocket, hello: Opening) -> Opening:
-    """The opening, completed from the first message where it came without a token."""
+    """Return the opening, completed from the first message if the handshake carried no token."""
     if hello.token is not None:
         return hello
     try:

@@ -1,4 +1,4 @@
-"""Send, receive and close, each bounded in time."""
+"""Send, receive and close on a WebSocket, each bounded in time."""
 
 import asyncio
 
@@ -38,13 +38,13 @@ async def receive(websocket: WebSocket, mailbox: Mailbox) -> None:
         while (message := await websocket.receive())["type"] == "websocket.receive":
             _answer(mailbox, message.get("text"))
         if message.get("code") == codes.TOO_MUCH:
-            code = codes.TOO_MUCH  # the protocol has closed; this counts it
+            code = codes.TOO_MUCH  # `WebSocketProtocol` has closed already; the code is only counted
     finally:
         mailbox.close(code)
 
 
 def _answer(mailbox: Mailbox, text: str | None) -> None:
-    """Ping gets pong; a client's pong and a second auth need no answer."""
+    """Answer ping with pong; a client's pong and a second auth need no answer."""
     message = client_message(text) if text is not None else None
     match message.type if message else None:
         case "ping":
@@ -57,7 +57,7 @@ def _answer(mailbox: Mailbox, text: str | None) -> None:
 
 
 async def close(websocket: WebSocket, code: int, reason: str) -> None:
-    """Say why, if the client still listens; a connection that does not drain is cut."""
+    """Send the close frame if the client still listens; abort a connection that does not drain."""
     abort = websocket.scope.get("extensions", {}).get(ABORT, lambda: None)
     try:
         async with asyncio.timeout(CLOSE_TIMEOUT_S):

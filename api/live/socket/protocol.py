@@ -1,9 +1,10 @@
-"""uvicorn's WebSocket protocol with what ASGI has no word for.
+"""uvicorn's WebSocket protocol with features that ASGI cannot express.
 
-A connection may be cut (a client that never reads would otherwise hold its buffers for ever), its buffers are
-bounded, and a shutdown says 1001, going away. Frames and bytes are bounded (`Allowance`), little before the
-application has admitted the client, and read in pieces: a read holds 40,000 frames, and each costs the event
-loop 7 microseconds. A handshake that the library refuses is answered; uvicorn would leave it hanging.
+* The application can abort a connection: a client that never reads would hold its buffers for ever. Buffers
+  are bounded, and a shutdown closes with 1001 (going away).
+* Frames and bytes are bounded (`Allowance`), tightly until the application has admitted the client. Data is
+  parsed in pieces: one read can hold 40,000 frames, and each costs the event loop 7 microseconds.
+* A handshake that the library refuses is answered; uvicorn would leave it hanging.
 """
 
 import asyncio
@@ -34,10 +35,10 @@ log = logging.getLogger(__name__)
 
 
 class WebSocketProtocol(WebSocketsSansIOProtocol):
-    """For ``uvicorn.Config(ws=WebSocketProtocol)``.
+    """Pass this to ``uvicorn.Config(ws=WebSocketProtocol)``.
 
-    Of the scope's extensions, `ABORT` is a function that cuts the connection, and `ADMIT` one that tells that
-    the client is authenticated.
+    It adds two functions to the scope's extensions: `ABORT` aborts the connection, `ADMIT` records that the
+    client is authenticated.
     """
 
     allowance: Allowance
@@ -47,7 +48,7 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
         self.allowance = Allowance()
         self.transport.set_write_buffer_limits(high=HIGH_WATER_BYTES)
         connection = cast(socket.socket, self.transport.get_extra_info("socket"))
-        # Left alone the kernel would grow it to megabytes for a client that does not read.
+        # Otherwise the kernel grows it to megabytes for a client that does not read.
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SOCKET_BUFFER_BYTES)
 
     def data_received(self, data: bytes) -> None:
@@ -88,7 +89,7 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
     async def send(self, message: ASGISendEvent) -> None:
         await super().send(message)
         if self.initial_response is not None and self.close_sent:
-            # Or uvicorn 0.54 logs an error for every handshake that was answered with a status.
+            # Otherwise uvicorn 0.54 logs an error for every handshake that was answered with a status.
             self.handshake_complete = True
 
     def shutdown(self) -> None:
@@ -102,7 +103,7 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
         super().shutdown()
 
     def _refuse_handshake(self) -> None:
-        """Send the library's answer; it has none for what is no valid request."""
+        """Send the library's answer, or a plain 400 where it has none (an invalid HTTP request)."""
         self.handshake_initiated = self.handshake_complete = self.close_sent = True
         self.transport.write(b"".join(self.conn.data_to_send()) or BAD_REQUEST)
         self._close()
@@ -113,7 +114,7 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
             self.conn.fail(codes.TOO_MUCH, codes.REASONS[codes.TOO_MUCH])
             self.handle_parser_exception()
             self._close()
-        else:  # the handshake is not answered, or a close has been sent
+        else:  # the handshake is unanswered, or a close frame has been sent
             self.transport.abort()
 
     def _close(self) -> None:

@@ -1,4 +1,4 @@
-"""One watching client while its socket is open: the snapshot, live events, pings and answers."""
+"""Serve one watching client while its socket is open: snapshot, live events, pings and answers."""
 
 import asyncio
 import logging
@@ -37,7 +37,7 @@ log = logging.getLogger(__name__)
 
 
 class Viewer:
-    """Someone admitted to a delivery, and the last checkpoint they have seen (None: they are new)."""
+    """An actor admitted to a delivery, with the last checkpoint the client has seen (None: a new client)."""
 
     def __init__(
         self,
@@ -55,8 +55,8 @@ class Viewer:
 def read_viewer(
     session: Session, settings: Settings, token: str, delivery_id: int
 ) -> tuple[Authenticated, token_holders.Person, watched.WatchedDelivery]:
-    """Raises `NotAuthenticated`, `Forbidden` or `NotFound`."""
-    # One snapshot: the person that is watched from here on is the one whose token was checked.
+    """Authenticate and authorise the client. Raises `NotAuthenticated`, `Forbidden` or `NotFound`."""
+    # One snapshot, so that the person watched from here on is the one whose token was checked.
     session.connection(execution_options={"isolation_level": "REPEATABLE READ"})
     who = authenticate(session, settings, token)
     scopes.require(who.actor, scopes.WATCH)
@@ -64,7 +64,7 @@ def read_viewer(
     holder = token_holders.TokenHolder.of(who.actor)
     person = token_holders.people(session, [holder])[holder]
     target = watched.visible_target(session, who.actor, delivery_id)
-    # In a transaction of its own: in this snapshot another's note would be a conflict.
+    # In its own transaction: in this snapshot a concurrent `note_use` would be a serialization failure.
     session.commit()
     note_use(session, who, datetime.now(UTC))
     session.commit()
@@ -97,7 +97,8 @@ async def watch(websocket: WebSocket, live: Live, viewer: Viewer) -> None:
 
 
 def _seconds_left(expires_at: datetime | None) -> float:
-    """A timer takes no eternity: whoever watches for a month logs in again."""
+    """Return the time until the token expires, capped at `LONGEST_TIMER_S`."""
+    # A timer cannot wait for ever: a client that watches for 30 days must log in again.
     if expires_at is None:
         return LONGEST_TIMER_S
     return min(LONGEST_TIMER_S, max(0.0, (expires_at - datetime.now(UTC)).total_seconds()))
@@ -106,7 +107,7 @@ def _seconds_left(expires_at: datetime | None) -> float:
 async def _send(
     websocket: WebSocket, live: Live, group: Group, member: Watcher, last_checkpoint: int | None
 ) -> None:
-    """The snapshot, then what comes to the mailbox; whatever goes wrong ends as the socket's close."""
+    """Send the snapshot, then whatever reaches the mailbox; every failure ends as a close of the socket."""
     mailbox = member.mailbox
     try:
         for first in await _snapshot(live, group, member, last_checkpoint):
@@ -121,7 +122,7 @@ async def _send(
         log.warning("the database did not answer delivery=%d error=%s", group.delivery, error)
         mailbox.close(codes.TRY_AGAIN_LATER)
     except (WebSocketDisconnect, RuntimeError):
-        # Starlette and uvicorn say the latter of a socket that was closed under our hands.
+        # Starlette and uvicorn raise RuntimeError when the socket was closed while sending.
         mailbox.close(codes.GONE)
     except Exception:
         log.exception("sending failed delivery=%d", group.delivery)
@@ -129,7 +130,7 @@ async def _send(
 
 
 async def _snapshot(live: Live, group: Group, member: Watcher, last_checkpoint: int | None) -> list[str]:
-    """What to send first. Read once the subscription stands, so that nothing falls between."""
+    """Return the first texts to send. Reading once the subscription is active leaves no gap."""
     groups = live.groups
     if live.connected:
         try:

@@ -1,9 +1,16 @@
-"""Who watches which delivery, and what each fact means to them.
+"""Track which sockets watch which delivery, and pass each fact to the watchers entitled to it.
 
-Invariants, per delivery: checkpoint ids only rise; a position is sent only when its fact names the delivery
-as under way, it is of the delivery's vehicle and newer than the last; an event goes only to those who may
-see the delivery both as we know it and as its fact found it; each is encoded once, not once a socket. While
-a group is behind (we may have missed facts) live status facts wait for the database to tell them in order.
+Invariants per delivery:
+
+* Checkpoint ids only rise.
+* A position is sent only if its fact names the delivery as under way, and it is of the delivery's vehicle and
+  newer than the last one.
+* An event goes only to actors who may see the delivery both as this process knows it and as the fact found
+  it.
+* An event is encoded once per group, not once per socket.
+* While a group is behind (it may have missed facts), live status facts wait until the database has supplied
+  the missing ones in order.
+
 All of it runs on the event loop's thread and never waits.
 """
 
@@ -28,7 +35,7 @@ from core.rules.lifecycle import FINAL
 
 
 class Watcher:
-    """One open socket: who watches, and what waits to be sent to them."""
+    """One open socket: its actor, and the mailbox of events to send."""
 
     def __init__(self, actor: Actor, person: Person, mailbox: Mailbox) -> None:
         self.actor = actor
@@ -61,9 +68,10 @@ class Group:
 
 
 class Groups:
-    """``outdated`` is set while `take_outdated` may have something to give.
+    """All groups of this process. ``outdated`` is set while `take_outdated` may have groups to return.
 
-    ``generation`` counts the times that facts may have passed us by: whoever reads a snapshot compares it.
+    ``generation`` counts the times facts may have been missed: a reader of a snapshot compares it before and
+    after.
     """
 
     def __init__(self, metrics: LiveMetrics) -> None:
@@ -78,7 +86,7 @@ class Groups:
         return len(self._groups)
 
     def watching(self) -> list[tuple[Watcher, int]]:
-        """Every member with the id of the delivery it watches."""
+        """Return every watcher with the id of the delivery it watches."""
         return [(member, group.delivery) for group in self._groups.values() for member in group.members]
 
     def join(self, target: WatchedDelivery, member: Watcher) -> Group:
@@ -105,7 +113,7 @@ class Groups:
         self.metrics.groups.set(len(self._groups))
 
     def refresh(self, target: WatchedDelivery) -> None:
-        """The delivery is as the database says in ``target``; who may not see it any more is closed."""
+        """Take over the delivery's state from the database; close watchers that may no longer see it."""
         group = self._groups.get(target.delivery)
         if group is None:
             return
@@ -115,7 +123,7 @@ class Groups:
                 member.mailbox.close(codes.NOT_FOUND)
 
     def _retarget(self, group: Group, target: WatchedDelivery) -> None:
-        """Move the subscription when the delivery's vehicle is another."""
+        """Replace the group's target and move the subscription when the delivery's vehicle changes."""
         before = group.topics
         group.target = target
         if target.status in FINAL:
@@ -131,7 +139,7 @@ class Groups:
                 self.subscriptions.release(topic)
 
     def on_status(self, fact: StatusFact) -> None:
-        """A live fact."""
+        """Handle a live status fact."""
         group = self._groups.get(fact.delivery)
         if group is None or group.target.company != fact.company:
             return
@@ -139,16 +147,16 @@ class Groups:
             self.mark_outdated(group)
             return
         if self.announce(fact):
-            # The fact has no drop-off and no position.
+            # The fact carries neither drop-off nor position; `CatchUp` reads them.
             self.mark_outdated(group)
 
     def announce(self, fact: StatusFact) -> bool:
-        """Tell the watchers, unless they were told before."""
+        """Send the checkpoint to the group's watchers; return False if they have had it already."""
         group = self._groups.get(fact.delivery)
         if group is None or fact.checkpoint <= (group.last_checkpoint or 0):
             return False
         group.last_checkpoint = fact.checkpoint
-        # Moved at once, without waiting for the database; `refresh` follows.
+        # Retarget at once, without waiting for the database; `refresh` follows.
         self._retarget(group, _after(group.target, fact))
         event = status_event(fact)
         for member in self._entitled(group, fact.customer):
@@ -171,9 +179,10 @@ class Groups:
     def _entitled(
         self, group: Group, customer: int | None = None, driver: int | None = None
     ) -> list[Watcher]:
-        """Who is told of a fact that found the delivery to be theirs (None: it does not say, or as we know).
+        """Return the watchers that may see the delivery both as known here and as the fact found it.
 
-        If the fact and we disagree on whose it is, the database soon tells who is right.
+        None means that the fact does not name a customer or driver. If fact and target disagree on customer
+        or driver, the group is marked outdated, and the database decides.
         """
         known = group.target
         found = msgspec.structs.replace(
@@ -184,7 +193,7 @@ class Groups:
         return [member for member in group.members if sees(member.actor, known) and sees(member.actor, found)]
 
     def set_baseline(self, group: Group, checkpoint: int) -> None:
-        """The first snapshot of a group says from where on its events are new."""
+        """Set where the group's new events begin, from its first snapshot."""
         if group.last_checkpoint is None:
             group.last_checkpoint = checkpoint
 
@@ -198,13 +207,13 @@ class Groups:
         self.mark_outdated(group)
 
     def mark_all_behind(self) -> None:
-        """Facts may have passed us by: a new connection, or a queue that was full."""
+        """Mark every group: facts may have been missed (a new connection, or a full queue)."""
         self.generation += 1
         for group in self._groups.values():
             self.mark_behind(group)
 
     def take_outdated(self) -> list[Group]:
-        """Those whose subscriptions stand, so that what is read about them leaves no gap."""
+        """Return the outdated groups with active subscriptions, so that reading them leaves no gap."""
         self.outdated.clear()
         ready = [
             group
@@ -215,7 +224,7 @@ class Groups:
         return ready
 
     def caught_up(self, group: Group) -> None:
-        """The database has told all; a live fact that came meanwhile has marked the group again."""
+        """End the catch-up, unless a live fact that arrived meanwhile has marked the group again."""
         group.is_behind = group.is_behind and group.delivery in self._outdated
 
     def close_all(self, code: int) -> None:
@@ -224,7 +233,10 @@ class Groups:
 
 
 def _named(fact: PositionFact) -> Iterable[tuple[int, int | None, int | None]]:
-    """Delivery, customer and driver of each that the fact names; None where it does not say whose it is."""
+    """Yield (delivery, customer, driver) for each delivery of the fact.
+
+    Customer or driver is None where the fact does not name one.
+    """
     return islice(zip_longest(fact.deliveries, fact.customers, fact.drivers), len(fact.deliveries))
 
 
@@ -235,7 +247,7 @@ def _after(target: WatchedDelivery, fact: StatusFact) -> WatchedDelivery:
 
 
 def refusal(member: Watcher, person: Person | None, target: WatchedDelivery | None) -> int | None:
-    """The code to close a socket with, or None while its person may watch the delivery."""
+    """Return the code to close a socket with, or None while its user may watch the delivery."""
     if person != member.person or member.person.disabled_at is not None:
         return codes.NOT_AUTHENTICATED
     return None if target is not None and sees(member.actor, target) else codes.NOT_FOUND

@@ -1,7 +1,7 @@
-"""What waits to be sent to one socket: bounded, whatever the client does.
+"""The outgoing events of one socket, bounded whatever the client does.
 
-Invariants: one location at most (the latest wins), statuses in checkpoint order up to a limit of bytes, one
-ping, pong and error each. After `close` nothing more is given out.
+Invariants: at most one location (the latest wins), statuses in checkpoint order up to a limit of bytes, and
+one ping, pong and error each. After `close` nothing more is returned.
 """
 
 import asyncio
@@ -15,7 +15,7 @@ MAXIMUM_BYTES = 256 * 1024
 
 
 class Mailbox:
-    """Filled by the groups, emptied by the socket's own task; all on the event loop's thread."""
+    """Filled by the groups, drained by the socket's own task; all on the event loop's thread."""
 
     def __init__(
         self, metrics: LiveMetrics, *, is_customer: bool, maximum_bytes: int = MAXIMUM_BYTES
@@ -34,7 +34,7 @@ class Mailbox:
         self._location: LocationEvent | None = None
 
     def offer_status(self, event: StatusEvent) -> None:
-        """Queue it unless this socket has it; a socket with too many unsent is closed."""
+        """Queue the event unless the socket has had it; close a socket with too many unsent bytes."""
         text = event.for_customer if self._is_customer else event.for_staff
         if text is None or event.checkpoint_id <= self._last_checkpoint or self.closed.is_set():
             return
@@ -47,7 +47,7 @@ class Mailbox:
         self._ready.set()
 
     def offer_location(self, event: LocationEvent) -> None:
-        """Take the place of an unsent older one."""
+        """Replace an unsent older location."""
         if not event.seen.is_after(self._last_seen):
             return
         if self._location is not None:
@@ -57,16 +57,16 @@ class Mailbox:
         self._ready.set()
 
     def offer_answer(self, kind: str, text: str) -> None:
-        """A pong or an error: a flood of questions gets one answer."""
+        """Queue a pong or an error; a flood of client messages gets one answer."""
         self._answers[kind] = text
         self._ready.set()
 
     def forget_location(self) -> None:
-        """The delivery has ended: its van's position is nobody's business any more."""
+        """Drop the unsent location: once a delivery has ended, its viewers may not see the vehicle."""
         self._location = None
 
     def skip_to(self, checkpoint_id: int, seen: LivePosition | None) -> None:
-        """The socket gets a snapshot: drop what is in it, keep what came after it."""
+        """Drop events that the socket's snapshot already contains; keep later ones."""
         while self._statuses and self._statuses[0][0] <= checkpoint_id:
             self._status_bytes -= len(self._statuses.popleft()[1])
         self._last_checkpoint = max(self._last_checkpoint, checkpoint_id)
@@ -77,14 +77,14 @@ class Mailbox:
         self._location = None
 
     def close(self, code: int) -> None:
-        """The first code stays."""
+        """Close the mailbox; the first code wins."""
         if not self.closed.is_set():
             self.close_code = code
             self.closed.set()
             self._ready.set()
 
     async def next(self) -> str | None:
-        """Wait for what is to be sent next; None once closed."""
+        """Wait for the next text to send; return None once closed."""
         while not self.closed.is_set():
             if (text := self._take()) is not None:
                 return text

@@ -1,7 +1,7 @@
-"""Two loops that hold the groups to the database: what they missed, and who may still watch.
+"""Check the groups against the database in two loops: `CatchUp` and `Guard`.
 
-Both survive a database that is away: they say so, and try again. Nothing is sent meanwhile that was not told
-by a fact, and a fact is published after its commit.
+`CatchUp` reads missed facts, `Guard` checks permissions. Both log a database that is away and try again.
+Meanwhile only live facts are sent, and a fact is published only after its commit.
 """
 
 import asyncio
@@ -30,7 +30,7 @@ class Now(msgspec.Struct, frozen=True):
 
 
 class CatchUp:
-    """Reads what changed about outdated groups; for those that are behind, also the statuses they missed."""
+    """Read the present state of outdated groups and, for groups that are behind, the statuses they missed."""
 
     def __init__(self, groups: Groups, reader: DatabaseReader) -> None:
         self._groups = groups
@@ -68,7 +68,7 @@ class CatchUp:
 
 
 class Guard:
-    """Closes the sockets of people who were disabled or changed, or lost sight of a delivery."""
+    """Close the sockets of users who were disabled or changed, or who may no longer see a delivery."""
 
     def __init__(self, groups: Groups, reader: DatabaseReader) -> None:
         self._groups = groups
@@ -83,7 +83,7 @@ class Guard:
                 log.warning("rights could not be checked error=%s", error)
 
     async def check(self) -> None:
-        # Who joins during the reads has proved more than they say.
+        # Listed before the reads: a watcher that joins during them must not be judged by older data.
         watching = self._groups.watching()
         if not watching:
             return
