@@ -79,7 +79,8 @@ def simplified(points: Iterable[Located], tolerance_m: float) -> Iterator[Locate
             yield point
             sleeve = _Sleeve(point, tolerance_m)
         elif not sleeve.takes(point):
-            yield last
+            if not sleeve.begins_with(last):  # else it was kept already
+                yield last
             sleeve = _Sleeve(last, tolerance_m)
             if not sleeve.takes(point):
                 # The segment to this point is too long, so nothing may be dropped from it.

@@ -113,3 +113,8 @@ def test_a_segment_is_no_longer_than_its_projection_is_right() -> None:
     kept = list(simplified(places, 50))
     steps = [bisect(places, place.latitude, key=lambda one: one.latitude) for place in kept]
     assert max(later - earlier for earlier, later in pairwise(steps)) <= 20
+
+
+def test_places_too_far_apart_are_kept_once_each() -> None:
+    places = drive([0.0] * 4, 50_000)
+    assert list(simplified(places, 50)) == places
