@@ -134,6 +134,32 @@ def test_pages_of_both_kinds_are_in_one_order(
     assert seen == expected[::-1]
 
 
+def test_row_is_found_while_the_job_makes_its_words(
+    client: TestClient,
+    house: House,
+    settings: Settings,
+    session: Session,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    row_id = by_former(session, house, "Tempelhof")
+    ask = delivery_words.is_any_outdated
+
+    def ask_then_make(asking: Session, company_id: int) -> bool:
+        is_any = ask(asking, company_id)
+        made(session)
+        return is_any
+
+    def make_then_ask(asking: Session, company_id: int) -> bool:
+        made(session)
+        return ask(asking, company_id)
+
+    for between in (ask_then_make, make_then_ask):
+        session.execute(text("UPDATE delivery SET search_words_of = NULL, search_words = NULL"))
+        session.commit()
+        monkeypatch.setattr(delivery_words, "is_any_outdated", between)
+        assert found(client, bearer(settings, house.manager), "tempelhof") == [row_id]
+
+
 def test_two_jobs_at_once_do_not_wait_for_each_other(
     house: House, session: Session, sessions: sessionmaker[Session]
 ) -> None:
