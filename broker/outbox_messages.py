@@ -25,8 +25,7 @@ class RowError(Exception):
 
 
 def subject_of(kind: str, payload: dict[str, Any]) -> str:
-    """Return a row's subject for operators: its topic, or the user whose access changes; ``-`` if
-    malformed."""
+    """Return a row's subject for operators: its topic, or kind and id for an access change; ``-`` if bad."""
     if kind in provisioning.KINDS:
         return f"{kind} {payload.get('id', '-')}"
     try:

@@ -151,8 +151,7 @@ def _ensure_user(control: Control, mqtt_key: str, name: str, user: User | None) 
 
 
 def user_commands(mqtt_key: str, user: User, present: Answer | None) -> list[Command]:
-    """Return the commands that turn ``present`` (as the plugin lists it) into ``user``; none if they are
-    equal."""
+    """Return the commands that turn ``present`` (as the plugin lists it) into ``user``, if any."""
     commands = []
     identity = {"username": user.name}
     secret = {"password": mqtt_secret(mqtt_key, user.name, user.version), "textname": text_name(user.version)}

@@ -224,8 +224,7 @@ class Relay:
 
 
 def _publish(link: BrokerLink, rows: Sequence[OutboxRow]) -> tuple[int, RowError | None]:
-    """Publish all rows in order, then wait for all PUBACKs; return how many are done and the next one's
-    error."""
+    """Publish rows in order, await all PUBACKs; return how many are done and the next one's error."""
     sent, error = [], None
     for row in rows:
         try:
