@@ -1,1 +1,2 @@
-"""What core computes, written for others to read: one module a format, each a generator of text."""
+"""Writers of core's results for readers and other programs: one module per format, each a generator of
+text."""
