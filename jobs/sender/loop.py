@@ -126,6 +126,7 @@ class Sender:
 
     def _start(self, key: object, work: Callable[[], None]) -> None:
         """Start a worker thread."""
+
         # A daemon: a thread that waits for a name server must not block the process's exit.
         def run() -> None:
             is_done = _ends_well(key, work)
