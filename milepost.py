@@ -124,8 +124,7 @@ def simulate(
 
 
 def _require_text(arguments: list[str]) -> None:
-    """Refuse bytes that are not UTF-8: they arrive as lone surrogates, which PostgreSQL and MQTT cannot
-    carry."""
+    """Refuse non-UTF-8 bytes: they arrive as lone surrogates, which PostgreSQL and MQTT cannot carry."""
     for number, argument in enumerate(arguments):
         try:
             argument.encode()

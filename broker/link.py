@@ -34,7 +34,7 @@ class BrokerAway(Exception):
 
 
 class BrokerRefused(BrokerAway):
-    """The broker refused this user's login, or a request of his."""
+    """The broker refused our login, or a request."""
 
 
 class BrokerLink:

@@ -121,7 +121,7 @@ def role_document(role: access.BrokerRole) -> dict[str, Any]:
 
 
 def roles_document(user: access.User) -> list[dict[str, Any]]:
-    """Return a user's roles as the plugin's file, commands and answers have them, highest priority first."""
+    """Return a user's roles as the plugin's file, commands and answers list them; the first has priority."""
     first, *rest = ({"rolename": name} for name in user.roles)
     return [{**first, "priority": 1}, *rest] if rest else [first]
 

@@ -25,8 +25,7 @@ class TopicError(ValueError):
 
 
 class UpTopic(msgspec.Struct, frozen=True, gc=False):
-    """The topic of a device's message. ``rest`` is what an app appends to the format (``event``), or
-    ``""``."""
+    """The topic of a device's message. ``rest`` is an app's suffix to the format (``event``), or ``""``."""
 
     shard: str
     device: str

@@ -21,8 +21,7 @@ def backup(
         Path | None, typer.Option(help="Mosquitto's mosquitto.db: what devices sent and ingest has not read.")
     ] = None,
 ) -> None:
-    """Write everything into one file, while all processes keep running. The two keys are not in it: store
-    them apart."""
+    """Write everything into one file, without downtime. The two keys are not in it: store them apart."""
     from core.operations.backups import take
 
     settings, now = admin_settings(), datetime.now(UTC)
@@ -47,8 +46,7 @@ def restore(
         bool, typer.Option("--other-keys", help="Go on with other keys: every device needs a new password.")
     ] = False,
 ) -> None:
-    """Restore a backup into an empty database; ingest, jobs and API must not run (they may with
-    --scratch)."""
+    """Restore a backup into an empty database; stop ingest, jobs and API first (not with --scratch)."""
     from core.operations.backups import restore as restoring
 
     if scratch:

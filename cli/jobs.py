@@ -12,8 +12,7 @@ app = typer.Typer(invoke_without_command=True)
 
 @app.callback()
 def jobs(context: typer.Context) -> None:
-    """The background process: the outbox relay and scheduled jobs. Several may run: one leads, the others
-    stand by."""
+    """The background process: the outbox relay and scheduled jobs. Of several processes one leads."""
     from jobs.main import run
 
     if context.invoked_subcommand is None:

@@ -27,8 +27,7 @@ def outbox_list() -> None:
 
 @app.command("retry")
 def outbox_retry(ids: IdsArgument) -> None:
-    """Give parked rows to the relay once more. Refused for a status when a newer one has been published
-    since."""
+    """Give rows to the relay once more. Refused for a status when a newer one has been published."""
     from core.operations import dead_letters
 
     with transaction(admin_settings()) as session:

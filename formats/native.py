@@ -134,8 +134,7 @@ def _forget_unknown(plain: PlainFix) -> bool:
 
 
 def _plain_instant(raw: msgspec.Raw) -> datetime:
-    """Return the instant as `core.rules.times.instants` reads it; raises on an invalid one or one without a
-    zone."""
+    """Return the instant as `core.rules.times.instants` reads it; raises if it is invalid or has no zone."""
     if len(raw) > _LONGEST_EXACT:
         text = bytes(raw)
         # An escape sequence would shift the position of the decimals.

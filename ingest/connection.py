@@ -41,8 +41,7 @@ class ConnectionLost(Exception):
 
 
 class Connection:
-    """An open connection, subscribed to ``topic_filter``. ``session_present``: the broker kept our session
-    and queue."""
+    """An open connection, subscribed to ``topic_filter``; ``session_present``: the broker kept our queue."""
 
     def __init__(self, login: BrokerLogin, topic_filter: str) -> None:
         """Connect and subscribe. Raises `ConnectionLost` when the broker is away or refuses us."""
@@ -63,8 +62,7 @@ class Connection:
         return self._socket.fileno()
 
     def receive(self) -> list[mqtt5.PublishPacket]:
-        """Return the messages that have arrived; call it when the socket is readable. Raises
-        `ConnectionLost`."""
+        """Return the arrived messages; call it when the socket is readable. Raises `ConnectionLost`."""
         # `RECEIVE_BYTES` exceeds a TLS record, so no decrypted bytes stay behind where the selector cannot
         # see them.
         messages: list[mqtt5.PublishPacket] = []
@@ -84,8 +82,7 @@ class Connection:
         self._sent_at = time.monotonic()
 
     def keep_alive(self) -> None:
-        """Ping after a quiet time, resubscribe every minute, and give up on a silent broker. Raises
-        `ConnectionLost`."""
+        """Ping when idle, resubscribe every minute, give up on a silent broker. Raises `ConnectionLost`."""
         now = time.monotonic()
         if now - self._received_at > KEEP_ALIVE_S:
             raise ConnectionLost(f"no answer for {KEEP_ALIVE_S} s")

@@ -1,5 +1,4 @@
-"""A rate limit on status requests per device: each is a transaction, and one device must not block all
-others."""
+"""A rate limit on status requests: each is a transaction, and one device must not block the others."""
 
 import time
 
@@ -9,8 +8,7 @@ MAXIMUM_DEVICES = 10_000
 
 
 class RateLimit:
-    """A token bucket per device. Drops all buckets when there are too many; every device then starts full
-    again."""
+    """A token bucket per device. Too many buckets are all dropped; every device then starts full again."""
 
     def __init__(self) -> None:
         self._buckets: dict[str, tuple[float, float]] = {}

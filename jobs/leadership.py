@@ -75,8 +75,7 @@ class Term:
         self._over.set()
 
     def wait(self, seconds: float) -> bool:
-        """Wait for the term's end; return True once it was ended. Only `is_set` notices a stop of the
-        process."""
+        """Wait; return True once the term was ended. Only `is_set` notices a stop of the process."""
         return self._over.wait(seconds)
 
 
@@ -92,8 +91,7 @@ class Standby:
         self._looked_at = 0.0
 
     def has_ended(self, lease: object, at: float) -> bool:
-        """Return whether ``lease`` has stayed unchanged for its full length under uninterrupted
-        observation."""
+        """Return whether ``lease`` has stayed unchanged for its full length, observed without a gap."""
         was_away = at - self._looked_at > LONGEST_GAP_S
         if self._since is None or lease != self._seen or was_away:
             self._seen, self._since = lease, at
@@ -140,7 +138,7 @@ def wait_for_lock(connection: Connection, stop: threading.Event) -> bool:
             standby.look_anew()
             _evict(connection, lease)
             continue
-        stop.wait(random.uniform(0.5, 1.5))  # noqa: S311 # spreads load, guards nothing
+        stop.wait(random.uniform(0.5, 1.5))  # noqa: S311  # spreads load, guards nothing
     return False
 
 

@@ -48,8 +48,7 @@ def run(*, with_demo: bool) -> int:
         if error.errno not in UNUSABLE:
             raise
         what = error.filename or settings.data_dir
-        # noqa: T201
-        print(f"{what} cannot be used: {error.strerror} (set MILEPOST_DATA_DIR?)", file=sys.stderr)
+        print(f"{what} cannot be used: {error.strerror} (set MILEPOST_DATA_DIR?)", file=sys.stderr)  # noqa: T201
         return 1
     return 0
 

@@ -1,2 +1,1 @@
-"""Writers of core's results for readers and other programs: one module per format, each a generator of
-text."""
+"""Core's results, written in formats for readers: one module per format, each a generator of text."""

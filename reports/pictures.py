@@ -12,8 +12,7 @@ log = logging.getLogger(__name__)
 
 
 def data_url(content: bytes) -> str | None:
-    """Return the picture, re-encoded and smaller; None for an invalid one, which must not make the page
-    fail."""
+    """Return the picture, re-encoded and smaller; None for an invalid one, which must not fail the page."""
     try:
         with Image.open(io.BytesIO(content), formats=("JPEG", "PNG")) as image:
             name = image.format or "PNG"

@@ -15,8 +15,7 @@ from jobs.schedule.table import JOBS
 
 
 class Line(msgspec.Struct, frozen=True, kw_only=True):
-    """One job. ``state`` is never_ran, running, ok or failing; ``night_hour`` is in each company's time
-    zone."""
+    """One job. ``state`` is never_ran, running, ok or failing; ``night_hour`` is in local time."""
 
     name: str
     does: str

@@ -73,8 +73,7 @@ def once(work: Work) -> Body:
 
 
 def drained(work: Callable[[Session, datetime], int]) -> Body:
-    """Return a body that does ``work`` in one transaction per batch until none is left, and counts the
-    items."""
+    """Return a body that does ``work``, a transaction per batch, until none is left; it counts the items."""
 
     def body(run: Run) -> int:
         total = 0
@@ -173,8 +172,7 @@ def _tell(job: Job, outcome: RunOutcome) -> None:
 
 
 def _is_worth_an_error(failures: int) -> bool:
-    """Return True up to the alert, then at each doubling: a job that fails every minute must not fill the
-    log."""
+    """Return True up to the alert, then at each doubling: a job failing each minute must not fill the log."""
     doublings, rest = divmod(failures, ALERT_AFTER)
     return failures <= ALERT_AFTER or (rest == 0 and doublings & (doublings - 1) == 0)
 

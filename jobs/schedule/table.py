@@ -163,8 +163,7 @@ class Schedule:
             log.warning("job_not_planned job=%s reason=%r", job.name, job_states.describe(error))
 
     def _next_run(self, job: Job, failures: int) -> datetime | None:
-        """Return the next run, sooner after a failure. Raises `JobLookupError` once the schedule has
-        ended."""
+        """Return the next run, sooner after a failure. Raises `JobLookupError` after the schedule's end."""
         planned: datetime | None = getattr(self._scheduler.get_job(job.name), "next_run_time", None)
         if not failures:
             return planned

@@ -188,8 +188,7 @@ def running(
     caller: Caller | None = None,
     is_over: Callable[[], bool] = lambda: False,
 ) -> Iterator[Sender]:
-    """Run the sender inside the context. On exit, wait up to `LAST_CALLS_S` for calls under way, then cut
-    them."""
+    """Run the sender inside the context; on exit, cut calls that take longer than `LAST_CALLS_S`."""
     sender = Sender(sessions, settings, caller, is_over)
     thread = threading.Thread(target=sender.run, name="sender")
     thread.start()

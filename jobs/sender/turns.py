@@ -13,8 +13,7 @@ class Endpoint(msgspec.Struct, frozen=True):
 
 
 class EndpointTurns:
-    """At most ``at_once`` calls, ``of_a_company`` per company; the endpoint that has waited longest is
-    first."""
+    """At most ``at_once`` calls, ``of_a_company`` per company; the longest-waiting endpoint is first."""
 
     def __init__(self, at_once: int, of_a_company: int) -> None:
         self._at_once = at_once
@@ -23,8 +22,7 @@ class EndpointTurns:
         self._last_turn: dict[Endpoint, int] = {}
 
     def begin(self, ready: Sequence[Endpoint], busy: Collection[Endpoint]) -> list[Endpoint]:
-        """Return the ``ready`` endpoints to call now, none of them ``busy``; ties keep the order of
-        ``ready``."""
+        """Return the ``ready`` endpoints to call now, without ``busy`` ones; ties keep their order."""
         present = {*ready, *busy}
         self._last_turn = {one: turn for one, turn in self._last_turn.items() if one in present}
         calls = Counter(one.company_id for one in busy)

@@ -79,7 +79,7 @@ class Retention:
             return retention.still(session, bounds, self._now)
 
     def _measure(self, bounds: list[Kept]) -> None:
-        """Store the measured figures of old deliveries."""
+        """Store the distance of ended deliveries whose fixes are about to be deleted."""
         # Of all companies first: a dropped partition holds the fixes of every company.
         for bound in bounds:
             if (before := bound.fixes_before) is not None:

@@ -54,8 +54,7 @@ def write(session: Session, roster: Roster, now: datetime) -> None:
 
 
 def keep_walk_under_way(session: Session, roster: Roster, now: datetime) -> None:
-    """Keep a delivery to customer 1 under way in the walk-through's van, whatever a user did to the last
-    one."""
+    """Keep a delivery to customer 1 under way in the walk-through's van, whatever users did before."""
     walk = roster.walk
     if walk is None or not roster.recipients or is_under_way(session, walk.vehicle_id):
         return
@@ -111,7 +110,7 @@ class _Writer:
         self._session = session
         self._roster = roster
         self._now = now
-        self._rng = Random(cast.SLUG)  # noqa: S311 # every demo starts alike
+        self._rng = Random(cast.SLUG)  # noqa: S311  # every demo starts alike
         self._places: dict[int, cast.RouteStop] = {}
         self._odometers: dict[int, float] = {}
         self._ordered = 0
@@ -156,8 +155,7 @@ class _Writer:
         self._places[member.vehicle_id] = recipient.shop.place
 
     def _since(self, member: RosterMember, recipient: Recipient, leg: Status, share: float) -> timedelta:
-        """Return the time since the pickup began, if ``share`` of the phase is done: a dry run of the same
-        story."""
+        """Return the time since the pickup began if ``share`` of the phase is done, by a dry run."""
         story = self._story(member, recipient, self._now, ENDINGS[0])
         statuses = {event.status: at for at, event in story if isinstance(event, StatusRequest)}
         end = statuses[Status.IN_TRANSIT if leg is Status.PICKUP_IN_PROGRESS else Status.DELIVERED]
@@ -170,7 +168,7 @@ class _Writer:
         depot = cast.depot_for(shop)
         place = self._places.get(member.vehicle_id, cast.RouteStop("", member.crew.start))
         # A generator per trip, so that the same story can be generated twice.
-        rng = Random(f"{member.crew.van} to {shop.address}")  # noqa: S311 # every demo starts alike
+        rng = Random(f"{member.crew.van} to {shop.address}")  # noqa: S311  # every demo starts alike
         van = self._parked(member, place, rng)
         yield start, StatusRequest(status=Status.PICKUP_IN_PROGRESS)
         instant = start

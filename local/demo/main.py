@@ -93,7 +93,7 @@ class Demo:
         self._password = password
         self._fix_every_s = fix_every_s
         self._time_lapse = time_lapse
-        self._rng = Random()  # noqa: S311 # vans, not secrets
+        self._rng = Random()  # noqa: S311  # vans, not secrets
         self._network = Network()
         self._errands = Errands()
         self._phones: list[Phone] = []

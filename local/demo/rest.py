@@ -74,7 +74,7 @@ class Rest:
         headers = {"Content-Type": kind} if body is not None else {}
         if self._token:
             headers["Authorization"] = f"Bearer {self._token}"
-        request = urllib.request.Request(  # noqa: S310 # our own API, by http
+        request = urllib.request.Request(  # noqa: S310  # our own API, by http
             self._base_url + path, data=body, headers=headers, method=method
         )
         try:

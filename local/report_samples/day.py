@@ -25,7 +25,7 @@ REASONS = (
 
 def busy_day() -> Daily:
     starts_at, ends_at = local_days.bounds(DAY, ZONE)
-    rng = Random(3)  # noqa: S311 # no secret
+    rng = Random(3)  # noqa: S311  # no secret
     cells = list(_cells(rng))
     total = daily_figures.summed(cells)
     failures = [

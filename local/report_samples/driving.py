@@ -28,7 +28,7 @@ PICKUP, DROPOFF = (52.53630, 13.34280), (52.48620, 13.42940)
 
 
 def seeded(seed: int) -> Random:
-    return Random(seed)  # noqa: S311 # traffic, no secret
+    return Random(seed)  # noqa: S311  # traffic, no secret
 
 
 def drive(route: Sequence[Point | float], start: datetime, rng: Random) -> Iterator[Sample]:

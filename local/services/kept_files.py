@@ -23,8 +23,7 @@ def read_text(path: Path) -> str:
 
 
 def read_variables(path: Path) -> dict[str, str]:
-    """Return the variables of a ``.env`` file that have a value; {} without the file. Raises `Damaged`,
-    `OSError`."""
+    """Return a ``.env`` file's variables with a value; {} without a file. Raises `Damaged`, `OSError`."""
     if not path.exists():
         return {}
     try:

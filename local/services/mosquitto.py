@@ -73,8 +73,7 @@ class Mosquitto:
     def wait_ready(
         self, process: subprocess.Popen[bytes], within_s: float = 15.0, give_up: GiveUp = never
     ) -> None:
-        """Wait until its port answers. Raises `ServiceFailed` or `Damaged` if it does not, or
-        `AskedToStop`."""
+        """Wait until its port answers. Raises `ServiceFailed`, `Damaged` or `AskedToStop`."""
         wait_answering("Mosquitto", process, lambda: ports.answers(self.port), self.log, within_s, give_up)
         if process.poll() is not None:
             if self.refused_its_store():

@@ -11,8 +11,7 @@ UNPRIVILEGED = range(1024, 65_536)
 
 
 def is_free(port: int) -> bool:
-    """Return whether a server could listen on ``port`` now; lingering connections of an earlier one do not
-    count."""
+    """Return whether a server could listen on ``port`` now, whatever old connections linger."""
     with closing(socket.socket()) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

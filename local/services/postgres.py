@@ -115,8 +115,7 @@ class Postgres:
     def wait_ready(
         self, process: subprocess.Popen[bytes], within_s: float = 60.0, give_up: GiveUp = never
     ) -> None:
-        """Wait until it accepts our login. Raises `ServiceFailed` or `Damaged` if it does not, or
-        `AskedToStop`."""
+        """Wait until it accepts our login. Raises `ServiceFailed`, `Damaged` or `AskedToStop`."""
         wait_answering("PostgreSQL", process, self._accepts, self.log, within_s, give_up)
         if process.poll() is not None:
             raise ServiceFailed("PostgreSQL", f"ended with {process.returncode}", self.log)

@@ -150,8 +150,7 @@ def transmit(
 
 
 def random_trip(rng: Random, start: str | None = None) -> Trip:
-    """Return a trip from a junction (any, by default) to another at a van's usual distance, with a drop-off
-    at its end."""
+    """Return a trip from a junction (any, by default) to a drop-off at a van's usual distance."""
     names = sorted(city.JUNCTIONS)
     start = start or rng.choice(names)
     while True:

@@ -87,8 +87,7 @@ class OutgoingFixes:
             self.dropped += 1
 
     def due(self, now: float) -> Iterator[Message]:
-        """Yield the messages to send now: those unanswered in time, then waiting fixes as far as the window
-        allows."""
+        """Yield the messages to send now: those unanswered in time, then new ones while the window allows."""
         for message in self._in_flight.values():
             if message.resend_at <= now:
                 message.patience_s = min(message.patience_s * 2, PATIENCE_LIMIT_S)

@@ -22,8 +22,7 @@ Place = tuple[float, float]
 
 @dataclass(frozen=True)
 class Piece:
-    """A straight piece of the route, ``start_m`` metres after its start; the speed stays below
-    ``limit_mps``."""
+    """A straight piece, ``start_m`` metres after the route's start; ``limit_mps`` is not exceeded."""
 
     start_m: float
     length_m: float

@@ -36,7 +36,7 @@ class Simulation:
         seed: int | None = None,
     ) -> None:
         self.tally = SimulationTally()
-        self._rng = Random(seed)  # noqa: S311 # vans, not secrets
+        self._rng = Random(seed)  # noqa: S311  # vans, not secrets
         self._period_s = 1.0 / rate_hz
         self._say = say
         self._network = Network()
@@ -121,6 +121,5 @@ class Simulation:
 
 
 def next_due(due: float, period_s: float, now: float) -> float:
-    """Return a period after ``due``, or after now if that has passed: two ticks at one instant would be one
-    fix."""
+    """Return a period after ``due`` or, if that has passed, after now: two ticks at once would be one fix."""
     return due + period_s if due + period_s > now else now + period_s

@@ -10,8 +10,7 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 @contextmanager
 def told_to_stop() -> Iterator[threading.Event]:
-    """Yield an event that either signal sets. Outside the main thread signals cannot be caught, so it stays
-    unset."""
+    """Yield an event that either signal sets; outside the main thread, which alone gets them, none does."""
     stop = threading.Event()
     if threading.current_thread() is not threading.main_thread():
         yield stop

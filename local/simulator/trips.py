@@ -97,8 +97,7 @@ def _stretches(route: Route, red_lights: dict[float, float], rng: Random) -> lis
 
 
 def _speeds_between(stretches: Sequence[_Stretch]) -> list[float]:
-    """Return the speed at each stretch's start, and at the last one's end: reachable, and low enough to
-    brake."""
+    """Return the speed at each stretch's start and the last one's end: reachable, and low enough to brake."""
     speeds = [0.0]
     for before, after in pairwise(stretches):
         speeds.append(0.0 if before.stop else min(before.limit_mps, after.limit_mps))

@@ -49,8 +49,7 @@ def never() -> bool:
 
 
 def wait_until(is_done: Callable[[], bool], within_s: float, give_up: GiveUp = never) -> bool:
-    """Wait for ``is_done``; return False after ``within_s``. Raises `AskedToStop` as soon as
-    ``give_up()``."""
+    """Wait for ``is_done``; return False after ``within_s``. Raises `AskedToStop` on ``give_up()``."""
     deadline = time.monotonic() + within_s
     while not is_done():
         if give_up():
@@ -110,8 +109,7 @@ def end(
     signals: Sequence[signal.Signals] = (signal.SIGTERM,),
     within_s: float = 5.0,
 ) -> bool:
-    """Send each signal in turn, then kill the whole group; return whether a signal was enough. Always
-    reaps."""
+    """Send each signal in turn, then kill the group; return whether a signal was enough. Always reaps."""
     for number in signals:
         if process.poll() is None:
             process.send_signal(number)
@@ -175,7 +173,6 @@ def wait_answering(
     within_s: float,
     give_up: GiveUp,
 ) -> None:
-    """Wait until the service answers or has ended. Raises `ServiceFailed` on the time-out, or
-    `AskedToStop`."""
+    """Wait until the service answers or has ended. Raises `ServiceFailed` or `AskedToStop`."""
     if not wait_until(lambda: answers() or process.poll() is not None, within_s, give_up):
         raise ServiceFailed(service, f"did not answer within {within_s:.0f} s", log)

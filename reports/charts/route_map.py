@@ -141,8 +141,7 @@ def _ends(lines: Sequence[Sequence[Place]]) -> Iterator[Markup]:
 
 
 def _halts(sheet: _Sheet, halts: Sequence[Halt], others: Sequence[Point]) -> Iterator[Markup]:
-    """Draw the stops, longest first, so that none hides a smaller one; shift those that other marks would
-    hide."""
+    """Draw the stops, longest first, so that none hides a smaller one; shift those that other marks hide."""
     marked = [sheet.place(point) for point in others]
     for halt in sorted(halts, key=lambda one: -one.seconds):
         x, y = sheet.place(halt.at)

@@ -103,8 +103,7 @@ def _window(x: float, to_x: float, window: Window, words: str | None) -> Iterato
 
 
 def _window_label(edge: float, words: str) -> Markup:
-    """Place the label beside the edge, on the side with more space; at the left margin if that is too
-    little."""
+    """Place the label on the edge's side with more space, or at the left margin if it does not fit."""
     is_right = edge > WIDTH / 2
     space = edge - LEFT if is_right else WIDTH - RIGHT - edge
     if len(words) * CHARACTER > space:

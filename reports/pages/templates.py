@@ -16,7 +16,7 @@ FOLDER = Path(__file__).parent.parent / "templates"
 
 
 def render(template: str, values: dict[str, Any]) -> str:
-    return _environment().get_template(template).render(values, style=Markup(_style()))  # noqa: S704 # ours
+    return _environment().get_template(template).render(values, style=Markup(_style()))  # noqa: S704  # ours
 
 
 def content_security_policy() -> str:

@@ -13,7 +13,7 @@ STATUS = {
     Status.RETURNED: "Returned",
     Status.FAILED: "Failed",
 }
-# The names of the phases: the work that leads to each status.
+# Phases are the periods between two status changes, named after the activity.
 PHASE = STATUS | {Status.PENDING: "Waiting", Status.PICKUP_IN_PROGRESS: "Pickup"}
 COLOURS: Mapping[Status, str] = {
     Status.PENDING: svg.NEUTRAL,

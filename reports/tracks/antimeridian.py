@@ -56,8 +56,7 @@ def _on_one_side(fixes: Iterable[TrackFix]) -> Iterator[Position]:
 
 
 def _ends(before: Position, after: Position) -> Iterator[Position]:
-    """Return where the straight line crosses, on both sides; on one if ``before`` lies on the
-    antimeridian."""
+    """Return where the line crosses, on both sides; on one if ``before`` lies on the antimeridian."""
     edge = EDGE if before.longitude > 0 else -EDGE
     share = (edge - before.longitude) / turn(before.longitude, after.longitude)
     altitude_m = None

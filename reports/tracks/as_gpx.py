@@ -53,7 +53,6 @@ def _extensions(fix: TrackFix) -> str:
 
 
 def _below(degrees: float, end: str, begin: str) -> str:
-    """Format a number below ``end``, tested as text, since it is the formatting that may round up to
-    ``end``."""
+    """Format an angle; return ``begin`` if it reads ``end``, to which the formatting may round it up."""
     text = decimal(degrees)
     return begin if text == end else text

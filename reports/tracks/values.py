@@ -10,7 +10,6 @@ def iso(instant: datetime) -> str:
 
 
 def decimal(value: float) -> str:
-    """Return up to 7 decimals without an exponent, which XML's decimals and some CSV readers do not
-    accept."""
+    """Return up to 7 decimals, never an exponent, which XML's decimals and some CSV readers refuse."""
     text = f"{value:.7f}".rstrip("0").rstrip(".")
     return "0" if text == "-0" else text

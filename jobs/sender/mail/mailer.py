@@ -35,8 +35,7 @@ NO_PUBLIC_URL = "MILEPOST_PUBLIC_URL is not set: a link needs it"
 
 
 class Mailer:
-    """Shared by the sending threads, back-off included: together they try a server that is away as often as
-    one would."""
+    """Shared by the sending threads, which have one back-off together for a server that is away."""
 
     def __init__(
         self,

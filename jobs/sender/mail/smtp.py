@@ -52,8 +52,7 @@ class SmtpSession:
                 client.close()
 
     def send(self, message: EmailMessage) -> AttemptOutcome:
-        """Send a message and return the server's answer. Raises `ServerAway` when the connection is
-        unusable."""
+        """Send a message; return the server's answer. Raises `ServerAway` on an unusable connection."""
         began = time.monotonic()
         recipient = message["To"].addresses[0].addr_spec
         try:
@@ -79,8 +78,7 @@ class SmtpSession:
             self._client = smtplib.SMTP_SSL(local_hostname=ours, timeout=TIMEOUT_S, context=self._tls)
         else:
             self._client = smtplib.SMTP(local_hostname=ours, timeout=TIMEOUT_S)
-        # type: ignore[attr-defined] # the name that TLS verifies; only __init__ sets it
-        self._client._host = host
+        self._client._host = host  # type: ignore[attr-defined]  # what TLS verifies; only __init__ sets it
         code, said = self._client.connect(host, port)
         if code != 220:
             raise smtplib.SMTPConnectError(code, said)
@@ -118,8 +116,7 @@ class SmtpSession:
 
     @contextlib.contextmanager
     def _bounded(self) -> Iterator[None]:
-        """Bound a whole operation: smtplib bounds each read only, so a dripping server could block us for
-        ever."""
+        """Bound an operation as a whole: smtplib bounds single reads, so a dripping server could block us."""
         timer = threading.Timer(TOTAL_TIMEOUT_S, self.cut)
         timer.daemon = True
         timer.start()
