@@ -1,4 +1,4 @@
-"""The command line. A verb only translates: settings and arguments in, one call, its result out."""
+"""The command line. A command only translates: settings and arguments in, one call, its result out."""
 
 import sys
 from importlib.metadata import version
@@ -32,7 +32,7 @@ app.command()(status.status)
 
 
 def main() -> None:
-    """What is expected to go wrong is one message on standard error, never a stack trace."""
+    """Run the command; print an expected error as one message on standard error, never as a stack trace."""
     try:
         _require_text(sys.argv)
         app(prog_name="milepost")
@@ -101,7 +101,7 @@ def ingest(
 
 @app.command()
 def migrate() -> None:
-    """Bring the database to the newest structure. Safe to run at any time."""
+    """Migrate the database to the newest structure. Safe to run at any time."""
     from core.database.schema import migrate
 
     settings = process_settings("migrate")
@@ -124,7 +124,7 @@ def simulate(
 
 
 def _require_text(arguments: list[str]) -> None:
-    """Bytes that are no UTF-8 arrive as lone surrogates, which neither PostgreSQL nor MQTT can carry."""
+    """Refuse non-UTF-8 bytes: they arrive as lone surrogates, which PostgreSQL and MQTT cannot carry."""
     for number, argument in enumerate(arguments):
         try:
             argument.encode()

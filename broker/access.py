@@ -1,11 +1,11 @@
-"""Who may do what on the broker: roles as data, and the users that a database state calls for.
+"""Access control on the broker: roles as data, and the users that the database calls for.
 
-Mosquitto's dynamic-security answers by the first entry that matches, highest priority first. Where none
-matches it only defers to ``acl_file``, which grants every SUBSCRIBE; so every role ends with a denial of all
-subscribing. What a device publishes and receives is left to ``acl_file``; all other roles deny the rest.
+Mosquitto's dynamic-security plugin decides by the first entry that matches, highest priority first. Where
+none matches, it defers to ``acl_file``, which grants every SUBSCRIBE; so every role ends with a denial of all
+subscriptions. A device's publishing and receiving is left to ``acl_file``; all other roles deny the rest.
 
-A device has two roles: its own, asked first, with the few filters that it may subscribe to, word for word (by
-a pattern it could subscribe to any number, which the broker keeps), and its shard's.
+A device has two roles: its own, consulted first, with the few filters that it may subscribe to, word for word
+(under a pattern it could subscribe to any number, all of which the broker keeps), and its shard's.
 """
 
 import enum
@@ -39,7 +39,7 @@ LAST = -1
 
 
 class AclType(enum.StrEnum):
-    """The plugin's words: it ignores any other silently."""
+    """The plugin's ACL types: it silently ignores any other."""
 
     SEND = "publishClientSend"
     RECEIVE = "publishClientReceive"
@@ -63,9 +63,9 @@ class BrokerRole:
 
 @dataclass(frozen=True)
 class User:
-    """Someone who may connect. ``version`` is that of the secret (`core.identities.mqtt_secret`).
+    """A broker user. ``version`` is that of the secret (`core.identities.mqtt_secret`).
 
-    Of several roles the broker asks the first one first.
+    The broker consults several roles in their order.
     """
 
     name: str
@@ -83,7 +83,7 @@ def device_own_role_name(device_id: str) -> str:
 
 
 def device_own_role(device_id: str) -> BrokerRole:
-    """What one device may subscribe to."""
+    """Return the role that grants one device its subscriptions."""
     grants = (Acl(AclType.SUBSCRIBE_EXACTLY, filter) for filter in topics.own_down(device_id))
     return BrokerRole(device_own_role_name(device_id), frozenset(grants))
 
@@ -93,7 +93,7 @@ def company_role_name(slug: str) -> str:
 
 
 def company_role(slug: str) -> BrokerRole:
-    """An operator's: every fact of the own company, and no other's."""
+    """Return the role of a company's MQTT clients: all facts of the company, and no other tenant's."""
     return _closed(company_role_name(slug), *_reads(topics.company_filter(slug)))
 
 
@@ -114,7 +114,8 @@ def _writes(*filters: str) -> tuple[Acl, ...]:
 
 
 def _device_role(shard: str) -> BrokerRole:
-    """Refuses the other shards; what ``acl_file`` grants a device, a denial of all the rest would cut."""
+    """Return a shard's role for devices: it denies publishing to other shards."""
+    # Not closed: a denial of all the rest would override what ``acl_file`` grants a device.
     others = (Acl(AclType.SEND, f"up/{other}/#", allow=False) for other in SHARDS if other != shard)
     return BrokerRole(
         device_role_name(shard),
@@ -127,13 +128,13 @@ def _ingest_role(shard: str) -> BrokerRole:
         ingest_user(shard),
         Acl(AclType.SUBSCRIBE_EXACTLY, topics.shard_filter(shard)),
         Acl(AclType.RECEIVE, topics.shard_filter(shard)),
-        # Its own filter too: to clear what devices publish retained.
+        # Its own filter too, to clear the retained messages of devices.
         *_writes(topics.ALL_FACTS, topics.ALL_DOWN, topics.shard_filter(shard)),
     )
 
 
 def _reads_figures() -> tuple[Acl, ...]:
-    """The broker's own measures, by name: it offers more of them than a process needs to know."""
+    """Grant the broker's figures topic by topic: `$SYS` offers more than a process needs to know."""
     return tuple(
         Acl(acltype, topic)
         for topic in figures.TOPICS
@@ -160,7 +161,7 @@ SERVICE_USERS: tuple[User, ...] = (
 
 
 def roles(session: Session) -> Iterator[BrokerRole]:
-    """Every role that must exist, streamed: ours, one per company, one per device."""
+    """Yield every role that must exist: ours, one per company, one per device."""
     yield from SERVICE_ROLES
     for slug in session.scalars(select(Company.slug).order_by(Company.id)):
         yield company_role(slug)
@@ -170,7 +171,7 @@ def roles(session: Session) -> Iterator[BrokerRole]:
 
 
 def users(session: Session) -> Iterator[User]:
-    """Every user that must exist, streamed: our services, all devices, all operators and managers."""
+    """Yield every user that must exist: our services, all devices, all operators and managers."""
     yield from SERVICE_USERS
     for device in session.execute(_DEVICES, execution_options={"yield_per": 1000}):
         yield _device_user(device)
@@ -179,13 +180,13 @@ def users(session: Session) -> Iterator[User]:
 
 
 def device_user(session: Session, device_id: str) -> User | None:
-    """The user that a device is now, or ``None`` when there is no such device."""
+    """Return a device's present broker user, or ``None`` if there is no such device."""
     row = session.execute(_DEVICES.where(Device.id == device_id)).one_or_none()
     return _device_user(row) if row else None
 
 
 def person_user(session: Session, user_id: int) -> User | None:
-    """The user that a person is now, or ``None`` for one who has no MQTT login."""
+    """Return a person's present broker user, or ``None`` for a person without an MQTT login."""
     row = session.execute(_PEOPLE.where(AppUser.id == user_id)).one_or_none()
     return _person_user(row) if row else None
 

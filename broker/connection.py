@@ -1,4 +1,4 @@
-"""Where the broker is and as whom we connect: the one place that reads the URL and derives our secret."""
+"""The broker's address and our login: the one place that reads the URL and derives our secret."""
 
 import ssl
 from dataclasses import dataclass, field
@@ -17,7 +17,7 @@ TLS_PORT = 8883
 
 @dataclass(frozen=True)
 class BrokerLogin:
-    """All that a client of any library needs to connect; printing it shows no secret."""
+    """Everything that a client of any library needs to connect; its repr shows no secret."""
 
     host: str
     port: int
@@ -27,7 +27,7 @@ class BrokerLogin:
 
 
 def login(settings: Settings, user_name: str, version: int = 1) -> BrokerLogin:
-    """The login of one of our service users. Raises `OSError` or `ssl.SSLError` on a bad CA file."""
+    """Return the login of one of our service users. Raises `OSError` or `ssl.SSLError` on a bad CA file."""
     url = urlsplit(settings.mqtt_url)
     tls = tls_context(settings) if url.scheme == "mqtts" else None
     return BrokerLogin(
@@ -40,12 +40,12 @@ def login(settings: Settings, user_name: str, version: int = 1) -> BrokerLogin:
 
 
 def tls_context(settings: Settings) -> ssl.SSLContext:
-    """Verifies the broker's certificate and name, against our CA file or the system's."""
+    """Return a context that verifies the broker's certificate and name, by our CA file or the system's."""
     return ssl.create_default_context(cafile=str(settings.mqtt_ca_file) if settings.mqtt_ca_file else None)
 
 
 def paho_client(to: BrokerLogin) -> paho.Client:
-    """An MQTT 5 client of paho, not connected yet; ``connect(to.host, to.port, …)`` is left to the caller."""
+    """Return a paho MQTT 5 client; the caller connects it with ``connect(to.host, to.port, …)``."""
     client = paho.Client(CallbackAPIVersion.VERSION2, client_id=to.user_name, protocol=paho.MQTTv5)
     client.username_pw_set(to.user_name, to.secret)
     if to.tls is not None:
@@ -54,7 +54,7 @@ def paho_client(to: BrokerLogin) -> paho.Client:
 
 
 def aiomqtt_arguments(to: BrokerLogin) -> dict[str, Any]:
-    """Keyword arguments of `aiomqtt.Client` that say where and as whom."""
+    """Return the keyword arguments of `aiomqtt.Client` for this login."""
     return {
         "hostname": to.host,
         "port": to.port,

@@ -23,7 +23,7 @@ ALREADY_SO = {
 
 
 class ControlError(Exception):
-    """The plugin refused a command, or did not do what it was told."""
+    """The plugin refused a command, or did not apply it."""
 
 
 class Control:
@@ -48,7 +48,7 @@ class Control:
         self._link.close()
 
     def ask(self, *commands: Command) -> list[Answer]:
-        """Send commands in one message; gives one answer each, refusals included (``"error"``)."""
+        """Send commands in one message; return one answer per command, refusals (``"error"``) included."""
         number = str(next(self._numbers))
         request = {"commands": [{**command, "correlationData": number} for command in commands]}
         sent = self._link.publish(access.CONTROL, json.dumps(request).encode(), retain=False)
@@ -56,12 +56,12 @@ class Control:
             raise ControlError("the broker does not let the provisioner user change access control")
         while True:
             answers: list[Answer] = json.loads(self._link.receive())["responses"]
-            # An answer that was given up on earlier may still arrive.
+            # The answer to an earlier request that timed out may still arrive.
             if answers and answers[0].get("correlationData") == number:
                 return answers
 
     def change(self, *commands: Command) -> None:
-        """Send commands; what is so already is fine, any other refusal raises `ControlError`."""
+        """Send commands; raise `ControlError` on a refusal, unless the state is already as commanded."""
         for answer in self.ask(*commands):
             command, error = answer["command"], answer.get("error")
             if error and error != ALREADY_SO.get(command):
@@ -96,7 +96,7 @@ class Control:
                 return
 
     def save(self) -> None:
-        """Make the broker write its file as it knows it, by a change that changes nothing."""
+        """Make the broker write its plugin file from memory, by a change without effect."""
         defaults = [{"acltype": kind, "allow": allow} for kind, allow in self.default_access().items()]
         self.change({"command": "setDefaultACLAccess", "acls": defaults})
 

@@ -1,4 +1,4 @@
-"""What Mosquitto measures about itself, below ``$SYS``: retained, and published every 10 s when changed."""
+"""Mosquitto's figures about itself, below ``$SYS``: retained, and published every 10 s when changed."""
 
 import msgspec
 
@@ -11,9 +11,9 @@ _LARGEST_NUMBER = 20
 
 
 class Figures(msgspec.Struct, frozen=True):
-    """``waiting``: messages that the broker holds for sessions that have not taken them, ingest's among them.
+    """``waiting``: messages that the broker queues for sessions, ingest's among them.
 
-    ``dropped``: messages that it threw away since it started, for any client. None: not known.
+    ``dropped``: messages discarded since its start, for any client. None: not known.
     """
 
     waiting: int | None
@@ -27,7 +27,7 @@ class Gauges:
         self._numbers: dict[str, int] = {}
 
     def note(self, topic: str, payload: bytes) -> None:
-        """Remember one figure; other topics and what is no number are ignored."""
+        """Keep one figure; ignore other topics and payloads that are no number."""
         if topic in TOPICS and payload.isdigit() and len(payload) <= _LARGEST_NUMBER:
             self._numbers[topic] = int(payload)
 

@@ -1,8 +1,8 @@
 """One MQTT 5 connection, driven by the thread that uses it.
 
-There is no thread, no reconnecting and no resending: a connection that fails raises `BrokerAway` from
-whatever was being done, and its owner decides what to say again on a new one. So nothing is ever sent
-twice behind its back, or in another order.
+There is no thread, no reconnect and no retransmission: a connection that fails raises `BrokerAway` from the
+current call, and its owner decides what to publish again on a new one. So no message is sent twice, or out of
+order, without its owner's knowledge.
 """
 
 import time
@@ -19,13 +19,13 @@ from broker.connection import BrokerLogin, paho_client
 KEEP_ALIVE_S = 30
 CONNECT_TIMEOUT_S = 5.0
 ANSWER_TIMEOUT_S = 10.0
-WINDOW = 100  # publishes on their way; Mosquitto's max_inflight_messages, beyond which it disconnects
+WINDOW = 100  # publishes in flight; Mosquitto's max_inflight_messages, beyond which it disconnects
 
 
 class BrokerAway(Exception):
-    """The broker cannot be reached, refused us, went away or did not answer in time.
+    """The broker is unreachable, refused us, closed the connection or did not answer in time.
 
-    ``summary`` says so without hosts and ports.
+    ``summary`` gives the reason without hosts and ports.
     """
 
     def __init__(self, detail: str, summary: str = "") -> None:
@@ -34,11 +34,11 @@ class BrokerAway(Exception):
 
 
 class BrokerRefused(BrokerAway):
-    """The broker answered that it does not let this user in, or not do this."""
+    """The broker refused our login, or a request."""
 
 
 class BrokerLink:
-    """Use as a context manager; connects on entry. Raises `BrokerAway`."""
+    """A context manager that connects on entry. Raises `BrokerAway`."""
 
     def __init__(self, to: BrokerLogin) -> None:
         self._to = to
@@ -76,7 +76,8 @@ class BrokerLink:
 
     @property
     def _refusal(self) -> str:
-        """Why the broker did not let us in; the loop may report the closed connection before we look."""
+        """Return why the broker refused the login, or ""."""
+        # Kept apart from the disconnect: the loop may report the closed connection before we look.
         is_refused = self._connack is not None and self._connack.is_failure
         return f"refused as {self._to.user_name}: {self._connack}" if is_refused else ""
 
@@ -89,26 +90,26 @@ class BrokerLink:
         self._client.disconnect()
 
     def fileno(self) -> int:
-        """For `select`: readable when there is something for `turn`."""
+        """Return the socket for `select`: readable when `turn` has work."""
         socket = self._client.socket()
         if socket is None:
             raise BrokerAway(self._reason or "disconnected")
         return int(socket.fileno())
 
     def turn(self, timeout_s: float = 0.0) -> None:
-        """Read and write what is due, keep-alive included, waiting at most ``timeout_s`` for it."""
+        """Read and write whatever is due, keep-alive included, waiting at most ``timeout_s`` for input."""
         if self._client.loop(timeout_s) != paho.MQTT_ERR_SUCCESS:
             raise BrokerAway(self._reason or "connection lost")
 
     def publish(self, topic: str, payload: bytes, *, retain: bool) -> int:
-        """Send with QoS 1, not waiting; `answers` gives what became of the returned packet id."""
+        """Send with QoS 1 without waiting; pass the returned packet id to `answers`."""
         sent = self._client.publish(topic, payload, qos=1, retain=retain)
         if sent.rc != paho.MQTT_ERR_SUCCESS:
             raise BrokerAway(self._reason or "connection lost")
         return sent.mid
 
     def answers(self, packet_ids: list[int], timeout_s: float = ANSWER_TIMEOUT_S) -> list[ReasonCode]:
-        """The PUBACKs of ``packet_ids``, in their order, once all are there."""
+        """Wait for the PUBACKs of ``packet_ids`` and return them in the same order."""
         self._turn_until(lambda: all(packet_id in self._answers for packet_id in packet_ids), timeout_s)
         return [self._answers.pop(packet_id) for packet_id in packet_ids]
 
@@ -118,11 +119,11 @@ class BrokerLink:
             raise BrokerRefused(f"may not subscribe {filter} as {self._to.user_name}")
 
     def receive(self, timeout_s: float = ANSWER_TIMEOUT_S) -> bytes:
-        """The payload of the next message that arrives."""
+        """Return the payload of the next message."""
         return self.receive_message(timeout_s)[1]
 
     def receive_message(self, timeout_s: float = ANSWER_TIMEOUT_S) -> tuple[str, bytes]:
-        """Return topic and payload of the next message that arrives."""
+        """Return topic and payload of the next message."""
         self._turn_until(lambda: bool(self._messages), timeout_s)
         return self._messages.popleft()
 

@@ -1,4 +1,4 @@
-"""The one `mosquitto.conf` with a machine's paths: for `milepost up` and for a Mosquitto of one's own."""
+"""Our `mosquitto.conf` with a machine's paths: for `milepost up` and for a self-managed Mosquitto."""
 
 import os
 from collections.abc import Mapping
@@ -20,10 +20,10 @@ LIBRARY_FOLDERS = (
 
 @dataclass(frozen=True)
 class Layout:
-    """Where one broker has its files and where it listens.
+    """One broker's folders and listener.
 
-    ``folder`` holds what only we write; ``state`` what the broker rewrites. ``listener`` is a port, or a port
-    and an address, as in ``1883 127.0.0.1``.
+    ``folder`` holds the files that only we write, ``state`` those that the broker rewrites. ``listener`` is a
+    port, or a port and an address, as in ``1883 127.0.0.1``.
     """
 
     folder: Path
@@ -41,7 +41,7 @@ class Layout:
 
     @property
     def plugin_file(self) -> Path:
-        """The users and roles."""
+        """Return the path of the plugin's file, with the users and roles."""
         return self.state / "dynamic-security.json"
 
 
@@ -58,20 +58,21 @@ def conf_text(layout: Layout) -> str:
 
 
 def files(layout: Layout) -> dict[Path, str]:
-    """Return what only we write, by its place. Raises `OSError`."""
+    """Return the text of each file that only we write, by path. Raises `OSError`."""
     return {layout.acl_file: acl_text(), layout.conf_file: conf_text(layout)}
 
 
 def put(path: Path, text: str, owner: os.stat_result) -> Path | None:
-    """Write one of `files` whole, readable by the broker, whose uid and gid ``owner`` has when we are root.
+    """Write one of `files` atomically, readable by the broker: as root, it gets the uid and gid of
+    ``owner``.
 
-    Return where a file of another content that was there lies now. Raises `OSError`.
+    Return the backup of a former file with other content, or None. Raises `OSError`.
     """
     before = path.read_text(errors="replace") if path.exists() else text
     put_aside = _free_name(path) if before != text else None
     unfinished = path.with_name(f".{path.name}.unfinished")
     unfinished.write_text(text)
-    unfinished.chmod(0o640)  # Mosquitto warns of an ACL file that everyone may read
+    unfinished.chmod(0o640)  # Mosquitto warns of a world-readable ACL file
     if os.geteuid() == 0:
         os.chown(unfinished, owner.st_uid, owner.st_gid)
     if put_aside is not None:
@@ -81,15 +82,15 @@ def put(path: Path, text: str, owner: os.stat_result) -> Path | None:
 
 
 def acl_text() -> str:
-    """Return the pattern that each device's topics follow."""
+    """Return the ACL pattern that every device's topics follow."""
     return ACL.read_text()
 
 
 def render(text: str, replacements: Mapping[str, str]) -> str:
-    """``mosquitto.conf`` with other values for some directives.
+    """Return ``mosquitto.conf`` with other values for some directives.
 
-    Raises `ValueError` for a directive that does not stand there exactly once: a file that we no longer
-    understand must not be run half-replaced.
+    Raises `ValueError` for a directive that does not occur exactly once: a file that we no longer understand
+    must not run with half of its values replaced.
     """
     lines, missing = [], dict(replacements)
     for line in text.splitlines():
@@ -110,11 +111,11 @@ def find_plugin() -> Path | None:
 
 
 def _free_name(path: Path) -> Path:
-    """Return a name beside ``path`` that no file has: what was put aside earlier stays."""
+    """Return an unused name beside ``path``: earlier backups stay."""
     names = (path.with_name(f"{path.name}.old{number or ''}") for number in count())
     return next(name for name in names if not name.exists())
 
 
 def _plugins_in(folder: Path) -> list[Path]:
-    """Debian has a folder an architecture below ``/usr/lib``."""
+    """Return the plugins in ``folder`` and its subfolders: Debian has one per architecture."""
     return [*folder.glob(PLUGIN), *sorted(folder.glob(f"*/{PLUGIN}"))]

@@ -1,4 +1,4 @@
-"""What an outbox row says on the broker. Pure."""
+"""Encode outbox rows as broker messages. Pure."""
 
 from typing import Any, NamedTuple
 
@@ -21,11 +21,11 @@ class OutboxRow(NamedTuple):
 
 
 class RowError(Exception):
-    """A row that cannot be said: malformed, or refused by the broker."""
+    """A row that cannot be published: malformed, or refused by the broker."""
 
 
 def subject_of(kind: str, payload: dict[str, Any]) -> str:
-    """What a row is about, for people: its topic, or whose access; ``-`` if it is malformed."""
+    """Return a row's subject for operators: its topic, or kind and id for an access change; ``-`` if bad."""
     if kind in provisioning.KINDS:
         return f"{kind} {payload.get('id', '-')}"
     try:
@@ -35,7 +35,7 @@ def subject_of(kind: str, payload: dict[str, Any]) -> str:
 
 
 def message_of(row: OutboxRow) -> tuple[str, bytes, bool]:
-    """Topic, payload and retain flag of a row that is published. Raises `RowError`."""
+    """Return topic, payload and retain flag of a row to publish. Raises `RowError`."""
     try:
         match OutboxKind(row.kind):
             case OutboxKind.STATUS:

@@ -1,7 +1,7 @@
-"""What stands in a message: facts and replies, both ways, as JSON with UTC instants (``Z``). Pure.
+"""Payloads of facts and replies, encoded and decoded, as JSON with UTC instants (``Z``). Pure.
 
 ``…_message(fact)`` gives ``(topic, payload)``, so that a fact and its topic cannot disagree. An empty payload
-means gone: encoders make it for a fact that ended, decoders answer ``None`` for it.
+means that the fact is gone: encoders make it for a fact that ended, decoders return ``None`` for it.
 """
 
 from collections.abc import Iterable
@@ -26,14 +26,14 @@ _alert = msgspec.json.Decoder(AlertFact)
 
 
 class PayloadError(ValueError):
-    """Not JSON, or not the fact that its topic promises."""
+    """Not JSON, or not the kind of fact that the topic promises."""
 
 
 class Reply(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
-    """What a device is told about one fix or one request. ``id`` is the one the device gave, echoed.
+    """The reply to a device about one fix or one request. ``id`` echoes the device's own message id.
 
-    ``current`` and ``allowed`` answer a refused status request: the delivery's status and where it may go;
-    ``missing`` what must come first, as the parts of a proof of delivery.
+    ``current`` and ``allowed`` explain a refused status request: the delivery's status and the allowed
+    transitions; ``missing`` names the parts of a proof of delivery that are required first.
     """
 
     id: MessageId | None = None
@@ -45,7 +45,7 @@ class Reply(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
 
 
 class Replies(msgspec.Struct, frozen=True):
-    """The answer to an array, item by item, in its order."""
+    """The reply to an array, item by item, in its order."""
 
     results: tuple[Reply, ...]
 
@@ -77,17 +77,17 @@ def status_gone(company: str, delivery: int) -> Message:
 
 
 def decode_position(payload: bytes | bytearray | memoryview) -> PositionFact | None:
-    """``None`` when the position is gone. Raises `PayloadError`."""
+    """Return the position; ``None`` when it is gone. Raises `PayloadError`."""
     return _decode(_position, payload)
 
 
 def decode_status(payload: bytes | bytearray | memoryview) -> StatusFact | None:
-    """``None`` when the status is gone. Raises `PayloadError`."""
+    """Return the status; ``None`` when it is gone. Raises `PayloadError`."""
     return _decode(_status, payload)
 
 
 def decode_alert(payload: bytes | bytearray | memoryview) -> AlertFact | None:
-    """``None`` for an empty payload. Raises `PayloadError`."""
+    """Return the alert; ``None`` for an empty payload. Raises `PayloadError`."""
     return _decode(_alert, payload)
 
 
@@ -100,7 +100,7 @@ def reply(
     allowed: Iterable[str] | None = None,
     missing: Iterable[str] | None = None,
 ) -> bytes:
-    """The answer to one fix or one request."""
+    """Encode the reply to one fix or one request."""
     ways = None if allowed is None else tuple(allowed)
     parts = None if missing is None else tuple(missing)
     answer = Reply(id=id, result=result, reason=reason, current=current, allowed=ways, missing=parts)
@@ -108,7 +108,7 @@ def reply(
 
 
 def replies(items: Iterable[Reply]) -> bytes:
-    """The answer to an array: ``{"results": [{"id"?, "result", "reason"?}]}``."""
+    """Encode the reply to an array: ``{"results": [{"id"?, "result", "reason"?}]}``."""
     return _encode(Replies(tuple(items)))
 
 

@@ -1,8 +1,8 @@
 """The file of Mosquitto's dynamic-security plugin, written whole from the database.
 
-For a broker that does not run yet. A running one has read it already and rewrites it on every change: there
-`broker.provisioning` does the same over ``$CONTROL``. Mosquitto 2.0 does not notice a write that fails: on a
-full disk it leaves a truncated file, and its next start would refuse every user. So `damage` looks at the
+For a broker that does not run yet. A running broker has already read it and rewrites it on every change:
+there `broker.provisioning` does the same over ``$CONTROL``. Mosquitto 2.0 does not notice a failed write: on
+a full disk it leaves a truncated file, and its next start would refuse every user. So `damage` checks the
 file before each start of the broker.
 """
 
@@ -27,7 +27,7 @@ from core.identities import DEVICE_ID, mqtt_secret
 
 log = logging.getLogger(__name__)
 
-# The secret is 256 random bits, and the broker's one thread pays: no more rounds than the plugin itself uses.
+# The secret is 256 random bits and the broker has one thread to hash: no more rounds than the plugin's own.
 ITERATIONS = 101
 SALT_BYTES = 12
 KEY_BYTES = 64
@@ -52,14 +52,14 @@ class _UserInFile(msgspec.Struct, gc=False):
 
 
 class _PluginState(msgspec.Struct):
-    """As much of the plugin's file as its users need to be let in."""
+    """The parts of the plugin's file without which its users cannot log in."""
 
     roles: list[_RoleName]
     clients: list[_UserInFile]
 
 
 def damage(path: Path) -> str | None:
-    """Return what keeps a broker from starting with the file, or ``None`` if it is whole. Raises `OSError`.
+    """Return why a broker cannot start with the file, or ``None`` if it is whole. Raises `OSError`.
 
     Users that are merely missing or outdated are no damage: the jobs process corrects them.
     """
@@ -86,11 +86,12 @@ def damage(path: Path) -> str | None:
 def write(path: Path, session: Session, mqtt_key: str) -> None:
     """Replace ``path`` atomically, readable by its owner only; 10,000 devices take about half a second.
 
-    When we are root the owner stays the present file's, or else becomes the folder's: Mosquitto drops to its
-    own user and must still read and rewrite the file. Raises `OSError`.
+    As root, keep the present file's owner, or use the folder's: Mosquitto drops to its own user and must
+    still read and rewrite the file. Raises `OSError`.
     """
     started = time.monotonic()
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")  # mkstemp makes it 0600
+    # mkstemp creates it with mode 0600
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with open(handle, "w", encoding="utf-8") as file:
             count = _write_state(file, session, mqtt_key)
@@ -106,12 +107,12 @@ def write(path: Path, session: Session, mqtt_key: str) -> None:
 
 
 def text_name(version: int) -> str:
-    """The plugin keeps only a hash, so the secret's version stands in the user's ``textname``."""
+    """Return the user's ``textname`` with the secret's version: the plugin itself keeps only a hash."""
     return f"v{version}"
 
 
 def role_document(role: access.BrokerRole) -> dict[str, Any]:
-    """A role as the plugin's file and its commands want it."""
+    """Return a role in the format of the plugin's file and commands."""
     acls = [
         {"acltype": acl.acltype, "topic": acl.topic, "priority": acl.priority, "allow": acl.allow}
         for acl in sorted(role.acls)
@@ -120,13 +121,13 @@ def role_document(role: access.BrokerRole) -> dict[str, Any]:
 
 
 def roles_document(user: access.User) -> list[dict[str, Any]]:
-    """A user's roles as the plugin's file, commands and answers have them; a lower rank is asked later."""
+    """Return a user's roles as the plugin's file, commands and answers list them; the first has priority."""
     first, *rest = ({"rolename": name} for name in user.roles)
     return [{**first, "priority": 1}, *rest] if rest else [first]
 
 
 def _write_state(file: TextIO, session: Session, mqtt_key: str) -> int:
-    """Write the plugin's JSON, one user at a time; gives how many."""
+    """Write the plugin's JSON, one user at a time; return the number of users."""
     file.write(json.dumps({"defaultACLAccess": DEFAULT_ACCESS})[:-1])
     file.write(', "roles": [')
     _write_items(file, (role_document(role) for role in access.roles(session)))

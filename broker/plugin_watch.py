@@ -1,10 +1,10 @@
-"""Keeps the plugin's file whole beside a broker whose start we do not control: a container with only ``sh``.
+"""Keep the plugin's file whole beside a broker whose start we do not control: a container with only ``sh``.
 
-Invariant: the file ``CHECKED`` stands beside the plugin's file only while that was whole when we last looked.
-We look every 20 s, and at once when ``CHECKED`` is missing: `start.sh` removes it before each start of the
-broker and waits for it. A damaged file is said, and made whole by a broker that runs and still lets us in (it
-has all users in memory), or else from the database.
-Errors: whatever fails is logged and tried again.
+Invariant: the file ``CHECKED`` exists beside the plugin's file only while the latter was whole at the last
+check. It is checked every 20 s, and at once when ``CHECKED`` is missing: `start.sh` removes it before each
+start of the broker and waits for it. A damaged file is logged, and restored by a running broker that still
+lets us in (it has all users in memory), or else from the database. Errors: every failure is logged and
+retried.
 """
 
 import logging
@@ -50,7 +50,7 @@ def run(settings: Settings, path: Path) -> None:
 
 
 class PluginWatch:
-    """``write`` makes the file anew from the database; ``to`` is the provisioner's login."""
+    """``write`` recreates the file from the database; ``to`` is the provisioner's login."""
 
     def __init__(self, path: Path, write: Callable[[], None], to: BrokerLogin) -> None:
         self._path = path
@@ -61,7 +61,7 @@ class PluginWatch:
         self._said_at: float | None = None
 
     def run(self, stop: threading.Event) -> None:
-        """Watch until ``stop``."""
+        """Watch until ``stop`` is set."""
         while not stop.wait(POLL_S):
             try:
                 self.turn()
@@ -70,7 +70,7 @@ class PluginWatch:
                 stop.wait(RETRY_S)
 
     def turn(self) -> None:
-        """Look at the file when that is due or wanted, and make it whole. Raises what kept it from that."""
+        """Check the file if a check is due or requested, and restore it. Raises whatever made that fail."""
         if self._checked.exists() and time.monotonic() < self._look_at:
             return
         self._look_at = time.monotonic() + LOOK_S
@@ -85,7 +85,7 @@ class PluginWatch:
             log.info("broker_users_whole path=%s", self._path)
 
     def _damage(self) -> str | None:
-        """Look twice: Mosquitto empties its file before it writes it."""
+        """Return the damage that two checks agree on: Mosquitto truncates its file before writing it."""
         if plugin_file.damage(self._path) is None:
             return None
         time.sleep(SAVING_S)
@@ -101,7 +101,7 @@ class PluginWatch:
             with Control(self._to) as control:
                 control.save()
         except (BrokerAway, ControlError) as error:
-            # It does not run, or was started without users and will never write this file.
+            # The broker is down, or was started without users and will never write this file.
             log.warning("broker_users_not_saved reason=%r", str(error))
         if plugin_file.damage(self._path) is not None:
             self._write()

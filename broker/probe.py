@@ -1,4 +1,4 @@
-"""Whether the broker lets a user of ours in, and what it says about itself: for a command given by hand."""
+"""Probe the broker for a CLI command: does it let our user in, and what are its figures?"""
 
 import time
 from contextlib import suppress
@@ -8,11 +8,11 @@ from broker.connection import BrokerLogin
 from broker.figures import Figures, Gauges
 from broker.link import BrokerAway, BrokerLink
 
-FIGURES_WITHIN_S = 2.0  # they are retained, so they come at once unless the broker has just started
+FIGURES_WITHIN_S = 2.0  # they are retained, so they arrive at once unless the broker has just started
 
 
 def ask(to: BrokerLogin) -> Figures:
-    """Log in, read the broker's figures, and leave. Raises `BrokerAway`."""
+    """Log in, read the broker's figures, and disconnect. Raises `BrokerAway`."""
     with BrokerLink(to) as link:
         for topic in figures.TOPICS:
             link.subscribe(topic)
@@ -21,7 +21,7 @@ def ask(to: BrokerLogin) -> Figures:
 
 def _collect(link: BrokerLink) -> Figures:
     gauges, deadline = Gauges(), time.monotonic() + FIGURES_WITHIN_S
-    with suppress(BrokerAway):  # what has not come by then is not known
+    with suppress(BrokerAway):  # figures that have not arrived by then stay unknown
         while not gauges.is_complete and (left := deadline - time.monotonic()) > 0:
             gauges.note(*link.receive_message(left))
     return gauges.read()

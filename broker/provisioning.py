@@ -1,10 +1,10 @@
 """Access control of a running broker: makes its users and roles match the database.
 
-Invariants: what the broker is told is read from the database at that moment, never from a message, so any
-call may come twice, late or out of order. Only differences are sent, since the plugin rewrites its file
-at each change (40 ms of blocked broker at 10,000 devices). A role is read back, since a misspelt entry is
-dropped silently.
-Errors: `BrokerAway` when the broker cannot be asked, `ControlError` when it refuses.
+Invariants: every command is derived from the database at that moment, never from a message, so any call may
+come twice, late or out of order. Only differences are sent, since the plugin rewrites its file at each change
+(which blocks the broker for 40 ms at 10,000 devices). A role is read back after a change, since the plugin
+drops a misspelt entry silently. Errors: `BrokerAway` when the broker is unreachable, `ControlError` when it
+refuses a command.
 """
 
 import logging
@@ -24,14 +24,14 @@ from core.records.outbox import OutboxKind
 
 log = logging.getLogger(__name__)
 
-CHANGES_A_MESSAGE = 5  # the broker serves nobody else while it works on one message
+CHANGES_A_MESSAGE = 5  # the broker serves no other client while it works on one message
 MANY_CHANGES = 500
 KINDS = frozenset({OutboxKind.COMPANY, OutboxKind.DEVICE, OutboxKind.OPERATOR})
 
 
 @dataclass
 class Changes:
-    """What a reconciliation had to do."""
+    """The number of changes that a reconciliation made."""
 
     roles: int = 0
     users: int = 0
@@ -57,7 +57,7 @@ def apply(
 
 
 def reconcile(control: Control, session: Session, mqtt_key: str) -> Changes:
-    """Make the whole broker match the database: what is missing, differs, or is nobody's any more."""
+    """Make the whole broker match the database: create, correct and remove roles and users."""
     changes = Changes()
     if control.default_access() != DEFAULT_ACCESS:
         defaults = [{"acltype": acltype, "allow": allow} for acltype, allow in DEFAULT_ACCESS.items()]
@@ -65,7 +65,8 @@ def reconcile(control: Control, session: Session, mqtt_key: str) -> Changes:
         changes.roles += 1
     differing, strange = _create_roles(control, session, changes)
     _reconcile_users(control, session, mqtt_key, changes)
-    # Only now: a role that a user still has cannot be judged, nor take from it what another role is to give.
+    # Existing roles change only after the users: until then a user may still depend on a role's old entries
+    # for a right that another role is to grant him.
     for role in differing:
         _ensure_role(control, role)
     changes.roles += len(differing)
@@ -75,7 +76,7 @@ def reconcile(control: Control, session: Session, mqtt_key: str) -> Changes:
 
 
 def _create_roles(control: Control, session: Session, changes: Changes) -> tuple[list[BrokerRole], list[str]]:
-    """Create the missing roles; return those that differ, and the names of those that should not be."""
+    """Create the missing roles; return those that differ, and the names of those to be removed."""
     present = {role.name: role for role in control.all_roles()}
     differing, missing = [], []
     for role in access.roles(session):
@@ -94,7 +95,7 @@ def _create_roles(control: Control, session: Session, changes: Changes) -> tuple
 
 
 def _require_as_told(control: Control, roles: list[BrokerRole]) -> None:
-    """Read created roles back. Raises `ControlError`."""
+    """Read created roles back. Raises `ControlError` if one differs."""
     present = {role.name: role for role in control.all_roles()} if roles else {}
     for role in roles:
         if present.get(role.name) != role:
@@ -150,7 +151,7 @@ def _ensure_user(control: Control, mqtt_key: str, name: str, user: User | None) 
 
 
 def user_commands(mqtt_key: str, user: User, present: Answer | None) -> list[Command]:
-    """What turns ``present`` (as the plugin lists it) into ``user``; nothing when it is so already."""
+    """Return the commands that turn ``present`` (as the plugin lists it) into ``user``, if any."""
     commands = []
     identity = {"username": user.name}
     secret = {"password": mqtt_secret(mqtt_key, user.name, user.version), "textname": text_name(user.version)}

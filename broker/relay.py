@@ -1,13 +1,13 @@
-"""The relay: what the outbox holds is published, in order, then deleted.
+"""The outbox relay: publishes outbox rows in order, then deletes them.
 
-Invariants: it works on the very connection that holds the leader's lock, so losing the lock stops it. After
-each connection to the broker, and before anything is said over it, the lock is confirmed; the broker ends a
-connection when another of the same name is made. So a leader that was frozen says nothing any more once its
-successor has spoken. A row is deleted only after its PUBACK said success, and only with every row before it;
-after a refusal all that follows is left undone and said again. So a crash announces twice, never not at all,
-and the last word is the right one.
-Errors: a broker that is away is waited for and is no refusal; a row refused 5 times is parked and blocks
-nobody; the database's errors end `Relay.run` and are its owner's to handle.
+Invariants: the relay works on the very connection that holds the leader's lock, so losing the lock stops it.
+It confirms the lock after each connection to the broker and before publishing over it; the broker ends a
+connection when another client of the same id connects. So a leader that was frozen publishes nothing any more
+once its successor has published. A row is deleted only after its PUBACK reported success, and only with every
+row before it; after a refusal all later rows stay and are published again. So a crash may publish twice but
+loses nothing, and the last message is the right one. Errors: a broker that is away is waited for and does not
+count as a refusal; a row refused 5 times is dead-lettered and blocks no other; the database's errors end
+`Relay.run` and are its owner's to handle.
 """
 
 import logging
@@ -38,7 +38,7 @@ from core.settings import Settings
 
 log = logging.getLogger(__name__)
 
-POLL_S = 1.0  # the net below NOTIFY, and the longest that a stop goes unnoticed
+POLL_S = 1.0  # the fallback below NOTIFY, and the longest that a stop goes unnoticed
 ATTEMPTS = 5
 STUCK_AFTER_S = 30.0  # longer than any wait for the broker or the database
 LARGEST_BYTES = 256 * 1024  # a larger packet makes the broker disconnect us, again and again
@@ -57,13 +57,13 @@ _COUNT_REFUSAL = (
 
 
 class Stopping(Protocol):
-    """A `threading.Event`, or a term of office that may end by itself."""
+    """A `threading.Event`, or a leader's term that may end by itself."""
 
     def is_set(self) -> bool: ...
 
 
 class Relay:
-    """``connection`` is the leader's own; ``sessions`` serve reading only."""
+    """``connection`` is the leader's own; ``sessions`` are for reading only."""
 
     def __init__(
         self,
@@ -80,13 +80,14 @@ class Relay:
         self._stop = stop
         self._backoff = Backoff()
         self._refusals = Refusals()
-        self._fault: str | None = "it has not connected yet"  # why nothing is relayed; None while it is
-        self._impairment: str | None = None  # what it could not do although it is on the broker
+        # why nothing is relayed; None while the relay works
+        self._fault: str | None = "it has not connected yet"
+        self._impairment: str | None = None  # what failed although the broker is connected
         self._turned_at = time.monotonic()
         self._published_at: datetime | None = None
 
     def beats(self) -> list[Beat]:
-        """Return how the relay fares. For the heartbeat's thread."""
+        """Return the relay's beat. Called by the heartbeat thread."""
         state, detail = self._state()
         relay = heartbeats.PartKind.RELAY
         return [Beat(part=relay, name="relay", state=state, detail=detail, worked_at=self._published_at)]
@@ -99,10 +100,10 @@ class Relay:
         return PartState.IMPAIRED if self._impairment else PartState.OK, self._impairment
 
     def run(self) -> None:
-        """Until ``stop``. Raises `psycopg2.Error` or `SQLAlchemyError` when the database fails."""
+        """Relay until ``stop``. Raises `psycopg2.Error` or `SQLAlchemyError` when the database fails."""
         self._execute(f"LISTEN {CHANNEL}")
         while not self._stop.is_set():
-            self._confirm()  # or the connection below would end the one of who leads by now
+            self._confirm()  # or the connection below would displace the present leader's
             try:
                 with BrokerLink(login(self._settings, RELAY_USER)) as link:
                     self._confirm()
@@ -130,7 +131,8 @@ class Relay:
                 self._wait_for_rows(link)
 
     def _reconcile(self) -> None:
-        """A broker that came back may have an older plugin file than the one it was told to change."""
+        """Reconcile the broker's users and roles with the database."""
+        # A broker that came back may have an older plugin file than the one it last acknowledged.
         self._impairment = None
         try:
             with Control(login(self._settings, PROVISIONER_USER)) as control, self._sessions() as session:
@@ -141,7 +143,8 @@ class Relay:
             log.error("access_not_reconciled reason=%r", str(error))
 
     def _announce_open_deliveries(self, link: BrokerLink) -> None:
-        """PUBACK is no promise: a broker killed after it may have forgotten a retained fact."""
+        """Publish the status of every open delivery as a retained fact."""
+        # A PUBACK is no guarantee: a broker killed after it may have lost a retained fact.
         announced = refused = 0
         with self._sessions() as session:
             facts = open_facts.read(session, datetime.now(UTC))
@@ -157,7 +160,7 @@ class Relay:
         )
 
     def _relay_some(self, link: BrokerLink) -> bool:
-        """Do the next rows of one sort; False when there are none."""
+        """Relay the next rows of one kind, access changes or facts; return False when there are none."""
         rows = [OutboxRow(*row) for row in self._execute(_NEXT_ROWS, (WINDOW,))]
         if not rows:
             return False
@@ -172,7 +175,7 @@ class Relay:
         return True
 
     def _apply(self, rows: Sequence[OutboxRow]) -> tuple[int, RowError | None]:
-        """Tell the broker of changed access; gives how many rows are done and what stopped the next."""
+        """Apply access changes to the broker; return how many rows are done and the next one's error."""
         done = 0
         with Control(login(self._settings, PROVISIONER_USER)) as control, self._sessions() as session:
             self._confirm()
@@ -195,14 +198,14 @@ class Relay:
             self._pause(Backoff(base_s=0.2, tries=row.attempts).next())
 
     def _wait_for_rows(self, link: BrokerLink) -> None:
-        """Until a notification, the next poll, or something from the broker."""
+        """Wait for a notification, the next poll, or input from the broker."""
         if not self._was_notified():
             readable: list[Any] = [self._connection, link]
             select.select(readable, [], [], POLL_S)
             link.turn()
 
     def _pause(self, seconds: float) -> None:
-        """Wait, but not for a stop nor beyond the loss of the leader's connection (raises)."""
+        """Wait ``seconds``, less on a stop; raise when the leader's connection is lost."""
         deadline = time.monotonic() + seconds
         while not self._stop.is_set() and (left := deadline - time.monotonic()) > 0:
             select.select([self._connection], [], [], min(left, POLL_S))
@@ -221,7 +224,7 @@ class Relay:
 
 
 def _publish(link: BrokerLink, rows: Sequence[OutboxRow]) -> tuple[int, RowError | None]:
-    """Publish all in order, then wait for all answers; gives how many are done and what stopped the next."""
+    """Publish rows in order, await all PUBACKs; return how many are done and the next one's error."""
     sent, error = [], None
     for row in rows:
         try:

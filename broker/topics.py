@@ -1,7 +1,7 @@
 """Every topic, built and parsed in one place. Pure.
 
-Builders raise `TopicError` on an id that is not clean, so nothing a person typed can widen a topic; parsers
-answer ``None`` for whatever is not exactly one of ours.
+Builders raise `TopicError` on an invalid id, so no user input can widen a topic; parsers return ``None`` for
+any topic that is not exactly one of ours.
 """
 
 import re
@@ -21,11 +21,11 @@ _SHARDS = frozenset(SHARDS)
 
 
 class TopicError(ValueError):
-    """An id that must never stand in a topic."""
+    """An id that must never become part of a topic."""
 
 
 class UpTopic(msgspec.Struct, frozen=True, gc=False):
-    """A device's message. ``rest`` is what an app appends below its format (``event``), or ``""``."""
+    """The topic of a device's message. ``rest`` is an app's suffix to the format (``event``), or ``""``."""
 
     shard: str
     device: str
@@ -34,21 +34,21 @@ class UpTopic(msgspec.Struct, frozen=True, gc=False):
 
 
 class VehicleTopic(msgspec.Struct, frozen=True, gc=False):
-    """Where a vehicle's newest position is."""
+    """The topic of a vehicle's newest position."""
 
     company: str
     vehicle: int
 
 
 class DeliveryTopic(msgspec.Struct, frozen=True, gc=False):
-    """Where a delivery's status is."""
+    """The topic of a delivery's status."""
 
     company: str
     delivery: int
 
 
 class AlertTopic(msgspec.Struct, frozen=True, gc=False):
-    """Where the alerts of one kind about one vehicle are."""
+    """The topic of the alerts of one kind about one vehicle."""
 
     company: str
     kind: str
@@ -71,7 +71,7 @@ def command(device: str) -> str:
 
 
 def own_down(device: str) -> tuple[str, ...]:
-    """The filters that a device may subscribe to, word for word."""
+    """Return the filters that a device may subscribe to, word for word."""
     return reply(device), command(device), f"down/{_clean(device, DEVICE_ID)}/#"
 
 
@@ -88,17 +88,17 @@ def alert(company: str, kind: str, vehicle: int) -> str:
 
 
 def shard_filter(shard: str) -> str:
-    """What the ingest session of one shard subscribes to."""
+    """Return the filter that the ingest session of one shard subscribes to."""
     return f"up/{_shard(shard)}/+/#"
 
 
 def company_filter(company: str) -> str:
-    """All facts of one company: an operator's wildcard."""
+    """Return the filter for all facts of one company: an operator's wildcard."""
     return f"fleet/{_clean(company, SLUG)}/#"
 
 
 def parse_up(topic: str) -> UpTopic | None:
-    """``up/{shard}/{device}/{format}[/rest]``; on ingest's hot path."""
+    """Parse ``up/{shard}/{device}/{format}[/rest]``; on ingest's hot path."""
     parts = topic.split("/", 4)
     if len(parts) < 4 or parts[0] != "up" or parts[1] not in _SHARDS:
         return None
@@ -108,7 +108,7 @@ def parse_up(topic: str) -> UpTopic | None:
 
 
 def up_device(topic: str) -> str | None:
-    """Whose place ``up/{shard}/{device}/…`` is, also when the rest of the topic is not one of ours."""
+    """Return the device of ``up/{shard}/{device}/…``, even if the rest of the topic is not one of ours."""
     match topic.split("/", 3):
         case ["up", shard, device, *_rest] if shard in _SHARDS and DEVICE_ID.fullmatch(device):
             return device
@@ -116,7 +116,7 @@ def up_device(topic: str) -> str | None:
 
 
 def parse_reply(topic: str) -> str | None:
-    """The device whose ``down/{device}/reply`` this is."""
+    """Return the device of ``down/{device}/reply``."""
     match topic.split("/"):
         case ["down", device, "reply"] if DEVICE_ID.fullmatch(device):
             return device
@@ -124,7 +124,7 @@ def parse_reply(topic: str) -> str | None:
 
 
 def parse_fleet(topic: str) -> FleetTopic | None:
-    """A fact's topic, of any of the three kinds."""
+    """Parse a fact's topic, of any of the three kinds."""
     match topic.split("/"):
         case ["fleet", company, "vehicles", vehicle, "position"] if _are_ids(company, vehicle):
             return VehicleTopic(company, int(vehicle))
@@ -154,7 +154,7 @@ def _shard(value: str) -> str:
 
 
 def _number(value: int) -> int:
-    # A bool is an int to Python, and would read as "True" in a topic.
+    # A bool is an int in Python, and would read as "True" in a topic.
     if type(value) is not int or value < 1:
         raise TopicError(f"{value!r:.80} is not an id")
     return value

@@ -21,7 +21,7 @@ def backup(
         Path | None, typer.Option(help="Mosquitto's mosquitto.db: what devices sent and ingest has not read.")
     ] = None,
 ) -> None:
-    """Write everything into one file, while all goes on. The two keys are not in it: keep them apart."""
+    """Write everything into one file, without downtime. The two keys are not in it: store them apart."""
     from core.operations.backups import take
 
     settings, now = admin_settings(), datetime.now(UTC)
@@ -46,7 +46,7 @@ def restore(
         bool, typer.Option("--other-keys", help="Go on with other keys: every device needs a new password.")
     ] = False,
 ) -> None:
-    """Bring a backup into an empty database; ingest, jobs and API must not run (they may with --scratch)."""
+    """Restore a backup into an empty database; stop ingest, jobs and API first (not with --scratch)."""
     from core.operations.backups import restore as restoring
 
     if scratch:
@@ -66,7 +66,7 @@ def restore(
 
 
 def _try_out(file: Path, *, other_keys: bool) -> None:
-    """Restore beside the real database, that of the `milepost up` that runs here too."""
+    """Restore beside the real database, on the server of a running `milepost up` too."""
     from core.operations.backups import restore as restoring
     from core.operations.backups import trial
 

@@ -64,7 +64,7 @@ def broker_config(
         bool, typer.Option("--replace", help="Put other files that are there aside, as *.old.")
     ] = False,
 ) -> None:
-    """Write the files of a Mosquitto of your own, before it runs; the defaults fit Debian's package."""
+    """Write the files of a self-managed Mosquitto, before it runs; the defaults fit Debian's package."""
     from broker.mosquitto_conf import Layout
 
     layout = Layout(folder.absolute(), state.absolute(), _plugin(plugin), _listener(listen))
@@ -81,7 +81,7 @@ def broker_config(
 def broker_check(
     path: Annotated[Path, typer.Option(help="The dynamic-security plugin's file.")],
 ) -> None:
-    """Say whether a broker can start with the plugin's file; exit code 1 if not."""
+    """Report whether a broker can start with the plugin's file; exit code 1 if not."""
     from broker import plugin_file
 
     try:

@@ -1,4 +1,4 @@
-"""What the commands share: settings, one transaction, what is typed in, what is printed."""
+"""Shared by the commands: settings, one transaction, input and output."""
 
 import re
 import secrets
@@ -26,21 +26,21 @@ PasswordOption = Annotated[
 
 
 def process_settings(process: str) -> Settings:
-    """For one of our processes: from the environment or `.env`, or not at all."""
+    """Return the settings of one of our processes, from the environment or `.env`, or exit."""
     settings = load()
     logs.configure(process, settings.log_level, settings.log_format)
     return settings
 
 
 def admin_settings() -> Settings:
-    """For a command given by hand: when nothing is configured, those of the `milepost up` that runs here."""
+    """Return the settings for an interactive command: unconfigured, those of the local `milepost up`."""
     from local.settings import is_configured_by_hand, settings_of_local_run
 
     logs.configure("milepost", "WARNING")
     try:
         return load()
     except SettingsError:
-        # What was meant for a real Milepost, with one setting forgotten, must not reach the demo.
+        # A command for a production Milepost with one setting forgotten must not reach the demo.
         if is_configured_by_hand() or (local := settings_of_local_run()) is None:
             raise
         return local
@@ -48,7 +48,7 @@ def admin_settings() -> Settings:
 
 @contextmanager
 def transaction(settings: Settings) -> "Iterator[Session]":
-    """One transaction: committed at the end, rolled back by an error."""
+    """Yield a session in one transaction: committed at the end, rolled back on an error."""
     from core.database.engine import make_engine, make_sessions
 
     engine = make_engine(settings, process="command", pool_size=1)
@@ -61,7 +61,7 @@ def transaction(settings: Settings) -> "Iterator[Session]":
 
 @contextmanager
 def database_errors() -> "Iterator[None]":
-    """What the database refuses as a whole ends the command with one line; a bug in our SQL does not."""
+    """End the command with one line on a database failure; a bug in our SQL still raises."""
     from sqlalchemy.exc import DataError, OperationalError, ProgrammingError
 
     from core.database.errors import sqlstate
@@ -81,7 +81,7 @@ def mqtt_key(settings: Settings) -> str:
 
 
 def chosen_password(given: str) -> tuple[str, str]:
-    """The password, made up when none was given, and its hash."""
+    """Return the password, generated when none was given, and its hash."""
     from core.accounts import passwords
 
     password = given or secrets.token_urlsafe(12)
@@ -90,12 +90,12 @@ def chosen_password(given: str) -> tuple[str, str]:
 
 
 def person_name(field: str, given: str, email: str) -> str:
-    """Unset: the part of the e-mail before the @, whose own rules are checked with it."""
+    """Return the given name, or the part of the e-mail before the @, which is validated with the e-mail."""
     return printable_name(field, given) if given else composed(email).partition("@")[0][:MAXIMUM_NAME]
 
 
 def printable_name(field: str, given: str) -> str:
-    """As over REST: one line with something in it. Raises `InvalidValue`."""
+    """Validate a name as the REST API does: one non-empty line. Raises `InvalidValue`."""
     name = composed(given.strip())
     if not name or len(name) > MAXIMUM_NAME or CONTROL.search(name):
         raise InvalidValue(field, f"must have 1 to {MAXIMUM_NAME} characters, all of them printable")

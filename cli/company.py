@@ -26,7 +26,7 @@ def company_add(
     time_zone: Annotated[str, typer.Option(help="Of its days and windows, as in Europe/Berlin.")] = "UTC",
     password: PasswordOption = "",
 ) -> None:
-    """Make a company with its first manager."""
+    """Create a company with its first manager."""
     from core.accounts import companies
 
     name = printable_name("name", name) if name else slug

@@ -1,4 +1,4 @@
-"""``milepost customer``: erasing one's data."""
+"""``milepost customer``: erase a customer's personal data."""
 
 from datetime import UTC, datetime
 from typing import Annotated
@@ -17,7 +17,7 @@ def erase(
     company: CompanyOption,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
 ) -> None:
-    """Erase a customer's personal data, for good; its deliveries stay as numbers."""
+    """Erase a customer's personal data for good; the deliveries stay as numbers."""
     from core.operations import erasure
 
     if not yes:

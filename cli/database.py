@@ -13,7 +13,7 @@ app = typer.Typer(help="The database.", no_args_is_help=True)
 def database_url(
     name: Annotated[str, typer.Option(help="Of another database on the same server.")] = "",
 ) -> None:
-    """Print the database's URL, its password included, for psql and its like."""
+    """Print the database's URL, its password included, for psql and similar tools."""
     from sqlalchemy import make_url
 
     url = make_url(admin_settings().database_url.get_secret_value()).set(drivername="postgresql")

@@ -1,4 +1,4 @@
-"""`milepost jobs`: the process, and its jobs by hand."""
+"""`milepost jobs`: the process, and its jobs on demand."""
 
 from datetime import UTC, datetime
 from typing import Annotated
@@ -12,7 +12,7 @@ app = typer.Typer(invoke_without_command=True)
 
 @app.callback()
 def jobs(context: typer.Context) -> None:
-    """The background process: the outbox relay and scheduled jobs. Several may run: one works."""
+    """The background process: the outbox relay and scheduled jobs. Of several processes one leads."""
     from jobs.main import run
 
     if context.invoked_subcommand is None:
@@ -23,7 +23,7 @@ def jobs(context: typer.Context) -> None:
 def jobs_list(
     as_json: Annotated[bool, typer.Option("--json", help="For programs: instants instead of spans.")] = False,
 ) -> None:
-    """Show each job: how often, its last run and what came of it, its next run."""
+    """Show each job: its interval, its last run and result, its next run."""
     from jobs.schedule import listing
 
     with transaction(admin_settings()) as session:

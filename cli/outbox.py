@@ -1,4 +1,4 @@
-"""`milepost outbox`: rows that the broker refused too often, which the relay has parked."""
+"""`milepost outbox`: dead-lettered (parked) rows, which the broker refused too often."""
 
 from datetime import UTC, datetime
 from typing import Annotated
@@ -13,7 +13,7 @@ IdsArgument = Annotated[list[int], typer.Argument(help="As `milepost outbox list
 
 @app.command("list")
 def outbox_list() -> None:
-    """Show the parked rows, oldest first: id, kind, topic, age, error."""
+    """Show the parked (dead-lettered) rows, oldest first: id, kind, topic, age, error."""
     from broker.outbox_messages import subject_of
     from core.operations import dead_letters
 
@@ -27,7 +27,7 @@ def outbox_list() -> None:
 
 @app.command("retry")
 def outbox_retry(ids: IdsArgument) -> None:
-    """Give rows to the relay once more. Refused for a status when a newer one has been announced since."""
+    """Give rows to the relay once more. Refused for a status when a newer one has been published."""
     from core.operations import dead_letters
 
     with transaction(admin_settings()) as session:
@@ -37,7 +37,7 @@ def outbox_retry(ids: IdsArgument) -> None:
 
 @app.command("drop")
 def outbox_drop(ids: IdsArgument) -> None:
-    """Delete rows for good: what they say is never told."""
+    """Delete parked rows for good: their messages are never published."""
     from core.operations import dead_letters
 
     with transaction(admin_settings()) as session:

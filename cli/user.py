@@ -21,7 +21,7 @@ app = typer.Typer(help="People who log in.", no_args_is_help=True)
 
 
 class RoleOption(enum.StrEnum):
-    """As in `core.models.base`, which would have to load SQLAlchemy for every ``--help``."""
+    """The roles of `core.models.base`, whose import would load SQLAlchemy for every ``--help``."""
 
     DRIVER = "driver"
     CUSTOMER = "customer"
@@ -39,7 +39,7 @@ def user_add(
     customer: Annotated[int | None, typer.Option(help="For a customer: its id.")] = None,
     password: PasswordOption = "",
 ) -> None:
-    """Make a person who logs in."""
+    """Create a user who can log in."""
     from core.accounts import users
 
     name = person_name("name", name, email)

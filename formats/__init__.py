@@ -1,1 +1,1 @@
-"""What devices speak: bytes in, fixes or rejections out. Pure; one module a client, and their registry."""
+"""Decode telemetry: bytes in, fixes or rejections out. Pure; one module per format, and their registry."""

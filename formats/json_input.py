@@ -1,4 +1,4 @@
-"""JSON from strangers, read without trust: whatever is wrong becomes a `Refused` with its reason."""
+"""Read untrusted JSON: anything invalid raises `PayloadRefused` with its reason."""
 
 from typing import Any
 
@@ -17,7 +17,7 @@ _array_decoder = msgspec.json.Decoder(list[msgspec.Raw])
 
 
 class PayloadRefused(Exception):
-    """Why an input cannot be used: ``reason`` is one stable word, ``detail`` names the field and the fix."""
+    """Raised for invalid input: ``reason`` is one stable word, ``detail`` names the field and the remedy."""
 
     def __init__(self, reason: str, detail: str) -> None:
         super().__init__(detail)
@@ -29,7 +29,7 @@ class PayloadRefused(Exception):
 
 
 def read_object(payload: bytes) -> dict[str, Any]:
-    """The payload as one JSON object. Raises `Refused`."""
+    """Return the payload as one JSON object. Raises `PayloadRefused`."""
     value = _decode(_decoder, payload)
     if type(value) is not dict:
         raise PayloadRefused("bad_type", "the message must be a JSON object")
@@ -39,7 +39,7 @@ def read_object(payload: bytes) -> dict[str, Any]:
 
 
 def read_items(payload: bytes, maximum: int) -> list[bytes]:
-    """The items of a JSON array, each as its own bytes. Raises `Refused`."""
+    """Return the items of a JSON array, each as its own bytes. Raises `PayloadRefused`."""
     items = _decode(_array_decoder, payload)
     if not items:
         raise PayloadRefused("bad_type", "the array is empty")
@@ -66,7 +66,7 @@ def _decode(decoder: Any, payload: bytes) -> Any:
 
 
 def number(fields: dict[str, Any], name: str) -> float | None:
-    """Take a number out of ``fields``; None when absent or null. A bool or a string is not a number."""
+    """Pop a number from ``fields``; None when absent or null. A bool or a string is not a number."""
     value = fields.pop(name, None)
     if value is None or type(value) is float:
         return value
@@ -93,7 +93,7 @@ def flag(fields: dict[str, Any], name: str) -> bool | None:
 
 
 def message_id(fields: dict[str, Any]) -> MessageId | None:
-    """Take out the sender's own id of the message, which the reply echoes as it came."""
+    """Pop the client's message id, which the reply echoes unchanged."""
     value: Any = fields.pop("id", None)
     if value is None:
         return None
@@ -105,19 +105,19 @@ def message_id(fields: dict[str, Any]) -> MessageId | None:
 
 
 def whole(value: Any) -> Any:
-    """JSON knows no integers: 123.0 is 123."""
+    """Return an integral float as an int: JSON does not distinguish 123.0 from 123."""
     return int(value) if type(value) is float and value.is_integer() else value
 
 
 def refuse_other_identity(fields: dict[str, Any], device_id: str) -> None:
-    """The id in the topic is the identity; one in the payload may only repeat it."""
+    """Raise `PayloadRefused` if the payload names another device than the topic, which is the identity."""
     for name in IDENTITY_KEYS:
         if name in fields and fields.pop(name) != device_id:
             raise PayloadRefused("spoofed", f"{name} names another device than the topic does")
 
 
 def attributes(fields: dict[str, Any]) -> dict[str, Any] | None:
-    """What the decoder did not know: kept, within bounds that one message cannot abuse."""
+    """Return the keys that the decoder does not know, within bounds on count, depth and size, or None."""
     if not fields:
         return None
     if len(fields) > MAXIMUM_ATTRIBUTES:
@@ -130,7 +130,7 @@ def attributes(fields: dict[str, Any]) -> dict[str, Any] | None:
 
 
 def json_type(value: object) -> str:
-    """The JSON name of a value's type, for messages."""
+    """Return the JSON name of a value's type, for error messages."""
     names = {bool: "a boolean", str: "a string", list: "an array", dict: "an object", type(None): "null"}
     return names.get(type(value), "a number")
 
@@ -144,7 +144,8 @@ def _depth_exceeds(value: Any, limit: int) -> bool:
 
 
 def _refuse_nul(value: Any) -> None:
-    """PostgreSQL stores no NUL in text. Iterative: the decoder allows deeper nesting than recursion here."""
+    """Raise `PayloadRefused` if a string holds a NUL character, which PostgreSQL cannot store in text."""
+    # Iterative, since the decoder accepts deeper nesting than Python's recursion limit allows here.
     pending = [value]
     while pending:
         item = pending.pop()

@@ -1,8 +1,8 @@
-"""Milepost's own format, ``up/{shard}/{device}/location``: one JSON object, or an array of up to 500.
+"""Milepost's native format, ``up/{shard}/{device}/location``: one JSON object, or an array of up to 500.
 
 ``{"fix_time": ISO 8601 with zone or epoch seconds, "latitude", "longitude", "speed_kmh"?, "course_deg"?,
 "altitude_m"?, "accuracy_m"?, "battery_percent"?, "ignition"?, "odometer_m"?, "id"?}``; unknown keys are kept.
-Of speed, course and accuracy -1 means unknown.
+For speed, course and accuracy, -1 means unknown.
 """
 
 from datetime import UTC, datetime
@@ -36,9 +36,11 @@ _LIMITS = {name: Meta(ge=UNKNOWN if name in MAY_BE_UNKNOWN else low, le=high) fo
 
 
 class PlainFix(msgspec.Struct, forbid_unknown_fields=True, gc=False):
-    """What nearly every message is: known keys only. Read in a quarter of the time of `_fix`.
+    """The common message with known keys only, for the fast path: decoded in a quarter of the time of
+    `_fix`.
 
-    It may only be stricter than `_fix`: what it refuses is read again there, which decides and says why.
+    It may only be stricter than `_fix`: a payload refused here is decoded again by `_fix`, which decides and
+    gives the reason.
     """
 
     fix_time: msgspec.Raw
@@ -57,14 +59,15 @@ class PlainFix(msgspec.Struct, forbid_unknown_fields=True, gc=False):
 _plain_decoder = msgspec.json.Decoder(PlainFix)
 _decode_instant = msgspec.json.Decoder(datetime | int | float).decode
 _decode_text = msgspec.json.Decoder(str).decode
-# With its quotes. Longer ones may have more than six decimals, which msgspec would round, not cut.
+# Includes the quotes. A longer string may have more than six decimals, which msgspec would round, not
+# truncate.
 _LONGEST_EXACT = len('"2026-03-01T12:00:00.123456Z"')
 _SEVENTH_DECIMAL = 27
 _DIGITS, _BACKSLASH = b"0123456789", ord("\\")
 
 
 def decode(payload: bytes, device_id: str, now: datetime) -> list[Fix | Rejection]:
-    """One item an object. A refused whole (no JSON, too many items) is one rejection."""
+    """Return one item per object; a payload refused as a whole (no JSON, too many items) is one rejection."""
     if not json_input.is_array(payload):
         return [_item(payload, device_id, now, None)]
     try:
@@ -88,7 +91,7 @@ def _item(payload: bytes, device_id: str, now: datetime, raw: bytes | None) -> F
 
 
 def _plain_fix(payload: bytes, now: datetime) -> Fix | None:
-    """None: not plain, or not to be taken; `_fix` decides."""
+    """Return the fix of a plain, valid payload; None leaves the decision to `_fix`."""
     try:
         plain = _plain_decoder.decode(payload)
         fix_time = _plain_instant(plain.fix_time)
@@ -98,7 +101,7 @@ def _plain_fix(payload: bytes, now: datetime) -> Fix | None:
         return None
     if time_problem(fix_time, now) or position_problem(plain.latitude, plain.longitude):
         return None
-    # Rare, so that the many pay one comparison each.
+    # Negative values are rare: one combined check spares the usual fix a loop.
     has_negative = (
         (plain.speed_kmh or 0.0) < 0.0 or (plain.course_deg or 0.0) < 0.0 or (plain.accuracy_m or 0.0) < 0.0
     )
@@ -120,7 +123,7 @@ def _plain_fix(payload: bytes, now: datetime) -> Fix | None:
 
 
 def _forget_unknown(plain: PlainFix) -> bool:
-    """Set what is -1 to None; False for any other negative value."""
+    """Replace -1 (unknown) by None; return False for any other negative value."""
     for name in MAY_BE_UNKNOWN:
         value = getattr(plain, name)
         if is_unknown(name, value):
@@ -131,10 +134,10 @@ def _forget_unknown(plain: PlainFix) -> bool:
 
 
 def _plain_instant(raw: msgspec.Raw) -> datetime:
-    """As `core.rules.times.instants` reads it; raises for what it refuses, and for a time without a zone."""
+    """Return the instant as `core.rules.times.instants` reads it; raises if it is invalid or has no zone."""
     if len(raw) > _LONGEST_EXACT:
         text = bytes(raw)
-        # An escape in it would hide where its decimals stand.
+        # An escape sequence would shift the position of the decimals.
         if text[_SEVENTH_DECIMAL] in _DIGITS or _BACKSLASH in text:
             return from_iso(_decode_text(raw))
     value = _decode_instant(raw)

@@ -1,4 +1,4 @@
-"""Which decoder reads which format: the last level of a device's topic names it."""
+"""The registry of decoders by format, which is the last level of a device's topic."""
 
 import logging
 from collections.abc import Callable, Mapping
@@ -16,7 +16,7 @@ log = logging.getLogger(__name__)
 
 
 def decode(format_name: str, payload: bytes, device_id: str, now: datetime) -> list[Fix | Rejection]:
-    """The items of one message. Nothing a device sends raises past here."""
+    """Return the items of one message. No payload makes this raise."""
     decoder = DECODERS.get(format_name)
     if decoder is None:
         return [Rejection(reason="unknown_format", detail="the topic's last level names no format we know")]

@@ -1,4 +1,4 @@
-"""A driver's request from a phone, ``up/{shard}/{device}/status``: to change a delivery's status.
+"""A driver's status request from a phone, ``up/{shard}/{device}/status``: changes a delivery's status.
 
 ``{"delivery": id, "status": word, "reason"?, "occurred_at"? (as fix_time), "id"?}``; unknown keys ignored.
 """
@@ -27,7 +27,7 @@ class StatusMessage(msgspec.Struct, frozen=True):
 
 
 def decode(payload: bytes, device_id: str) -> StatusMessage | Rejection:
-    """``company`` of the message is the one it claims to be of, if it claims any."""
+    """Return the request, or a rejection. Its ``company`` is the one that the payload claims, if any."""
     message_id = None
     try:
         fields = json_input.read_object(payload)

@@ -1,4 +1,4 @@
-"""Instants on the wire: read by `core.rules.times.instants`, refused with their field's name."""
+"""Instants on the wire: parsed by `core.rules.times.instants`, refused with the name of their field."""
 
 from datetime import datetime
 from typing import Any
@@ -8,7 +8,7 @@ from formats.json_input import PayloadRefused, json_type
 
 
 def instant(value: Any, name: str) -> datetime:
-    """ISO 8601 with a zone, or epoch seconds → an instant in UTC. Raises `Refused`."""
+    """Parse ISO 8601 with a zone, or epoch seconds, to an instant in UTC. Raises `PayloadRefused`."""
     try:
         if type(value) is str:
             return from_iso(value)

@@ -1,1 +1,1 @@
-"""The worker process: MQTT → decode → store → publish → ack."""
+"""The ingest worker process: MQTT → decode → store → publish → ack."""

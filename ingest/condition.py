@@ -1,4 +1,4 @@
-"""What the worker's loop notes of itself, and the heartbeat's thread reads: plain values, one writer."""
+"""The worker's condition, written by its loop and read by the heartbeat thread: plain values, one writer."""
 
 import time
 from collections.abc import Iterable
@@ -8,12 +8,12 @@ import msgspec
 
 from core.health.heartbeats import Beat, PartKind, PartState
 
-FAULT_LASTS_S = 30.0  # a batch that cannot be stored comes back every few seconds
+FAULT_LASTS_S = 30.0  # a batch that cannot be stored is redelivered every few seconds
 STUCK_AFTER_S = 20.0
 
 
 class ShardView(msgspec.Struct, frozen=True):
-    """``fault``: why the shard is not on the broker; None while it is."""
+    """A shard's state; ``fault`` says why it is not connected to the broker, None while it is."""
 
     name: str
     fault: str | None
@@ -27,7 +27,7 @@ class Condition:
         self._stored_at: datetime | None = None
 
     def turned(self) -> None:
-        """The loop has come round, whatever it found."""
+        """Record that the loop has completed a turn, with or without messages."""
         self._turned_at = time.monotonic()
 
     def stored(self) -> None:
@@ -39,7 +39,7 @@ class Condition:
         self._fault = fault
 
     def beats(self, shards: Iterable[ShardView]) -> list[Beat]:
-        """Return one beat per shard: the worst that is known of it."""
+        """Return one beat per shard, with the worst fault known of it."""
         return [self._beat(shard) for shard in shards]
 
     def _beat(self, shard: ShardView) -> Beat:

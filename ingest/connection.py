@@ -1,7 +1,7 @@
-"""One MQTT 5 connection over a blocking socket: the handshake, bytes in, packets out.
+"""One MQTT 5 connection over a blocking socket: handshake, bytes in, packets out.
 
-Invariant: a connection lives once. When it is lost, every packet id it gave out is void, so an
-acknowledgement can only ever be sent on the very object that delivered its message.
+Invariant: a connection is never reopened. Losing it voids every packet id it delivered, so an acknowledgement
+can only be sent on the very object that delivered the message.
 """
 
 import contextlib
@@ -25,9 +25,9 @@ MAXIMUM_PACKET = 1024 * 1024
 
 
 class ConnectionLost(Exception):
-    """The broker is gone, or said why it let us go; nothing can be sent any more.
+    """The broker is gone or has closed the connection; nothing can be sent any more.
 
-    ``summary`` says so without hosts and ports.
+    ``summary`` gives the reason without hosts and ports.
     """
 
     def __init__(self, detail: str, reason_code: int | None = None, summary: str = "") -> None:
@@ -41,10 +41,10 @@ class ConnectionLost(Exception):
 
 
 class Connection:
-    """Connected once made, ``topic_filter`` asked for. ``session_present``: the broker kept our queue."""
+    """An open connection, subscribed to ``topic_filter``; ``session_present``: the broker kept our queue."""
 
     def __init__(self, login: BrokerLogin, topic_filter: str) -> None:
-        """Raises `ConnectionLost` when the broker is away or refuses us."""
+        """Connect and subscribe. Raises `ConnectionLost` when the broker is away or refuses us."""
         self._buffer = b""
         self._topic_filter = topic_filter
         self._socket = _open(login)
@@ -62,10 +62,9 @@ class Connection:
         return self._socket.fileno()
 
     def receive(self) -> list[mqtt5.PublishPacket]:
-        """The messages that have arrived; call it when the socket is readable. Raises `ConnectionLost`.
-
-        The buffer is larger than a TLS record, so that none stays behind where no selector sees it.
-        """
+        """Return the arrived messages; call it when the socket is readable. Raises `ConnectionLost`."""
+        # `RECEIVE_BYTES` exceeds a TLS record, so no decrypted bytes stay behind where the selector cannot
+        # see them.
         messages: list[mqtt5.PublishPacket] = []
         for packet in self._read():
             if isinstance(packet, mqtt5.PublishPacket):
@@ -75,7 +74,7 @@ class Connection:
         return messages
 
     def send(self, data: bytes) -> None:
-        """Write everything. Raises `ConnectionLost`."""
+        """Send all of ``data``. Raises `ConnectionLost`."""
         try:
             self._socket.sendall(data)
         except OSError as error:
@@ -83,7 +82,7 @@ class Connection:
         self._sent_at = time.monotonic()
 
     def keep_alive(self) -> None:
-        """Ping when little was sent; give up on a broker that answers nothing. Raises `ConnectionLost`."""
+        """Ping when idle, resubscribe every minute, give up on a silent broker. Raises `ConnectionLost`."""
         now = time.monotonic()
         if now - self._received_at > KEEP_ALIVE_S:
             raise ConnectionLost(f"no answer for {KEEP_ALIVE_S} s")
@@ -93,8 +92,8 @@ class Connection:
             self.send(mqtt5.PingReqPacket().write())
 
     def disconnect(self) -> None:
-        """Leave in order; the broker keeps the session and its queue."""
-        with contextlib.suppress(ConnectionLost):  # gone already is what we want
+        """Disconnect cleanly; the broker keeps the session and its queue."""
+        with contextlib.suppress(ConnectionLost):  # an already lost connection needs no DISCONNECT
             self.send(mqtt5.DisconnectPacket().write())
         self.close()
 
@@ -125,15 +124,15 @@ class Connection:
         return answer.session_present
 
     def _subscribe(self) -> None:
-        """Again even when the session is present, and every minute.
+        """Subscribe, even when the session is present, and again every minute.
 
-        It repairs a session that lost its filter, and brings what is kept retained: copies of messages that a
-        full queue did not take, which nothing else would ever clear.
+        This repairs a session that lost its filter. It also delivers the retained messages: copies of
+        messages that did not fit into a full queue, which nothing else would ever clear.
         """
         topic_filter = mqtt5.TopicFilter(
             self._topic_filter,
             max_qos=mqtt5.QoS.AT_LEAST_ONCE,
-            no_local=True,  # what we clear need not come back to us
+            no_local=True,  # the retained messages we clear need not come back to us
             retain_as_published=True,
             retain_handling=mqtt5.RetainHandling.SEND_ALWAYS,
         )
@@ -171,11 +170,11 @@ class Connection:
             try:
                 packet, size = mqtt5.read(view[position:])
             except IndexError:
-                break  # the rest of this packet has yet to arrive
+                break  # the rest of this packet has not arrived yet
             except ValueError as error:
                 raise ConnectionLost(f"the broker sent no MQTT: {error}") from error
             except BaseException as error:
-                # A panic in the Rust parser is no Exception, yet it is only this connection's end.
+                # A panic in the Rust parser is no `Exception`, yet it must end this connection only.
                 if type(error).__name__ != "PanicException":
                     raise
                 raise ConnectionLost(f"the MQTT parser failed: {error}") from error

@@ -16,7 +16,7 @@ log = logging.getLogger(__name__)
 
 
 def run(settings: Settings, worker: int = 0, workers: int = 1) -> int:
-    """Run worker ``worker`` of ``workers`` until SIGTERM or SIGINT; returns the exit status."""
+    """Run worker ``worker`` of ``workers`` until SIGTERM or SIGINT; return the exit status."""
     engine = make_engine(settings, process="ingest", pool_size=1, overflow=1)
     metrics = IngestMetrics()
     metrics.serve(settings)
@@ -30,7 +30,8 @@ def run(settings: Settings, worker: int = 0, workers: int = 1) -> int:
 
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)
-    # A batch holds thousands of objects and no cycles; the default thresholds would walk them over and over.
+    # A batch holds thousands of objects and no cycles; the default thresholds would scan them again and
+    # again.
     gc.freeze()
     gc.set_threshold(200_000, 20, 20)
     log.info("started worker=%d workers=%d shards=%s", worker, workers, "".join(shards))

@@ -1,4 +1,4 @@
-"""What the worker counts, for Prometheus."""
+"""The worker's Prometheus metrics."""
 
 from collections import Counter as Counts
 from collections.abc import Iterable, Sequence
@@ -26,7 +26,8 @@ class IngestMetrics:
         self.connected = Gauge("milepost_ingest_connected_shards", "Sessions open", registry=self.registry)
 
     def count(self, answers: Iterable[Sequence[DeviceAnswer]]) -> None:
-        """Once a batch: a counter's lock costs more than decoding the fix it counts."""
+        """Count a batch's answers."""
+        # Once per batch: a counter's lock costs more than decoding the fix it counts.
         results = Counts(answer.result for item in answers for answer in item)
         for result, number in results.items():
             self.items.labels(result.value).inc(number)

@@ -1,7 +1,7 @@
-"""One batch: decode → store → publish, answer, acknowledge. Stored, then shown, then acked.
+"""The pipeline of a batch: decode → store → publish, reply, acknowledge.
 
-What goes out for a batch is one write a connection: the newest positions, the answers, the acknowledgements,
-in that order, so that an acknowledgement the broker has read proves that it has read the facts too.
+All packets of a batch leave in one write per connection: the newest positions, the replies, the
+acknowledgements, in that order. So once the broker has read an acknowledgement, it has read the facts too.
 """
 
 from collections import defaultdict
@@ -29,7 +29,7 @@ MAXIMUM_CORRELATION_BYTES = 256
 
 
 class Decoded(msgspec.Struct, gc=False):
-    """One message on its way: where it came from, what it says, and what its sender will be told."""
+    """One message in the pipeline: its connection, its decoded content, and the reply to its device."""
 
     connection: Connection
     packet: mqtt5.PublishPacket
@@ -40,7 +40,7 @@ class Decoded(msgspec.Struct, gc=False):
 
 
 class Pipeline:
-    """What a batch passes through."""
+    """The stages that a batch passes through."""
 
     def __init__(self, receiver: Receiver, sessions: Sessions, metrics: IngestMetrics) -> None:
         self._receiver = receiver
@@ -49,7 +49,7 @@ class Pipeline:
         self._limit = RateLimit()
 
     def process(self, batch: Sequence[Message]) -> None:
-        """Take a batch through, in parts of at most 5,000 fixes. Raises `storing.DatabaseAway`."""
+        """Process a batch in parts of about 5,000 fixes. Raises `storing.DatabaseAway`."""
         self._metrics.messages.inc(len(batch))
         for part in _parts(map(_decode, batch)):
             requests = [message for message in part if _is_request(message)]
@@ -72,7 +72,8 @@ def _is_request(message: Decoded) -> bool:
 
 
 def _parts(messages: Iterator[Decoded]) -> Iterator[list[Decoded]]:
-    """An array may hold 500 fixes, so messages are counted by their items."""
+    """Split the messages into parts of at least `BATCH_ITEMS` items each, the last excepted."""
+    # Items are counted, not messages: an array may hold 500 fixes.
     part: list[Decoded] = []
     items = 0
     for message in messages:
@@ -87,7 +88,7 @@ def _parts(messages: Iterator[Decoded]) -> Iterator[list[Decoded]]:
 
 def _decode(message: Message) -> Decoded:
     connection, packet = message
-    # The broker lets a device write only below its own name, so a topic of no format still has its device.
+    # The broker lets a device publish only below its own id, so a topic without a format still names it.
     topic = topics.parse_up(packet.topic) or UpTopic("", topics.up_device(packet.topic) or "", "")
     payload = packet.payload
     report = Report(device_id=topic.device, topic=packet.topic, raw=payload, items=_items(topic, payload))
@@ -95,7 +96,7 @@ def _decode(message: Message) -> Decoded:
 
 
 def _items(topic: UpTopic, payload: bytes) -> list[Fix | Rejection]:
-    """An empty payload (a phone's "forget me") says nothing and is no error."""
+    """Return the decoded items; an empty payload clears a retained message and is no error."""
     if not payload or topic.format == registry.STATUS:
         return []
     if not topic.format:
@@ -104,7 +105,7 @@ def _items(topic: UpTopic, payload: bytes) -> list[Fix | Rejection]:
 
 
 def _store_fixes(sessions: Sessions, received: Sequence[Decoded], metrics: IngestMetrics) -> dict[int, bytes]:
-    """Store, note each message's vehicle and reply, and return the packet that shows each vehicle."""
+    """Store the fixes, note each message's vehicle and reply, and return one position packet per vehicle."""
     messages = [message for message in received if message.report.items]
     if not messages:
         return {}
@@ -118,7 +119,7 @@ def _store_fixes(sessions: Sessions, received: Sequence[Decoded], metrics: Inges
 
 
 def fact_packet(topic: str, payload: bytes) -> bytes:
-    """A retained fact, QoS 0: the next one replaces it."""
+    """Return a retained PUBLISH with QoS 0: the next fact replaces it, so a lost one does no harm."""
     return mqtt5.PublishPacket(topic, payload, retain=True).write()
 
 
@@ -131,7 +132,7 @@ def _reply(message: Decoded, answers: Sequence[DeviceAnswer]) -> bytes:
 
 
 def _is_item(first: Fix | Rejection) -> bool:
-    """False for an array that was refused whole: one rejection, without an item's own bytes."""
+    """Return False for an array refused as a whole: one rejection, without an item's own bytes."""
     return isinstance(first, Fix) or first.raw is not None
 
 
@@ -166,17 +167,18 @@ def _outgoing(messages: Sequence[Decoded], facts: dict[int, bytes]) -> Iterator[
 
 
 def _clearings(messages: Sequence[Decoded]) -> Iterator[bytes]:
-    """What was published retained is stored by now; kept, a device could fill the broker, topic by topic."""
+    """Yield a packet per retained telemetry topic that clears it."""
+    # The messages are stored by now; kept retained, a device could fill the broker, topic by topic.
     retained = [message.packet for message in messages if message.packet.retain and message.packet.payload]
     for topic in dict.fromkeys(packet.topic for packet in retained):
         yield fact_packet(topic, payloads.GONE)
 
 
 def _reply_topic(message: Decoded) -> str | None:
-    """Only the device's own reply topic: nobody can make us publish elsewhere."""
+    """Return the response topic if it is the device's own, so that no device makes us publish elsewhere."""
     asked = message.packet.response_topic
     if asked is None or not message.topic.device or asked != topics.reply(message.topic.device):
         return None
-    # The broker holds what a device does not read: it may not be of any size the device likes.
+    # The broker queues replies that a device does not read, so their size must be bounded.
     correlation = message.packet.correlation_data
     return asked if correlation is None or len(correlation) <= MAXIMUM_CORRELATION_BYTES else None

@@ -1,4 +1,4 @@
-"""How many status requests a device may make: each is a transaction of its own, so one must not stop all."""
+"""A rate limit on status requests: each is a transaction, and one device must not block the others."""
 
 import time
 
@@ -8,7 +8,7 @@ MAXIMUM_DEVICES = 10_000
 
 
 class RateLimit:
-    """A token bucket a device. Forgets everything when it knows too many: they all start full again."""
+    """A token bucket per device. Too many buckets are all dropped; every device then starts full again."""
 
     def __init__(self) -> None:
         self._buckets: dict[str, tuple[float, float]] = {}

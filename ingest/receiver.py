@@ -1,9 +1,10 @@
-"""The sessions of this worker's shards behind one selector: connect, reconnect, and batches of messages.
+"""The MQTT sessions of this worker's shards behind one selector: connect, reconnect, and batch messages.
 
-Invariants: one thread; a shard has at most one open connection; a lost one is tried again with full jitter.
-A broker that says "session taken over" is believed: another worker has that queue now, and the shard is let
-go. Mosquitto 2.0 closes the old connection without a word, so there two workers of one shard take turns, each
-waiting longer as long as it is thrown out early; what one did not acknowledge the other gets.
+Invariants: one thread; a shard has at most one open connection; a lost one is retried with full jitter. When
+the broker says "session taken over", another worker has that queue now, and this one lets the shard go.
+Mosquitto 2.0 closes the old connection without that reason code, so two workers of one shard keep displacing
+each other, each backing off longer while its connections stay short-lived; a message that one did not
+acknowledge is delivered to the other.
 """
 
 import logging
@@ -31,21 +32,21 @@ Message = tuple[Connection, mqtt5.PublishPacket]
 
 
 class Shard:
-    """One shard's session: its connection, or when to try for one again."""
+    """One shard's session: its connection, or the time of the next attempt."""
 
     def __init__(self, name: str, login: BrokerLogin) -> None:
         self.name = name
         self.login = login
-        self.backoff = Backoff(limit_s=4.0)  # a broker's restart must be over within 5 s
+        self.backoff = Backoff(limit_s=4.0)  # reconnects within 5 s of a broker's restart
         self.connection: Connection | None = None
         self.connected_at = 0.0
         self.retry_at = 0.0
         self.is_let_go = False
-        self.fault: str | None = "it has not connected yet"  # for people; None while it is connected
+        self.fault: str | None = "it has not connected yet"  # for operators; None while it is connected
 
 
 class Receiver:
-    """``on_session_lost`` is called with the shard's name when the broker had no session for it."""
+    """Calls ``on_session_lost`` with the shard's name when the broker had no session for it."""
 
     def __init__(
         self, logins: Sequence[tuple[str, BrokerLogin]], on_session_lost: Callable[[str], None]
@@ -60,16 +61,16 @@ class Receiver:
 
     @property
     def is_let_go(self) -> bool:
-        """Every shard was taken over: another worker does this one's work."""
+        """Return whether every shard was taken over: other workers do this one's work."""
         return all(shard.is_let_go for shard in self._shards.values())
 
     @property
     def shards(self) -> list[ShardView]:
-        """Each shard that is this worker's, and why it is not on the broker. For other threads too."""
+        """Return this worker's shards and their faults. Other threads may call this too."""
         return [ShardView(shard.name, shard.fault) for shard in self._shards.values() if not shard.is_let_go]
 
     def next_batch(self) -> list[Message]:
-        """The messages of the 10 ms after the first, 5,000 or 16 MiB at most; empty after half a second."""
+        """Return the messages of 10 ms after the first, 5,000 or 16 MiB at most; [] after half a second."""
         self._connect_due()
         self._keep_alive()
         batch: list[Message] = []
@@ -86,7 +87,7 @@ class Receiver:
         return batch
 
     def send(self, connection: Connection, data: bytes) -> bool:
-        """Whether it was sent: False on a connection that was lost since it delivered its messages."""
+        """Send ``data``; return False if the connection was lost since it delivered its messages."""
         if not connection.is_open:
             return False
         try:
@@ -100,7 +101,7 @@ class Receiver:
         return self._shards[shard_name].connection
 
     def disconnect(self) -> None:
-        """Leave every session in order; the broker queues for them until `next_batch` connects again."""
+        """Disconnect every session cleanly; the broker queues for them until `next_batch` connects again."""
         for shard in self._shards.values():
             if shard.connection is not None:
                 self._selector.unregister(shard.connection)
@@ -123,7 +124,7 @@ class Receiver:
             try:
                 messages += [(connection, packet) for packet in connection.receive()]
             except ConnectionLost as lost:
-                # What it delivered in this call is dropped with it: unacknowledged, so delivered again.
+                # Messages received in this call are dropped: unacknowledged, they will be redelivered.
                 self._lose(shard, lost)
         return messages
 

@@ -1,7 +1,7 @@
-"""Drivers' requests from their phones, through the same function as REST, each in its own transaction.
+"""Drivers' status requests from phones, through the same function as REST, each in its own transaction.
 
-What is refused is quarantined together, after the last: a request costs two transactions at most, and a
-device that sends a flood of them is refused without one.
+Refused requests are quarantined together, after the last one. So a request costs at most two transactions,
+and a device that floods us is rate-limited without any.
 """
 
 from collections.abc import Sequence
@@ -29,7 +29,7 @@ TOO_MANY = Rejection(
 
 
 class StatusRefused(Exception):
-    """The request cannot be done; ``error`` has the facts when the domain said so."""
+    """The request is refused; ``error`` carries the facts when a domain rule refused it."""
 
     def __init__(self, rejection: Rejection, error: DomainError | None = None) -> None:
         super().__init__(rejection.detail)
@@ -38,7 +38,7 @@ class StatusRefused(Exception):
 
 
 class StatusOutcome(msgspec.Struct, frozen=True):
-    """``reply`` is what the phone is told; a ``rejection`` is to be quarantined first."""
+    """``reply`` is for the phone; a ``rejection`` is quarantined before the reply is sent."""
 
     reply: bytes
     rejection: Rejection | None = None
@@ -47,7 +47,7 @@ class StatusOutcome(msgspec.Struct, frozen=True):
 def answer_all(
     sessions: Sessions, reports: Sequence[Report], limit: RateLimit, metrics: IngestMetrics
 ) -> list[bytes]:
-    """Apply the requests in order; gives each one's reply. Raises `storing.DatabaseAway`."""
+    """Apply the requests in order and return their replies. Raises `storing.DatabaseAway`."""
     outcomes = [_answer(sessions, report, limit) for report in reports]
     refused = [
         (report, outcome.rejection)

@@ -1,8 +1,8 @@
-"""Decoded messages into the database, each batch its own transaction.
+"""Store decoded messages, one transaction per batch.
 
-Error policy: only SQLSTATE 22xxx and 23xxx (but 23514, a missing partition) are a message's fault: the batch
-is halved until the poison stands alone and is quarantined. A deadlock is tried again at once. Everything else
-is `DatabaseAway`: nothing was stored, nothing may be acknowledged.
+Error policy: only SQLSTATE 22xxx and 23xxx (except 23514, a missing partition) are a message's fault: the
+batch is halved until the poison message is alone and is quarantined. A deadlock is retried at once.
+Everything else is `DatabaseAway`: nothing was stored, and nothing may be acknowledged.
 """
 
 import logging
@@ -39,16 +39,16 @@ Sessions = sessionmaker[Session]
 
 
 class DatabaseAway(Exception):
-    """The database cannot take anything now; the message's sender is not at fault."""
+    """The database cannot store anything now; the message is not at fault."""
 
     @property
     def fault(self) -> str:
-        """The class of its cause: ``DiskFull 53100``."""
+        """Return the class of the cause, as ``DiskFull 53100``."""
         return fault_of(self.__cause__ or self)
 
 
 class MessageFault(Exception):
-    """The database refused what a message holds."""
+    """The database refused a message's content."""
 
 
 def transaction(sessions: Sessions, work: Callable[[Session, datetime], T]) -> T:
@@ -63,7 +63,7 @@ def transaction(sessions: Sessions, work: Callable[[Session, datetime], T]) -> T
         except DBAPIError as error:
             _sort_out(sessions, error, last=attempt == TRIES)
         except (ValueError, UnicodeError) as error:
-            raise MessageFault(str(error)) from error  # psycopg2's own refusals: NUL, a lone surrogate
+            raise MessageFault(str(error)) from error  # psycopg2 itself refuses NUL and lone surrogates
         except SQLAlchemyError as error:
             raise DatabaseAway(_summary(error)) from error
         time.sleep(backoff.next())
@@ -71,7 +71,7 @@ def transaction(sessions: Sessions, work: Callable[[Session, datetime], T]) -> T
 
 
 def is_reachable(sessions: Sessions) -> bool:
-    """Whether the database answers at all; whether it takes a batch only a batch can tell."""
+    """Return whether the database answers at all; only a batch can tell whether it accepts writes."""
     try:
         with sessions() as session:
             session.execute(text("SELECT 1"))
@@ -81,7 +81,7 @@ def is_reachable(sessions: Sessions) -> bool:
 
 
 def _sort_out(sessions: Sessions, error: DBAPIError, *, last: bool) -> None:
-    """Return when trying again makes sense; otherwise raise what this error means."""
+    """Return if the transaction is worth a retry; otherwise raise `MessageFault` or `DatabaseAway`."""
     code = sqlstate(error)
     if code == NO_PARTITION and "no partition" in str(error.orig):
         _make_partitions(sessions)
@@ -102,13 +102,13 @@ def _make_partitions(sessions: Sessions) -> None:
 
 
 def _summary(error: SQLAlchemyError) -> str:
-    """One line; the statement and its parameters stay out of the log."""
+    """Return one line without the statement and its parameters, which must not reach the log."""
     cause = getattr(error, "orig", None) or error
     return f"{type(cause).__name__}: {str(cause).strip().splitlines()[0] if str(cause).strip() else ''}"
 
 
 def store(sessions: Sessions, reports: Sequence[Report]) -> Taken:
-    """Store a batch; poison is quarantined and its mates are stored. Raises `DatabaseAway`."""
+    """Store a batch; quarantine poison messages and store the rest. Raises `DatabaseAway`."""
     try:
         return transaction(sessions, lambda session, now: intake.take(session, reports, now))
     except MessageFault as fault:
@@ -119,7 +119,7 @@ def store(sessions: Sessions, reports: Sequence[Report]) -> Taken:
 
 
 def _store_items(sessions: Sessions, report: Report, fault: MessageFault) -> Taken:
-    """The same halving inside one message, item by item."""
+    """Store one message's items, halving them in the same way."""
     if len(report.items) > 1:
         middle = len(report.items) // 2
         first = store(sessions, [msgspec.structs.replace(report, items=report.items[:middle])])
@@ -131,7 +131,7 @@ def _store_items(sessions: Sessions, report: Report, fault: MessageFault) -> Tak
 
 
 def quarantine_all(sessions: Sessions, refused: Sequence[tuple[Report, Rejection]]) -> None:
-    """Keep messages whole, in one transaction. Raises `DatabaseAway`."""
+    """Quarantine whole messages, in one transaction. Raises `DatabaseAway`."""
     if not refused:
         return
 
@@ -142,7 +142,7 @@ def quarantine_all(sessions: Sessions, refused: Sequence[tuple[Report, Rejection
     try:
         transaction(sessions, keep)
     except MessageFault as fault:
-        # Only ids and bytes are written here, so this is our own mistake; losing the message would be worse.
+        # Only ids and bytes are written here, so this is a bug of ours; losing the message would be worse.
         raise DatabaseAway(f"the quarantine refused a message: {fault}") from fault
 
 
@@ -165,5 +165,5 @@ def _joined(first: Taken, second: Taken) -> Taken:
 
 
 def _newest(facts: Sequence[PositionFact]) -> list[PositionFact]:
-    """One fact a vehicle: the later one was made under the later lock."""
+    """Return one fact per vehicle, the last: it was made under the later lock."""
     return list({fact.vehicle: fact for fact in facts}.values())

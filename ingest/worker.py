@@ -1,7 +1,7 @@
-"""The worker's loop, one thread: receive a batch, take it through, again.
+"""The worker's loop, in one thread: receive a batch, process it, repeat.
 
-Invariant: nothing is acknowledged before its transaction has committed. When the database is away the worker
-leaves the broker, which then queues for it, and comes back when a batch can be stored again.
+Invariant: nothing is acknowledged before its transaction has committed. When the database is away, the worker
+disconnects from the broker, which queues for it, and reconnects when the database answers again.
 """
 
 import logging
@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 
 
 def shards_of(worker: int, workers: int) -> list[str]:
-    """Worker k of n takes the shards s with ``s % n == k``."""
+    """Return the shards of worker k of n: each shard s with ``s % n == k``."""
     if not 1 <= workers <= len(SHARDS) or not 0 <= worker < workers:
         raise ValueError(f"worker must be from 0 to workers - 1, and workers from 1 to {len(SHARDS)}")
     return [shard for index, shard in enumerate(SHARDS) if index % workers == worker]
@@ -46,19 +46,19 @@ class Worker:
 
     @property
     def connected(self) -> int:
-        """How many shards have a connection."""
+        """Return the number of shards with a connection."""
         return self._receiver.connected
 
     def beats(self) -> list[Beat]:
-        """Return how each shard fares. For the heartbeat's thread."""
+        """Return one beat per shard. Called by the heartbeat thread."""
         return self._condition.beats(self._receiver.shards)
 
     def stop(self) -> None:
-        """Ask the loop to end after the batch in hand."""
+        """Make the loop end after the current batch."""
         self._stop.set()
 
     def run(self) -> None:
-        """Work until stopped, or until other workers have taken over every shard."""
+        """Run until stopped, or until other workers have taken over every shard."""
         try:
             while not self._stop.is_set() and not self._receiver.is_let_go:
                 self._work()
@@ -80,7 +80,7 @@ class Worker:
             self._wait_for_database(away, len(batch))
 
     def _wait_for_database(self, away: DatabaseAway, messages: int) -> None:
-        """Give the batch back to the broker by leaving: unacknowledged, it will be delivered again."""
+        """Disconnect until the database answers: the broker redelivers the unacknowledged batch."""
         self._condition.failed(away.fault)
         self._receiver.disconnect()
         self._metrics.database_away.inc()
@@ -91,13 +91,14 @@ class Worker:
                 return
 
     def _republish(self) -> None:
-        """A broker that lost a session may have lost the retained positions too."""
+        """Republish retained positions: a broker that lost a session may have lost them too."""
         while self._lost:
             self._republish_shard(self._lost[-1])
             self._lost.pop()
 
     def _republish_shard(self, shard: str) -> None:
-        """Shards share the fleet by the vehicles' ids: a broker that lost all gets each vehicle once."""
+        """Republish the shard's part of the positions of all vehicles."""
+        # Vehicles are split among the shards by id: a broker that lost every session gets each vehicle once.
         part, parts = SHARDS.index(shard), len(SHARDS)
         facts = transaction(self._sessions, lambda session, _now: newest.newest_facts(session, part, parts))
         target = self._receiver.connection_of(shard)

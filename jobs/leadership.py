@@ -1,11 +1,11 @@
-"""One active jobs process: the holder of a PostgreSQL advisory lock, for as long as it renews a lease.
+"""Leader election: the one active jobs process holds a PostgreSQL advisory lock and renews a lease.
 
-Invariants: the lock belongs to the connection that the term of office gets and works on, so losing either
-ends both. The leader renews its row (`nightly.leader`) from a thread of its own; a standby that sees nothing
-renewed for `LEASE_S`, by its own monotonic clock, ends the leader's session on the server, which frees the
-lock. A leader that was frozen or cut off is over by its own monotonic clock no later than that, and its
-session is gone: whatever it still does there fails.
-Errors: whatever the database raises ends the term; after a short wait we stand by again.
+Invariants: the lock belongs to the connection on which the leader works during its term, so losing either
+ends both. The leader renews its row (`nightly.leader`) from a thread of its own; a standby that sees no
+renewal for `LEASE_S`, by its own monotonic clock, ends the leader's session on the server, which frees the
+lock. A leader that was frozen or cut off ends its term by its own monotonic clock no later than that, and its
+session is gone: any statement it still sends there fails. Errors: a database error ends the term; after a
+short wait the process stands by again.
 """
 
 import logging
@@ -32,16 +32,16 @@ from jobs.schedule.run import ME
 
 log = logging.getLogger(__name__)
 
-LONGEST_GAP_S = 5.0  # between two looks of a standby; after more it may have been frozen itself
+LONGEST_GAP_S = 5.0  # between two checks of a standby; after more it may have been frozen itself
 IS_LEADER = Gauge("milepost_jobs_is_leader", "1 in the active jobs process, 0 in one that stands by")
 
 Connection = psycopg2.extensions.connection
 
 
 class Term:
-    """One term of office; ``connection`` holds the lock. Asked like a `threading.Event` whether it is over.
+    """A leader's term; ``connection`` holds the lock. Ends like a `threading.Event` that is set.
 
-    ``taken_at``: by the monotonic clock, before the database was asked for the lease.
+    ``taken_at``: the monotonic time before the lease was requested from the database.
     """
 
     def __init__(self, connection: Connection, number: int, stop: threading.Event, taken_at: float) -> None:
@@ -53,16 +53,16 @@ class Term:
         self._until = taken_at + LEASE_S
 
     def is_set(self) -> bool:
-        """True from the moment the lease may have been given to another, also right after a thaw."""
+        """Return True from the moment when another process may hold the lease, also right after a thaw."""
         return self._stop.is_set() or self._over.is_set() or self.is_lost
 
     @property
     def is_lost(self) -> bool:
-        """Whether another leads, or may lead."""
+        """Return whether another process leads, or may lead."""
         return self._is_replaced or time.monotonic() >= self._until
 
     def renew(self, connection: Connection) -> bool:
-        """Renew the lease on another connection. False: another leads by now."""
+        """Renew the lease on another connection; return False if another process leads by now."""
         asked_at = time.monotonic()
         if not _execute(connection, leader.RENEW, (self.number, ME)):
             self._is_replaced = True
@@ -75,7 +75,7 @@ class Term:
         self._over.set()
 
     def wait(self, seconds: float) -> bool:
-        """True once it was ended; a stop of the process is found by `is_set`."""
+        """Wait; return True once the term was ended. Only `is_set` notices a stop of the process."""
         return self._over.wait(seconds)
 
 
@@ -83,7 +83,7 @@ Serve = Callable[[Term], None]
 
 
 class Standby:
-    """What a standby has seen of the leader's lease, by its own monotonic clock: no clock can be set back."""
+    """A standby's view of the leader's lease, timed by its own monotonic clock, which cannot be set back."""
 
     def __init__(self) -> None:
         self._seen: object = None
@@ -91,7 +91,7 @@ class Standby:
         self._looked_at = 0.0
 
     def has_ended(self, lease: object, at: float) -> bool:
-        """Whether ``lease`` stayed as it is for as long as it lasts, while we looked all the time."""
+        """Return whether ``lease`` has stayed unchanged for its full length, observed without a gap."""
         was_away = at - self._looked_at > LONGEST_GAP_S
         if self._since is None or lease != self._seen or was_away:
             self._seen, self._since = lease, at
@@ -103,7 +103,7 @@ class Standby:
 
 
 def lead(settings: Settings, serve: Serve, stop: threading.Event) -> None:
-    """Until ``stop``: wait for the lock, then run ``serve`` with the term that it gives us."""
+    """Wait for the lock, then run ``serve`` with the term that it grants; repeat until ``stop``."""
     backoff = Backoff(limit_s=5.0)
     while not stop.is_set():
         try:
@@ -117,7 +117,7 @@ def lead(settings: Settings, serve: Serve, stop: threading.Event) -> None:
 
 
 def connect(settings: Settings, process: str = "jobs-leader") -> Connection:
-    """A connection of its own, outside every pool; each statement is a transaction."""
+    """Return a connection outside every pool, in autocommit mode."""
     url = settings.database_url.get_secret_value().replace("+psycopg2", "", 1)
     connection: Connection = psycopg2.connect(
         url, **connect_arguments(process), connection_factory=BoundedConnection
@@ -127,7 +127,7 @@ def connect(settings: Settings, process: str = "jobs-leader") -> Connection:
 
 
 def wait_for_lock(connection: Connection, stop: threading.Event) -> bool:
-    """Stand by until we hold the lock; False when stopped before."""
+    """Stand by until this process holds the lock; return False if stopped before."""
     log.info("jobs_standing_by")
     standby = Standby()
     while not stop.is_set():
@@ -143,7 +143,8 @@ def wait_for_lock(connection: Connection, stop: threading.Event) -> bool:
 
 
 def _evict(connection: Connection, lease: list[tuple[Any, ...]]) -> None:
-    """End the session that holds the lock: a frozen process keeps it for ever, a cut-off one for hours."""
+    """End the session that holds the lock."""
+    # A frozen process would keep the lock for ever, one cut off from the network for hours.
     holder = lease[0][1] if lease else None
     try:
         evicted = _execute(connection, leader.EVICT)
@@ -151,7 +152,7 @@ def _evict(connection: Connection, lease: list[tuple[Any, ...]]) -> None:
         log.error("alert=jobs_leader_stuck holder=%s reason='its database user is not ours: end it'", holder)
         return
     for pid, is_gone in evicted:
-        # An operator should look at it: it hangs, is frozen, or does not reach the database.
+        # An operator should investigate: the leader hangs, is frozen, or does not reach the database.
         log.error("alert=jobs_leader_silent holder=%s backend=%d ended=%s", holder, pid, is_gone)
 
 
@@ -172,7 +173,8 @@ def _lead_for_a_term(settings: Settings, serve: Serve, connection: Connection, s
 
 @contextmanager
 def _renewed(settings: Settings, term: Term) -> Iterator[None]:
-    """The lease is renewed while inside, on a connection of its own: the leader's may be waiting."""
+    """Renew the lease inside the context."""
+    # On a connection of its own: the leader's may be blocked in a wait.
     thread = threading.Thread(target=_renew, args=(settings, term), name="lease", daemon=True)
     thread.start()
     try:
@@ -183,7 +185,8 @@ def _renewed(settings: Settings, term: Term) -> Iterator[None]:
 
 
 def _renew(settings: Settings, term: Term) -> None:
-    """Until the term is over. A single statement: frozen between two, a transaction would hold the row."""
+    """Renew the lease until the term is over."""
+    # Each renewal is a single statement: a process frozen inside a transaction would keep the row locked.
     backoff = Backoff(limit_s=RENEW_EVERY_S)
     while not term.is_set():
         try:

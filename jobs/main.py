@@ -1,4 +1,4 @@
-"""The jobs process: one of its kind leads, runs the relay and the schedule; the others stand by."""
+"""The jobs process: one instance leads and runs the relay, sender and schedule; the others stand by."""
 
 import logging
 import os
@@ -23,12 +23,12 @@ from jobs.sender import loop
 
 log = logging.getLogger(__name__)
 
-WAIT_FOR_JOBS = 0.5  # of the time to stop in: the relay needs some before, and the end some after
-CONNECTIONS = 5 + len(table.JOBS)  # opened as needed; no job waits for another's
+WAIT_FOR_JOBS = 0.5  # share of the shutdown timeout: the relay needs some before, and the exit some after
+CONNECTIONS = 5 + len(table.JOBS)  # opened as needed; no job waits for another's connection
 
 
 def run(settings: Settings) -> int:
-    """Until SIGTERM or SIGINT; gives the exit code. What it leaves half done, the next one does again."""
+    """Run until SIGTERM or SIGINT; return the exit code. The next leader redoes unfinished work."""
     logs.configure("jobs", settings.log_level, settings.log_format)
     engine = make_engine(settings, process="jobs", overflow=CONNECTIONS)
     sessions = make_sessions(engine)
@@ -37,7 +37,7 @@ def run(settings: Settings) -> int:
     engine.dispose()
     log.info("jobs_stopped exit_code=%d", exit_code)
     if threading.active_count() > 1:
-        # A run that was cut off may hang in a driver, and the interpreter's end would wait for it.
+        # A job that was cut off may hang in a driver, and the interpreter would wait for it on exit.
         logging.shutdown()
         os._exit(exit_code)
     return exit_code
@@ -55,7 +55,7 @@ def _run_until_told(settings: Settings, sessions: sessionmaker[Session]) -> int:
         worker.join(settings.shutdown_timeout_s)
     if worker.is_alive():
         log.error("jobs_stop_timed_out")
-        # It waits for a database that does not answer, and would hold the interpreter; nothing is lost.
+        # The worker waits for an unresponsive database and would keep the interpreter alive; nothing is lost.
         os._exit(1)
     return 0 if number else 1
 
@@ -80,7 +80,7 @@ def _serve(
     settings: Settings,
     stop: threading.Event,
 ) -> None:
-    """One term of office."""
+    """Run the leader's tasks for one term."""
     with (
         table.running(sessions, is_over=term.is_set) as jobs,
         loop.running(sessions, settings, is_over=term.is_set),
@@ -89,13 +89,14 @@ def _serve(
         with beating(settings, relay.beats):
             relay.run()
     if stop.is_set() and (left := jobs.wait(settings.shutdown_timeout_s * WAIT_FOR_JOBS)):
-        # Their transactions are rolled back, and the next leader runs them at its start.
+        # Their transactions are rolled back, and the next leader runs them when it starts.
         log.warning("jobs_cut_off jobs=%s", ",".join(left))
 
 
 @contextmanager
 def _signals() -> Iterator["SimpleQueue[int]"]:
-    """SIGTERM and SIGINT as numbers in a queue: the one thing that a handler may safely touch."""
+    """Yield a queue of received SIGTERM and SIGINT numbers."""
+    # A `SimpleQueue` is reentrant: the one thing that a signal handler may safely touch.
     told: SimpleQueue[int] = SimpleQueue()
 
     def tell(number: int, _frame: FrameType | None) -> None:

@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 
 
 class OutboxCollector(Collector):
-    """Counts the outbox when it is asked; says nothing while the database is away."""
+    """Counts the outbox on each scrape; exports nothing while the database is away."""
 
     def __init__(self, sessions: sessionmaker[Session]) -> None:
         self._sessions = sessions
@@ -45,7 +45,7 @@ class OutboxCollector(Collector):
 
 
 class JobsCollector(Collector):
-    """How each job fares, from the table, so that a new leader goes on where the last one was."""
+    """Exports each job's state from the table, so that a new leader continues the series of the last one."""
 
     def __init__(self, sessions: sessionmaker[Session]) -> None:
         self._sessions = sessions
@@ -67,7 +67,7 @@ class JobsCollector(Collector):
 
 
 class LeaderCollector(Collector):
-    """Who leads, as the database knows: a leader that is frozen tells nothing itself, a standby does."""
+    """Exports the leader that the database knows: a frozen leader exports nothing itself, a standby does."""
 
     def __init__(self, sessions: sessionmaker[Session]) -> None:
         self._sessions = sessions
@@ -108,7 +108,7 @@ JOB_GAUGES: tuple[tuple[str, str, Callable[[JobState], float | None]], ...] = (
 
 @contextmanager
 def served(settings: Settings, sessions: sessionmaker[Session]) -> Iterator[None]:
-    """Answer ``/metrics`` while inside; without a port do nothing. Raises `SettingsError` on a taken port."""
+    """Serve ``/metrics`` inside the context, if a port is set. Raises `SettingsError` on a taken port."""
     if settings.jobs_metrics_port is None:
         yield
         return

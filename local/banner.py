@@ -1,4 +1,4 @@
-"""What `milepost up` prints when everything runs. Pure."""
+"""The banner of `milepost up`, printed when everything runs. Pure."""
 
 from pathlib import Path
 
@@ -20,9 +20,10 @@ def render(
     operator: tuple[str, str] | None,
     companies: int = 0,
 ) -> str:
-    """``command``: how to call us again. ``operator``: the demo operator's MQTT login, or no demo.
+    """Return the banner. ``command`` is how to run `milepost`, ``operator`` the demo operator's MQTT login,
+    if any.
 
-    ``companies`` are in the database, the demo's among them when an earlier run made it.
+    ``companies`` is the number in the database, the demo's included if an earlier run created it.
     """
     lines = [
         "",

@@ -45,7 +45,7 @@ def main() -> None:
 
 
 def _pen(stroke: int, part: float) -> tuple[float, float]:
-    """Where the pen is after ``part`` (0 to 1) of a stroke."""
+    """Return the pen's place after ``part`` (0 to 1) of a stroke."""
     x = 110 + 230 * stroke + 250 * part + 24 * sin(part * 30 + stroke)
     y = 150 - 70 * cos(part * (17 + 5 * stroke)) * (1 - 0.6 * part) + 12 * sin(part * 41)
     return x, y

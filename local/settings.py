@@ -1,4 +1,4 @@
-"""What `milepost up` can be told, and how other commands find the Milepost it runs."""
+"""The settings of `milepost up`, and how other commands find the Milepost that it runs."""
 
 import os
 import secrets
@@ -20,7 +20,7 @@ SECRETS_ENV = "secrets.env"
 
 
 class LocalSettings(BaseSettings):
-    """Two runs side by side differ in all three of ports and folder."""
+    """Two runs side by side must differ in both ports and the folder."""
 
     model_config = SettingsConfigDict(
         env_prefix="MILEPOST_", env_file=ENV_FILE, env_ignore_empty=True, extra="ignore", frozen=True
@@ -58,7 +58,7 @@ class Secrets:
 
 
 def kept_secrets(data_dir: Path) -> Secrets:
-    """This data folder's own secrets: made up at the first run, the same ever after. Raises `Damaged`."""
+    """Return this data folder's own secrets, generated at the first run and kept. Raises `Damaged`."""
     path = data_dir / SECRETS_ENV
     kept = read_variables(path)
     values = {
@@ -77,12 +77,12 @@ def kept_secrets(data_dir: Path) -> Secrets:
 
 
 def settings_of_children(variables: Mapping[str, str]) -> Settings:
-    """What a process would read, given ``variables`` beside our environment. Raises `SettingsError`."""
+    """Return a child's settings, given ``variables`` beside our environment. Raises `SettingsError`."""
     return read(Settings, _fields(variables))
 
 
 def settings_of_local_run() -> Settings | None:
-    """The settings of the `milepost up` that runs in our data folder, for commands given beside it.
+    """Return the settings of the `milepost up` that runs in our data folder, for commands given beside it.
 
     None when it does not run. Raises `SettingsError`.
     """
@@ -99,9 +99,9 @@ def settings_of_local_run() -> Settings | None:
 
 
 def is_configured_by_hand() -> bool:
-    """Whether somebody has begun to configure a Milepost that is not the local run's.
+    """Return whether a Milepost other than the local run is configured, at least in part.
 
-    Keys alone in a ``.env`` are docker compose's: beside it, `milepost up` works with its own.
+    A ``.env`` with keys only belongs to docker compose: beside it, `milepost up` uses its own keys.
     """
     try:
         from_file = read_variables(Path(ENV_FILE))

@@ -14,7 +14,7 @@ from local.supervision.processes import ServiceFailed
 from local.supervision.run_state import AlreadyRunning, end_leftovers, exclusive
 from local.supervision.supervisor import Supervisor
 
-# What may befall the data folder and a file in it; anything else would be a bug.
+# Errors that the data folder or a file in it may cause; any other would be a bug.
 UNUSABLE = frozenset(
     {
         errno.EACCES,
@@ -34,7 +34,7 @@ UNUSABLE = frozenset(
 
 
 def run(*, with_demo: bool) -> int:
-    """Run until Ctrl-C. The exit code: 0 after a stop that was asked for, 1 when something did not start.
+    """Run until Ctrl-C; return 0 after a requested stop, 1 when a service did not start.
 
     Raises `core.settings.SettingsError`.
     """
@@ -65,6 +65,6 @@ def _run(settings: LocalSettings, data_dir: Path, *, with_demo: bool) -> None:
 
 
 def _say(text: str) -> None:
-    # The file that our output goes to may be on the full disk: no reason to end what runs.
+    # Our output may go to a file on the full disk: no reason to end what runs.
     with suppress(OSError):
         print(text, flush=True)  # noqa: T201

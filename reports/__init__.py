@@ -1,1 +1,1 @@
-"""What core computes, written for others to read: one module a format, each a generator of text."""
+"""Core's results, written in formats for readers: one module per format, each a generator of text."""

@@ -1,21 +1,22 @@
-"""A page as PDF: for a process of its own, which may be killed.
+"""Render a page as PDF, in a process of its own that may be killed.
 
-Nothing is fetched, neither from the network nor from files, whatever stands in the page: only pictures that
-lie in the page itself are read.
+No URL in the page is fetched, neither over the network nor from files: only pictures embedded in the page are
+read.
 """
 
 import resource
 from typing import Any
 
-MAXIMUM_MEMORY = 2 * 1024**3  # of addresses; a page of ten photos takes a quarter
+MAXIMUM_MEMORY = 2 * 1024**3  # of address space; a page of ten photos takes a quarter
 
 
 class CannotMakePdf(Exception):
-    """The libraries that lay out text are not on this machine."""
+    """The layout libraries are not installed on this machine."""
 
 
 def make(html: str) -> bytes:
-    """Raises `CannotMakePdf`, `MemoryError`. For a process of its own: it lowers its limits for good."""
+    """Return the PDF. Raises `CannotMakePdf`, `MemoryError`."""
+    # Needs a process of its own: the resource limits are lowered for good.
     _limit()
     weasyprint = _load()
     fetcher = weasyprint.URLFetcher(allowed_protocols=("data",), allow_redirects=False)
@@ -24,7 +25,8 @@ def make(html: str) -> bytes:
 
 
 def _load() -> Any:
-    """Loaded where it is needed only: it takes half a second, and libraries that may be missing."""
+    """Import the layout library."""
+    # Imported on demand: it takes half a second and needs libraries that may be missing.
     try:
         import weasyprint  # noqa: PLC0415
     except OSError as error:

@@ -1,4 +1,4 @@
-"""Pictures in a page itself: small enough for paper, as ``data:`` URLs."""
+"""Pictures embedded in a page: small enough for paper, as ``data:`` URLs."""
 
 import base64
 import io
@@ -12,7 +12,7 @@ log = logging.getLogger(__name__)
 
 
 def data_url(content: bytes) -> str | None:
-    """Painted anew and smaller. None for what is no picture, which is not for a paper to fail on."""
+    """Return the picture, re-encoded and smaller; None for an invalid one, which must not fail the page."""
     try:
         with Image.open(io.BytesIO(content), formats=("JPEG", "PNG")) as image:
             name = image.format or "PNG"

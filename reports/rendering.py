@@ -1,4 +1,4 @@
-"""PDFs made in a process of their own, which is killed when it takes too long or its caller has left."""
+"""PDFs rendered in a process of their own, which is killed on a time-out or when its caller has left."""
 
 import logging
 
@@ -12,7 +12,7 @@ log = logging.getLogger(__name__)
 
 
 class PdfNotMade(Exception):
-    """``reason`` is a sentence without anything from the page."""
+    """``reason`` is a sentence that contains nothing from the page."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
@@ -20,7 +20,7 @@ class PdfNotMade(Exception):
 
 
 async def pdf_of(html: str, limiter: CapacityLimiter | None = None) -> bytes:
-    """``limiter`` says how many at once. Raises `PdfNotMade`."""
+    """Return the page as PDF; ``limiter`` bounds the concurrent renderings. Raises `PdfNotMade`."""
     async with limiter or CapacityLimiter(1):
         try:
             with anyio.fail_after(TIMEOUT_S):
@@ -31,6 +31,6 @@ async def pdf_of(html: str, limiter: CapacityLimiter | None = None) -> bytes:
             raise PdfNotMade("It takes too much memory.") from None
         except pdf.CannotMakePdf as error:
             raise PdfNotMade(f"A library for it is missing on the server: {error}.") from None
-        except Exception as error:  # what a layout engine stumbles over is anything
+        except Exception as error:  # a layout engine may fail with any exception
             log.error("page_not_laid_out characters=%d error=%s", len(html), type(error).__name__)
             raise PdfNotMade("The page could not be laid out.") from None

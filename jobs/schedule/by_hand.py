@@ -1,4 +1,4 @@
-"""One job, run because somebody asked: `milepost jobs run`. The leader may be running it too."""
+"""One job, run on demand: `milepost jobs run`. The leader may be running it at the same time."""
 
 import threading
 
@@ -10,7 +10,7 @@ from jobs.schedule.table import JOBS, find
 
 
 def run(settings: Settings, name: str) -> RunOutcome:
-    """Raises `InvalidValue` for a name that is not in the table."""
+    """Run the job once. Raises `InvalidValue` for a name that is not in the table."""
     job = find(name)
     if job is None:
         raise InvalidValue("name", f"is no job; there are: {', '.join(job.name for job in JOBS)}")

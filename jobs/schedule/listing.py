@@ -1,4 +1,4 @@
-"""The table of jobs as operators read it: `milepost jobs list`."""
+"""The table of jobs for operators: `milepost jobs list`."""
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
@@ -15,7 +15,7 @@ from jobs.schedule.table import JOBS
 
 
 class Line(msgspec.Struct, frozen=True, kw_only=True):
-    """One job. ``state`` is never_ran, running, ok or failing; ``night_hour`` is by each company's clocks."""
+    """One job. ``state`` is never_ran, running, ok or failing; ``night_hour`` is in local time."""
 
     name: str
     does: str
@@ -34,7 +34,7 @@ class Line(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class JobListing(msgspec.Struct, frozen=True, kw_only=True):
-    """``leading_since`` is None while no process leads: nothing is run then, and next runs are past."""
+    """``leading_since`` is None while no process leads: no job runs then, and the next runs are overdue."""
 
     leading_since: datetime | None
     leader: Leader | None = None
@@ -128,7 +128,7 @@ def _next(line: Line, now: datetime) -> str:
 
 
 def _span(span: timedelta) -> str:
-    """The largest unit that leaves at least two of it, or seconds."""
+    """Format a span in the largest unit that it fills at least twice, or in seconds."""
     seconds = max(0, round(span.total_seconds()))
     for unit, length in (("d", 86_400), ("h", 3_600), ("min", 60)):
         if seconds >= 2 * length or (seconds == length and length > 1):

@@ -1,9 +1,9 @@
-"""One run of one job: what it does, and what is written down about it.
+"""One run of one job, and its record in the database.
 
-A job is a body: a function of a `Run`. Most are made here of a function of a session and the time:
-`once` (one transaction), `drained` (one after the other while there is something left) or `Nightly` (one for
-each company and night). Two leaders may run the same job at once: its work must be idempotent, or claim its
-rows with ``FOR UPDATE SKIP LOCKED``.
+A job has a body: a function of a `Run`. Most bodies are built here from a function of a session and the time:
+`once` (one transaction), `drained` (transactions until no work is left) or `Nightly` (one transaction per
+company and night). Two leaders may run the same job at once: its work must be idempotent, or claim its rows
+with ``FOR UPDATE SKIP LOCKED``.
 """
 
 import logging
@@ -32,7 +32,7 @@ _LONGEST_RESULT = 200
 
 @dataclass(frozen=True)
 class Run:
-    """What a body works with. Between two transactions it looks at ``stop``, and leaves the rest."""
+    """The context of a body. It checks ``stop`` between two transactions, and leaves the rest undone."""
 
     job: str
     sessions: sessionmaker[Session]
@@ -45,7 +45,7 @@ Body = Callable[[Run], object]
 
 @dataclass(frozen=True)
 class Job:
-    """``does`` is one line for operators; what ``body`` returns is shown as its result."""
+    """``does`` is one line for operators; the return value of ``body`` is shown as its result."""
 
     name: str
     does: str
@@ -55,7 +55,7 @@ class Job:
 
 @dataclass(frozen=True)
 class RunOutcome:
-    """``failures`` in a row, this one included; 0: it succeeded."""
+    """``failures`` counts consecutive failures, this one included; 0 means success."""
 
     result: str | None
     error: str | None
@@ -63,7 +63,7 @@ class RunOutcome:
 
 
 def once(work: Work) -> Body:
-    """In one transaction."""
+    """Return a body that does ``work`` in one transaction."""
 
     def body(run: Run) -> object:
         with run.sessions.begin() as session:
@@ -73,7 +73,7 @@ def once(work: Work) -> Body:
 
 
 def drained(work: Callable[[Session, datetime], int]) -> Body:
-    """A transaction a batch, until one finds nothing; gives how many there were."""
+    """Return a body that does ``work``, a transaction per batch, until none is left; it counts the items."""
 
     def body(run: Run) -> int:
         total = 0
@@ -90,10 +90,11 @@ def drained(work: Callable[[Session, datetime], int]) -> Body:
 
 @dataclass(frozen=True)
 class Nightly:
-    """For each company and local day, once, when it is ``hour`` o'clock there on the day after.
+    """A body that runs ``work`` once per company and local day, at ``hour`` o'clock local time on the next
+    day.
 
-    Each in a transaction of its own; those that fail are due again at the job's next run. The work may not
-    hold its transaction idle for a minute: PostgreSQL would end it.
+    Each in a transaction of its own; failed ones are due again at the job's next run. The work must not leave
+    its transaction idle for a minute: PostgreSQL would end it.
     """
 
     hour: int
@@ -110,7 +111,7 @@ class Nightly:
         return len(errors)
 
     def _do(self, run: Run, night: Night) -> str | None:
-        """What went wrong, if anything did."""
+        """Do one company's night; return the error's description, or None."""
         now = datetime.now(UTC)
         try:
             with run.sessions.begin() as session:
@@ -130,7 +131,7 @@ class Nightly:
 
 
 def run_job(job: Job, run: Run) -> RunOutcome:
-    """One run, written down before and after. Never raises: there is nobody above to tell."""
+    """Run a job and record its start and its end. Never raises: no caller could handle an error."""
     begun = time.monotonic()
     result = error = None
     try:
@@ -145,7 +146,8 @@ def run_job(job: Job, run: Run) -> RunOutcome:
 
 
 def _ended(job: Job, run: Run, duration_s: float, result: str | None, error: str | None) -> int:
-    """How many in a row have failed; without the database, whose absence is an error already, one."""
+    """Record the end; return the number of consecutive failures."""
+    # Without the database, whose absence is an error by itself, this failure counts as the first.
     try:
         with run.sessions.begin() as session:
             failures = job_states.ended(
@@ -170,11 +172,11 @@ def _tell(job: Job, outcome: RunOutcome) -> None:
 
 
 def _is_worth_an_error(failures: int) -> bool:
-    """Until it is an alert, and then at each doubling: what fails every minute must not fill the log."""
+    """Return True up to the alert, then at each doubling: a job failing each minute must not fill the log."""
     doublings, rest = divmod(failures, ALERT_AFTER)
     return failures <= ALERT_AFTER or (rest == 0 and doublings & (doublings - 1) == 0)
 
 
 def _text(result: object) -> str | None:
-    """What a job did, in a line; None: nothing worth telling."""
+    """Return a job's result as one line; None if there is nothing to report."""
     return str(result)[:_LONGEST_RESULT] if result else None

@@ -1,14 +1,14 @@
-"""States that are logged when they begin, change or end, and not at every attempt that meets them."""
+"""Log states when they begin, change or end, instead of at every attempt that meets them."""
 
 import logging
 import re
 import threading
 
-_VARYING = re.compile(r"\d+")  # queue ids, ports and times: another number is no other reason
+_VARYING = re.compile(r"\d+")  # queue ids, ports and times: another number is not another reason
 
 
 class Said:
-    """Shared by the threads that send."""
+    """The states already logged. Shared by the sender's threads."""
 
     def __init__(self, log: logging.Logger) -> None:
         self._log = log
@@ -16,7 +16,7 @@ class Said:
         self._reasons: dict[str, str] = {}
 
     def begins(self, state: str, reason: str) -> None:
-        """Log ``state`` as a warning, unless it has been for this reason already."""
+        """Log ``state`` as a warning, unless it is already logged for the same reason."""
         shape = _VARYING.sub("#", reason)
         with self._lock:
             is_known = self._reasons.get(state) == shape

@@ -1,7 +1,7 @@
-"""What is done by the clock: the one table of jobs, and the schedule that the leader runs them by.
+"""The table of all scheduled jobs, and the schedule by which the leader runs them.
 
-Each runs at the leader's start and then every so often, in a thread of its own. One that fails is told
-(log, `job` table, metrics) and runs again sooner than it would have, but not more often than it may.
+Each job runs when the leader starts and then at its interval, in a thread of its own. A failure is reported
+(log, `job` table, metrics) and retried sooner than the next interval, with a back-off.
 """
 
 import logging
@@ -117,7 +117,7 @@ def find(name: str) -> Job | None:
 
 
 class Schedule:
-    """The jobs of one term of office."""
+    """The jobs of one leader's term."""
 
     def __init__(
         self, sessions: sessionmaker[Session], jobs: Sequence[Job], is_over: Callable[[], bool]
@@ -141,12 +141,12 @@ class Schedule:
         self._scheduler.start()
 
     def end(self) -> None:
-        """None is begun any more; those under way are told to stop after their transaction."""
+        """Start no more jobs; stop those under way after their present transaction."""
         self._stop.set()
         self._scheduler.shutdown(wait=False)
 
     def wait(self, timeout_s: float) -> list[str]:
-        """After the end: gives the names of jobs that are still at it when the time is over."""
+        """Wait for the jobs after `end`; return the names of those still running after ``timeout_s``."""
         return self._threads.wait(timeout_s)
 
     def _run(self, job: Job) -> None:
@@ -163,7 +163,7 @@ class Schedule:
             log.warning("job_not_planned job=%s reason=%r", job.name, job_states.describe(error))
 
     def _next_run(self, job: Job, failures: int) -> datetime | None:
-        """After a failure sooner than planned. Raises `JobLookupError` once the schedule has ended."""
+        """Return the next run, sooner after a failure. Raises `JobLookupError` after the schedule's end."""
         planned: datetime | None = getattr(self._scheduler.get_job(job.name), "next_run_time", None)
         if not failures:
             return planned
@@ -178,8 +178,8 @@ class Schedule:
 def running(
     sessions: sessionmaker[Session], jobs: Sequence[Job] = JOBS, is_over: Callable[[], bool] = lambda: False
 ) -> Iterator[Schedule]:
-    """The jobs run while inside, until ``is_over``. On leaving none is begun; one under way ends its
-    transaction by itself."""
+    """Run the jobs inside the context, until ``is_over``."""
+    # On exit no job starts any more; one under way ends after its present transaction.
     schedule = Schedule(sessions, jobs, is_over)
     schedule.start()
     try:

@@ -1,7 +1,7 @@
-"""APScheduler's executor, a thread a run: a job that hangs takes none away from the others.
+"""An APScheduler executor with a thread per run: a job that hangs takes no thread from the others.
 
-The threads are daemons, so one that hangs does not hold the process either, which waits for them as long as
-it may (`wait`) and then goes: what is cut off in a transaction never happened.
+The threads are daemons, so a hanging one does not block the process's exit: `wait` waits for them for a
+bounded time. A transaction that is cut off is rolled back.
 """
 
 import sys
@@ -20,7 +20,7 @@ class ThreadARun(BaseExecutor):  # type: ignore[misc]  # APScheduler has no type
         self._threads: set[threading.Thread] = set()
 
     def wait(self, timeout_s: float) -> list[str]:
-        """Until all runs have ended, or the time is over; gives the names of those that have not."""
+        """Wait for all runs to end; return the names of those still running after ``timeout_s``."""
         deadline = time.monotonic() + timeout_s
         for thread in list(self._threads):
             thread.join(max(0.0, deadline - time.monotonic()))

@@ -1,9 +1,9 @@
-"""The sender: what `core.notifications.queue` queued leaves by e-mail and webhook.
+"""The sender: delivers queued notifications (`core.notifications.queue`) by e-mail and webhook.
 
-Invariants: no transaction is open while the network is waited for, a lease stands for it; one call at a time
-an endpoint, so that a slow one holds one thread and its events stay in order; e-mails have their own threads.
-Errors: what a receiver does is an outcome, written down; what the database raises ends one worker, and the
-next round begins again; what is left half done is sent again after its lease.
+Invariants: no transaction stays open during a network call, a lease on the row replaces it; one call at a
+time per endpoint, so that a slow one blocks one thread and its events stay in order; e-mails have their own
+threads. Errors: a failure of the receiver is an outcome and is recorded; a database error ends one worker,
+and the next round starts another; an unfinished attempt is repeated after its lease.
 """
 
 import logging
@@ -31,19 +31,19 @@ from jobs.sender.webhooks.caller import Caller
 
 log = logging.getLogger(__name__)
 
-POLL_S = 1.0  # the net below NOTIFY
+POLL_S = 1.0  # the fallback below NOTIFY
 ENDPOINTS_AT_ONCE = 16
 ENDPOINTS_OF_A_COMPANY = 4
 ENDPOINTS_LOOKED_AT = 1000
 MAIL_CONNECTIONS = ("mail-1", "mail-2")
-LISTEN_S = 1.0  # the longest that a stop goes unnoticed there
+LISTEN_S = 1.0  # the longest that the listener does not notice a stop
 EXPLAIN_EVERY_S = 10.0
-LAST_CALLS_S = 2.0  # for what is under way when we stop; then it is cut, and sent again
+LAST_CALLS_S = 2.0  # for calls under way at a stop; then they are cut, and sent again
 CUT_S = 1.0
 
 
 class Sender:
-    """``caller`` is made from the settings unless a test brings its own; nothing begins once ``is_over``."""
+    """``caller`` is made from the settings unless a test passes its own; no work starts once ``is_over``."""
 
     def __init__(
         self,
@@ -65,7 +65,7 @@ class Sender:
         self._explained_at = -EXPLAIN_EVERY_S
 
     def run(self) -> None:
-        """Until `stop`: start what is due, then wait for a notification, the end of a worker or the poll."""
+        """Start due work, then wait for a notification, a worker's end or the poll; repeat until `stop`."""
         log.info("sender_started smtp=%s", self._settings.smtp_host or "none")
         listener = threading.Thread(target=self._listen, name="notifications-listener", daemon=True)
         listener.start()
@@ -99,7 +99,8 @@ class Sender:
         for endpoint in begun:
             self._start(endpoint, lambda one=endpoint: self._call(one.webhook_id))  # type: ignore[misc]
         idle = [name for name in MAIL_CONNECTIONS if name not in busy]
-        if has_mail and idle:  # one a round: a second connects only if the first has not done it all by then
+        # one per round: a second connects only if the first has not emptied the queue by then
+        if has_mail and idle:
             self._start(idle[0], self._mailer.drain)
 
     def _ready(self, session: Session, now: datetime, calling: Sequence[Endpoint]) -> list[Endpoint]:
@@ -114,7 +115,7 @@ class Sender:
         calls.drain(webhook_id, self._sessions, self._caller, key, self._recorder)
 
     def _explain(self, session: Session, now: datetime) -> None:
-        """Now and then, why e-mails wait for a setting."""
+        """Record on waiting e-mails, every `EXPLAIN_EVERY_S`, which setting they wait for."""
         if time.monotonic() - self._explained_at < EXPLAIN_EVERY_S:
             return
         self._explained_at = time.monotonic()
@@ -124,12 +125,13 @@ class Sender:
             self._mailer.explain_links(session, now)
 
     def _start(self, key: object, work: Callable[[], None]) -> None:
-        """A daemon: one that waits for a name server must not hold the process."""
+        """Start a worker thread."""
 
+        # A daemon: a thread that waits for a name server must not block the process's exit.
         def run() -> None:
             is_done = _ends_well(key, work)
             self._workers.pop(key, None)
-            if is_done:  # else the next try waits for the poll: it may fail as fast, and for long
+            if is_done:  # otherwise the next attempt waits for the poll: it may fail as fast, again and again
                 self._bell.set()
 
         thread = threading.Thread(target=run, name=f"sender-{key}", daemon=True)
@@ -137,7 +139,7 @@ class Sender:
         thread.start()
 
     def _listen(self) -> None:
-        """Ring the bell at each notification of the database; while it is away polling goes on."""
+        """Wake the loop at each NOTIFY; while the database is away, polling continues."""
         backoff = Backoff(limit_s=5.0)
         while not self._stop.is_set():
             try:
@@ -186,7 +188,7 @@ def running(
     caller: Caller | None = None,
     is_over: Callable[[], bool] = lambda: False,
 ) -> Iterator[Sender]:
-    """The sender works while inside; leaving takes as long as what is under way, `LAST_CALLS_S` at most."""
+    """Run the sender inside the context; on exit, cut calls that take longer than `LAST_CALLS_S`."""
     sender = Sender(sessions, settings, caller, is_over)
     thread = threading.Thread(target=sender.run, name="sender")
     thread.start()

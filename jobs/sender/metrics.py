@@ -1,4 +1,4 @@
-"""What the sender counts, and the queue as it stands."""
+"""The sender's Prometheus metrics, and the state of its queue."""
 
 import logging
 from collections.abc import Iterator
@@ -26,7 +26,7 @@ def count(channel: str, outcome: AttemptOutcome) -> None:
 
 
 class QueueCollector(Collector):
-    """Looks at the queue when it is asked; says nothing while the database is away."""
+    """Counts the queue on each scrape; exports nothing while the database is away."""
 
     def __init__(self, sessions: sessionmaker[Session]) -> None:
         self._sessions = sessions

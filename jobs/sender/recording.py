@@ -1,4 +1,4 @@
-"""What senders of both kinds share: when to stop, and writing down what became of an attempt."""
+"""What e-mail and webhook senders share: the stop, and the record of each attempt's outcome."""
 
 import logging
 import threading
@@ -13,13 +13,13 @@ from core.backoff import Backoff
 log = logging.getLogger(__name__)
 
 TRIES = 8
-# Of a claim's lease of two minutes the attempt itself may take 45 s. One that was claimed longer ago than
-# this (our process was frozen) is another sender's by now, or soon will be: it is not begun.
+# Of a claim's lease of two minutes the attempt itself may take 45 s. A claim older than this (the process was
+# frozen) belongs to another sender by now or soon will: no attempt is made.
 CLAIM_IS_FRESH_S = 60.0
 
 
 class Recorder:
-    """What cannot be written in the end is sent again after its lease: twice rather than never."""
+    """Records outcomes. An attempt that cannot be recorded is repeated after its lease: at least once."""
 
     def __init__(
         self,
@@ -36,7 +36,7 @@ class Recorder:
         return self._stop.is_set() or self._is_over()
 
     def keep(self, write: Callable[[Session], None]) -> None:
-        """``write`` in a transaction of its own, tried again for a while. Raises the last error."""
+        """Run ``write`` in a transaction of its own, with retries. Raises the last error."""
         backoff = Backoff(limit_s=5.0)
         for left in reversed(range(TRIES)):
             try:
@@ -51,7 +51,7 @@ class Recorder:
 
 
 def is_held_up(claimed_at: float) -> bool:
-    """Whether a claim, by the monotonic clock before it was made, is too old to be acted on."""
+    """Return whether a claim, made after the monotonic time ``claimed_at``, is too old to act on."""
     if time.monotonic() - claimed_at <= CLAIM_IS_FRESH_S:
         return False
     log.warning("attempt_not_begun reason='its sender was held up; it is made again after its lease'")

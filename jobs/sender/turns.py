@@ -1,4 +1,4 @@
-"""Which endpoints are called next: nobody's slow ones may hold all the threads there are."""
+"""Fair order of webhook calls: the slow endpoints of one tenant must not occupy all threads."""
 
 from collections import Counter
 from collections.abc import Collection, Sequence
@@ -13,7 +13,7 @@ class Endpoint(msgspec.Struct, frozen=True):
 
 
 class EndpointTurns:
-    """At most ``at_once`` calls, of one company at most ``of_a_company``; who waited longest comes first."""
+    """At most ``at_once`` calls, ``of_a_company`` per company; the longest-waiting endpoint is first."""
 
     def __init__(self, at_once: int, of_a_company: int) -> None:
         self._at_once = at_once
@@ -22,7 +22,7 @@ class EndpointTurns:
         self._last_turn: dict[Endpoint, int] = {}
 
     def begin(self, ready: Sequence[Endpoint], busy: Collection[Endpoint]) -> list[Endpoint]:
-        """Of those ``ready``, and not ``busy``, whose turn it is; the sooner due first among equals."""
+        """Return the ``ready`` endpoints to call now, without ``busy`` ones; ties keep their order."""
         present = {*ready, *busy}
         self._last_turn = {one: turn for one, turn in self._last_turn.items() if one in present}
         calls = Counter(one.company_id for one in busy)

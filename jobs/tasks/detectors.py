@@ -1,6 +1,6 @@
-"""What nobody reports, and is found by looking: late deliveries, near arrivals, silent devices.
+"""Detect conditions that no client reports: late deliveries, near arrivals, silent devices.
 
-Each looks without locks, then tells a few at a time, so that ingest never waits long for a row of theirs.
+Each detector reads without locks, then notifies in small batches, so that ingest never waits long for a row.
 """
 
 from collections.abc import Callable, Sequence
@@ -37,7 +37,7 @@ def _look_and_tell(
     look: Callable[[Session, datetime], list[Found]],
     tell: Callable[[Session, Sequence[Found], datetime], int],
 ) -> int:
-    """Gives how many were told."""
+    """Detect, then notify in batches; return the number of notifications."""
     now = datetime.now(UTC)
     with run.sessions() as session:
         found = look(session, now)

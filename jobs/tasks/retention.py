@@ -1,7 +1,7 @@
-"""The job that removes what has been kept long enough (`operations.retention`), in many small transactions.
+"""The job that purges data past its retention period (`operations.retention`), in many small transactions.
 
-It rests after each as long as that took, so that it never has more than half of one connection's time.
-What fails or is stopped half-way goes on at the next run: nothing is remembered but in the tables themselves.
+It pauses after each transaction for as long as that took, so that it uses at most half of one connection's
+time. After a failure or a stop the next run continues: its only state is the tables themselves.
 """
 
 import threading
@@ -24,15 +24,15 @@ from jobs.schedule.run import Run
 
 FIXES = 2_000
 DELIVERIES = 100
-MEASURED = 20  # reads all fixes of each
+MEASURED = 20  # deliveries per transaction; reads all fixes of each
 ROWS = 1_000
 SHORTEST_REST_S = 0.02
-# Detaching a month waits for every transaction that has begun, a track's or a backup's too.
+# Detaching a partition waits for every open transaction, a track's or a backup's included.
 DETACHED_WITHIN_S = 300
 
 
 class Removed(msgspec.Struct):
-    """What one run did."""
+    """The number of rows and partitions that one run removed."""
 
     months: int = 0
     fixes: int = 0
@@ -74,12 +74,13 @@ class Retention:
         return self.removed
 
     def _still(self, bounds: list[Kept]) -> list[Kept]:
-        """Asked again before anything goes for good."""
+        """Return the bounds that still apply, read again before anything is deleted for good."""
         with self._sessions.begin() as session:
             return retention.still(session, bounds, self._now)
 
     def _measure(self, bounds: list[Kept]) -> None:
-        """All of it before anything goes: a month that is dropped is everybody's."""
+        """Store the distance of ended deliveries whose fixes are about to be deleted."""
+        # Of all companies first: a dropped partition holds the fixes of every company.
         for bound in bounds:
             if (before := bound.fixes_before) is not None:
                 company_id = bound.company_id
@@ -94,7 +95,7 @@ class Retention:
                 )
 
     def _note(self, bounds: list[Kept]) -> None:
-        """Before the first one goes, so that no report ever misses fixes without a word."""
+        """Record each removal before the first deletion, so that no report lacks fixes without saying so."""
         for bound in bounds:
             if bound.fixes_before is not None and not self._stop.is_set():
                 with self._sessions.begin() as session:
@@ -124,7 +125,7 @@ class Retention:
             self.removed.deliveries += self._drain(partial(part, limit=DELIVERIES))
 
     def _drain(self, part: Callable[[Session], int]) -> int:
-        """One transaction after the other until there is nothing left; gives how many rows went."""
+        """Run ``part`` in one transaction per batch until none is left; return the number of rows deleted."""
         total = 0
         while not self._stop.is_set():
             begun = time.monotonic()
@@ -138,23 +139,23 @@ class Retention:
 
 
 def enforce(sessions: sessionmaker[Session], stop: threading.Event, now: datetime | None = None) -> Removed:
-    """Remove everything that is due, in as many transactions as it takes."""
+    """Purge everything that is due, in as many transactions as it takes."""
     return Retention(sessions, stop, now or datetime.now(UTC)).run()
 
 
 def by_the_clock(run: Run) -> Removed:
-    """As the schedule calls it."""
+    """Run the purge as a scheduled job."""
     return enforce(run.sessions, run.stop)
 
 
 @contextmanager
 def patient(sessions: sessionmaker[Session]) -> Iterator[Connection]:
-    """A connection of its own that may wait long, and commits each statement by itself."""
+    """Yield an autocommit connection of its own, with long time-outs."""
     with sessions() as session:
         connection = _engine(session).connect().execution_options(isolation_level="AUTOCOMMIT")
     with closing(connection):
         raw = connection.connection.driver_connection
-        connection.detach()  # from the pool: nobody else may wait so long
+        connection.detach()  # from the pool: no other user may inherit its long time-outs
         if isinstance(raw, BoundedConnection):
             raw.limit_s = DETACHED_WITHIN_S + 2 * LOCK_TIMEOUT_S
         connection.execute(text(f"SET statement_timeout = '{DETACHED_WITHIN_S}s'"))

@@ -1,4 +1,4 @@
-"""The demo company of `milepost up`: its people and vans, and the days that they have."""
+"""The demo company of `milepost up`: its staff and vans, and their working days."""
 
 from local.demo.company import operator_login, prepare
 from local.demo.main import run

@@ -1,4 +1,4 @@
-"""Who and what the demo company has, as data."""
+"""The staff, vans and customers of the demo company, as data."""
 
 from dataclasses import dataclass
 
@@ -14,7 +14,7 @@ OPERATOR = ("operator@demo.example", "Óscar Oliveira")
 
 @dataclass(frozen=True)
 class RouteStop:
-    """A place to load or unload at: an address at a junction of the city."""
+    """A place to load or unload: an address at a junction of the city."""
 
     address: str
     junction: str
@@ -30,7 +30,7 @@ class RouteStop:
 
 @dataclass(frozen=True)
 class Crew:
-    """A driver and the van that is always theirs. ``phone``: status goes over MQTT, not REST."""
+    """A driver with a van of their own. ``phone``: statuses go over MQTT, not REST."""
 
     driver: str
     driver_phone: str
@@ -66,7 +66,7 @@ CREWS = (
     Crew("Sofia Sá", "+351 900 000 004", "L-100004", "Van 4 Areeiro", "AA-04-LX", "Alvalade"),
     Crew("Tiago Teles", "+351 900 000 005", "L-100005", "Van 5 Oriente", "AA-05-LX", "Chelas"),
 )
-# Never driven by the demo, so that fixes published by hand are the only ones it has.
+# The demo never drives it, so that its only fixes are those that a user publishes by hand.
 WALK = Crew("Vera Vaz", "+351 900 000 006", "L-100006", "Walk-through van", "AA-06-LX", "Praça do Comércio")
 WALK_UNIT = "Walk-through unit"
 WALK_REFERENCE = "WALK-THROUGH"
@@ -99,7 +99,7 @@ DEPOTS = (
 
 
 def depot_for(place: RouteStop) -> RouteStop:
-    """The nearest that is worth a drive."""
+    """Return the nearest depot that is far enough for a drive."""
     metres = {
         depot: distance_m(depot.latitude, depot.longitude, place.latitude, place.longitude)
         for depot in DEPOTS
@@ -122,10 +122,10 @@ RETURNS = ("Refused by the customer", "The shop is closed today")
 
 
 def driver_email(number: int) -> str:
-    """Counted from 1."""
+    """Return the login of driver ``number``, counted from 1."""
     return f"driver{number}@demo.example"
 
 
 def customer_email(number: int) -> str:
-    """Counted from 1."""
+    """Return the login of customer ``number``, counted from 1."""
     return f"customer{number}@demo.example"

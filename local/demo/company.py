@@ -1,4 +1,4 @@
-"""The demo company in the database: made once, completed at every start. No broker and no API needed."""
+"""The demo company in the database: created once, completed at every start. Needs neither broker nor API."""
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -24,7 +24,7 @@ Named = TypeVar("Named", Customer, Driver, Vehicle)
 
 
 def prepare(sessions: sessionmaker[Session], password: str, _mqtt_key: str = "") -> None:
-    """Make what is missing and set every demo login to ``password``. Safe to repeat; it never removes."""
+    """Create whatever is missing and set every demo login to ``password``. Idempotent; removes nothing."""
     password_hash = passwords.hash_password(password)
     with sessions.begin() as session:
         actor = _company(session, password_hash)
@@ -39,7 +39,7 @@ def prepare(sessions: sessionmaker[Session], password: str, _mqtt_key: str = "")
 
 
 def operator_login(session: Session, mqtt_key: str) -> tuple[str, str]:
-    """The operator's own MQTT user name and secret. Raises `NotFound` before `prepare`."""
+    """Return the operator's own MQTT user name and secret. Raises `NotFound` before `prepare`."""
     row = session.execute(
         select(AppUser.id, AppUser.mqtt_secret_version).where(AppUser.email == cast.OPERATOR[0])
     ).one_or_none()
@@ -62,7 +62,7 @@ def _people(session: Session, actor: Actor, password_hash: str) -> None:
 
     def add(email: str, name: str, role: Role, **person: int) -> None:
         if email not in known:
-            # Somebody gave the driver's user another e-mail: then that is the login.
+            # A user may have changed the e-mail of the driver's user: then that is the login.
             with suppress(Conflict):
                 users.add(
                     session, actor, email=email, name=name, role=role, password_hash=password_hash, **person
@@ -108,7 +108,7 @@ def _customers(session: Session, actor: Actor) -> list[Customer]:
 
 
 def _devices(session: Session, actor: Actor) -> None:
-    """Vans with their units, and the phones of the drivers who have one."""
+    """Create the vans' units, and the phones of the drivers who have one."""
     labels = set(session.scalars(select(Device.label).where(Device.company_id == actor.company_id)))
     driver_ids = {name: driver.id for name, driver in _by_name(session, actor, Driver).items()}
     vans = _by_name(session, actor, Vehicle)
@@ -122,7 +122,7 @@ def _devices(session: Session, actor: Actor) -> None:
 
 
 def _set_passwords(session: Session, actor: Actor, password: str, password_hash: str) -> None:
-    """Only where it is another one: setting it ends the person's tokens."""
+    """Set the passwords that differ: setting one revokes the person's tokens."""
     right: dict[str, bool] = {password_hash: True}
     for user in session.scalars(select(AppUser).where(AppUser.email.in_(_emails()))):
         known_hash = user.password_hash or ""
@@ -143,7 +143,7 @@ def _crews() -> Sequence[cast.Crew]:
 
 
 def _by_name(session: Session, actor: Actor, model: type[Named]) -> Mapping[str, Named]:
-    """The company's rows by name; of two with one name the older."""
+    """Return the company's rows by name; of two with one name the older."""
     rows = session.scalars(
         select(model).where(model.company_id == actor.company_id).order_by(model.id.desc())
     )

@@ -1,6 +1,6 @@
-"""A driver and a van at work: what to do next follows from the delivery's status and where the van stands.
+"""A driver and a van at work: the next action follows from the delivery's status and the van's place.
 
-Nothing else is remembered, so a demo that was stopped in the middle of a delivery goes on with it.
+There is no other state, so a demo that was stopped in the middle of a delivery continues it.
 """
 
 import logging
@@ -44,23 +44,23 @@ class Courier:
         self._backoff = Backoff(base_s=0.5, limit_s=10.0)
 
     def take(self, jobs: Sequence[CourierJob], listed_at: float) -> None:
-        """All open deliveries of this driver, the oldest first, as they were at a monotonic instant.
+        """Take over the driver's open deliveries, oldest first, as listed at a monotonic instant.
 
-        A list from before our own last change would take it back: it is ignored.
+        A list from before our own last change would revert it, and is ignored.
         """
         if self._asked is None and listed_at > self._answered_at:
             self._jobs = [job for job in jobs if job.can_be_driven]
             self._choose()
 
     def step(self, now: float) -> None:
-        """One decision; while an answer is awaited or the van is on its way there is none to take."""
+        """Make one decision, unless an answer is pending or the van is on its way."""
         if self._asked is not None:
             self._hear(*self._asked, now)
         elif self.unit.van.is_done and self._job is not None and now >= self._ask_at:
             self._work_on(self._job)
 
     def _choose(self) -> None:
-        """What is under way first, then what waited longest."""
+        """Choose a delivery under way first, then the one that has waited longest."""
         under_way = [job for job in self._jobs if job.is_under_way]
         known = [job for job in under_way if self._job is not None and job.id == self._job.id]
         self._job = next(iter(known or under_way or self._jobs), None)
@@ -75,7 +75,7 @@ class Courier:
             self._ask(job, *self._ending())
 
     def _drive_to(self, place: Place) -> bool:
-        """Depart for it, loading time included; False when the van stands there."""
+        """Depart for ``place``, loading time included; return False if the van is already there."""
         if dist(self.unit.van.place, routes.to_plane(*place)) <= NEAR_M:
             return False
         trip = driving.trip_to(self.unit.van, *place, self._rng, parked_s=self._rng.uniform(*LOADING_S))
@@ -106,7 +106,7 @@ class Courier:
             if refused.missing:
                 self._asked = job, self._prover.prove(job.id, refused.missing)
                 return
-            # Somebody else changed it: what it is now comes with the next list.
+            # Another user changed the delivery: the next list brings its present state.
             log.info("%s: delivery %d: %s", self.name, job.id, refused)
             self._jobs.remove(job)
         else:

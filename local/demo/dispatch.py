@@ -1,6 +1,7 @@
-"""The manager at work: sees what is open, orders more before a driver runs out, keeps the walk-through going.
+"""The manager at work: lists open deliveries, orders more before a driver runs out, keeps the walk-through
+going.
 
-Every method is a chain of REST calls: for the errands' thread.
+Every method is a chain of REST calls, for the errands' thread.
 """
 
 import time
@@ -27,13 +28,13 @@ WINDOW = timedelta(hours=2)
 
 @dataclass(frozen=True)
 class Listing:
-    """All open deliveries, the oldest first, as of a monotonic instant."""
+    """All open deliveries, oldest first, as of a monotonic instant."""
 
     jobs: Sequence[CourierJob]
     listed_at: float
 
     def of(self, member: RosterMember) -> list[CourierJob]:
-        """Those that this driver brings in this van."""
+        """Return the deliveries of this driver in this van."""
         return [
             job
             for job in self.jobs
@@ -49,7 +50,7 @@ class Dispatch:
         self._rng = rng
 
     def turn(self) -> Listing:
-        """What is open now, after at most one new order. Raises `Refused` or `Away`."""
+        """Return the open deliveries, after at most one new order. Raises `RequestRefused` or `Away`."""
         listing = self._list()
         self._keep_walk_under_way(listing)
         idle = [m for m in self._roster.members if len(listing.of(m)) < OPEN_OF_A_DRIVER]
@@ -76,7 +77,7 @@ class Dispatch:
         return items
 
     def _recipient(self, listing: Listing) -> Recipient:
-        """Customer 1 whenever it has too little to watch, otherwise anybody."""
+        """Return customer 1 whenever it has too few deliveries to watch, otherwise a random customer."""
         first = self._roster.recipients[0]
         vans = {member.vehicle_id for member in self._roster.members}
         on_its_way = [j for j in listing.jobs if j.customer_id == first.customer_id and j.vehicle_id in vans]
@@ -85,7 +86,7 @@ class Dispatch:
         return self._rng.choice(self._roster.recipients)
 
     def _order(self, member: RosterMember, recipient: Recipient, reference: str) -> int:
-        """The new delivery's id."""
+        """Order a delivery and return its id."""
         now = datetime.now(UTC).replace(microsecond=0)
         goods = self._rng.sample(cast.GOODS, self._rng.randint(1, 3))
         delivery = self._manager.post(

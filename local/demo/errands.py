@@ -13,14 +13,14 @@ log = logging.getLogger(__name__)
 
 
 class Errands:
-    """A daemon thread: at the end of the process a call in progress is given up."""
+    """A daemon thread: the process's end abandons a call in progress."""
 
     def __init__(self) -> None:
         self._queue: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         threading.Thread(target=self._run, name="demo-errands", daemon=True).start()
 
     def send(self, call: Callable[[], Result]) -> Future[Result]:
-        """``call`` runs after those sent before; the future holds its result or what it raised."""
+        """Queue ``call`` after the earlier ones; the future holds its result or its exception."""
         future: Future[Result] = Future()
 
         def run() -> None:

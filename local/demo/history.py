@@ -1,6 +1,6 @@
-"""What the demo company did before anybody looked: deliveries with their record and their tracks.
+"""The demo company's past: deliveries with their checkpoints and tracks from before the first start.
 
-Written by the same functions of core that the processes call, with earlier instants for now.
+Written by the same functions of core that the processes call, with earlier instants as the present.
 """
 
 from collections.abc import Iterator, Sequence
@@ -32,7 +32,7 @@ LOADING_S = 45.0
 NEAR_M = 40.0
 ORDERED_BEFORE = timedelta(minutes=20)
 SLOT = timedelta(minutes=40)
-# What became of each earlier delivery, the oldest first.
+# The outcome of each earlier delivery, oldest first.
 ENDINGS = (
     StatusRequest(status=Status.DELIVERED),
     StatusRequest(status=Status.DELIVERED),
@@ -43,18 +43,18 @@ ENDINGS = (
     StatusRequest(status=Status.DELIVERED),
     StatusRequest(status=Status.DELIVERED),
 )
-# Of those that are on their way when the demo starts: the leg, and the share of it that is behind them.
+# Deliveries under way when the demo starts: the present phase, and the share of it that is done.
 PROGRESS = ((Status.IN_TRANSIT, 0.5), (Status.PICKUP_IN_PROGRESS, 0.5), (Status.IN_TRANSIT, 0.1))
 
 
 def write(session: Session, roster: Roster, now: datetime) -> None:
-    """The past and present of a company that has no delivery yet."""
+    """Write the past and present of a company that has no delivery yet."""
     if roster.members and roster.recipients and _is_new(session, roster):
         _Writer(session, roster, now).write()
 
 
 def keep_walk_under_way(session: Session, roster: Roster, now: datetime) -> None:
-    """The walk-through's van always carries something to customer1, whatever somebody did to it."""
+    """Keep a delivery to customer 1 under way in the walk-through's van, whatever users did before."""
     walk = roster.walk
     if walk is None or not roster.recipients or is_under_way(session, walk.vehicle_id):
         return
@@ -104,13 +104,13 @@ def _order(
 
 
 class _Writer:
-    """``now`` is where the story ends; each van's next trip starts where its last one ended."""
+    """``now`` is the end of the history; each van's next trip starts where its last one ended."""
 
     def __init__(self, session: Session, roster: Roster, now: datetime) -> None:
         self._session = session
         self._roster = roster
         self._now = now
-        self._rng = Random(cast.SLUG)  # noqa: S311  # everybody's demo starts alike
+        self._rng = Random(cast.SLUG)  # noqa: S311  # every demo starts alike
         self._places: dict[int, cast.RouteStop] = {}
         self._odometers: dict[int, float] = {}
         self._ordered = 0
@@ -138,7 +138,7 @@ class _Writer:
     def _deliver(
         self, member: RosterMember, recipient: Recipient, start: datetime, ending: StatusRequest
     ) -> None:
-        """One delivery as far as it got until now."""
+        """Write one delivery as far as it has come by now."""
         delivery = self._order(member, recipient, start - ORDERED_BEFORE)
         readings: list[Reading] = []
         for instant, event in self._story(member, recipient, start, ending):
@@ -155,7 +155,7 @@ class _Writer:
         self._places[member.vehicle_id] = recipient.shop.place
 
     def _since(self, member: RosterMember, recipient: Recipient, leg: Status, share: float) -> timedelta:
-        """How long ago the pickup began when a share of this leg is driven: the same story, told before."""
+        """Return the time since the pickup began if ``share`` of the phase is done, by a dry run."""
         story = self._story(member, recipient, self._now, ENDINGS[0])
         statuses = {event.status: at for at, event in story if isinstance(event, StatusRequest)}
         end = statuses[Status.IN_TRANSIT if leg is Status.PICKUP_IN_PROGRESS else Status.DELIVERED]
@@ -167,8 +167,8 @@ class _Writer:
         shop = recipient.shop.place
         depot = cast.depot_for(shop)
         place = self._places.get(member.vehicle_id, cast.RouteStop("", member.crew.start))
-        # Of its own, so that the same story can be told twice.
-        rng = Random(f"{member.crew.van} to {shop.address}")  # noqa: S311  # everybody's demo starts alike
+        # A generator per trip, so that the same story can be generated twice.
+        rng = Random(f"{member.crew.van} to {shop.address}")  # noqa: S311  # every demo starts alike
         van = self._parked(member, place, rng)
         yield start, StatusRequest(status=Status.PICKUP_IN_PROGRESS)
         instant = start
@@ -192,7 +192,7 @@ class _Writer:
 def _drive(
     van: SimulatedVan, stop: cast.RouteStop, departed_at: datetime, rng: Random
 ) -> Iterator[tuple[SimulatedVan, Reading]]:
-    """The way there and the time it takes to load."""
+    """Yield the readings of the drive and of the time it takes to load."""
     if dist(van.place, routes.to_plane(stop.latitude, stop.longitude)) > NEAR_M:
         van = driving.depart(van, driving.trip_to(van, stop.latitude, stop.longitude, rng, LOADING_S))
     while not van.is_done:

@@ -1,4 +1,4 @@
-"""A delivery as a crew sees it, read from the API's JSON."""
+"""A crew's view of a delivery, read from the API's JSON."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ Place = tuple[float, float]
 
 @dataclass
 class CourierJob:
-    """``pickup`` and ``dropoff`` in degrees; None where our streets do not reach."""
+    """``pickup`` and ``dropoff`` in degrees; None outside the simulated streets."""
 
     id: int
     reference: str
@@ -35,7 +35,7 @@ class CourierJob:
 
 
 def job(delivery: Mapping[str, Any]) -> CourierJob:
-    """From one item of ``GET /deliveries/``. Raises `KeyError` or `ValueError` on another shape."""
+    """Read one item of ``GET /deliveries/``. Raises `KeyError` or `ValueError` on another shape."""
     return CourierJob(
         id=delivery["id"],
         reference=delivery["reference"],

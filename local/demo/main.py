@@ -1,7 +1,7 @@
-"""`milepost demo`, a child of `milepost up`: the demo fleet at work until it is told to stop.
+"""`milepost demo`, a child of `milepost up`: the demo fleet at work until it is stopped.
 
-Everything goes the way real clients go: positions and some drivers' statuses over MQTT, the rest over REST.
-On an error the broker's links and the REST calls try again after a back-off; nothing that a user does to the
+All traffic goes the way of real clients: positions and some drivers' statuses over MQTT, the rest over REST.
+After an error the broker links and the REST calls retry with a back-off; no change that a user makes to the
 demo's deliveries or devices ends it.
 """
 
@@ -42,7 +42,7 @@ log = logging.getLogger(__name__)
 
 
 def run(settings: Settings) -> int:
-    """Until SIGTERM or Ctrl-C. The password of the logins is ``MILEPOST_DEMO_PASSWORD``."""
+    """Run until SIGTERM or Ctrl-C. The password of the logins is ``MILEPOST_DEMO_PASSWORD``."""
     password = local_settings.load().demo_password
     if password is None:
         typer.echo("MILEPOST_DEMO_PASSWORD is not set: `milepost up` runs the demo.", err=True)
@@ -59,7 +59,7 @@ def run(settings: Settings) -> int:
 
 
 def _roster(settings: Settings, stop: threading.Event) -> Roster | None:
-    """As soon as the database answers; None when told to stop before."""
+    """Read the roster as soon as the database answers; None if stopped before."""
     engine = make_engine(settings, process="demo", pool_size=1)
     backoff = Backoff(limit_s=5.0)
     try:
@@ -76,7 +76,7 @@ def _roster(settings: Settings, stop: threading.Event) -> Roster | None:
 
 
 class Demo:
-    """Couriers on one thread, REST on another."""
+    """The couriers on one thread, REST on another."""
 
     def __init__(
         self,
@@ -87,7 +87,7 @@ class Demo:
         fix_every_s: float = FIX_EVERY_S,
         time_lapse: float = 1.0,
     ) -> None:
-        """``time_lapse`` is how many seconds the vans drive in one."""
+        """``time_lapse`` is the number of seconds that the vans drive per second."""
         self.tally = SimulationTally()
         self._settings = settings
         self._password = password
@@ -140,7 +140,7 @@ class Demo:
             self._listing = None
 
     def _hand_out(self, answer: Future[Listing]) -> float:
-        """Give the couriers their work; the seconds until we look again."""
+        """Give the couriers their deliveries; return the seconds until the next listing."""
         try:
             listing = answer.result()
         except (Away, RequestRefused) as error:
@@ -153,7 +153,7 @@ class Demo:
         return DISPATCH_EVERY_S
 
     def _complain(self, trouble: str) -> None:
-        """Once, not at every try."""
+        """Log a problem once, not at every attempt."""
         if trouble and trouble != self._trouble:
             log.warning("%s; trying again", trouble)
         self._trouble = trouble

@@ -1,4 +1,4 @@
-"""How a driver proves a delivery where the company asks for it: the proof and the status in one form."""
+"""A driver's proof of delivery, where the company requires one: proof and status in one form."""
 
 import secrets
 from collections.abc import Collection, Iterable
@@ -15,7 +15,7 @@ RECIPIENT = "Rita Recipient"
 
 
 class Part(NamedTuple):
-    """A part of a form; with a file's name it is a file."""
+    """A part of a form; with a file name it is a file."""
 
     name: str
     content: bytes
@@ -25,7 +25,7 @@ class Part(NamedTuple):
 
 class Prover(Protocol):
     def prove(self, delivery_id: int, missing: Collection[str]) -> Future[str]:
-        """Deliver it with its proof. The future is as a `Reporter`'s."""
+        """Report a delivery with its proof. The future is like a `Reporter`'s."""
 
 
 class RestProver:
@@ -44,7 +44,7 @@ class RestProver:
 
 
 def proof_parts(missing: Collection[str]) -> list[Part]:
-    """What a driver gives for each part that the company misses. Raises `KeyError` for one we do not know."""
+    """Return what a driver adds for each missing part of the proof. Raises `KeyError` for an unknown part."""
     return [_parts()[name] for name in missing]
 
 
@@ -57,7 +57,7 @@ def form(parts: Iterable[Part]) -> tuple[bytes, str]:
 
 @cache
 def _parts() -> dict[str, Part]:
-    """Drawn once: a demo has one door."""
+    """Return the sample parts, drawn once."""
     return {
         ProofPart.PHOTO: Part("photos", proof_pictures.door(), "door.jpg", "image/jpeg"),
         ProofPart.SIGNATURE: Part("signature", proof_pictures.signature(), "signature.png", "image/png"),

@@ -1,7 +1,7 @@
-"""How a driver reports a status: over REST, or with a message from the phone. Both give a future.
+"""A driver's status report: over REST, or as an MQTT message from the phone. Both return a future.
 
-Its result is the delivery's status now; it raises `Refused` when that status was not to be had, and `Away`
-when nobody can tell, after which the driver asks again.
+Its result is the delivery's status now; it raises `RequestRefused` when the API refuses that status, and
+`Away` when the outcome is unknown, after which the driver asks again.
 """
 
 import itertools
@@ -27,7 +27,7 @@ class Reporter(Protocol):
 
 
 class RestReporter:
-    """A driver without MQTT."""
+    """Reports the statuses of a driver without MQTT."""
 
     def __init__(self, rest: Rest, errands: Errands) -> None:
         self._rest = rest
@@ -52,7 +52,7 @@ class _Request:
 
 
 class Phone:
-    """A driver's phone: `turn` it now and then, for replies may be lost."""
+    """A driver's phone. Call `turn` regularly, for replies may be lost."""
 
     def __init__(self, login: BrokerLogin, clock: Callable[[], float] = time.monotonic) -> None:
         self.link = SimulatedLink(login, self._answered)
@@ -69,7 +69,7 @@ class Phone:
         return request.future
 
     def turn(self) -> None:
-        """Send what was never sent or not answered in time; give up what nobody answers."""
+        """Send new requests, resend those unanswered in time, and give up after `GIVE_UP_S`."""
         now = self._clock()
         for correlation, request in list(self._requests.items()):
             if now - request.asked_at > GIVE_UP_S:

@@ -1,4 +1,4 @@
-"""One person's REST client: logs in when it must, and tells a refusal from an API that is away."""
+"""One user's REST client: logs in when necessary, and tells a refusal from an API that is away."""
 
 import http.client
 import json
@@ -13,7 +13,7 @@ TIMEOUT_S = 10.0
 
 
 class RequestRefused(Exception):
-    """A 4xx: the API will say the same again. ``problem`` is its application/problem+json body."""
+    """A 4xx: a repetition would be refused again. ``problem`` is its application/problem+json body."""
 
     def __init__(self, status: int, problem: dict[str, Any]) -> None:
         super().__init__(f"{status} {problem.get('detail') or problem.get('title') or ''}".strip())
@@ -22,12 +22,12 @@ class RequestRefused(Exception):
 
     @property
     def missing(self) -> list[str]:
-        """The parts of a proof that the company asks for, when that is why."""
+        """Return the parts of a proof that the company requires, if they are the reason of the refusal."""
         return list(self.problem.get("missing") or ())
 
 
 class Away(Exception):
-    """No answer, or a 5xx: the same request may work later."""
+    """No answer, or a 5xx: the same request may succeed later."""
 
 
 class Rest:
@@ -40,15 +40,15 @@ class Rest:
         self._token = ""
 
     def get(self, path: str) -> Any:
-        """Raises `Refused` or `Away`."""
+        """GET and decode JSON. Raises `RequestRefused` or `Away`."""
         return self._authorized("GET", path, None)
 
     def post(self, path: str, body: dict[str, Any]) -> Any:
-        """Raises `Refused` or `Away`."""
+        """POST JSON. Raises `RequestRefused` or `Away`."""
         return self.send(path, json.dumps(body).encode(), "application/json")
 
     def send(self, path: str, body: bytes, content_type: str) -> Any:
-        """POST a body of any kind. Raises `Refused` or `Away`."""
+        """POST a body of any content type. Raises `RequestRefused` or `Away`."""
         return self._authorized("POST", path, body, content_type)
 
     def _authorized(
@@ -88,7 +88,7 @@ class Rest:
 
 
 def _refusal(error: urllib.error.HTTPError) -> RequestRefused | Away:
-    # 429: asked too often, which passes as an API that is away does.
+    # 429 is the rate limit, which passes with time, as an unavailable API does.
     if error.code >= 500 or error.code == 429:
         return Away(f"{error.code} {error.reason}")
     try:

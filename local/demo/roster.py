@@ -1,4 +1,4 @@
-"""The demo's people and vans as the database knows them now; who was renamed or archived is left out."""
+"""The demo's staff and vans as the database has them now, without the renamed and archived ones."""
 
 from collections.abc import Sequence
 
@@ -48,7 +48,7 @@ class Roster(msgspec.Struct, frozen=True):
 
 
 def read_roster(session: Session) -> Roster:
-    """Raises `core.errors.NotFound` without the demo company."""
+    """Read the roster. Raises `core.errors.NotFound` without the demo company."""
     manager = system_actors.system_actor(session, cast.SLUG)
     people = {
         user.email: user
@@ -109,7 +109,7 @@ def _vehicle(session: Session, company_id: int, name: str) -> Vehicle | None:
 
 
 def _unit(session: Session, binding: ColumnElement[bool]) -> UnitIdentity | None:
-    """The oldest device of that binding."""
+    """Return the oldest device of that binding."""
     row = session.execute(
         select(Device.id, Device.secret_version)
         .where(binding, Device.disabled_at.is_(None))
@@ -126,7 +126,7 @@ def _last(vehicle: Vehicle) -> tuple[float, float] | None:
 
 
 def _odometer_m(session: Session, vehicle: Vehicle) -> float | None:
-    """What its newest position said, for the demo goes on counting from there."""
+    """Return the odometer of the newest position, from which the demo continues to count."""
     odometer_m: float | None = session.scalar(
         text("SELECT odometer_m FROM position WHERE vehicle_id = :vehicle AND fix_time = :time LIMIT 1"),
         {"vehicle": vehicle.id, "time": vehicle.position_time},

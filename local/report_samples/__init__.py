@@ -1,1 +1,1 @@
-"""Samples of the reports for `docs/`, of what never happened."""
+"""Sample reports for `docs/`, from made-up data."""

@@ -1,6 +1,6 @@
-"""Samples of the reports, from a made-up round through Berlin: `python -m local.report_samples docs/reports`.
+"""Sample reports of a made-up round through Berlin: `python -m local.report_samples docs/reports`.
 
-Needs no database. With pdftoppm it also takes a picture of each PDF's first page, with Chromium of a phone.
+Needs no database. With pdftoppm it also renders each PDF's first page, with Chromium a phone's screen.
 """
 
 import argparse
@@ -30,7 +30,7 @@ def main() -> None:
 
 
 def _take_pictures(html: Path) -> None:
-    """Of the paper's first page, and of the screen of a phone."""
+    """Render the first page on paper, and the page on a phone's screen."""
     paper, phone = html.with_suffix(""), html.with_name(f"{html.stem}-on-a-phone.png")
     if tool := shutil.which("pdftoppm"):
         subprocess.run([tool, "-r", "90", "-png", "-singlefile", html.with_suffix(".pdf"), paper], check=True)
@@ -48,7 +48,7 @@ def _make_small(picture: Path) -> None:
 
 
 def pages() -> dict[str, str]:
-    """File names without ending, and the pages."""
+    """Return the pages by file name without extension."""
     return {
         "delivery-late": delivery_page.html(late_delivery()),
         "delivery-for-customer": delivery_page.html(for_customer(late_delivery())),

@@ -64,7 +64,7 @@ def busy_day() -> Daily:
 
 
 def _cells(rng: Random) -> Iterator[Cell]:
-    """Most in the morning and towards the evening."""
+    """Return the figures by hour, with peaks in the morning and towards the evening."""
     for hour, busy in enumerate((0, 0, 0, 0, 0, 0, 1, 3, 5, 5, 4, 3, 2, 2, 3, 4, 5, 4, 2, 1, 0, 0, 0, 0)):
         for driver in DRIVERS:
             for _ in range(round(busy * rng.uniform(0.2, 0.8))):

@@ -1,4 +1,4 @@
-"""Made-up deliveries: one late, one failed, and what a customer sees of them."""
+"""Made-up deliveries: one late, one failed, and a customer's view of them."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
@@ -69,7 +69,7 @@ def failed_delivery() -> DeliveryReport:
 
 
 def for_customer(report: DeliveryReport) -> DeliveryReport:
-    """As `delivery_report.generate` makes it for customers."""
+    """Return the report as `delivery_report.generate` makes it for customers."""
     values = {name: getattr(report, name) for name in report.__struct_fields__}
     hidden: dict[str, Any] = dict.fromkeys(("assignments", "counts", "route", "stops", "speeds"))
     driven = Driven(report.driven.distance_m, report.driven.fixes, True, Source.FIXES)

@@ -1,4 +1,4 @@
-"""Pictures of a proof that nobody ever took."""
+"""Drawn pictures for a sample proof of delivery."""
 
 import io
 from math import cos, sin
@@ -7,7 +7,7 @@ from PIL import Image, ImageDraw
 
 
 def signature() -> bytes:
-    """A scrawl."""
+    """Draw a signature."""
     image = Image.new("L", (600, 200), 255)
     points = [(60 + i * 1.6, 100 + 55 * sin(i / 11) * cos(i / 47) - i / 12) for i in range(300)]
     ImageDraw.Draw(image).line(points, fill=30, width=5, joint="curve")
@@ -15,7 +15,7 @@ def signature() -> bytes:
 
 
 def photo() -> bytes:
-    """Boxes before a door, as nobody ever took it."""
+    """Draw a photo of boxes before a door."""
     image = Image.new("RGB", (640, 480), "#cfd6da")
     draw = ImageDraw.Draw(image)
     draw.rectangle((0, 380, 640, 480), fill="#8d8478")

@@ -11,7 +11,8 @@ from core.trips.measure import Sample
 
 Point = tuple[float, float]
 STEP_S = 5.0
-# Westhafen, Moabit, Mitte, Friedrichshain, Kreuzberg, Neukölln; a pause is minutes at the place before it.
+# Westhafen, Moabit, Mitte, Friedrichshain, Kreuzberg, Neukölln; a number is a pause in minutes at the place
+# before it.
 ROUND: tuple[Point | float, ...] = (
     (52.53630, 13.34280), 11.0, (52.53700, 13.34900), (52.53610, 13.35390), (52.53160, 13.34300),
     (52.52760, 13.34160), 5.5, (52.52640, 13.34290), (52.52620, 13.35120), (52.52560, 13.35700),
@@ -31,7 +32,7 @@ def seeded(seed: int) -> Random:
 
 
 def drive(route: Sequence[Point | float], start: datetime, rng: Random) -> Iterator[Sample]:
-    """A fix every few seconds: town traffic with red lights, a wandering receiver where it stands."""
+    """Yield a fix every few seconds: town traffic with red lights, a wandering receiver at stops."""
     at, here = start, PICKUP
     for place in route:
         if isinstance(place, float):
@@ -51,7 +52,7 @@ def drive(route: Sequence[Point | float], start: datetime, rng: Random) -> Itera
 
 
 def _along(here: Point, there: Point, at: datetime, rng: Random) -> Iterator[Sample]:
-    """Along two bends, as streets are: faster in the middle than at the ends."""
+    """Return the place along two bends, as streets have them: faster in the middle than at the ends."""
     bends = [here, _beside(here, there, 0.35, rng), _beside(here, there, 0.7, rng), there]
     total = sum(distance_m(*a, *b) for a, b in pairwise(bends))
     done, top = 0.0, rng.uniform(34, 52)

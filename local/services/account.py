@@ -1,7 +1,7 @@
-"""Who runs PostgreSQL and Mosquitto on this machine, and where they keep their files.
+"""The accounts of PostgreSQL and Mosquitto on this machine, and the folders of their files.
 
-PostgreSQL refuses to run as root, and Mosquitto should not. So as root both run as somebody else, on folders
-made for them; a folder that was there before is never opened to others.
+PostgreSQL refuses to run as root, and Mosquitto should not. So root runs both under another account, on
+folders created for them; a folder that existed before is never opened to others.
 """
 
 import os
@@ -19,7 +19,7 @@ SYSTEM_STATE = Path("/var/lib")
 
 @dataclass(frozen=True)
 class Account:
-    """Whom a service runs as; ``None`` in its place means: as whoever we are."""
+    """The account that a service runs as; ``None`` in its place means our own."""
 
     uid: int
     gid: int
@@ -27,10 +27,10 @@ class Account:
 
 
 def service_account(data_dir: Path) -> Account | None:
-    """For root: whoever owns ``data_dir``, when that is a person, otherwise ``nobody``.
+    """Return, for root, the owner of ``data_dir`` if that is a real user, otherwise ``nobody``.
 
-    So a person's data stay that person's, and those that root began are ``nobody``'s for ever. While there is
-    no ``data_dir``, the nearest folder above it counts.
+    So a user's data stay that user's, and a folder that root created stays ``nobody``'s. While there is no
+    ``data_dir``, the nearest folder above it counts.
     """
     if os.geteuid() != ROOT:
         return None
@@ -43,15 +43,15 @@ def service_account(data_dir: Path) -> Account | None:
 
 
 def service_home(data_dir: Path, account: Account | None) -> Path:
-    """The folder of the services' own folders: ``data_dir/services``.
+    """Return the parent folder of the services' folders: ``data_dir/services``.
 
-    Below a parent that is closed to ``account`` (``/root``) the folder stands in ``/var/lib``, and a link in
-    ``data_dir`` remembers where.
+    Below a parent that ``account`` cannot enter (``/root``) the folder is in ``/var/lib``, and a link in
+    ``data_dir`` points to it.
     """
     home = data_dir / "services"
     if home.exists():
         return home.resolve()
-    home.unlink(missing_ok=True)  # a link whose folder is gone
+    home.unlink(missing_ok=True)  # a link to a deleted folder
     make_passable(data_dir)
     if account is None or can_enter(data_dir, account):
         make_passable(home)
@@ -63,15 +63,15 @@ def service_home(data_dir: Path, account: Account | None) -> Path:
 
 
 def make_passable(folder: Path) -> Path:
-    """Make a folder of ours (unless it is there) that others may pass through, not list or change."""
+    """Create a folder, unless it exists, that other users may traverse, but not list or change."""
     if not folder.exists():
         folder.mkdir(parents=True)
-        folder.chmod(0o711)  # whatever the umask says
+        folder.chmod(0o711)  # whatever the umask
     return folder
 
 
 def make_private(folder: Path, account: Account | None) -> Path:
-    """Make a folder (unless it is there) that only ``account`` may enter."""
+    """Create a folder, unless it exists, that only ``account`` may enter."""
     if not folder.exists():
         folder.mkdir(mode=0o700)
         give(folder, account)
@@ -79,7 +79,7 @@ def make_private(folder: Path, account: Account | None) -> Path:
 
 
 def remove_home(data_dir: Path) -> None:
-    """Remove what `service_home` made, wherever it stands."""
+    """Remove what `service_home` created, wherever it is."""
     home = data_dir / "services"
     if home.exists():
         shutil.rmtree(home.resolve())
@@ -87,13 +87,13 @@ def remove_home(data_dir: Path) -> None:
 
 
 def give(path: Path, account: Account | None) -> None:
-    """Make ``account`` the owner of a file or folder that we made."""
+    """Make ``account`` the owner of a file or folder that we created."""
     if account is not None:
         os.chown(path, account.uid, account.gid, follow_symlinks=False)
 
 
 def can_enter(path: Path, account: Account) -> bool:
-    """Whether ``account`` may search this folder or run this file: asked of the kernel, as ``account``."""
+    """Return whether ``account`` may search this folder or run this file, by a test under that account."""
     test = subprocess.run(
         ["/usr/bin/test", "-x", str(path)],
         cwd="/",

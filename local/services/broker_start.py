@@ -1,7 +1,7 @@
-"""Starts the local broker only with a whole file of users, and with a store of sessions that it can read.
+"""Start the local broker only with a whole users file, and with a session store that it can read.
 
-A full disk damages both (see `broker.plugin_file`). The database is the truth about users; sessions and what
-they queued have no second copy, so a store that cannot be read is put aside.
+A full disk damages both (see `broker.plugin_file`). The database is the source of truth for users; sessions
+and their queues have no second copy, so an unreadable store is kept under another name.
 """
 
 import subprocess
@@ -14,7 +14,7 @@ from local.supervision.processes import NotYet
 
 
 class BrokerStart:
-    """``spawn`` is what a supervisor calls; ``write`` makes the file of users anew from the database."""
+    """A supervisor calls ``spawn``; ``write`` recreates the users file from the database."""
 
     def __init__(self, mosquitto: Mosquitto, write: Callable[[], None], say: Callable[[str], None]) -> None:
         self._mosquitto = mosquitto
@@ -23,7 +23,7 @@ class BrokerStart:
         self._writing: Future[None] | None = None
 
     def spawn(self) -> subprocess.Popen[bytes]:
-        """Start it. Raises `NotYet` while its users are being written or cannot be, `OSError`."""
+        """Start it. Raises `OSError`, or `NotYet` while its users are being written or cannot be."""
         self._finish_writing()
         damage = plugin_file.damage(self._mosquitto.plugin_file)
         if damage is not None:
@@ -34,7 +34,7 @@ class BrokerStart:
         return self._mosquitto.spawn()
 
     def _begin_writing(self, damage: str) -> None:
-        """On a thread: the supervisor must hear a Ctrl-C although the database does not answer."""
+        """Write on a thread: the supervisor must react to Ctrl-C even while the database does not answer."""
         self._say(f"{self._mosquitto.plugin_file} is damaged ({damage}): written anew from the database")
         thread = ThreadPoolExecutor(1)
         self._writing = thread.submit(self._write)

@@ -1,4 +1,4 @@
-"""Small files of ours in the data folder, which anything may have happened to since we wrote them."""
+"""Small files of ours in the data folder, which may have been damaged since we wrote them."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ from dotenv import dotenv_values
 
 
 class Damaged(Exception):
-    """A file of ours cannot be understood; the message names it."""
+    """A file of ours cannot be parsed; the error's text names it."""
 
     def __init__(self, path: Path, what: str) -> None:
         super().__init__(
@@ -15,7 +15,7 @@ class Damaged(Exception):
 
 
 def read_text(path: Path) -> str:
-    """Raises `Damaged`, or `OSError`."""
+    """Return a file's text. Raises `Damaged`, or `OSError`."""
     try:
         return path.read_text()
     except UnicodeDecodeError:
@@ -23,7 +23,7 @@ def read_text(path: Path) -> str:
 
 
 def read_variables(path: Path) -> dict[str, str]:
-    """Of a file like ``.env``: all that have a value. Missing: none. Raises `Damaged`, `OSError`."""
+    """Return a ``.env`` file's variables with a value; {} without a file. Raises `Damaged`, `OSError`."""
     if not path.exists():
         return {}
     try:
@@ -33,7 +33,7 @@ def read_variables(path: Path) -> dict[str, str]:
 
 
 def write_private(path: Path, text: str) -> None:
-    """Replace a file whole; nobody else may ever read it."""
+    """Replace a file atomically; no other user may ever read it."""
     unfinished = path.with_name(f".{path.name}.unfinished")
     unfinished.unlink(missing_ok=True)
     unfinished.touch(mode=0o600)

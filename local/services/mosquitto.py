@@ -1,4 +1,4 @@
-"""The local Mosquitto, run from the one ``mosquitto.conf`` that compose uses too."""
+"""The local Mosquitto, run with the one ``mosquitto.conf`` that compose uses too."""
 
 import shutil
 import signal
@@ -20,7 +20,7 @@ HOW_TO_INSTALL = """Mosquitto with its dynamic-security plugin was not found. In
 
 
 class MosquittoMissing(Exception):
-    """There is no Mosquitto on this machine; the message says how to get it."""
+    """Mosquitto is not installed on this machine; the error's text says how to install it."""
 
     def __init__(self) -> None:
         super().__init__(HOW_TO_INSTALL)
@@ -29,8 +29,8 @@ class MosquittoMissing(Exception):
 class Mosquitto:
     """One broker on one folder and port.
 
-    The caller writes ``plugin_file`` (users and roles) before the start; from then on it is the broker's own,
-    which rewrites it with every change made over MQTT.
+    The caller writes ``plugin_file`` (users and roles) before the start; from then on the broker owns it and
+    rewrites it with every change made over MQTT.
     """
 
     def __init__(self, home: Path, *, port: int, account: Account | None, log: Path) -> None:
@@ -50,7 +50,7 @@ class Mosquitto:
         return f"mqtt://{ports.LOOPBACK}:{self.port}"
 
     def prepare(self) -> None:
-        """Write its configuration, and hand it over what it must be able to read and rewrite."""
+        """Write the configuration, and give the broker the files that it must read and rewrite."""
         self.layout.acl_file.write_text(acl_text())
         self.layout.conf_file.write_text(conf_text(self.layout))
         for file in (self.layout.acl_file, self.layout.conf_file, self.plugin_file):
@@ -58,7 +58,7 @@ class Mosquitto:
 
     @property
     def store(self) -> Path:
-        """Its sessions, what they queue, and retained messages."""
+        """Return the path of its store: sessions, their queues, and retained messages."""
         return self.state / "mosquitto.db"
 
     def spawn(self) -> subprocess.Popen[bytes]:
@@ -73,7 +73,7 @@ class Mosquitto:
     def wait_ready(
         self, process: subprocess.Popen[bytes], within_s: float = 15.0, give_up: GiveUp = never
     ) -> None:
-        """Until its port answers. Raises `ServiceFailed` or `Damaged` if not; `AskedToStop`."""
+        """Wait until its port answers. Raises `ServiceFailed`, `Damaged` or `AskedToStop`."""
         wait_answering("Mosquitto", process, lambda: ports.answers(self.port), self.log, within_s, give_up)
         if process.poll() is not None:
             if self.refused_its_store():
@@ -81,14 +81,14 @@ class Mosquitto:
             raise ServiceFailed("Mosquitto", f"ended with {process.returncode}", self.log)
 
     def refused_its_store(self) -> bool:
-        """Return whether it said so since we started it last."""
+        """Return whether it has logged that it cannot read its store since the last start."""
         if self._logged_before is None or not self.log.exists():
             return False
         is_longer = self.log.stat().st_size > self._logged_before
         return is_longer and "Couldn't open database" in tail(self.log, lines=3)
 
     def put_store_aside(self) -> Path:
-        """Keep what it could not read for a person to look at; return where."""
+        """Keep the unreadable store under another name for inspection; return its path."""
         return self.store.replace(self.store.with_name(f"{self.store.name}.damaged"))
 
     def start(self) -> None:
@@ -101,13 +101,13 @@ class Mosquitto:
             raise
 
     def stop(self) -> None:
-        """It saves its sessions, queues and retained messages first. Harmless when it does not run."""
+        """Stop it; it saves its sessions, queues and retained messages. Does nothing when it does not run."""
         if self.process is not None:
             end(self.process, (signal.SIGTERM,))
             self.process = None
 
     def kill(self) -> None:
-        """``kill -9``: what was not saved in the last two seconds or so is lost."""
+        """Kill it with SIGKILL: the unsaved changes of about the last two seconds are lost."""
         if self.process is not None:
             self.process.kill()
             self.process.wait()
@@ -119,7 +119,7 @@ class Mosquitto:
 
 
 def find_mosquitto() -> tuple[Path, Path]:
-    """The broker's binary and its dynamic-security plugin. Raises `MosquittoMissing`."""
+    """Return the broker's binary and its dynamic-security plugin. Raises `MosquittoMissing`."""
     binary = shutil.which("mosquitto") or next(
         (str(path) for folder in BINARY_FOLDERS if (path := Path(folder, "mosquitto")).is_file()), None
     )

@@ -1,4 +1,4 @@
-"""Which TCP ports of 127.0.0.1 are free."""
+"""Free TCP ports of 127.0.0.1."""
 
 import random
 import socket
@@ -11,7 +11,7 @@ UNPRIVILEGED = range(1024, 65_536)
 
 
 def is_free(port: int) -> bool:
-    """Whether a server could listen on ``port`` now; lingering connections of an earlier one do not count."""
+    """Return whether a server could listen on ``port`` now, whatever old connections linger."""
     with closing(socket.socket()) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -23,7 +23,7 @@ def is_free(port: int) -> bool:
 
 
 def free_port() -> int:
-    """A port free a moment ago, chosen at random so that two who ask at once hardly get the same."""
+    """Return a random free port, so that two concurrent callers hardly ever get the same."""
     for port in random.sample(OURS, 200):
         if is_free(port):
             return port
@@ -31,7 +31,7 @@ def free_port() -> int:
 
 
 def answers(port: int) -> bool:
-    """Whether something accepts connections on ``port``."""
+    """Return whether a server accepts connections on ``port``."""
     with closing(socket.socket()) as probe:
         probe.settimeout(1.0)
         return probe.connect_ex((LOOPBACK, port)) == 0

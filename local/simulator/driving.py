@@ -1,6 +1,6 @@
 """A van with a GPS unit: pure functions of (state, seconds, random numbers) to the next state.
 
-No clock and no network: whoever drives says how much time passed, and what to do with the readings.
+No clock and no network: the caller passes the elapsed time, and decides what happens to the readings.
 """
 
 from datetime import datetime
@@ -15,7 +15,7 @@ from local.simulator.trips import Trip, plan
 NOISE_MEMORY_S = 25.0
 SIGMA_M = (1.5, 5.0)
 SIGMA_STEP_M = 0.15
-ACCURACY_PER_SIGMA = 1.5  # the radius that holds 68 % of a plane's readings
+ACCURACY_PER_SIGMA = 1.5  # the radius that contains 68 % of a plane's readings
 NOISE_LIMIT = 3.0
 CHARGE_PERCENT_S = 0.02
 DRAIN_PERCENT_S = 0.004
@@ -27,7 +27,7 @@ PARKING_MANOEUVRE_M = 3.0
 
 
 class Reading(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
-    """One fix as the native ``location`` format spells it."""
+    """One fix in the fields of the native ``location`` format."""
 
     fix_time: datetime
     latitude: float
@@ -43,7 +43,7 @@ class Reading(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
 
 
 class SimulatedVan(msgspec.Struct, frozen=True):
-    """A van on its trip, with what its GPS receiver errs by (metres) and its meters' counts."""
+    """A van on its trip, with the error of its GPS receiver (metres) and its meters' counts."""
 
     trip: Trip
     elapsed_s: float
@@ -60,7 +60,7 @@ class SimulatedVan(msgspec.Struct, frozen=True):
 
     @property
     def is_parked(self) -> bool:
-        """The engine is off: it arrived, or has not left yet."""
+        """Return whether the engine is off: the van has arrived, or has not left yet."""
         return self.elapsed_s >= self.trip.driving_s
 
     @property
@@ -69,7 +69,7 @@ class SimulatedVan(msgspec.Struct, frozen=True):
 
 
 def new_van(trip: Trip, rng: Random) -> SimulatedVan:
-    """At the trip's start, about to leave."""
+    """Return a van at its trip's start, about to leave."""
     sigma_m = rng.uniform(*SIGMA_M)
     return SimulatedVan(
         trip=trip,
@@ -88,12 +88,12 @@ def new_van(trip: Trip, rng: Random) -> SimulatedVan:
 
 
 def depart(van: SimulatedVan, trip: Trip) -> SimulatedVan:
-    """The same van on another trip, which should start where it stands."""
+    """Return the same van on another trip, which should start where it stands."""
     return msgspec.structs.replace(van, trip=trip, elapsed_s=0.0, driven_m=0.0, speed_mps=0.0)
 
 
 def advance(van: SimulatedVan, dt_s: float, rng: Random) -> SimulatedVan:
-    """``dt_s`` seconds later on the same trip; standing still at its end."""
+    """Return the van ``dt_s`` seconds later on the same trip; standing still at its end."""
     elapsed_s = van.elapsed_s + dt_s
     driven_m, speed_mps = van.trip.at(elapsed_s)
     piece = van.trip.route.piece_at(driven_m)
@@ -104,7 +104,7 @@ def advance(van: SimulatedVan, dt_s: float, rng: Random) -> SimulatedVan:
         elapsed_s=elapsed_s,
         driven_m=driven_m,
         speed_mps=speed_mps,
-        # A standing receiver has no course to measure and repeats its last.
+        # A standing receiver cannot measure a course and repeats its last one.
         course_deg=piece.course_deg if speed_mps > MOVING_MPS else van.course_deg,
         place=routes.place_on(piece, driven_m),
         error=_drift(van.error, sigma_m, dt_s, rng),
@@ -117,7 +117,7 @@ def advance(van: SimulatedVan, dt_s: float, rng: Random) -> SimulatedVan:
 
 
 def read(van: SimulatedVan, now: datetime, rng: Random) -> tuple[SimulatedVan, Reading]:
-    """What its GPS unit says; ``now`` is the unit's clock."""
+    """Return the GPS unit's reading; ``now`` is the unit's clock."""
     east_m, north_m = van.place
     latitude, longitude = routes.to_degrees(east_m + van.error[0], north_m + van.error[1])
     speed_kmh = van.speed_mps * 3.6
@@ -143,14 +143,14 @@ def read(van: SimulatedVan, now: datetime, rng: Random) -> tuple[SimulatedVan, R
 def transmit(
     held: tuple[Reading, ...], reading: Reading, in_tunnel: bool
 ) -> tuple[tuple[Reading, ...], tuple[Reading, ...]]:
-    """Nothing leaves a tunnel; outside, all that was held leaves at once. Gives (held, sent)."""
+    """Return (held, sent): in a tunnel all fixes are held, outside all held fixes leave at once."""
     if in_tunnel:
         return (*held, reading), ()
     return (), (*held, reading)
 
 
 def random_trip(rng: Random, start: str | None = None) -> Trip:
-    """From a junction (any, by default) to another at a van's usual distance, with a drop-off at its end."""
+    """Return a trip from a junction (any, by default) to a drop-off at a van's usual distance."""
     names = sorted(city.JUNCTIONS)
     start = start or rng.choice(names)
     while True:
@@ -163,7 +163,10 @@ def random_trip(rng: Random, start: str | None = None) -> Trip:
 
 
 def trip_to(van: SimulatedVan, latitude: float, longitude: float, rng: Random, parked_s: float = 0.0) -> Trip:
-    """From where the van stands, over side streets to and from the nearest junctions. Not to where it is."""
+    """Return a trip from the van's place over side streets to and from the nearest junctions.
+
+    Raises `ValueError` when the van is already there.
+    """
     here, there = routes.to_degrees(*van.place), (latitude, longitude)
     way = city.way(city.nearest(*here)[0], city.nearest(*there)[0])
     return plan(routes.along(way, here, there), rng, parked_s)
@@ -172,7 +175,7 @@ def trip_to(van: SimulatedVan, latitude: float, longitude: float, rng: Random, p
 def parked_at(
     latitude: float, longitude: float, rng: Random, odometer_m: float | None = None
 ) -> SimulatedVan:
-    """A van that has just parked there. Without ``odometer_m`` it has some age."""
+    """Return a van that has just parked there. Without ``odometer_m`` it has a random mileage."""
     north = latitude + PARKING_MANOEUVRE_M / routes.METRES_PER_DEGREE
     trip = plan(routes.along((), (north, longitude), (latitude, longitude)), rng)
     van = advance(new_van(trip, rng), trip.duration_s, rng)
@@ -180,13 +183,13 @@ def parked_at(
 
 
 def next_trip(van: SimulatedVan, rng: Random) -> Trip:
-    """A random trip from where the van stands."""
+    """Return a random trip from the van's place."""
     junction, _ = city.nearest(*routes.to_degrees(*van.place))
     return random_trip(rng, junction)
 
 
 def _drift(error: routes.Place, sigma_m: float, dt_s: float, rng: Random) -> routes.Place:
-    """A receiver's error wanders (Gauss-Markov): close readings err alike."""
+    """Return the next error of a receiver (Gauss-Markov): successive readings err alike."""
     keep = exp(-dt_s / NOISE_MEMORY_S)
     fresh_m = sigma_m * sqrt(1 - keep * keep)
     return (
@@ -200,5 +203,5 @@ def _bounded(error_m: float, sigma_m: float) -> float:
 
 
 def _altitude_m(east_m: float, north_m: float) -> float:
-    """Lisbon's hills, roughly."""
+    """Return a rough altitude in metres, as of Lisbon's hills."""
     return 55.0 + 30.0 * sin(east_m / 900.0) + 20.0 * sin(north_m / 700.0)

@@ -1,4 +1,4 @@
-"""The company's simulated vans: found again by name, made when missing; and any device's login."""
+"""The company's simulated vans, found by name and created when missing; and any device's login."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
@@ -26,7 +26,7 @@ class UnitIdentity(msgspec.Struct, frozen=True):
 
 
 def simulated_units(session: Session, company: str, count: int) -> tuple[list[UnitIdentity], int]:
-    """``count`` simulated vans' units, and how many of them are new; the caller commits.
+    """Return ``count`` simulated vans' units, and how many of them are new; the caller commits.
 
     Raises `core.errors.NotFound` without the company.
     """
@@ -38,7 +38,7 @@ def simulated_units(session: Session, company: str, count: int) -> tuple[list[Un
 
 
 def logins(settings: Settings, units: Iterable[UnitIdentity]) -> list[BrokerLogin]:
-    """Whom to connect as; the broker's certificates are read once for all."""
+    """Return the units' logins; the CA file is read once for all."""
     key = settings.mqtt_key.get_secret_value()
     anyone = login(settings, "anyone")
     return [

@@ -18,7 +18,7 @@ MAXIMUM_RATE_HZ = 100.0
 def run(
     settings: Settings, vehicles: int, rate_hz: float, company: str = "demo", duration_s: float | None = None
 ) -> int:
-    """Drive until Ctrl-C, SIGTERM or ``duration_s``. The exit code: 0 when any fix was answered, else 1."""
+    """Drive until Ctrl-C, SIGTERM or ``duration_s``; return 0 if any fix was answered, else 1."""
     problem = _problem(vehicles, rate_hz)
     if problem:
         typer.echo(problem, err=True)

@@ -1,9 +1,9 @@
-"""Many devices' MQTT connections on one thread: one selector over paho clients that run no thread.
+"""Many devices' MQTT connections on one thread: one selector over paho clients without threads of their own.
 
-Invariants: a `Link` has at most one paho client, made anew for each try, so that paho never resends behind
-our back (what is unanswered is the sender's to repeat). Every callback runs inside `Network.turn`. A link
-that was refused or lost tries again after a back-off of its own, with full jitter; while the broker's port is
-closed all wait together, for each try could block for `CONNECT_TIMEOUT_S`.
+Invariants: a `SimulatedLink` has at most one paho client, a new one per attempt, so that paho never resends
+on its own (repeating unanswered messages is the sender's task). Every callback runs inside `Network.turn`. A
+link that was refused or lost retries after a back-off of its own, with full jitter; while the broker's port
+is closed all links wait together, for each attempt could block for `CONNECT_TIMEOUT_S`.
 """
 
 import logging
@@ -37,7 +37,7 @@ OnReply = Callable[[bytes, bytes], None]
 
 
 class SimulatedLink:
-    """One device's connection. ``on_ready`` when it may publish, ``on_lost`` when it no longer may."""
+    """One device's connection. Calls ``on_ready`` when it may publish, ``on_lost`` when it no longer may."""
 
     def __init__(self, login: BrokerLogin, on_reply: OnReply) -> None:
         self.login = login
@@ -55,7 +55,7 @@ class SimulatedLink:
         self._deadline = 0.0
 
     def publish(self, format: str, payload: bytes, correlation: bytes) -> None:
-        """QoS 1, with the reply asked for on our own topic. Only while ``ready``."""
+        """Publish with QoS 1, with the reply requested on our own topic. Only while ``ready``."""
         if self._client is None:
             raise ConnectionError(f"{self.device} is not connected")
         properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
@@ -73,11 +73,11 @@ class SimulatedLink:
         return self._client is None and now >= self._retry_at
 
     def overslept(self, now: float) -> bool:
-        """Connected, but not ready in time: half-open, or a broker that is too busy to answer."""
+        """Return whether the link is not ready in time: half-open, or the broker is too busy to answer."""
         return self._client is not None and not self.ready and now > self._deadline
 
     def connect(self, now: float, prepare: Callable[[paho.Client], None]) -> None:
-        """Blocks until TCP (and TLS) stand. Raises `OSError`."""
+        """Connect, blocking until TCP (and TLS) are established. Raises `OSError`."""
         client = paho_client(self.login)
         client.connect_timeout = CONNECT_TIMEOUT_S
         client.on_connect = self._connected
@@ -89,7 +89,7 @@ class SimulatedLink:
         self._deadline = now + HANDSHAKE_S
 
     def forget(self, now: float) -> None:
-        """The connection is over: the next try is due after a back-off."""
+        """Drop the lost connection and schedule the next attempt after a back-off."""
         was_ready, self._client, self.ready = self.ready, None, False
         self._retry_at = now + self._backoff.next()
         if was_ready:
@@ -118,7 +118,7 @@ class SimulatedLink:
 
 
 class Network:
-    """Drives the links: `turn` until done, then `close`."""
+    """Drives the links: call `turn` until done, then `close`."""
 
     def __init__(self) -> None:
         self.links: list[SimulatedLink] = []
@@ -133,7 +133,7 @@ class Network:
         self.links.append(link)
 
     def turn(self, timeout_s: float) -> None:
-        """Wait for the network at most ``timeout_s``, then do all there is to do."""
+        """Wait for the network at most ``timeout_s``, then do all pending work."""
         for key, events in self._selector.select(max(0.0, timeout_s)):
             _serve(key.data, events)
         now = time.monotonic()
@@ -145,7 +145,7 @@ class Network:
             self._connect_due(now)
 
     def close(self) -> None:
-        """Say goodbye on every connection."""
+        """Disconnect every link cleanly."""
         for link in self.links:
             if link.client is not None:
                 link.client.disconnect()
@@ -153,7 +153,7 @@ class Network:
         self._selector.close()
 
     def _care(self, now: float) -> None:
-        """Keep-alive, and an end to connections that never got ready."""
+        """Keep connections alive, and end those that did not become ready."""
         for link in self.links:
             if link.client is not None:
                 link.client.loop_misc()
@@ -177,7 +177,7 @@ class Network:
             self.problem = ""
 
     def _follow(self, link: SimulatedLink) -> Callable[[paho.Client], None]:
-        """paho says when its socket opens, closes and has something to write; the selector follows."""
+        """Return a function that connects paho's socket callbacks to the selector."""
 
         def prepare(client: paho.Client) -> None:
             client.on_socket_open = self._opened
@@ -193,7 +193,7 @@ class Network:
 
     def _closed(self, _client: paho.Client, link: SimulatedLink, sock: Any) -> None:
         self._selector.unregister(sock)
-        # Not forgotten here: paho may close in the middle of a publish, below whoever called it.
+        # Only noted here: paho may close the socket in the middle of a caller's publish.
         self._lost.add(link)
 
     def _write_wanted(self, _client: paho.Client, link: SimulatedLink, sock: Any) -> None:
@@ -218,13 +218,13 @@ def _serve(link: SimulatedLink, events: int) -> None:
         client.loop_write()
     if events & selectors.EVENT_READ:
         client.loop_read()
-        # TLS may have decrypted more than it gave, which the selector does not see.
+        # TLS may have buffered decrypted bytes, which the selector does not see.
         while isinstance(sock := client.socket(), ssl.SSLSocket) and sock.pending():
             client.loop_read()
 
 
 def _shut(client: paho.Client) -> None:
-    """End a connection; paho reads the end in the next turn, and closes."""
+    """Shut a connection down; paho reads the end in the next turn, and closes it."""
     sock = client.socket()
     if isinstance(sock, socket.socket):
         with suppress(OSError):
@@ -232,4 +232,4 @@ def _shut(client: paho.Client) -> None:
 
 
 def _nothing() -> None:
-    """The default of a callback that nobody set."""
+    """The default callback."""

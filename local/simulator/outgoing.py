@@ -1,9 +1,9 @@
-"""What one device still has to say: a bounded buffer, a bounded window of unanswered messages. Pure.
+"""One device's outgoing fixes: a bounded buffer and a bounded window of unanswered messages. Pure.
 
 Invariants: a fix is *waiting*, *in flight* (sent, unanswered) or *settled*; it leaves the first two only by
-its answer, or by being dropped here, which is counted. At most ``window`` messages are in flight. A message
-that stays unanswered is sent again with the same bytes and correlation: to ingest that is a duplicate, to us
-the same answer.
+its reply, or by being dropped here, which is counted. At most ``window`` messages are in flight. An
+unanswered message is resent with the same bytes and correlation data: to ingest it is a duplicate, to us the
+reply is the same.
 """
 
 from collections import deque
@@ -24,14 +24,14 @@ _encode = msgspec.json.Encoder().encode
 
 
 class ItemReply(msgspec.Struct, frozen=True):
-    """One answer, as far as a device cares."""
+    """One item's reply, as far as a device needs it."""
 
     result: Result
     reason: str | None = None
 
 
 class WholeReply(msgspec.Struct, frozen=True):
-    """A reply's body: an answer for the message, or ``results`` item by item."""
+    """A reply's body: one for the whole message, or ``results`` item by item."""
 
     result: Result | None = None
     reason: str | None = None
@@ -43,7 +43,7 @@ _reply = msgspec.json.Decoder(WholeReply)
 
 @dataclass(slots=True)
 class Message:
-    """One publish. ``fixes`` is how many it holds; times are of one monotonic clock, in seconds."""
+    """One publish with ``fixes`` fixes; times are of one monotonic clock, in seconds."""
 
     correlation: bytes
     payload: bytes
@@ -55,7 +55,7 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Settled:
-    """A message's answers and how long the last one took, from its first sending."""
+    """A message's replies, and the seconds from its first sending to the reply."""
 
     results: tuple[ItemReply, ...]
     seconds: float
@@ -87,7 +87,7 @@ class OutgoingFixes:
             self.dropped += 1
 
     def due(self, now: float) -> Iterator[Message]:
-        """What may be sent now: what nobody answered in time, then all that waits and fits the window."""
+        """Yield the messages to send now: those unanswered in time, then new ones while the window allows."""
         for message in self._in_flight.values():
             if message.resend_at <= now:
                 message.patience_s = min(message.patience_s * 2, PATIENCE_LIMIT_S)
@@ -97,7 +97,7 @@ class OutgoingFixes:
             yield self._next(now)
 
     def settle(self, correlation: bytes, payload: bytes, now: float) -> Settled | None:
-        """Take an answer. None for one that we do not wait for (any more) or cannot read."""
+        """Settle the message of a reply; None for an unexpected or unreadable reply."""
         message = self._in_flight.get(correlation)
         results = _results(payload, message.fixes) if message else None
         if message is None or results is None:
@@ -106,13 +106,13 @@ class OutgoingFixes:
         return Settled(results, now - message.first_sent)
 
     def disconnected(self) -> None:
-        """Nobody knows what arrived: everything in flight is due again as soon as we are back."""
+        """Make all messages in flight due after the next connect: it is unknown which of them arrived."""
         for message in self._in_flight.values():
             message.patience_s = PATIENCE_S / 2
             message.resend_at = 0.0
 
     def _next(self, now: float) -> Message:
-        """One fix as an object, more as an array."""
+        """Encode the next message: one fix as an object, several as an array."""
         readings = list(islice(self._waiting, MAXIMUM_ARRAY))
         for _ in readings:
             self._waiting.popleft()
@@ -124,7 +124,7 @@ class OutgoingFixes:
 
 
 def _results(payload: bytes, fixes: int) -> tuple[ItemReply, ...] | None:
-    """An answer a fix. A refused whole answers for each of its items."""
+    """Return one reply per fix. The refusal of a whole message counts for each of its items."""
     try:
         reply = _reply.decode(payload)
     except (msgspec.DecodeError, UnicodeDecodeError):

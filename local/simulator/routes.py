@@ -1,4 +1,4 @@
-"""A way through the city as one line: metres on a plane, each piece with limit, course and cover. Pure."""
+"""A route through the city as one line: metres on a plane, each piece with limit, course and cover. Pure."""
 
 from bisect import bisect_right
 from collections.abc import Sequence
@@ -22,7 +22,7 @@ Place = tuple[float, float]
 
 @dataclass(frozen=True)
 class Piece:
-    """A straight piece of the route, ``start_m`` metres after its start; ``limit_mps`` may not be passed."""
+    """A straight piece, ``start_m`` metres after the route's start; ``limit_mps`` is not exceeded."""
 
     start_m: float
     length_m: float
@@ -49,7 +49,7 @@ class Route:
 
 
 def to_plane(latitude: float, longitude: float) -> Place:
-    """Metres east and north of the city's middle."""
+    """Return metres east and north of the city's middle."""
     return (longitude - ORIGIN[1]) * METRES_PER_DEGREE_EAST, (latitude - ORIGIN[0]) * METRES_PER_DEGREE
 
 
@@ -80,9 +80,9 @@ class _Leg:
 
 
 def along(way: Sequence[Edge], start: Point | None = None, end: Point | None = None) -> Route:
-    """The route over these edges; ``start`` and ``end`` (degrees) add a side street before and after.
+    """Return the route over these edges; ``start`` and ``end`` (degrees) add a side street before and after.
 
-    Raises `ValueError` when that is nowhere to drive.
+    Raises `ValueError` when the route has no length.
     """
     legs = [
         _Leg(to_plane(*a), to_plane(*b), edge.street.limit_kmh / 3.6, edge.street.tunnel)
@@ -109,7 +109,7 @@ def _side_street(start: Place, end: Place) -> _Leg:
 
 
 def _rounded(legs: Sequence[_Leg]) -> list[_Leg]:
-    """Every corner becomes a bow of four short legs, at the speed that a van takes it."""
+    """Replace every corner by a bow of four short legs, at the speed at which a van takes it."""
     rounded = [legs[0]]
     for leg in legs[1:]:
         before = rounded.pop()
@@ -125,7 +125,7 @@ def _rounded(legs: Sequence[_Leg]) -> list[_Leg]:
 
 
 def _turn_mps(before: _Leg, after: _Leg, cut_m: float) -> float:
-    """The speed at which the sideways pull of this corner stays bearable."""
+    """Return the speed at which the lateral acceleration of this corner stays bearable."""
     along_m = (before.end[0] - before.start[0]) * (after.end[0] - after.start[0])
     along_m += (before.end[1] - before.start[1]) * (after.end[1] - after.start[1])
     turn = acos(max(-1.0, min(1.0, along_m / (before.length_m * after.length_m))))
@@ -155,12 +155,12 @@ def _pieces(legs: Sequence[_Leg]) -> tuple[Piece, ...]:
 
 
 def _course(leg: _Leg) -> float:
-    """Degrees clockwise from north, 0 to 360."""
+    """Return degrees clockwise from north, 0 to 360."""
     return degrees(atan2(leg.end[0] - leg.start[0], leg.end[1] - leg.start[1])) % 360
 
 
 def _stop_lines(way: Sequence[Edge], pieces: Sequence[Piece], starts_m: Sequence[float]) -> tuple[float, ...]:
-    """Before each junction on the way, but not inside a tunnel."""
+    """Return a stop line before each junction on the route, but not inside a tunnel."""
     lines = set()
     for edge in way[:-1]:
         at_m = _nearest(pieces, *to_plane(*edge.points[-1])).start_m - STOP_LINE_M

@@ -1,6 +1,6 @@
 """Many units driving at a steady rate, on one thread.
 
-Invariants: a unit starts to drive when the broker has accepted it for the first time, and measures from then
+Invariants: a unit starts to drive once the broker has accepted it for the first time, and measures from then
 on whether it is connected or not. Ticks are spread over the period. A loop that falls behind measures less
 often, with longer steps; it never makes up for lost ticks in a burst.
 """
@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 
 
 class Simulation:
-    """`run` it once. ``say`` gets a line a second and a last one."""
+    """`run` it once. ``say`` gets one line per second and a summary."""
 
     def __init__(
         self,
@@ -47,7 +47,7 @@ class Simulation:
 
     def _unit(self, login: BrokerLogin) -> Unit:
         van = driving.new_van(driving.random_trip(self._rng), self._rng)
-        # As if they had been driving all day: otherwise all would speed up and stop together.
+        # Start in the middle of trips: otherwise all vans would speed up and stop together.
         van = driving.advance(van, self._rng.uniform(0, van.trip.driving_s), self._rng)
         unit = Unit(login, van, self.tally, self._rng)
         self._network.add(unit.link)
@@ -103,7 +103,7 @@ class Simulation:
         return text
 
     def _drain(self) -> None:
-        """A moment for the answers that are on their way."""
+        """Wait a moment for replies that are on their way."""
         end = time.monotonic() + DRAIN_S
         while time.monotonic() < end and any(unit.outgoing.unanswered for unit in self.units):
             self._network.turn(0.05)
@@ -121,5 +121,5 @@ class Simulation:
 
 
 def next_due(due: float, period_s: float, now: float) -> float:
-    """A period after ``due``. Who is late does not measure twice at one moment: that would be one fix."""
+    """Return a period after ``due`` or, if that has passed, after now: two ticks at once would be one fix."""
     return due + period_s if due + period_s > now else now + period_s

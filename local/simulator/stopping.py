@@ -10,7 +10,7 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 @contextmanager
 def told_to_stop() -> Iterator[threading.Event]:
-    """An event that either signal sets. Outside the main thread, where none can be caught, nobody sets it."""
+    """Yield an event that either signal sets; outside the main thread, which alone gets them, none does."""
     stop = threading.Event()
     if threading.current_thread() is not threading.main_thread():
         yield stop

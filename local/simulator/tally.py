@@ -1,4 +1,4 @@
-"""What happened to the fixes: counts since the start, rates and round trips since the last line."""
+"""Counts of the fixes since the start, with rates and round trips since the last line."""
 
 from collections import Counter
 from dataclasses import dataclass, field
@@ -18,7 +18,7 @@ class Left(NamedTuple):
 
 @dataclass
 class SimulationTally:
-    """``made`` by the vans, ``sent`` (resent ones again), and what ingest answered."""
+    """``made`` by the vans, ``sent`` (resent ones again), and counted by ingest's replies."""
 
     made: int = 0
     sent: int = 0
@@ -41,7 +41,7 @@ class SimulationTally:
                 self.reasons[item.reason or "no reason given"] += 1
 
     def line(self, seconds: float, *, connected: str, left: Left) -> str:
-        """One line on the time since the last, which was ``seconds`` ago."""
+        """Return one line on the ``seconds`` since the last one."""
         sent, answered = self.sent - self._sent_before, self.answered - self._answered_before
         self._sent_before, self._answered_before = self.sent, self.answered
         round_trips, self._seconds = sorted(self._seconds), []
@@ -52,7 +52,7 @@ class SimulationTally:
         )
 
     def summary(self, seconds: float, left: Left) -> str:
-        """The last line: everything since the start."""
+        """Return the summary of everything since the start."""
         reasons = ", ".join(f"{reason} {count:,}" for reason, count in self.reasons.most_common(5))
         return (
             f"{self.made:,} fixes made in {seconds:.1f} s, {self.sent:,} sent (again: {self.resent:,}): "

@@ -1,6 +1,6 @@
-"""A trip's timetable: where the van is, and how fast, at any second after its start. Pure.
+"""A trip's timetable: the van's place and speed at any second after its start. Pure.
 
-The speed profile is laid out whole before the van starts (limits, corners, red lights, braking in time), so a
+The speed profile is planned whole before the van starts (limits, corners, red lights, braking in time), so a
 place depends on the time alone: any step, and any number of them, gives the same drive.
 """
 
@@ -30,7 +30,7 @@ class TripPhase:
     acceleration_mps2: float
 
     def at(self, elapsed_s: float) -> tuple[float, float]:
-        """Metres from the start, and metres a second."""
+        """Return metres from the start, and metres per second."""
         seconds = elapsed_s - self.start_s
         speed_mps = self.speed_mps + self.acceleration_mps2 * seconds
         return self.start_m + (self.speed_mps + speed_mps) / 2 * seconds, max(0.0, speed_mps)
@@ -47,7 +47,7 @@ class Trip:
     duration_s: float
 
     def at(self, elapsed_s: float) -> tuple[float, float]:
-        """Metres from the start, and metres a second; at the end after ``driving_s``."""
+        """Return metres from the start, and metres per second; the end after ``driving_s``."""
         if elapsed_s >= self.driving_s:
             return self.route.length_m, 0.0
         return self.phases[bisect_right(self.starts_s, elapsed_s) - 1].at(elapsed_s)
@@ -64,7 +64,7 @@ class _Stretch:
 
 
 def plan(route: Route, rng: Random, parked_s: float = 0.0) -> Trip:
-    """A drive over the route that starts and ends standing, through today's traffic and lights."""
+    """Plan a drive over the route from standstill to standstill, through today's traffic and lights."""
     stretches = _stretches(route, _red_lights(route, rng), rng)
     speeds = _speeds_between(stretches)
     phases: list[TripPhase] = []
@@ -79,7 +79,7 @@ def plan(route: Route, rng: Random, parked_s: float = 0.0) -> Trip:
 
 
 def _red_lights(route: Route, rng: Random) -> dict[float, float]:
-    """Where the van must wait, and how many seconds."""
+    """Return where the van must wait at red lights, and how many seconds."""
     return {at_m: rng.uniform(*RED_LIGHT_S) for at_m in route.stop_lines_m if rng.random() < RED_LIGHT_SHARE}
 
 
@@ -97,7 +97,7 @@ def _stretches(route: Route, red_lights: dict[float, float], rng: Random) -> lis
 
 
 def _speeds_between(stretches: Sequence[_Stretch]) -> list[float]:
-    """The speed at each stretch's start, and at the last one's end: reachable, and low enough to brake."""
+    """Return the speed at each stretch's start and the last one's end: reachable, and low enough to brake."""
     speeds = [0.0]
     for before, after in pairwise(stretches):
         speeds.append(0.0 if before.stop else min(before.limit_mps, after.limit_mps))
@@ -114,7 +114,7 @@ def _speeds_between(stretches: Sequence[_Stretch]) -> list[float]:
 def _drive(
     phases: list[TripPhase], now_s: float, now_m: float, stretch: _Stretch, enter_mps: float, leave_mps: float
 ) -> float:
-    """Add this stretch's phases: speed up, cruise, slow down. Gives the second at which it ends."""
+    """Add this stretch's phases: accelerate, cruise, brake. Return the second at which it ends."""
     up, down = SPEED_UP_MPS2, SLOW_DOWN_MPS2
     top_squared = (2 * up * down * stretch.length_m + down * enter_mps**2 + up * leave_mps**2) / (up + down)
     top_mps = max(enter_mps, leave_mps, min(stretch.limit_mps, sqrt(top_squared)))

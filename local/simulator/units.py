@@ -1,4 +1,4 @@
-"""A GPS unit in a driving van: what it measures goes out as fast as ingest takes it, and waits here else."""
+"""A GPS unit in a driving van: sends fixes as fast as ingest takes them, and buffers the others."""
 
 import time
 from datetime import UTC, datetime
@@ -15,7 +15,7 @@ FORMAT = "location"
 
 
 class Unit:
-    """``van`` may be replaced between ticks by whoever plans its trips."""
+    """The trip planner may replace ``van`` between ticks."""
 
     def __init__(self, login: BrokerLogin, van: SimulatedVan, tally: SimulationTally, rng: Random) -> None:
         self.van = van
@@ -30,11 +30,11 @@ class Unit:
 
     @property
     def held(self) -> int:
-        """Fixes kept until the van leaves the tunnel."""
+        """Return the number of fixes held until the van leaves the tunnel."""
         return len(self._held)
 
     def tick(self, dt_s: float, now: datetime | None = None) -> None:
-        """Drive on, measure, and send what may be sent."""
+        """Drive on, measure, and send whatever is due."""
         self.van = driving.advance(self.van, dt_s, self._rng)
         self.van, reading = driving.read(self.van, now or _clock(), self._rng)
         self._tally.made += 1
@@ -44,7 +44,7 @@ class Unit:
             self.send()
 
     def send(self) -> None:
-        """Also what nobody answered in time: to be called now and then without a reason."""
+        """Send what is due, unanswered messages included; call it regularly even without new fixes."""
         if not self.link.ready:
             return
         self.was_ready = True
@@ -63,6 +63,6 @@ class Unit:
 
 
 def _clock() -> datetime:
-    """To the millisecond, as GPS units tell it."""
+    """Return the time to the millisecond, as GPS units report it."""
     now = datetime.now(UTC)
     return now.replace(microsecond=now.microsecond // 1000 * 1000)

@@ -32,21 +32,21 @@ from local.supervision.processes import AskedToStop, ServiceFailed, connections_
 from local.supervision.supervisor import Child, Supervisor
 
 READY_WITHIN_S = 60.0
-CHILD_SHUTDOWN_S = 4  # a child gives up before the supervisor loses patience with it
+CHILD_SHUTDOWN_S = 4  # a child gives up before the supervisor's own time-out
 
 
 Result = TypeVar("Result")
 
 
 class PortTaken(Exception):
-    """Somebody else listens where we should."""
+    """Another process listens on a port of ours."""
 
     def __init__(self, port: int, variable: str) -> None:
         super().__init__(f"Port {port} on 127.0.0.1 is taken or forbidden: set {variable} to another one.")
 
 
 class Machine:
-    """All that `milepost up` runs."""
+    """Everything that `milepost up` runs."""
 
     def __init__(
         self,
@@ -81,7 +81,7 @@ class Machine:
         return [*steps, *([self._start_demo] if self._with_demo else []), self._show_banner]
 
     def start(self) -> None:
-        """Step by step, until somebody asks us to stop."""
+        """Run the steps until one fails or the user asks us to stop."""
         try:
             for step in self.steps:
                 if not self._asked_to_stop():
@@ -99,7 +99,7 @@ class Machine:
                 raise PortTaken(port, f"MILEPOST_{name}_PORT")
 
     def _check_metrics_ports(self, settings: Settings) -> None:
-        """A child would not get past a port that is taken, however often it is started."""
+        """Refuse a taken port now: a child would fail on it at each restart."""
         used = {self._settings.http_port: "HTTP", self._settings.mqtt_port: "MQTT"}
         wanted = {"INGEST_METRICS": settings.ingest_metrics_port, "JOBS_METRICS": settings.jobs_metrics_port}
         for name, port in wanted.items():
@@ -122,7 +122,7 @@ class Machine:
         self._say("database ready")
 
     def _prepare_database(self) -> None:
-        """The newest structure, the demo's company, and the broker's users: the database is the truth."""
+        """Migrate the database, create the demo company, and write the broker's users from the database."""
         self._postgres.make_database(USER)
         migrate(self._postgres.url())
         with self._sessions() as sessions:
@@ -143,9 +143,10 @@ class Machine:
             engine.dispose()
 
     def _in_background(self, work: Callable[[], Result]) -> Result:
-        """Work with the database, on a thread: we hear a Ctrl-C although the database does not answer.
+        """Run database work on a thread, so that Ctrl-C works even while the database does not answer.
 
-        The thread ends with PostgreSQL, which stops with us. Raises `ServiceFailed` if it goes away before.
+        The thread ends with PostgreSQL, which stops with us. Raises `ServiceFailed` if PostgreSQL goes away
+        before.
         """
         thread = ThreadPoolExecutor(1)
         try:
@@ -189,7 +190,9 @@ class Machine:
         return Child(verb, lambda: spawn(command, log=log, cwd=Path.cwd(), env=env), log)
 
     def _wait_for_ingest(self) -> None:
-        """Before its first subscription ever the broker drops what is published: no demo, no banner yet."""
+        """Wait for ingest's subscriptions."""
+        # Before the very first subscription the broker drops all telemetry, so neither demo nor banner may
+        # come earlier.
         ready = self._supervisor.run(self._is_ingest_on_the_broker, READY_WITHIN_S)
         if not ready and not self._supervisor.stopping:
             raise ServiceFailed(
@@ -256,14 +259,14 @@ class Machine:
 
 
 def _is_gone(error: DBAPIError | psycopg2.Error) -> bool:
-    """Whether there is no server any more, rather than one that refuses what we asked."""
+    """Return whether the server is gone, rather than refusing our statement."""
     if isinstance(error, DBAPIError):
         return error.connection_invalidated or not sqlstate(error)
     return not error.pgcode
 
 
 def _own_command() -> str:
-    """``milepost`` as it is installed beside this Python, as short as it can be said from here."""
+    """Return the shortest command that runs the ``milepost`` beside this Python from the current folder."""
     script = Path(sys.executable).with_name("milepost")
     if not script.exists():
         return f"{sys.executable} -m milepost"

@@ -1,7 +1,7 @@
-"""Starting and ending processes so that none is left behind.
+"""Start and end processes so that none is left behind.
 
-Each gets a session of its own: a Ctrl-C in the terminal reaches only us, and a signal to its group reaches
-all it started. On Linux it is also told by the kernel when we die without a word.
+Each gets a session of its own: Ctrl-C in the terminal reaches only us, and a signal to its group reaches all
+its children. On Linux the kernel also signals it when we die, even by SIGKILL.
 """
 
 import contextlib
@@ -26,30 +26,30 @@ _LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
 
 
 class ServiceFailed(Exception):
-    """A process did not come up; the message ends with the last lines of its log."""
+    """A process did not start; the error's text ends with the last lines of its log."""
 
     def __init__(self, name: str, what: str, log: Path) -> None:
         super().__init__(f"{name} {what}. Its log ({log}) ends with:\n{tail(log)}")
 
 
 class NotYet(Exception):
-    """A process must not be started now; the message says why. Whoever supervises it tries again."""
+    """A process must not be started now; the error's text says why. Its supervisor tries again."""
 
 
 class AskedToStop(Exception):
-    """Somebody lost patience while we waited for something to start."""
+    """The user asked us to stop while we waited for a service to start."""
 
 
 GiveUp = Callable[[], bool]
 
 
 def never() -> bool:
-    """Patience without end."""
+    """Never give up."""
     return False
 
 
 def wait_until(is_done: Callable[[], bool], within_s: float, give_up: GiveUp = never) -> bool:
-    """Whether it was done in time. Raises `AskedToStop` as soon as ``give_up()`` says so."""
+    """Wait for ``is_done``; return False after ``within_s``. Raises `AskedToStop` on ``give_up()``."""
     deadline = time.monotonic() + within_s
     while not is_done():
         if give_up():
@@ -69,9 +69,9 @@ def spawn(
     account: Account | None = None,
     death_signal: signal.Signals = signal.SIGTERM,
 ) -> subprocess.Popen[bytes]:
-    """Start ``command`` with both outputs appended to ``log``. ``death_signal`` reaches it if we die.
+    """Start ``command`` with both outputs appended to ``log``. It receives ``death_signal`` if we die.
 
-    The kernel means the death of the thread that called, so only the main thread asks it for that.
+    The kernel refers to the death of the calling thread, so only the main thread requests this signal.
     """
     with log.open("ab") as output:
         return subprocess.Popen(
@@ -96,7 +96,7 @@ def _die_with_us(death_signal: signal.Signals) -> Callable[[], None] | None:
         return None
 
     def ask_the_kernel() -> None:
-        # After the change of user, which would clear it; and we may have died before it was set.
+        # Set after the change of user, which would clear it. Our parent may have died before it was set.
         libc.prctl(PR_SET_PDEATHSIG, int(death_signal), 0, 0, 0)
         if os.getppid() != parent:
             os._exit(1)
@@ -109,7 +109,7 @@ def end(
     signals: Sequence[signal.Signals] = (signal.SIGTERM,),
     within_s: float = 5.0,
 ) -> bool:
-    """Ask with each signal in turn, then kill the whole group. True if asking was enough. Always reaps."""
+    """Send each signal in turn, then kill the group; return whether a signal was enough. Always reaps."""
     for number in signals:
         if process.poll() is None:
             process.send_signal(number)
@@ -122,15 +122,15 @@ def end(
 
 
 def kill_group(pid: int) -> None:
-    """SIGKILL to all that the process ``pid`` started and that stayed in its group."""
+    """Send SIGKILL to the process ``pid`` and all its descendants in its group."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(pid, signal.SIGKILL)
 
 
 def wait_gone(processes: Sequence[psutil.Process], within_s: float, give_up: GiveUp = never) -> bool:
-    """Whether all ended in time, or before ``give_up()`` cut that short.
+    """Wait for the processes; return False on the time-out or once ``give_up()``.
 
-    A zombie is gone: only its parent, which need not be us, can reap it.
+    A zombie counts as gone: only its parent, which need not be us, can reap it.
     """
     try:
         return wait_until(lambda: not any(map(is_alive, processes)), within_s, give_up)
@@ -146,7 +146,7 @@ def is_alive(process: psutil.Process) -> bool:
 
 
 def tail(log: Path, lines: int = 15) -> str:
-    """The last lines of a log that may be huge, missing or unreadable."""
+    """Return the last lines of a log that may be huge, missing or unreadable."""
     try:
         with log.open("rb") as file:
             file.seek(max(0, log.stat().st_size - 16_384))
@@ -157,7 +157,7 @@ def tail(log: Path, lines: int = 15) -> str:
 
 
 def connections_to(pid: int, port: int) -> int:
-    """How many connections a process of ours has to a port; none once it has ended."""
+    """Return the number of a process's connections to a port; 0 once it has ended."""
     try:
         found = psutil.Process(pid).net_connections("tcp")
     except psutil.Error:
@@ -173,6 +173,6 @@ def wait_answering(
     within_s: float,
     give_up: GiveUp,
 ) -> None:
-    """Until it answers or has ended. Raises `ServiceFailed` if neither in time; `AskedToStop`."""
+    """Wait until the service answers or has ended. Raises `ServiceFailed` or `AskedToStop`."""
     if not wait_until(lambda: answers() or process.poll() is not None, within_s, give_up):
         raise ServiceFailed(service, f"did not answer within {within_s:.0f} s", log)

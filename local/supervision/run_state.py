@@ -1,4 +1,4 @@
-"""What a data folder remembers of its run: who has it, and which processes to end if we are killed."""
+"""The run state in a data folder: its owner, and the processes to end if we are killed."""
 
 import errno
 import fcntl
@@ -18,17 +18,17 @@ from local.supervision.processes import GiveUp, kill_group, never, wait_gone
 LOCK = "lock"
 RECORD = "run.json"
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
-PIDS = range(2, 2**31)  # never 0 or 1: a signal to those groups reaches us, or everybody
-SAME_START_S = 1.0  # a process's start time is known to a clock tick
+PIDS = range(2, 2**31)  # never 0 or 1: a signal to those groups would reach us, or every process
+SAME_START_S = 1.0  # a process's start time is exact to a clock tick
 
 
 class AlreadyRunning(Exception):
-    """Another `milepost up` has this data folder."""
+    """Another `milepost up` uses this data folder."""
 
 
 @dataclass(frozen=True)
 class Started:
-    """``started`` (seconds since the epoch) tells the process from a later one with the same number."""
+    """``started`` (seconds since the epoch) distinguishes the process from a later one with the same pid."""
 
     name: str
     pid: int
@@ -46,7 +46,7 @@ class Started:
 
 @contextmanager
 def exclusive(data_dir: Path) -> Iterator[None]:
-    """Hold the folder. The kernel lets go when we die, however we die. Raises `AlreadyRunning`."""
+    """Lock the folder; the kernel unlocks it when we die in any way. Raises `AlreadyRunning`."""
     with (data_dir / LOCK).open("a+", errors="replace") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -69,7 +69,7 @@ def record(data_dir: Path, processes: Sequence[Started]) -> None:
 
 
 def forget(data_dir: Path) -> None:
-    """Record that nothing runs any more; on a full disk the record goes. Raises `OSError`."""
+    """Record that no process runs any more; on a full disk delete the record. Raises `OSError`."""
     try:
         record(data_dir, [])
     except OSError as error:
@@ -81,7 +81,7 @@ def forget(data_dir: Path) -> None:
 def end_leftovers(
     data_dir: Path, say: Callable[[str], None], *, within_s: float = 3.0, give_up: GiveUp = never
 ) -> None:
-    """End what a run that was killed left behind, last started first; hastily once ``give_up()``."""
+    """End the processes left by a killed run, last started first; faster once ``give_up()``."""
     try:
         recorded = _recorded(data_dir / RECORD)
     except ValueError:
@@ -94,7 +94,7 @@ def end_leftovers(
 
 
 def _recorded(path: Path) -> list[Started]:
-    """Raises `ValueError` for anything that `record` would not write."""
+    """Read the record. Raises `ValueError` for content that `record` would not write."""
     try:
         recorded = msgspec.json.decode(path.read_bytes(), type=list[Started])
     except FileNotFoundError:
@@ -107,7 +107,7 @@ def _recorded(path: Path) -> list[Started]:
 
 
 def _end(recorded: Started, within_s: float, give_up: GiveUp) -> bool:
-    # AccessDenied: then it is somebody else's, and the number was given anew.
+    # AccessDenied means that the pid was reused by another user's process.
     with suppress(psutil.NoSuchProcess, psutil.AccessDenied):
         process = psutil.Process(recorded.pid)
         if abs(process.create_time() - recorded.started) <= SAME_START_S:

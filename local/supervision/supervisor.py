@@ -1,10 +1,10 @@
-"""Starts named processes, restarts those that die, and stops all in the reverse order.
+"""Start named processes, restart those that die, and stop all in the reverse order.
 
-Everything happens in the one thread that calls. It sleeps on a pipe to which every signal writes (SIGCHLD
-too). A signal that asks us to stop is only noted, so that a second one does no harm.
+Invariants: everything happens in the caller's thread. It sleeps on a pipe to which every signal writes
+(SIGCHLD too). A stop signal is only noted, so that a second one does no harm.
 
-A full disk, or whatever else keeps a process from being started again, is said and tried again: the
-supervisor ends only when it is asked to.
+Errors: a full disk, or any other error that keeps a process from being restarted, is logged and retried: the
+supervisor ends only on request.
 """
 
 import os
@@ -25,15 +25,15 @@ from local.supervision.run_state import Started, forget, record
 
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 STOP_WITHIN_S = 9.0
-RESERVE_S = 0.8  # what a process that hangs must leave to each one that is still to be stopped
-STEADY_S = 10.0  # who ran this long starts again at once
+RESERVE_S = 0.8  # what a hanging process must leave to each one still to be stopped
+STEADY_S = 10.0  # a process that ran this long restarts without a growing back-off
 POLL_S = 0.1
-TEND_S = 1.0  # how often logs are measured and an unwritten record is tried again
+TEND_S = 1.0  # how often log sizes are checked and an unwritten record is retried
 
 
 @dataclass
 class Child:
-    """``spawn`` starts it anew each time; ``log`` is where it writes."""
+    """``spawn`` starts it, each time anew; ``log`` is its output file."""
 
     name: str
     spawn: Callable[[], subprocess.Popen[bytes]]
@@ -46,7 +46,7 @@ class Child:
 
 
 class Supervisor:
-    """Use it as a context, in a program that ends with it: nothing that it started outlives it."""
+    """A context manager for a program that ends with it: no process that it started outlives it."""
 
     def __init__(
         self,
@@ -73,7 +73,7 @@ class Supervisor:
         signal.set_wakeup_fd(self._wake_write, warn_on_full_buffer=False)
         signal.signal(signal.SIGCHLD, lambda _number, _frame: None)
         for number in STOP_SIGNALS:
-            # Under nohup a hang-up is to be ignored.
+            # Under nohup, SIGHUP must stay ignored.
             if number is not signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:
                 signal.signal(number, self._note)
         return self
@@ -82,7 +82,7 @@ class Supervisor:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.stop()
-        # A late Ctrl-C of somebody impatient would only spoil the exit code.
+        # A repeated Ctrl-C during the exit would only spoil the exit code.
         for number in STOP_SIGNALS:
             signal.signal(number, signal.SIG_IGN)
         signal.set_wakeup_fd(-1)
@@ -95,9 +95,9 @@ class Supervisor:
         return self._spawn(child)
 
     def run(self, until: Callable[[], object] | None = None, within_s: float | None = None) -> bool:
-        """Look after the children until ``until()`` is true, the time is over, or we are asked to stop.
+        """Supervise the children until ``until()`` is true, the time is over, or a stop is requested.
 
-        True only in the first case.
+        Return True only in the first case.
         """
         deadline = None if within_s is None else time.monotonic() + within_s
         while not self.stopping:
@@ -111,7 +111,7 @@ class Supervisor:
         return False
 
     def stop(self) -> None:
-        """Stop all, last started first, within ``stop_within_s`` of the moment at which we were asked to."""
+        """Stop all, last started first, within ``stop_within_s`` of the request."""
         self.stopping = True
         deadline = (self._asked_at or time.monotonic()) + self._stop_within_s
         while self._children:
@@ -145,18 +145,18 @@ class Supervisor:
             self._say(f"{child.name} restarted")
 
     def _tend(self) -> None:
-        """Do what must be done now and then while all run."""
+        """Do the regular maintenance: logs and the record."""
         if time.monotonic() < self._tend_at:
             return
         self._tend_at = time.monotonic() + TEND_S
         if not self._is_recorded:
             self._record()
         for child in self._children:
-            with suppress(OSError):  # emptied all the same
+            with suppress(OSError):  # truncated all the same
                 rotate_if_large(child.log, self._log_bytes)
 
     def _record(self) -> None:
-        """Write down what to end if we are killed; on a full disk, as soon as there is room."""
+        """Record the processes to end if we are killed; on a full disk, as soon as there is space."""
         try:
             record(self._data_dir, list(self._started.values()))
         except OSError as error:
@@ -167,7 +167,7 @@ class Supervisor:
             self._is_recorded = True
 
     def _bury(self, child: Child, process: subprocess.Popen[bytes]) -> None:
-        kill_group(process.pid)  # whom it started
+        kill_group(process.pid)  # its own children
         if time.monotonic() - child.started_at >= STEADY_S:
             child.backoff.reset()
         wait_s = child.backoff.next()
@@ -185,7 +185,7 @@ class Supervisor:
         return process
 
     def _sleep(self, at_most_s: float) -> None:
-        """Until a signal arrives or the next restart is due."""
+        """Sleep until a signal arrives or the next restart is due."""
         due = [
             child.restart_at - time.monotonic() for child in self._children if child.restart_at is not None
         ]

@@ -1,4 +1,4 @@
-"""A day's deliveries as pictures. Pure."""
+"""Charts of a day's deliveries. Pure."""
 
 from collections.abc import Iterator, Sequence
 from math import cos, pi, sin
@@ -15,7 +15,7 @@ ON_TIME, DELIVERED = svg.GOOD, "#8cc5a6"
 
 
 def parts(tally: Tally) -> list[tuple[str, int, str]]:
-    """What became of them, in the order in which they are drawn: words, number and colour."""
+    """Return the outcomes in drawing order: words, number and colour."""
     return [
         ("delivered on time", tally.on_time, ON_TIME),
         ("delivered, nothing agreed", tally.delivered - tally.on_time - tally.delivered_late, DELIVERED),
@@ -26,7 +26,7 @@ def parts(tally: Tally) -> list[tuple[str, int, str]]:
 
 
 def by_hour(hours: Sequence[Hour], clock: Clock) -> Markup:
-    """A bar an hour, of what ended in it."""
+    """Draw one stacked bar per hour, of the deliveries that ended in it."""
     steps = scales.ticks(max([hour.tally.deliveries for hour in hours] + [1]))
     steps = [step for step in steps if step == int(step)]
     width = (WIDTH - LEFT - RIGHT) / len(hours)
@@ -65,7 +65,7 @@ def _y(number: float, highest: float) -> float:
 
 
 def outcomes(tally: Tally) -> Markup | None:
-    """One bar of all. None where nothing ended."""
+    """Draw one bar of all outcomes; None if no delivery ended."""
     if not tally.deliveries:
         return None
     x, drawn = 0.0, []
@@ -83,7 +83,7 @@ def outcomes(tally: Tally) -> Markup | None:
 
 
 def on_time_ring(percent: float | None) -> Markup | None:
-    """None where nothing was agreed."""
+    """Draw the share delivered on time; None if no delivery had an agreed time."""
     if percent is None:
         return None
     colour = svg.GOOD if percent >= 90 else svg.LATE if percent >= 70 else svg.BAD
@@ -100,7 +100,7 @@ def on_time_ring(percent: float | None) -> Markup | None:
 
 
 def _arc(share: float, colour: str) -> Markup:
-    """From the top, clockwise."""
+    """Return an arc from the top, clockwise."""
     x, y = 90 + 58 * sin(2 * pi * share), 80 - 58 * cos(2 * pi * share)
     return svg.element(
         "path",
@@ -116,7 +116,7 @@ def key() -> list[tuple[Markup, str]]:
 
 
 def meter(share: float, colour: str) -> Markup:
-    """A small bar for a table's cell; ``share`` is 0 to 1."""
+    """Draw a small bar for a table's cell; ``share`` is 0 to 1."""
     bar = [svg.box(0, 3, 80.0, 8, svg.TINT, rx=2), svg.box(0, 3, 80 * min(share, 1.0), 8, colour, rx=2)]
     return svg.element(
         "svg",

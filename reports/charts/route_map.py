@@ -1,4 +1,4 @@
-"""A route drawn without a map: to scale, north up, with its stops. Pure."""
+"""A route drawn without a base map: to scale, north up, with its stops. Pure."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
@@ -11,7 +11,7 @@ from core.rules.geo import EARTH_RADIUS_M
 from reports.charts import scales, svg
 
 WIDTH, TALLEST, FLATTEST, MARGIN = 720.0, 380.0, 220.0, 44.0
-SMALLEST_M = 200.0  # what stood still is not magnified beyond this
+SMALLEST_M = 200.0  # a vehicle that stood still is not magnified beyond this
 ARROW_EVERY = 130.0
 CROWDED = 19.0
 _METRES_PER_DEGREE = radians(1) * EARTH_RADIUS_M
@@ -20,7 +20,7 @@ Place = tuple[float, float]  # x to the right, y down
 
 
 class Pin(msgspec.Struct, frozen=True):
-    """A place with a letter, as the pickup and the drop-off."""
+    """A lettered place, as the pickup or the drop-off."""
 
     letter: str
     title: str
@@ -29,7 +29,7 @@ class Pin(msgspec.Struct, frozen=True):
 
 
 class Halt(msgspec.Struct, frozen=True):
-    """A stop with its number; the longer it took the larger its circle."""
+    """A numbered stop; the longer it lasted, the larger its circle."""
 
     number: int
     title: str
@@ -38,7 +38,7 @@ class Halt(msgspec.Struct, frozen=True):
 
 
 class _Sheet:
-    """Where places lie on the paper: an equirectangular plane around the middle, one scale for both ways."""
+    """The projection: an equirectangular plane around the middle, with one scale for both axes."""
 
     def __init__(self, points: Sequence[Point]) -> None:
         self._first = points[0][1]
@@ -62,12 +62,12 @@ class _Sheet:
         return self._left + east / self.metres_per_unit, self._top + south / self.metres_per_unit
 
     def _unwrapped(self, longitude: float) -> float:
-        """Beside the first point, also where the date line runs between them."""
+        """Return the longitude nearest to the first point's, even across the antimeridian."""
         return self._first + (longitude - self._first + 180) % 360 - 180
 
 
 def draw(lines: Sequence[Sequence[Point]], halts: Sequence[Halt], pins: Sequence[Pin]) -> Markup | None:
-    """None where there is nothing to draw. Each line is one vehicle's."""
+    """Draw the route, or return None without a point. Each line is one vehicle's."""
     lines = [line for line in lines if line]
     driven = [point for line in lines for point in line]
     if not driven:
@@ -92,7 +92,7 @@ def _bar_m(sheet: _Sheet) -> float:
 
 
 def _grid(sheet: _Sheet) -> Iterator[Markup]:
-    """Squares as wide as the scale bar, so that distances can be counted."""
+    """Draw squares as wide as the scale bar, so that distances can be counted."""
     step = _bar_m(sheet) / sheet.metres_per_unit
     for index in range(1, int(WIDTH / step) + 1):
         yield svg.rule(index * step, 1.0, index * step, sheet.height - 1, "#e0e7ed")
@@ -117,7 +117,7 @@ def _line(line: Sequence[Place]) -> Iterator[Markup]:
 
 
 def _arrows(line: Sequence[Place]) -> Iterator[tuple[float, float, float]]:
-    """Which way it went: a place and a turn, every so often."""
+    """Yield the arrows of direction, at regular distances: x, y and rotation in degrees."""
     left = ARROW_EVERY / 2
     for (x, y), (to_x, to_y) in pairwise(line):
         length = hypot(to_x - x, to_y - y)
@@ -133,7 +133,7 @@ def _arrows(line: Sequence[Place]) -> Iterator[tuple[float, float, float]]:
 
 
 def _ends(lines: Sequence[Sequence[Place]]) -> Iterator[Markup]:
-    """A ring where the drive began, a square where it ended."""
+    """Draw a ring where the drive began, a square where it ended."""
     x, y = lines[0][0]
     yield svg.element("circle", cx=x, cy=y, r=5.5, fill="#ffffff", stroke=svg.GOOD, stroke_width=3)
     x, y = lines[-1][-1]
@@ -141,7 +141,7 @@ def _ends(lines: Sequence[Sequence[Place]]) -> Iterator[Markup]:
 
 
 def _halts(sheet: _Sheet, halts: Sequence[Halt], others: Sequence[Point]) -> Iterator[Markup]:
-    """The longest first, so that none hides a smaller one; beside other marks, so that its number is seen."""
+    """Draw the stops, longest first, so that none hides a smaller one; shift those that other marks hide."""
     marked = [sheet.place(point) for point in others]
     for halt in sorted(halts, key=lambda one: -one.seconds):
         x, y = sheet.place(halt.at)
@@ -161,7 +161,7 @@ def _halt(place: Place, halt: Halt) -> Markup:
 
 
 def _pin(place: Place, pin: Pin) -> Iterable[Markup]:
-    """A drop whose tip is the place, so that what lies there stays visible."""
+    """Draw a drop whose tip is the place, so that the map below stays visible."""
     x, y = place
     yield svg.element(
         "g",
@@ -200,7 +200,7 @@ def _north_arrow() -> Iterator[Markup]:
 
 
 def key(halts: Sequence[Halt], pins: Sequence[Pin], end: str) -> list[tuple[Markup, str]]:
-    """What the signs mean: a small picture and its words. ``end`` is what the square stands for."""
+    """Return the legend: icons and words. ``end`` says what the square means."""
     ring = svg.element("circle", cx=7, cy=7, r=4.5, fill="#ffffff", stroke=svg.GOOD, stroke_width=3)
     square = svg.box(2.5, 2.5, 9, 9, "#ffffff", stroke=svg.INK, stroke_width=3)
     signs = [(ring, "start"), (square, end)]

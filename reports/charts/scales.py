@@ -8,13 +8,13 @@ _MINUTES = (1, 2, 5, 10, 15, 30, 60, 120, 180, 360, 720, 1440)
 
 
 def round_down(value: float) -> float:
-    """The greatest of 1, 2 and 5 times a power of ten that is not above ``value`` (> 0)."""
+    """Return the greatest of 1, 2 and 5 times a power of ten that is not above ``value`` (> 0)."""
     power: float = 10.0 ** floor(log10(value))
     return next(step * power for step in (5, 2, 1) if step * power <= value * (1 + 1e-9))
 
 
 def ticks(highest: float, wanted: int = 4) -> list[float]:
-    """From 0 up to the first that is not below ``highest``, in about so many round steps."""
+    """Return round ticks from 0 to the first not below ``highest``, in about ``wanted`` steps."""
     step = round_down(max(highest, 1e-9) / wanted)
     step = step if highest / step <= wanted + 1 else step * 2
     count = max(1, -int(-highest // step))
@@ -22,15 +22,15 @@ def ticks(highest: float, wanted: int = 4) -> list[float]:
 
 
 def instants(start: datetime, end: datetime, wanted: int = 8) -> list[datetime]:
-    """Round times of day between two instants of one zone; of days longer than that, their midnights.
+    """Return round local times between two instants of one zone; midnights if they are days apart.
 
-    A time that the clocks skip is left out, one that comes twice is there twice.
+    A local time that the clocks skip is left out, one that occurs twice is included twice.
     """
     minutes = (end.astimezone(UTC) - start.astimezone(UTC)).total_seconds() / 60
     step = next((one for one in _MINUTES if minutes / one <= wanted), None)
     if step is None:
         step = 1440 * max(1, round(minutes / 1440 / wanted))
-    # By the clock on the wall, which at night may be earlier at the end.
+    # Compare local times: across a change of the clocks the end may read earlier than the start.
     first = min(start, end).replace(hour=0, minute=0, second=0, microsecond=0)
     skipped = int((min(start, end) - first) / timedelta(minutes=step))
     walls = [first + timedelta(minutes=step) * (skipped + index) for index in range(wanted + 3)]
@@ -39,7 +39,7 @@ def instants(start: datetime, end: datetime, wanted: int = 8) -> list[datetime]:
 
 
 def _at_wall(wall: datetime) -> Iterator[datetime]:
-    """The instants at which a zone's clocks show a time: none, one or two."""
+    """Yield the instants at which a zone's clocks show a local time: none, one or two."""
     for fold in (0, 1):
         utc = wall.replace(fold=fold).astimezone(UTC)
         if utc.astimezone(wall.tzinfo).replace(tzinfo=None) == wall.replace(tzinfo=None):

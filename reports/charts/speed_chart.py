@@ -1,4 +1,4 @@
-"""Speed over time: the mean as an area, the highest as a line, stops as shaded stretches. Pure."""
+"""Speed over time: the mean as an area, the maximum as a line, stops as shaded stretches. Pure."""
 
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
@@ -31,7 +31,7 @@ class _Axes:
 def draw(
     steps: Sequence[SpeedStep], stops: Sequence[Stop], start: datetime, end: datetime, clock: Clock
 ) -> Markup | None:
-    """None without a speed. Where no fix came the line is broken."""
+    """Draw the chart; None without a speed. The line is broken where fixes are missing."""
     if not steps:
         return None
     axes = _Axes(start, end, max(step.maximum_kmh for step in steps))
@@ -63,7 +63,7 @@ def _stops(axes: _Axes, stops: Sequence[Stop]) -> Iterator[Markup]:
 
 
 def _runs(steps: Sequence[SpeedStep]) -> Iterator[list[SpeedStep]]:
-    """Steps that follow one another; one or two without a fix between them do not break the line."""
+    """Split the steps at gaps; one or two missing steps do not break the line."""
     run: list[SpeedStep] = []
     for step in steps:
         if run and (step.start - run[-1].start).total_seconds() > 3.5 * step.seconds:

@@ -1,4 +1,4 @@
-"""SVG as text that is safe to put into a page: every value is escaped."""
+"""SVG as text that is safe to embed in a page: every value is escaped."""
 
 from collections.abc import Iterable
 
@@ -10,7 +10,7 @@ GOOD, LATE, BAD, NEUTRAL = "#2b8a57", "#d98c1f", "#c0392b", "#7d8b99"
 
 
 def element(name: str, *children: str, **attributes: object) -> Markup:
-    """``stroke_width=2`` becomes ``stroke-width="2"``; None leaves an attribute out."""
+    """Return an element; ``stroke_width=2`` becomes ``stroke-width="2"``, None omits an attribute."""
     written = "".join(
         f' {key.replace("_", "-").strip("-")}="{escape(_value(value))}"'
         for key, value in attributes.items()
@@ -21,7 +21,7 @@ def element(name: str, *children: str, **attributes: object) -> Markup:
 
 
 def picture(width: float, height: float, title: str, parts: Iterable[str]) -> Markup:
-    """A drawing with its own text for whoever cannot see it."""
+    """Return a drawing with an accessible title."""
     return element(
         "svg",
         element("title", title),
@@ -51,12 +51,12 @@ def box(x: float, y: float, width: float, height: float, fill: str, **more: obje
 
 
 def icon(mark: str) -> Markup:
-    """A sign as high as a line of text, drawn in a square of 14."""
+    """Return an icon as high as a line of text, drawn in a square of 14."""
     return element("svg", mark, xmlns="http://www.w3.org/2000/svg", width=14, height=14, viewBox="0 0 14 14")
 
 
 def path(points: Iterable[tuple[float, float]]) -> str:
-    """What ``d`` takes: straight from point to point."""
+    """Return the ``d`` of a path that joins the points by straight lines."""
     return "M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in points)
 
 

@@ -1,4 +1,4 @@
-"""When what was done, above the time that was agreed: one look tells whether it was late. Pure."""
+"""A timeline of the work above the agreed window, which shows at a glance whether it was late. Pure."""
 
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
@@ -23,7 +23,7 @@ class Stretch(msgspec.Struct, frozen=True):
 
 
 class TimeMark(msgspec.Struct, frozen=True):
-    """The instant that everything led to."""
+    """The instant at which the work ended."""
 
     title: str
     at: datetime
@@ -31,7 +31,7 @@ class TimeMark(msgspec.Struct, frozen=True):
 
 
 class Window(msgspec.Struct, frozen=True):
-    """What was agreed: either end may be open."""
+    """The agreed time window: either end may be open."""
 
     start: datetime | None
     end: datetime | None
@@ -44,7 +44,7 @@ class Window(msgspec.Struct, frozen=True):
 def draw(
     stretches: Sequence[Stretch], window: Window | None, mark: TimeMark | None, clock: Clock
 ) -> Markup | None:
-    """Return the drawing, or None where nothing has begun."""
+    """Return the drawing, or None if no work has begun."""
     if not stretches:
         return None
     window = window if window and window.ends else None
@@ -72,7 +72,8 @@ def draw(
 def _bounds(
     stretches: Sequence[Stretch], window: Window | None, mark: TimeMark | None
 ) -> tuple[datetime, datetime]:
-    """A window far away would leave nothing to see of the work: then it is cut off."""
+    """Return the time span to draw."""
+    # A distant window would shrink the work to nothing, so it is cut off.
     starts = [stretch.start for stretch in stretches]
     ends = [stretch.end for stretch in stretches] + ([mark.at] if mark else [])
     start, end = min(starts), max(ends)
@@ -94,7 +95,7 @@ def _bar(x: float, to_x: float, stretch: Stretch) -> Iterator[Markup]:
 
 
 def _window(x: float, to_x: float, window: Window, words: str | None) -> Iterator[Markup]:
-    """A bar, with a dashed line where it ends; where its end is open, at its start."""
+    """Draw the window as a bar, with a dashed line at its end, or at its start if the end is open."""
     edge = to_x if window.end else x
     yield svg.box(x, WINDOW_Y, to_x - x, 10.0, svg.GOOD, fill_opacity=0.25, rx=2)
     yield svg.rule(edge, BAR_Y - 4, edge, WINDOW_Y + 10, svg.GOOD, stroke_dasharray="4 3", stroke_width=1.5)
@@ -102,7 +103,7 @@ def _window(x: float, to_x: float, window: Window, words: str | None) -> Iterato
 
 
 def _window_label(edge: float, words: str) -> Markup:
-    """Beside the edge, on the side with more space; from the left margin where that is too little."""
+    """Place the label on the edge's side with more space, or at the left margin if it does not fit."""
     is_right = edge > WIDTH / 2
     space = edge - LEFT if is_right else WIDTH - RIGHT - edge
     if len(words) * CHARACTER > space:

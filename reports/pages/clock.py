@@ -1,4 +1,4 @@
-"""Instants and spans of time in words, in one zone."""
+"""Instants and durations as text, in one time zone."""
 
 from collections.abc import Iterable
 from datetime import date, datetime
@@ -10,9 +10,10 @@ _MINUTE, _HOUR, _DAY = 60, 3600, 86400
 
 
 class Clock:
-    """A zone's times. Where its offset changes between the instants it is told of, each time says its own.
+    """Formats a zone's times; if its UTC offset changes between the given instants, every time shows its
+    own.
 
-    A zone that this machine does not know is UTC, and the title says so.
+    A zone that this machine does not know is replaced by UTC, and the title says so.
     """
 
     def __init__(self, zone: str, instants: Iterable[datetime | None]) -> None:
@@ -23,7 +24,7 @@ class Clock:
 
     @property
     def title(self) -> str:
-        """As ``Europe/Berlin (UTC+01:00)``."""
+        """Return the zone, as ``Europe/Berlin (UTC+01:00)``."""
         if not time_zones.is_known(self.zone):
             return f"UTC (this server does not know the time zone {self.zone})"
         return f"{self.zone} ({', '.join(self._names)})" if self._names else self.zone
@@ -39,7 +40,7 @@ class Clock:
         return f"{local:%H:%M} {offset_words(local)}" if len(self._names) > 1 else f"{local:%H:%M}"
 
     def tick(self, instant: datetime) -> str:
-        """For an axis: the time, and at midnight the day that begins."""
+        """Format an axis label: the time, and at midnight the day that begins."""
         local = self.local(instant)
         return f"{local:%H:%M}" if (local.hour, local.minute) != (0, 0) else f"{local.day} {local:%b}"
 
@@ -47,16 +48,16 @@ class Clock:
         return f"{self.date(instant)}, {self.time(instant)}"
 
     def span(self, start: datetime, end: datetime) -> str:
-        """The date once where it is the same."""
+        """Format a span, with the date once if both ends have the same."""
         until = self.time(end) if self._is_one_day(start, end) else self.both(end)
         return f"{self.both(start)} – {until}"  # noqa: RUF001
 
     def window(self, start: datetime | None, end: datetime | None) -> str | None:
-        """Return what was agreed, with its dates: a span, ``by …`` or ``from …``; None without a window."""
+        """Return the agreed window with its dates: a span, ``by …`` or ``from …``; None without a window."""
         return windows.words(start, end, self.both, self.span)
 
     def window_of_day(self, start: datetime | None, end: datetime | None, day: datetime) -> str | None:
-        """Return `window` without dates where it lies within the local day of ``day``."""
+        """Return `window` without dates if it lies within the local day of ``day``."""
         if not all(self._is_one_day(one, day) for one in (start, end) if one is not None):
             return self.window(start, end)
         return windows.words(start, end, self.time, self._times)
@@ -77,7 +78,7 @@ def weekday_words(day: date) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Two units at most: ``45 s``, ``12 min``, ``1 h 05 min``, ``2 d 3 h``."""
+    """Format a duration in at most two units: ``45 s``, ``12 min``, ``1 h 05 min``, ``2 d 3 h``."""
     whole = round(seconds)
     if whole < _MINUTE:
         return f"{whole} s"

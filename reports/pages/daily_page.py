@@ -88,7 +88,7 @@ def _length_note(daily: Daily) -> str | None:
 
 
 def _group(name: str, shares: Sequence[Share], driven: str, *, has_rate: bool) -> dict[str, Any]:
-    """Without a rate on a day on which nothing had an agreed time: it would be a column of dashes."""
+    """Build a table, without a rate if no delivery had an agreed time: it would be a column of dashes."""
     rate = ("n:On time", "") if has_rate else ()
     return {
         "name": name,

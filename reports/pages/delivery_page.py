@@ -1,4 +1,4 @@
-"""A delivery's report as a page. Pure: everything it needs was read before."""
+"""A delivery's report as a page. Pure: all data is read before."""
 
 from typing import Any
 
@@ -26,7 +26,7 @@ def title(report: DeliveryReport) -> str:
 
 
 def clock_of(report: DeliveryReport) -> Clock:
-    """Told of all instants, so that it knows whether the zone's offset changes between them."""
+    """Return a clock for all instants of the report, so that it knows whether the zone's offset changes."""
     delivery = report.delivery
     instants = [report.generated_at, delivery.window_start, delivery.window_end]
     return Clock(report.time_zone, instants + [one.occurred_at for one in report.record])
@@ -63,7 +63,7 @@ def _values(report: DeliveryReport) -> dict[str, Any]:
 
 
 def _crew(report: DeliveryReport) -> list[str]:
-    """Who drives it by now, in what; for staff."""
+    """Return the present driver and vehicle; for staff."""
     if report.is_for_customer:
         return []
     driver = report.names.drivers.get(report.delivery.driver_id or 0)
@@ -113,7 +113,7 @@ def _phase_row(phase: Phase, clock: Clock) -> dict[str, Any]:
 
 
 def _time_line(report: DeliveryReport, clock: Clock) -> Markup | None:
-    """Of the work only: days of waiting before it would leave nothing to see."""
+    """Draw the timeline of the work only: days of waiting before it would shrink it to nothing."""
     stretches = [
         Stretch(
             f"{words.PHASE[phase.status]} {duration(phase.seconds)}",

@@ -1,4 +1,4 @@
-"""Route, stops and speed on a delivery's page: nothing of them for customers, who would see other stops."""
+"""Route, stops and speed on a delivery's page. Customers get none of them: they would see other stops."""
 
 from datetime import datetime
 from typing import Any
@@ -15,7 +15,7 @@ from reports.charts.route_map import Halt, Pin
 from reports.pages import record_rows, tables
 from reports.pages.clock import Clock, duration
 
-NEAR_M = 200.0  # a stop this close to an address was there
+NEAR_M = 200.0  # a stop this close to an address counts as made there
 
 
 def values(report: DeliveryReport, clock: Clock) -> dict[str, Any]:
@@ -71,7 +71,7 @@ def _measured_note(report: DeliveryReport) -> str | None:
 
 
 def _stop_place(delivery: Delivery, stop: Stop) -> str:
-    """An address of the delivery's where it was there, else degrees: we look no addresses up."""
+    """Return the delivery's address near the stop, else degrees: there is no reverse geocoding."""
     places = (
         ("Pickup", delivery.pickup_address, delivery.pickup_latitude, delivery.pickup_longitude),
         ("Drop-off", delivery.dropoff_address, delivery.dropoff_latitude, delivery.dropoff_longitude),

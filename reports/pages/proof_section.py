@@ -1,4 +1,4 @@
-"""Proofs of delivery on its page."""
+"""The proofs of delivery on the delivery's page."""
 
 from typing import Any
 

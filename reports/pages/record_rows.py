@@ -11,8 +11,8 @@ from core.rules.enums import CheckpointKind
 from reports.pages import tables, words
 from reports.pages.clock import Clock, duration
 
-MAXIMUM_LOCATIONS = 120  # on paper; more are a track, which can be had as such
-LONGEST_NAME = 40  # in a narrow column
+MAXIMUM_LOCATIONS = 120  # on paper; the full list is available as a track
+LONGEST_NAME = 40  # fits a narrow column
 TOLD_LATE = timedelta(minutes=2)
 
 
@@ -22,12 +22,12 @@ def headings(report: DeliveryReport) -> list[dict[str, str]]:
 
 
 def rows(report: DeliveryReport, clock: Clock) -> list[dict[str, Any]]:
-    """All but the location checkpoints beyond `MAXIMUM_LOCATIONS`, of which every n-th is left."""
+    """Return all checkpoints, but at most about `MAXIMUM_LOCATIONS` locations, evenly thinned out."""
     return [_row(report, checkpoint, clock) for checkpoint in _shown(report)]
 
 
 def note(report: DeliveryReport) -> str | None:
-    """What the rows do not tell of the locations."""
+    """Return a note on the locations that the rows omit."""
     total = (report.counts or {}).get(CheckpointKind.LOCATION, 0)
     shown = sum(checkpoint.kind is CheckpointKind.LOCATION for checkpoint in _shown(report))
     if shown >= total:
@@ -36,7 +36,7 @@ def note(report: DeliveryReport) -> str | None:
 
 
 def actor_words(checkpoint: DeliveryCheckpoint, names: Names) -> str:
-    """Without a name, as for customers, what kind of actor it was."""
+    """Return the actor's name, or without one, as for customers, the kind of actor."""
     if checkpoint.actor_driver_id is not None:
         return _named("driver", names.drivers.get(checkpoint.actor_driver_id))
     if checkpoint.actor_user_id is not None:

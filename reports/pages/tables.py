@@ -1,12 +1,12 @@
-"""What the templates' tables are made of."""
+"""Table headings for the templates."""
 
 from typing import Any
 
 
 def headings(*names: str) -> list[dict[str, str]]:
-    """``n:Time`` is a column of numbers, ``t:From`` one of times, which are not broken.
+    """Return the headings: ``n:Time`` heads a column of numbers, ``t:From`` one of times, which do not wrap.
 
-    ``w:Reason`` holds people's words: broken anywhere if need be, so that the other columns keep their width.
+    ``w:Reason`` heads users' text: it may wrap anywhere, so that the other columns keep their width.
     """
     pairs = [name.partition(":") if name[1:2] == ":" else ("", "", name) for name in names]
     return [{"kind": kind, "name": name} for kind, _, name in pairs]

@@ -1,6 +1,6 @@
-"""Pages that stand alone: one template for the screen, for paper and for the PDF, with everything inline.
+"""Self-contained pages: one template for the screen, for paper and for the PDF, with everything inline.
 
-Whatever comes from people is escaped by the template engine. A page needs no network, no script and no file.
+The template engine escapes all user input. A page needs no network, no script and no file.
 """
 
 import base64
@@ -20,7 +20,7 @@ def render(template: str, values: dict[str, Any]) -> str:
 
 
 def content_security_policy() -> str:
-    """Nothing may be loaded or run but our own style and pictures that lie in the page itself."""
+    """Return a policy that allows only our own style and pictures embedded in the page."""
     digest = base64.b64encode(hashlib.sha256(_style().encode()).digest()).decode()
     return (
         f"default-src 'none'; style-src 'sha256-{digest}'; img-src data:; base-uri 'none';"

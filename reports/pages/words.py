@@ -1,4 +1,4 @@
-"""The domain's words as people read them."""
+"""The domain's terms as users read them."""
 
 from collections.abc import Mapping
 
@@ -13,7 +13,7 @@ STATUS = {
     Status.RETURNED: "Returned",
     Status.FAILED: "Failed",
 }
-# What somebody did to bring it about: the phases' names.
+# Phases are the periods between two status changes, named after the activity.
 PHASE = STATUS | {Status.PENDING: "Waiting", Status.PICKUP_IN_PROGRESS: "Pickup"}
 COLOURS: Mapping[Status, str] = {
     Status.PENDING: svg.NEUTRAL,

@@ -1,7 +1,7 @@
-"""Lines cut where they cross 180° of longitude (RFC 7946, section 3.1.9). Pure, one pass, constant memory.
+"""Cut lines where they cross 180° of longitude (RFC 7946, section 3.1.9). Pure, one pass, constant memory.
 
-Between two positions the shorter way round is meant: a step of more than 180° crosses the antimeridian. A
-position that lies on it belongs to the side of the position before; the first ones, to that of the next.
+Two positions are joined the shorter way round: a step of more than 180° crosses the antimeridian. A position
+on it belongs to the side of the position before; leading ones, to the side of the next.
 """
 
 from collections.abc import Iterable, Iterator
@@ -27,7 +27,7 @@ class Position(NamedTuple):
 def cut(fixes: Iterable[TrackFix]) -> Iterator[Position]:
     """Return the positions of the line's parts, with the two ends at ±180° of each cut between them.
 
-    Of two or more fixes every part has two positions at least.
+    Given two or more fixes, every part has at least two positions.
     """
     last: Position | None = None
     for position in _on_one_side(fixes):
@@ -38,7 +38,7 @@ def cut(fixes: Iterable[TrackFix]) -> Iterator[Position]:
 
 
 def _on_one_side(fixes: Iterable[TrackFix]) -> Iterator[Position]:
-    """The fixes, those on the antimeridian with the sign of their neighbour."""
+    """Return the fixes, those on the antimeridian with the sign of their neighbour."""
     side = 0.0
     waiting: list[Position] = []
     for fix in fixes:
@@ -56,7 +56,7 @@ def _on_one_side(fixes: Iterable[TrackFix]) -> Iterator[Position]:
 
 
 def _ends(before: Position, after: Position) -> Iterator[Position]:
-    """Where the straight line between them crosses, on both sides; on one if ``before`` lies there."""
+    """Return where the line crosses, on both sides; on one if ``before`` lies on the antimeridian."""
     edge = EDGE if before.longitude > 0 else -EDGE
     share = (edge - before.longitude) / turn(before.longitude, after.longitude)
     altitude_m = None

@@ -1,4 +1,4 @@
-"""A track as CSV (RFC 4180): a header, then one line a fix."""
+"""A track as CSV (RFC 4180): a header, then one line per fix."""
 
 from collections.abc import Iterable, Iterator
 from datetime import datetime
@@ -35,7 +35,7 @@ def _cell(value: object) -> str:
 
 
 def _text(value: str) -> str:
-    """A spreadsheet runs text that looks like a formula; an apostrophe makes it text again."""
+    """Prefix text that looks like a formula with an apostrophe: a spreadsheet would execute it."""
     if value.startswith(_FORMULA):
         value = f"'{value}"
     if _QUOTED.isdisjoint(value):

@@ -1,11 +1,12 @@
-"""A track as GeoJSON (RFC 7946): a ``FeatureCollection`` with one line for each vehicle's part.
+"""A track as GeoJSON (RFC 7946): a ``FeatureCollection`` with one line per trip segment of a vehicle.
 
-A line is a ``LineString``; one that crosses 180° of longitude is a ``MultiLineString``, cut there. One fix is
-a ``Point``, a part without fixes is left out. ``properties.coordTimes`` holds the instant of each coordinate
-in the same shape, as togeojson, Mapbox and others have it. All coordinates of a line have an altitude, or
-none has: readers refuse lines of mixed dimension, and RFC 7946 knows no unknown altitude.
+A line is a ``LineString``; one that crosses 180° of longitude is a ``MultiLineString``, cut there. A single
+fix is a ``Point``, a segment without fixes is left out. ``properties.coordTimes`` holds the instant of each
+coordinate in the same shape, as in togeojson, Mapbox and others. Either all coordinates of a line have an
+altitude or none has: readers refuse lines of mixed dimension, and RFC 7946 has no unknown altitude.
 
-Shape and dimension are known at a line's end only. Until then it waits, beyond the first megabyte on disk.
+Shape and dimension are known only at a line's end. Until then the line is buffered, beyond the first megabyte
+on disk.
 """
 
 import tempfile
@@ -53,7 +54,7 @@ def _feature(track: Track, leg: TripSegment, fixes: Iterable[TrackFix]) -> Itera
 
 
 class _Line:
-    """Positions that wait in a file, a row each: how it is joined on, coordinates, altitude, time."""
+    """Positions buffered in a file, one per row: separator, coordinates, altitude, time."""
 
     def __init__(self, spool: IO[str]) -> None:
         self.positions = 0
@@ -78,7 +79,7 @@ class _Line:
 
     @property
     def brackets(self) -> tuple[str, str]:
-        """Around what is joined; a point's coordinates have their own only."""
+        """Return the brackets around the joined rows; a point's coordinates have only their own."""
         if self.positions == 1:
             return "", ""
         return ("[", "]") if self._parts == 1 else ("[[", "]]")
@@ -98,7 +99,7 @@ class _Line:
 
 
 def _properties(track: Track, leg: TripSegment) -> str:
-    """Left open: the times are its last member."""
+    """Return the properties, left open: the times are their last member."""
     values = {
         "delivery_id": track.delivery_id,
         "reference": track.reference,

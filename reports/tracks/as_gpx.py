@@ -1,7 +1,7 @@
-"""A track as GPX 1.1: one ``trkseg`` for each vehicle's part.
+"""A track as GPX 1.1: one ``trkseg`` per trip segment of a vehicle.
 
-Speed (m/s) and course are in Garmin's TrackPointExtension v2, which has them where GPX 1.1 has none. Both
-schemas exclude the end of a turn: 180° of longitude is -180°, a course of 360° is 0°.
+Speed (m/s) and course are in Garmin's TrackPointExtension v2, since GPX 1.1 has neither. Both schemas exclude
+the end of a full turn: 180° of longitude is -180°, a course of 360° is 0°.
 """
 
 import re
@@ -16,7 +16,7 @@ _HEAD = """<?xml version="1.0" encoding="UTF-8"?>
 <gpx version="1.1" creator="Milepost" xmlns="http://www.topografix.com/GPX/1/1"
  xmlns:gpxtpx="http://www.garmin.com/xmlschemas/TrackPointExtension/v2">
 """
-# What XML 1.0 cannot carry in any spelling.
+# Characters that XML 1.0 cannot represent, not even escaped.
 _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
@@ -53,6 +53,6 @@ def _extensions(fix: TrackFix) -> str:
 
 
 def _below(degrees: float, end: str, begin: str) -> str:
-    """As text, which is what may round up to the ``end``."""
+    """Format an angle; return ``begin`` if it reads ``end``, to which the formatting may round it up."""
     text = decimal(degrees)
     return begin if text == end else text

@@ -1,4 +1,4 @@
-"""A track as our own JSON: its legs, then every fix with all that is known of it."""
+"""A track as our own JSON: its segments, then every fix with all its fields."""
 
 from collections.abc import Iterable, Iterator
 

@@ -1,4 +1,4 @@
-"""The formats a track can be had in. Each is written piece by piece, whatever the number of its fixes."""
+"""The export formats of a track. Each is written piece by piece, whatever the number of its fixes."""
 
 import enum
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -10,12 +10,12 @@ from core.trips.track import Track, TrackFix
 from reports.tracks import as_csv, as_geojson, as_gpx, as_json
 
 CHUNK_CHARACTERS = 64 * 1024
-# Each vehicle's part with its fixes, to be read once and in order.
+# Each vehicle's segment with its fixes, to be read once and in order.
 LegFixes = Iterable[tuple[TripSegment, Iterable[TrackFix]]]
 
 
 class TrackFormat(enum.StrEnum):
-    """Also the ending of a file's name."""
+    """Also the extension of a file's name."""
 
     JSON = "json"
     GEOJSON = "geojson"
@@ -37,9 +37,9 @@ WRITERS: Mapping[TrackFormat, TrackWriter] = {
 
 
 def chunks(pieces: Iterable[str]) -> Iterator[bytes]:
-    """Small pieces of text as few larger ones of UTF-8.
+    """Join small pieces of text into fewer, larger ones of UTF-8.
 
-    An empty piece passes: its writer has nothing yet, and lets the stream look at its deadline.
+    An empty piece is passed on: its writer has no data yet and lets the stream check its deadline.
     """
     held: list[str] = []
     size = 0

@@ -1,6 +1,6 @@
-"""What is attached to e-mails: the daily report as PDF.
+"""The attachment of e-mails: the daily report as PDF.
 
-A report that cannot be made is left out: the figures stand in the letter itself.
+A report that cannot be made is left out: the e-mail itself contains the figures.
 """
 
 import logging
@@ -22,9 +22,9 @@ Key = tuple[int, str]  # company and day
 
 
 class DailyReports:
-    """Keeps the last one: every manager of a company gets the same, one after the other.
+    """A cache of the last report: all managers of a company get the same one, one after the other.
 
-    Also that it could not be made, so that everybody's e-mails wait for it only once.
+    A failure is cached too, so that a company's e-mails wait for it only once.
     """
 
     def __init__(self, sessions: sessionmaker[Session]) -> None:
@@ -50,7 +50,7 @@ class DailyReports:
         return self._last[1]
 
     def _page(self, key: Key) -> str | None:
-        """None once its days are no longer kept."""
+        """Return the report's page; None once its day is past the retention period."""
         company_id, day = key
         with self._sessions() as session:
             daily = daily_report.stored(session, company_id, date.fromisoformat(day))

@@ -1,4 +1,4 @@
-"""E-mails over one SMTP connection: owed links first, then notifications, each company in its turn."""
+"""Send e-mails over one SMTP connection: password links first, then notifications, round robin by company."""
 
 import logging
 import ssl
@@ -29,13 +29,13 @@ from jobs.sender.recording import Recorder, is_held_up
 
 log = logging.getLogger(__name__)
 
-AT_MOST = 200  # on one connection
+AT_MOST = 200  # messages per connection
 FIRST_PAUSE_S = 2.0
 NO_PUBLIC_URL = "MILEPOST_PUBLIC_URL is not set: a link needs it"
 
 
 class Mailer:
-    """Shared by the threads that send. While the server is away none tries it more often than one would."""
+    """Shared by the sending threads, which have one back-off together for a server that is away."""
 
     def __init__(
         self,
@@ -65,7 +65,7 @@ class Mailer:
         )
 
     def drain(self) -> None:
-        """Until nothing is due or the server is away."""
+        """Send until no e-mail is due or the server is away."""
         connection = SmtpSession(self._settings, self._tls)
         self._open.add(connection)
         try:
@@ -75,7 +75,8 @@ class Mailer:
                     if self._recorder.is_stopping:
                         return
                     is_more = self._send_next(connection)
-                    self._said.ends("smtp_away")  # not before: some take connections, and then nothing
+                    # not earlier: some servers accept connections, but no message
+                    self._said.ends("smtp_away")
                     if not is_more:
                         return
         except ServerAway as away:
@@ -83,7 +84,8 @@ class Mailer:
         except SQLAlchemyError:
             raise
         except Exception as fault:
-            # Ours, before anything was claimed: the next try must not come at once, for ever.
+            # A fault of ours, before anything was claimed: without the pause the next attempt would follow at
+            # once, for ever.
             self._pause(f"e-mails cannot be sent: {type(fault).__name__}")
             raise
         finally:
@@ -94,7 +96,7 @@ class Mailer:
             connection.cut()
 
     def explain(self, session: Session, now: datetime) -> None:
-        """Without a server: say so on every e-mail that waits."""
+        """Record on every waiting e-mail that no server is configured."""
         if claims.note_waiting(session, claims.NO_SERVER, now):
             self._said.begins("alert=emails_wait", claims.NO_SERVER)
         self.explain_links(session, now)
@@ -159,7 +161,7 @@ class Mailer:
 
 
 def _present_facts(claimed: Claimed, now: datetime) -> dict[str, Any]:
-    """``minutes`` until an arrival are those from now on: the e-mail may have waited."""
+    """Return the facts with ``minutes`` until an arrival counted from now: the e-mail may have waited."""
     facts = dict(claimed.payload)
     if claimed.event == Event.ARRIVING_SOON and isinstance(facts.get("eta"), str):
         facts["minutes"] = minutes_left(datetime.fromisoformat(facts["eta"]), now)
@@ -167,7 +169,8 @@ def _present_facts(claimed: Claimed, now: datetime) -> dict[str, Any]:
 
 
 def _sent(connection: SmtpSession, letter: Any, what: Any) -> tuple[AttemptOutcome, ServerAway | None]:
-    """With what ended the connection, if it did: that is to be raised once the outcome is written down."""
+    """Send one e-mail; return its outcome, and the error that ended the connection, if any."""
+    # The error is returned so that the caller records the outcome before raising it.
     try:
         return connection.send(letter(what)), None
     except messages.BadAddress as bad:
@@ -177,8 +180,8 @@ def _sent(connection: SmtpSession, letter: Any, what: Any) -> tuple[AttemptOutco
     except SQLAlchemyError:
         raise
     except Exception as fault:
-        # A fault of ours or of this machine must be seen and must not stop the others. It is never final: an
-        # update or a repair may heal it before the message expires.
+        # A fault of ours or of this machine must be logged and must not stop other e-mails. It is never
+        # final: an update or a repair may fix it before the message expires.
         log.exception("mail_cannot_be_written")
         return AttemptOutcome(error=f"the e-mail cannot be written: {type(fault).__name__}"), None
 

@@ -1,4 +1,4 @@
-"""E-mails as they leave: of notifications, and with links to set a password."""
+"""Compose e-mail messages: notifications, and links to set a password."""
 
 import re
 from datetime import UTC, datetime
@@ -14,7 +14,7 @@ from core.rules.text import emails
 
 _POLICY = policy.SMTP.clone(max_line_length=78)
 _LONGEST_NAME = 100
-# Python's e-mail policy decodes encoded words in what it is given, line breaks included.
+# Python's e-mail policy decodes encoded words in its input, line breaks included.
 _ENCODED_WORD = re.compile(r"=(?=\?)")
 _RESET = """Hello,
 
@@ -31,11 +31,12 @@ BAD_ADDRESS = "the e-mail address cannot be used: correct it, then send this aga
 
 
 class BadAddress(Exception):
-    """No mail can be sent there, now or ever."""
+    """No e-mail can be delivered to this address, now or ever."""
 
 
 def of_notification(claimed: Claimed, texts: Texts, company: str, sender: str) -> EmailMessage:
-    """From the company, by our address. Its Message-ID is the same for every attempt. Raises `BadAddress`."""
+    """Compose a notification, from the company by our address. Raises `BadAddress`."""
+    # The Message-ID is the same for every attempt, so that a client can recognise duplicates.
     address = _address(parseaddr(sender)[1])
     message = _letter(texts.subject, texts.text, claimed.recipient or "", claimed.created_at)
     message["From"] = _named(company, address)
@@ -47,7 +48,8 @@ def of_notification(claimed: Claimed, texts: Texts, company: str, sender: str) -
 
 
 def of_link(owed: OwedLink, public_url: str, sender: str, now: datetime) -> EmailMessage:
-    """The token stands behind ``#``, which no browser sends to any server. Raises `BadAddress`."""
+    """Compose the e-mail with a password link. Raises `BadAddress`."""
+    # The token stands behind ``#``: browsers send no fragment to any server.
     name, address = parseaddr(sender)
     until = owed.link.expires_at.astimezone(UTC)
     url = f"{public_url}/set-password#token={owed.link.token}"
@@ -70,9 +72,9 @@ def _letter(subject: str, text: str, recipient: str, at: datetime) -> EmailMessa
 
 
 def _address(text: str) -> Address:
-    """Return the parts, with `bücher.example` as every server knows it.
+    """Return name and address, with `bücher.example` in its ASCII form.
 
-    The error holds nothing of the address, which is personal: errors are kept and logged.
+    The error never contains the address, which is personal data: errors are stored and logged.
     """
     try:
         parts = emails.parse(text)

@@ -1,4 +1,4 @@
-"""One SMTP server, and what it says to a message. However it drips, no wait exceeds `TOTAL_TIMEOUT_S`."""
+"""A session with the SMTP server. However slowly the server answers, no wait exceeds `TOTAL_TIMEOUT_S`."""
 
 import contextlib
 import re
@@ -17,17 +17,17 @@ from core.notifications.claims import AttemptOutcome
 from core.outgoing_settings import OutgoingSettings
 
 TIMEOUT_S = 15.0
-TOTAL_TIMEOUT_S = 45.0  # less than the lease of what is being sent
+TOTAL_TIMEOUT_S = 45.0  # less than the lease of the message being sent
 _TOO_LARGE = 552
 _CLOSING = 421
 
 
 class ServerAway(Exception):
-    """The server cannot be reached, or takes nothing from us just now; the message says why."""
+    """The server is unreachable, or accepts no message at present; the error's text says why."""
 
 
 class SmtpSession:
-    """A connection for one thread, opened on entering, for as many messages as it takes."""
+    """A connection for one thread, opened on entry, for as many messages as the server accepts."""
 
     def __init__(self, settings: OutgoingSettings, tls: ssl.SSLContext | None = None) -> None:
         self._settings = settings
@@ -52,7 +52,7 @@ class SmtpSession:
                 client.close()
 
     def send(self, message: EmailMessage) -> AttemptOutcome:
-        """What the server said. Raises `ServerAway` when the connection cannot be used any more."""
+        """Send a message; return the server's answer. Raises `ServerAway` on an unusable connection."""
         began = time.monotonic()
         recipient = message["To"].addresses[0].addr_spec
         try:
@@ -63,7 +63,7 @@ class SmtpSession:
         return AttemptOutcome(code, error, is_final, duration_ms=round((time.monotonic() - began) * 1000))
 
     def cut(self) -> None:
-        """End whatever is under way from another thread."""
+        """Abort the operation under way, from another thread."""
         client = self._client
         connected = getattr(client, "sock", None)
         if isinstance(connected, socket.socket):
@@ -72,13 +72,13 @@ class SmtpSession:
 
     def _open(self) -> None:
         host, port = self._settings.smtp_host or "", self._settings.smtp_port_used
-        # Without a name of ours smtplib looks one up, for as long as that may take.
+        # Without our own host name smtplib looks one up, which may take any time.
         ours = parseaddr(self._settings.smtp_from or "")[1].rpartition("@")[2]
         if self._settings.smtp_tls == "tls":
             self._client = smtplib.SMTP_SSL(local_hostname=ours, timeout=TIMEOUT_S, context=self._tls)
         else:
             self._client = smtplib.SMTP(local_hostname=ours, timeout=TIMEOUT_S)
-        self._client._host = host  # type: ignore[attr-defined]  # what TLS checks; only __init__ sets it
+        self._client._host = host  # type: ignore[attr-defined]  # what TLS verifies; only __init__ sets it
         code, said = self._client.connect(host, port)
         if code != 220:
             raise smtplib.SMTPConnectError(code, said)
@@ -97,7 +97,7 @@ class SmtpSession:
             ((code, said),) = refused.recipients.values()
             return self._refused(code, _reply(code, said, recipient), is_final=code >= 500)
         except smtplib.SMTPSenderRefused as refused:
-            # Our own address or the server's rules for it: not this message's fault, unless it is too large.
+            # The server refuses our own address or its use: not this message's fault, unless it is too large.
             is_final = refused.smtp_code == _TOO_LARGE
             return self._refused(refused.smtp_code, _said(refused, recipient), is_final=is_final)
         except smtplib.SMTPServerDisconnected:
@@ -116,7 +116,7 @@ class SmtpSession:
 
     @contextlib.contextmanager
     def _bounded(self) -> Iterator[None]:
-        """smtplib bounds each read only: a server that drips would hold us for ever."""
+        """Bound an operation as a whole: smtplib bounds single reads, so a dripping server could block us."""
         timer = threading.Timer(TOTAL_TIMEOUT_S, self.cut)
         timer.daemon = True
         timer.start()
@@ -138,7 +138,7 @@ def _reply(code: int, said: bytes | str, recipient: str) -> str:
 
 
 def _without(text: str, recipient: str) -> str:
-    """Servers repeat the address; it is personal, and errors are kept and logged."""
+    """Remove the address from a server's answer: it is personal data, and errors are stored and logged."""
     text = text.replace("\0", "")
     for part in (recipient, recipient.rpartition("@")[0]):
         if part:

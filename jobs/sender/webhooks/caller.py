@@ -1,4 +1,4 @@
-"""One call of a webhook: a signed POST, and what became of it. No redirects, no proxies, no answer's body."""
+"""One webhook call: a signed POST, and its outcome. No redirects, no proxies, no response body."""
 
 import ssl
 import time
@@ -21,7 +21,7 @@ _encode = msgspec.json.Encoder().encode
 
 
 def body_of(claimed: Claimed, company: str) -> bytes:
-    """The same for every attempt. ``sequence`` grows with each event of one delivery."""
+    """Return the body, the same for every attempt. ``sequence`` grows with each event of one delivery."""
     facts = dict(claimed.payload)
     return _encode(
         {
@@ -48,7 +48,7 @@ def headers_of(claimed: Claimed, body: bytes, secrets: Sequence[str], now: datet
 
 
 class Caller:
-    """``total_s`` bounds a call. ``resolve`` and ``tls`` are for tests."""
+    """``total_s`` bounds a whole call. ``resolve`` and ``tls`` are for tests."""
 
     def __init__(
         self,
@@ -65,7 +65,7 @@ class Caller:
         self._under_way: set[CheckedNetwork] = set()
 
     def post(self, url: str, body: bytes, headers: dict[str, str]) -> AttemptOutcome:
-        """Never raises for what the receiver does."""
+        """Send a POST and return its outcome. Never raises for a failure of the receiver."""
         began = time.monotonic()
         is_plain = urlsplit(url).scheme == "http"
         network = CheckedNetwork(self._allowed, self._resolve, self._total_s, is_plain=is_plain)
@@ -75,7 +75,7 @@ class Caller:
         except NameRefused as refused:
             return AttemptOutcome(
                 error=str(refused)
-            )  # how long the look-up took would tell the reasons apart
+            )  # the time of the look-up would reveal which reason applies
         finally:
             self._under_way.discard(network)
         return AttemptOutcome(code=code, error=error, duration_ms=round((time.monotonic() - began) * 1000))

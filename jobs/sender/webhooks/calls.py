@@ -1,4 +1,4 @@
-"""The calls of one endpoint, one after another: in the order of the queue as long as none fails."""
+"""The calls of one endpoint, one after another: in the queue's order as long as none fails."""
 
 import logging
 import time
@@ -24,7 +24,7 @@ TURN_S = 10.0  # then another endpoint has its turn
 def drain(
     webhook_id: int, sessions: sessionmaker[Session], caller: Caller, key: str, recorder: Recorder
 ) -> None:
-    """Until nothing is due, one fails, or others have waited long enough."""
+    """Call until nothing is due, a call fails, or the turn is over."""
     began = time.monotonic()
     while not recorder.is_stopping:
         outcome = _call_next(webhook_id, sessions, caller, key, recorder)

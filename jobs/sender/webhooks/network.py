@@ -1,7 +1,7 @@
-"""Connections for webhooks: a name is looked up once, every address checked, one of those connected to.
+"""The SSRF guard of webhook connections: resolve a name once, check every address, connect to one of them.
 
-So neither a private address nor one that the name gets after the check is ever reached, and no answer,
-however slow, holds a thread longer than the call may take.
+So neither a private address is ever reached nor one that the name gets after the check (DNS rebinding), and
+no response, however slow, occupies a thread longer than the call's time limit.
 """
 
 import contextlib
@@ -26,12 +26,15 @@ Resolve = Callable[[str, int], list[str]]
 
 
 class AddressRefused(Exception):
-    """We do not call there; the message says why."""
+    """We do not call this address; the error's text says why."""
 
 
 class NameRefused(AddressRefused):
-    """One answer for a name that is unknown, unknown in time or private: our name server may know names of
-    our own network, and a tenant who could tell these apart would learn them. Our log has the ``detail``."""
+    """One error for names that are unknown, time out or are private; ``detail`` is for our log only.
+
+    Our name server may know names of our own network: a tenant who could tell these cases apart would learn
+    them.
+    """
 
     def __init__(self, host: str, detail: str) -> None:
         super().__init__("its name was not found, or leads to a private address")
@@ -39,13 +42,13 @@ class NameRefused(AddressRefused):
 
 
 def addresses_of(host: str, port: int) -> list[str]:
-    """Every address of a name, by the system's resolver. Raises `OSError`."""
+    """Return every address of a name, by the system's resolver. Raises `OSError`."""
     found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     return list(dict.fromkeys(str(info[4][0]) for info in found))
 
 
 class CheckedNetwork(httpcore.NetworkBackend):
-    """For one call, which ends ``total_s`` after this was made."""
+    """The network backend of one call, which ends ``total_s`` after its creation."""
 
     def __init__(self, allowed: Networks, resolve: Resolve, total_s: float, *, is_plain: bool) -> None:
         self._allowed = allowed
@@ -58,7 +61,7 @@ class CheckedNetwork(httpcore.NetworkBackend):
         self,
         host: str,
         port: int,
-        timeout: float | None = None,  # noqa: ARG002  # ours counts
+        timeout: float | None = None,  # noqa: ARG002  # our own deadline applies
         local_address: str | None = None,  # noqa: ARG002
         socket_options: Iterable[Any] | None = None,  # noqa: ARG002
     ) -> httpcore.NetworkStream:
@@ -66,7 +69,7 @@ class CheckedNetwork(httpcore.NetworkBackend):
         return self._stream
 
     def cut(self) -> None:
-        """End the call from another thread."""
+        """Abort the call, from another thread."""
         if self._stream is not None:
             self._stream.cut()
 
@@ -99,7 +102,7 @@ class CheckedNetwork(httpcore.NetworkBackend):
 
 
 class _BoundedStream(httpcore.NetworkStream):
-    """Each wait is as long as the whole call has left; the time-outs of httpcore count for nothing."""
+    """A stream whose waits are bounded by the call's deadline; httpcore's own time-outs are ignored."""
 
     def __init__(self, connected: socket.socket, deadline: float) -> None:
         self._socket = connected
@@ -155,10 +158,8 @@ def _left_s(deadline: float) -> float:
 
 
 def _within(call: Callable[[], list[str]], seconds: float) -> list[str]:
-    """The system's resolver has no time-out of its own: when it takes too long it is left in its thread.
-
-    Raises `OSError`.
-    """
+    """Run a look-up with a time limit. Raises `OSError`."""
+    # The system's resolver has no time-out: a slow look-up is abandoned in its thread.
     answer: SimpleQueue[list[str] | OSError] = SimpleQueue()
 
     def ask() -> None:
