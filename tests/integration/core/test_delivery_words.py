@@ -142,7 +142,7 @@ def test_row_is_found_while_the_job_makes_its_words(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     row_id = by_former(session, house, "Tempelhof")
-    ask = delivery_words.is_any_outdated
+    ask = search_words.is_any_outdated
 
     def ask_then_make(asking: Session, company_id: int) -> bool:
         is_any = ask(asking, company_id)
@@ -156,7 +156,7 @@ def test_row_is_found_while_the_job_makes_its_words(
     for between in (ask_then_make, make_then_ask):
         session.execute(text("UPDATE delivery SET search_words_of = NULL, search_words = NULL"))
         session.commit()
-        monkeypatch.setattr(delivery_words, "is_any_outdated", between)
+        monkeypatch.setattr(search_words, "is_any_outdated", between)
         assert found(client, bearer(settings, house.manager), "tempelhof") == [row_id]
 
 
