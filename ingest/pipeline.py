@@ -26,6 +26,9 @@ from ingest.storing import Sessions, store
 
 BATCH_ITEMS = 5_000
 MAXIMUM_CORRELATION_BYTES = 256
+# Per device. The broker holds in memory what a device does not read, and bounds only the number of messages.
+# A device that catches up and waits for its answers gets those of 100,000 fixes at once, then 1,600 a second.
+REPLY_BYTES_PER_S, REPLY_BURST_BYTES = 64.0 * 1024, 4.0 * 1024 * 1024
 
 
 class Decoded(msgspec.Struct, gc=False):
@@ -47,6 +50,7 @@ class Pipeline:
         self._sessions = sessions
         self._metrics = metrics
         self._limit = RateLimit()
+        self._reply_limit = RateLimit(REPLY_BYTES_PER_S, REPLY_BURST_BYTES)
 
     def process(self, batch: Sequence[Message]) -> None:
         """Process a batch in parts of about 5,000 fixes. Raises `storing.DatabaseAway`."""
@@ -55,16 +59,23 @@ class Pipeline:
             requests = [message for message in part if _is_request(message)]
             others = [message for message in part if not _is_request(message)]
             facts = _store_fixes(self._sessions, others, self._metrics)
-            _send(self._receiver, others, facts)
+            self._send(others, facts)
             # After the batch's fixes, so that a "delivered" follows the last position before it.
             self._answer_requests(requests)
-            _send(self._receiver, requests, {})
+            self._send(requests, {})
 
     def _answer_requests(self, requests: Sequence[Decoded]) -> None:
         reports = [message.report for message in requests]
         replies = status_requests.answer_all(self._sessions, reports, self._limit, self._metrics)
         for message, reply in zip(requests, replies, strict=True):
             message.reply = reply
+
+    def _send(self, messages: Sequence[Decoded], facts: dict[int, bytes]) -> None:
+        by_connection: dict[Connection, list[Decoded]] = defaultdict(list)
+        for message in messages:
+            by_connection[message.connection].append(message)
+        for connection, theirs in by_connection.items():
+            self._receiver.send(connection, b"".join(_outgoing(theirs, facts, self._reply_limit)))
 
 
 def _is_request(message: Decoded) -> bool:
@@ -144,22 +155,14 @@ def _word(result: Result) -> payloads.Result:
     return result.value
 
 
-def _send(receiver: Receiver, messages: Sequence[Decoded], facts: dict[int, bytes]) -> None:
-    by_connection: dict[Connection, list[Decoded]] = defaultdict(list)
-    for message in messages:
-        by_connection[message.connection].append(message)
-    for connection, theirs in by_connection.items():
-        receiver.send(connection, b"".join(_outgoing(theirs, facts)))
-
-
-def _outgoing(messages: Sequence[Decoded], facts: dict[int, bytes]) -> Iterator[bytes]:
+def _outgoing(
+    messages: Sequence[Decoded], facts: dict[int, bytes], reply_limit: RateLimit
+) -> Iterator[bytes]:
     vehicle_ids = dict.fromkeys(message.vehicle_id for message in messages)
     yield from (facts[vehicle_id] for vehicle_id in vehicle_ids if vehicle_id in facts)
     for message in messages:
-        if message.reply is not None and (topic := _reply_topic(message)) is not None:
-            yield mqtt5.PublishPacket(
-                topic, message.reply, correlation_data=message.packet.correlation_data
-            ).write()
+        if (reply := _reply_packet(message)) and reply_limit.allows(message.topic.device, len(reply)):
+            yield reply
     yield from _clearings(messages)
     for message in messages:
         if message.packet.packet_id is not None:
@@ -172,6 +175,12 @@ def _clearings(messages: Sequence[Decoded]) -> Iterator[bytes]:
     retained = [message.packet for message in messages if message.packet.retain and message.packet.payload]
     for topic in dict.fromkeys(packet.topic for packet in retained):
         yield fact_packet(topic, payloads.GONE)
+
+
+def _reply_packet(message: Decoded) -> bytes | None:
+    if message.reply is None or (topic := _reply_topic(message)) is None:
+        return None
+    return mqtt5.PublishPacket(topic, message.reply, correlation_data=message.packet.correlation_data).write()
 
 
 def _reply_topic(message: Decoded) -> str | None:

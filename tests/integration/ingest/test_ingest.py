@@ -23,6 +23,7 @@ from core.records.quarantine_bounds import DEVICE
 from core.rules.enums import Status
 from core.settings import Settings
 from ingest import connection as ingest_connection
+from ingest import pipeline
 from ingest.connection import Connection, ConnectionLost
 from ingest.metrics import IngestMetrics
 from ingest.pipeline import Pipeline
@@ -354,6 +355,21 @@ def test_correlation_data_of_any_size_is_not_echoed(gps: DeviceClient, session: 
         gps.ask(fix(0), correlation=b"x" * 60_000, timeout=1)
     assert count(session, "position") == 1
     assert gps.ask(fix(0), correlation=b"x" * 256) == {"result": "duplicate"}
+
+
+@pytest.fixture
+def few_replies(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Use it before ``worker``."""
+    monkeypatch.setattr(pipeline, "REPLY_BYTES_PER_S", 1.0)
+    monkeypatch.setattr(pipeline, "REPLY_BURST_BYTES", 200.0)
+
+
+@pytest.mark.usefixtures("few_replies", "worker")
+def test_device_is_answered_only_so_many_bytes(gps: DeviceClient, phone: DeviceClient) -> None:
+    assert gps.ask(fix(0)) == {"result": "stored"}
+    with pytest.raises(queue.Empty):
+        gps.ask([fix(number) for number in range(100)], timeout=1)
+    assert phone.ask(fix(0)) == {"result": "rejected", "reason": "no_vehicle"}
 
 
 @pytest.mark.usefixtures("worker")
