@@ -10,7 +10,6 @@ MAXIMUM_DEVICES = 10_000
 class RateLimit:
     """A token bucket per device. Too many buckets are all dropped; every device then starts full again.
 
-
     The defaults are for status requests: each is a transaction of its own.
     """
 

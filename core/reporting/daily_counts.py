@@ -32,9 +32,9 @@ CELLS = text(
     f" FROM delivery d WHERE {_ENDED} GROUP BY 1, 2, 3, 4"
 )
 OPEN = text(
-    "SELECT count(*) FILTER (WHERE d.started_at < :ends_at),"
-    " count(*) FILTER (WHERE d.window_end >= :starts_at AND d.window_end < :ends_at)"
-    " FROM delivery d WHERE d.company_id = :company_id AND (d.ended_at IS NULL OR d.ended_at >= :ends_at)"
+    "SELECT count(*) FILTER (WHERE d.started_at < :at),"
+    " count(*) FILTER (WHERE d.window_end >= :starts_at AND d.window_end < :at)"
+    " FROM delivery d WHERE d.company_id = :company_id AND (d.ended_at IS NULL OR d.ended_at >= :at)"
 )
 PLANNED = text(
     "SELECT count(*) FROM delivery d WHERE d.company_id = :company_id"
@@ -123,9 +123,9 @@ def cells(session: Session, day: LocalDay) -> list[Cell]:
     return [Cell(row[0], row[1], Status(row[2]), *row[3:]) for row in rows]
 
 
-def open_at_end(session: Session, day: LocalDay) -> tuple[int, int]:
-    """Return how many deliveries were under way and how many overdue at the day's end."""
-    under_way, overdue = session.execute(OPEN, day.values).one()
+def still_open(session: Session, day: LocalDay, now: datetime) -> tuple[int, int]:
+    """Return how many deliveries are under way and how many overdue, at the day's end or now while it lasts."""
+    under_way, overdue = session.execute(OPEN, {**day.values, "at": min(now, day.ends_at)}).one()
     return under_way, overdue
 
 

@@ -117,13 +117,13 @@ def _counted(session: Session, company: Company, day: date, now: datetime) -> Da
         ends_at=ends_at,
         made_at=now,
         is_final=False,
-        figures=_figures(session, LocalDay(company.id, starts_at, ends_at)),
+        figures=_figures(session, LocalDay(company.id, starts_at, ends_at), now),
     )
 
 
-def _figures(session: Session, day: LocalDay) -> DayFigures:
+def _figures(session: Session, day: LocalDay, now: datetime) -> DayFigures:
     cells = daily_counts.cells(session, day)
-    under_way, overdue = daily_counts.open_at_end(session, day)
+    under_way, overdue = daily_counts.still_open(session, day, now)
     driven = daily_counts.distances(session, day)
     problems, left_out = daily_counts.problems(session, day)
     drivers, vehicles = _names(

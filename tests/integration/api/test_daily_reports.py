@@ -130,6 +130,16 @@ def test_delivery_counts_for_the_local_day_on_which_it_ended(session: Session, c
     assert [n for n, hour in enumerate(figures.hours) if hour.tally.deliveries] == [0, 22]
 
 
+def test_nothing_is_overdue_before_its_window_ends(session: Session, company: Company) -> None:
+    noon = STARTS_AT + timedelta(hours=11)
+    factories.delivery(
+        session, company, Status.IN_TRANSIT, started_at=noon - timedelta(hours=1), window_end=noon
+    )
+    before = read(session, company, now=noon - timedelta(minutes=1)).figures
+    assert (before.under_way, before.overdue) == (1, 0)
+    assert read(session, company, now=noon + timedelta(minutes=1)).figures.overdue == 1
+
+
 def test_counts_of_a_day(session: Session, company: Company, van: Vehicle, dora: Driver) -> None:
     crew: dict[str, Any] = {"driver_id": dora.id, "vehicle_id": van.id}
     noon = STARTS_AT + timedelta(hours=11)
