@@ -3,8 +3,8 @@
 Invariants: every command is derived from the database at that moment, never from a message, so any call may
 come twice, late or out of order. Only differences are sent, since the plugin rewrites its file at each change
 (which blocks the broker for 40 ms at 10,000 devices). A role is read back after a change, since the plugin
-drops a misspelt entry silently. Errors: `BrokerAway` when the broker is unreachable, `ControlError` when it
-refuses a command.
+drops a misspelt entry silently.
+Errors: `BrokerAway` when the broker is unreachable, `ControlError` when it refuses a command.
 """
 
 import logging
