@@ -65,8 +65,8 @@ def reconcile(control: Control, session: Session, mqtt_key: str) -> Changes:
         changes.roles += 1
     differing, strange = _create_roles(control, session, changes)
     _reconcile_users(control, session, mqtt_key, changes)
-    # Existing roles change only after the users: until then a user may still depend on a role's old entries
-    # for a right that another role is to grant him.
+    # Existing roles change only after the users: a user may still depend on a role's old entries for a right
+    # that he is about to get by another role.
     for role in differing:
         _ensure_role(control, role)
     changes.roles += len(differing)
