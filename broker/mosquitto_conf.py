@@ -63,8 +63,7 @@ def files(layout: Layout) -> dict[Path, str]:
 
 
 def put(path: Path, text: str, owner: os.stat_result) -> Path | None:
-    """Write one of `files` atomically, readable by the broker: as root, it gets the uid and gid of
-    ``owner``.
+    """Write one of `files` atomically, readable by the broker: as root, with the uid and gid of ``owner``.
 
     Return the backup of a former file with other content, or None. Raises `OSError`.
     """

@@ -3,8 +3,8 @@
 Invariant: the file ``CHECKED`` exists beside the plugin's file only while the latter was whole at the last
 check. It is checked every 20 s, and at once when ``CHECKED`` is missing: `start.sh` removes it before each
 start of the broker and waits for it. A damaged file is logged, and restored by a running broker that still
-lets us in (it has all users in memory), or else from the database. Errors: every failure is logged and
-retried.
+lets us in (it has all users in memory), or else from the database.
+Errors: every failure is logged and retried.
 """
 
 import logging

@@ -3,8 +3,8 @@
 Invariants: every command is derived from the database at that moment, never from a message, so any call may
 come twice, late or out of order. Only differences are sent, since the plugin rewrites its file at each change
 (which blocks the broker for 40 ms at 10,000 devices). A role is read back after a change, since the plugin
-drops a misspelt entry silently. Errors: `BrokerAway` when the broker is unreachable, `ControlError` when it
-refuses a command.
+drops a misspelt entry silently.
+Errors: `BrokerAway` when the broker is unreachable, `ControlError` when it refuses a command.
 """
 
 import logging
@@ -65,8 +65,8 @@ def reconcile(control: Control, session: Session, mqtt_key: str) -> Changes:
         changes.roles += 1
     differing, strange = _create_roles(control, session, changes)
     _reconcile_users(control, session, mqtt_key, changes)
-    # Existing roles change only after the users: until then a user may still depend on a role's old entries
-    # for a right that another role is to grant him.
+    # Existing roles change only after the users: a user may still depend on a role's old entries for a right
+    # that he is about to get by another role.
     for role in differing:
         _ensure_role(control, role)
     changes.roles += len(differing)

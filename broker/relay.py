@@ -5,9 +5,9 @@ It confirms the lock after each connection to the broker and before publishing o
 connection when another client of the same id connects. So a leader that was frozen publishes nothing any more
 once its successor has published. A row is deleted only after its PUBACK reported success, and only with every
 row before it; after a refusal all later rows stay and are published again. So a crash may publish twice but
-loses nothing, and the last message is the right one. Errors: a broker that is away is waited for and does not
-count as a refusal; a row refused 5 times is dead-lettered and blocks no other; the database's errors end
-`Relay.run` and are its owner's to handle.
+loses nothing, and the last message is the right one.
+Errors: a broker that is away is waited for and does not count as a refusal; a row refused 5 times is
+dead-lettered and blocks no other; the database's errors end `Relay.run` and are its owner's to handle.
 """
 
 import logging

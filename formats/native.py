@@ -59,8 +59,7 @@ class PlainFix(msgspec.Struct, forbid_unknown_fields=True, gc=False):
 _plain_decoder = msgspec.json.Decoder(PlainFix)
 _decode_instant = msgspec.json.Decoder(datetime | int | float).decode
 _decode_text = msgspec.json.Decoder(str).decode
-# Includes the quotes. A longer string may have more than six decimals, which msgspec would round, not
-# truncate.
+# Includes the quotes. A longer string may have more than six decimals, which msgspec rounds, not truncates.
 _LONGEST_EXACT = len('"2026-03-01T12:00:00.123456Z"')
 _SEVENTH_DECIMAL = 27
 _DIGITS, _BACKSLASH = b"0123456789", ord("\\")

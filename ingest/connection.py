@@ -63,8 +63,7 @@ class Connection:
 
     def receive(self) -> list[mqtt5.PublishPacket]:
         """Return the arrived messages; call it when the socket is readable. Raises `ConnectionLost`."""
-        # `RECEIVE_BYTES` exceeds a TLS record, so no decrypted bytes stay behind where the selector cannot
-        # see them.
+        # `RECEIVE_BYTES` exceeds a TLS record: the selector would not see decrypted bytes left behind.
         messages: list[mqtt5.PublishPacket] = []
         for packet in self._read():
             if isinstance(packet, mqtt5.PublishPacket):

@@ -30,8 +30,7 @@ def run(settings: Settings, worker: int = 0, workers: int = 1) -> int:
 
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)
-    # A batch holds thousands of objects and no cycles; the default thresholds would scan them again and
-    # again.
+    # A batch holds thousands of objects and no cycles; the default thresholds would rescan them.
     gc.freeze()
     gc.set_threshold(200_000, 20, 20)
     log.info("started worker=%d workers=%d shards=%s", worker, workers, "".join(shards))

@@ -4,8 +4,8 @@ Invariants: the lock belongs to the connection on which the leader works during 
 ends both. The leader renews its row (`nightly.leader`) from a thread of its own; a standby that sees no
 renewal for `LEASE_S`, by its own monotonic clock, ends the leader's session on the server, which frees the
 lock. A leader that was frozen or cut off ends its term by its own monotonic clock no later than that, and its
-session is gone: any statement it still sends there fails. Errors: a database error ends the term; after a
-short wait the process stands by again.
+session is gone: any statement it still sends there fails.
+Errors: a database error ends the term; after a short wait the process stands by again.
 """
 
 import logging

@@ -90,8 +90,7 @@ def drained(work: Callable[[Session, datetime], int]) -> Body:
 
 @dataclass(frozen=True)
 class Nightly:
-    """A body that runs ``work`` once per company and local day, at ``hour`` o'clock local time on the next
-    day.
+    """A body that runs ``work`` once per company and local day, at ``hour`` local time on the next day.
 
     Each in a transaction of its own; failed ones are due again at the job's next run. The work must not leave
     its transaction idle for a minute: PostgreSQL would end it.

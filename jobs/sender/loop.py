@@ -2,8 +2,9 @@
 
 Invariants: no transaction stays open during a network call, a lease on the row replaces it; one call at a
 time per endpoint, so that a slow one blocks one thread and its events stay in order; e-mails have their own
-threads. Errors: a failure of the receiver is an outcome and is recorded; a database error ends one worker,
-and the next round starts another; an unfinished attempt is repeated after its lease.
+threads.
+Errors: a failure of the receiver is an outcome and is recorded; a database error ends one worker, and the
+next round starts another; an unfinished attempt is repeated after its lease.
 """
 
 import logging
@@ -99,7 +100,7 @@ class Sender:
         for endpoint in begun:
             self._start(endpoint, lambda one=endpoint: self._call(one.webhook_id))  # type: ignore[misc]
         idle = [name for name in MAIL_CONNECTIONS if name not in busy]
-        # one per round: a second connects only if the first has not emptied the queue by then
+        # One per round: a second connects only if the first has not emptied the queue by then.
         if has_mail and idle:
             self._start(idle[0], self._mailer.drain)
 

@@ -1,5 +1,4 @@
-"""The manager at work: lists open deliveries, orders more before a driver runs out, keeps the walk-through
-going.
+"""The manager at work: lists open deliveries, orders more in time, keeps the walk-through going.
 
 Every method is a chain of REST calls, for the errands' thread.
 """

@@ -11,8 +11,7 @@ from core.trips.measure import Sample
 
 Point = tuple[float, float]
 STEP_S = 5.0
-# Westhafen, Moabit, Mitte, Friedrichshain, Kreuzberg, Neukölln; a number is a pause in minutes at the place
-# before it.
+# Westhafen, Moabit, Mitte, Friedrichshain, Kreuzberg, Neukölln; a number: minutes of pause there.
 ROUND: tuple[Point | float, ...] = (
     (52.53630, 13.34280), 11.0, (52.53700, 13.34900), (52.53610, 13.35390), (52.53160, 13.34300),
     (52.52760, 13.34160), 5.5, (52.52640, 13.34290), (52.52620, 13.35120), (52.52560, 13.35700),

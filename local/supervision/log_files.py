@@ -16,8 +16,7 @@ PIECE_BYTES = 1024 * 1024
 
 
 def rotate_if_large(log: Path, limit_bytes: int = LARGE_LOG_BYTES) -> bool:
-    """Move a log above ``limit_bytes`` to ``.1``, after ``.1`` became ``.2``, ...; return whether it was
-    moved.
+    """Move a log above ``limit_bytes`` to ``.1``, ``.1`` to ``.2``, ...; return whether it was moved.
 
     The log is truncated even when the disk is too full to copy it. Raises `OSError`.
     """

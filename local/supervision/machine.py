@@ -191,8 +191,7 @@ class Machine:
 
     def _wait_for_ingest(self) -> None:
         """Wait for ingest's subscriptions."""
-        # Before the very first subscription the broker drops all telemetry, so neither demo nor banner may
-        # come earlier.
+        # Before the very first subscription the broker drops all telemetry: demo and banner come later.
         ready = self._supervisor.run(self._is_ingest_on_the_broker, READY_WITHIN_S)
         if not ready and not self._supervisor.stopping:
             raise ServiceFailed(

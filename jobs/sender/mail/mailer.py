@@ -75,7 +75,7 @@ class Mailer:
                     if self._recorder.is_stopping:
                         return
                     is_more = self._send_next(connection)
-                    # not earlier: some servers accept connections, but no message
+                    # Not earlier: some servers accept connections, but no message.
                     self._said.ends("smtp_away")
                     if not is_more:
                         return
@@ -84,8 +84,7 @@ class Mailer:
         except SQLAlchemyError:
             raise
         except Exception as fault:
-            # A fault of ours, before anything was claimed: without the pause the next attempt would follow at
-            # once, for ever.
+            # A fault of ours, before anything was claimed: without a pause the next attempt follows at once.
             self._pause(f"e-mails cannot be sent: {type(fault).__name__}")
             raise
         finally:

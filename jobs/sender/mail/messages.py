@@ -36,7 +36,7 @@ class BadAddress(Exception):
 
 def of_notification(claimed: Claimed, texts: Texts, company: str, sender: str) -> EmailMessage:
     """Compose a notification, from the company by our address. Raises `BadAddress`."""
-    # The Message-ID is the same for every attempt, so that a client can recognise duplicates.
+    # The Message-ID is the same for every attempt.
     address = _address(parseaddr(sender)[1])
     message = _letter(texts.subject, texts.text, claimed.recipient or "", claimed.created_at)
     message["From"] = _named(company, address)
@@ -49,7 +49,7 @@ def of_notification(claimed: Claimed, texts: Texts, company: str, sender: str) -
 
 def of_link(owed: OwedLink, public_url: str, sender: str, now: datetime) -> EmailMessage:
     """Compose the e-mail with a password link. Raises `BadAddress`."""
-    # The token stands behind ``#``: browsers send no fragment to any server.
+    # The token is in the fragment (``#``), which no browser sends to any server.
     name, address = parseaddr(sender)
     until = owed.link.expires_at.astimezone(UTC)
     url = f"{public_url}/set-password#token={owed.link.token}"

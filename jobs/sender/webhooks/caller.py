@@ -75,7 +75,7 @@ class Caller:
         except NameRefused as refused:
             return AttemptOutcome(
                 error=str(refused)
-            )  # the time of the look-up would reveal which reason applies
+            )  # no duration: the look-up's time would reveal the reason
         finally:
             self._under_way.discard(network)
         return AttemptOutcome(code=code, error=error, duration_ms=round((time.monotonic() - began) * 1000))
