@@ -124,7 +124,7 @@ def cells(session: Session, day: LocalDay) -> list[Cell]:
 
 
 def still_open(session: Session, day: LocalDay, now: datetime) -> tuple[int, int]:
-    """Return how many deliveries are under way and how many overdue, at the day's end or now while it lasts."""
+    """Return how many deliveries are under way and how many overdue, now or at the day's end."""
     under_way, overdue = session.execute(OPEN, {**day.values, "at": min(now, day.ends_at)}).one()
     return under_way, overdue
 

@@ -95,8 +95,8 @@ class ProblemDelivery(msgspec.Struct):
 class DayFigures(msgspec.Struct):
     """``planned`` counts deliveries whose time (window start, else creation) lies in the day.
 
-    ``under_way`` (started, not ended) and ``overdue`` (window over, not ended) are as at the day's end, or now
-    while it lasts.
+    ``under_way`` (started, not ended) and ``overdue`` (window over, not ended) are as at the day's end,
+    or now while it lasts.
     """
 
     planned: int
