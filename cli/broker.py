@@ -15,7 +15,6 @@ from cli.common import (
     process_settings,
     transaction,
 )
-from core.accounts import mqtt_logins, sign_in
 from core.settings import Settings
 
 if TYPE_CHECKING:
@@ -124,6 +123,7 @@ def broker_reconcile() -> None:
 @app.command("login")
 def broker_login(email: Annotated[str, typer.Argument(help="A manager's or operator's.")]) -> None:
     """Show a person's own MQTT login."""
+    from core.accounts import mqtt_logins, sign_in
     from core.errors import NotFound
 
     settings = admin_settings()

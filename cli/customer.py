@@ -6,7 +6,6 @@ from typing import Annotated
 import typer
 
 from cli.common import CompanyOption, admin_settings, transaction
-from core.access import system_actors
 
 app = typer.Typer(help="Customers.", no_args_is_help=True)
 
@@ -18,6 +17,7 @@ def erase(
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
 ) -> None:
     """Erase a customer's personal data for good; the deliveries stay as numbers."""
+    from core.access import system_actors
     from core.operations import erasure
 
     if not yes:

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cli.common import CompanyOption, admin_settings, mqtt_key, print_fields, printable_name, transaction
-from core.access import system_actors
 from core.settings import Settings
 
 if TYPE_CHECKING:
@@ -31,6 +30,7 @@ def device_add(
     driver: Annotated[int | None, typer.Option(help="The id of the driver whose phone it is.")] = None,
 ) -> None:
     """Make a device, and show what to type into it."""
+    from core.access import system_actors
     from core.fleet import devices
 
     label = printable_name("label", label)
@@ -47,6 +47,7 @@ def device_add(
 @app.command("list")
 def device_list(company: CompanyOption) -> None:
     """List a company's devices."""
+    from core.access import system_actors
     from core.fleet import devices
 
     with transaction(admin_settings()) as session:
@@ -65,6 +66,7 @@ def device_credentials(
     rotate: Annotated[bool, typer.Option("--rotate", help="Make a new secret; the old one ends.")] = False,
 ) -> None:
     """Show what to type into a device."""
+    from core.access import system_actors
     from core.fleet import devices
 
     settings = admin_settings()
@@ -78,6 +80,7 @@ def device_credentials(
 @app.command("disable")
 def device_disable(device_id: DeviceArgument, company: CompanyOption) -> None:
     """Lock a device out; the broker ends its connection."""
+    from core.access import system_actors
     from core.fleet import devices
 
     with transaction(admin_settings()) as session:

@@ -14,7 +14,6 @@ from cli.common import (
     print_fields,
     transaction,
 )
-from core.access import system_actors
 from core.rules import enums
 
 app = typer.Typer(help="People who log in.", no_args_is_help=True)
@@ -40,6 +39,7 @@ def user_add(
     password: PasswordOption = "",
 ) -> None:
     """Create a user who can log in."""
+    from core.access import system_actors
     from core.accounts import users
 
     name = person_name("name", name, email)

@@ -35,7 +35,7 @@ class BrowserPage:
         self._ids = count(1)
         self.requests: list[dict[str, Any]] = []
         self.errors: list[str] = []
-        for domain in ("BrowserPage", "Network", "Runtime", "Log"):
+        for domain in ("Page", "Network", "Runtime", "Log"):
             self.call(f"{domain}.enable")
 
     def call(self, method: str, **parameters: Any) -> Any:
