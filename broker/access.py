@@ -148,7 +148,7 @@ SERVICE_ROLES: tuple[BrokerRole, ...] = (
     _closed("api", *_reads(topics.ALL_FACTS), *_writes(topics.ALL_FACTS), *_reads_figures()),
     _closed("relay", *_writes(topics.ALL_FACTS, topics.ALL_DOWN)),
     _closed("provisioner", *_reads(CONTROL_RESPONSE), *_writes(CONTROL)),
-    _closed("status", *_reads_figures()),
+    _closed("status", *_reads_figures(), *_writes(figures.STIRRER)),
 )
 
 SERVICE_USERS: tuple[User, ...] = (

@@ -1,4 +1,4 @@
-"""Mosquitto's figures about itself, below ``$SYS``: retained, and published every 10 s when changed."""
+"""Mosquitto's figures about itself, below ``$SYS``: published when changed, and retained for 60 s."""
 
 import msgspec
 
@@ -7,6 +7,7 @@ _RETAINED = "$SYS/broker/retained messages/count"
 _DROPPED = "$SYS/broker/publish/messages/dropped"
 TOPICS = (_STORED, _RETAINED, _DROPPED)
 ALL = "$SYS/"
+STIRRER = "status/stirrer"  # a retained message here changes what is stored and what is retained
 _LARGEST_NUMBER = 20
 
 

@@ -1,6 +1,7 @@
 """Probe the broker for a CLI command: does it let our user in, and what are its figures?"""
 
 import time
+from collections.abc import Callable
 from contextlib import suppress
 
 from broker import figures
@@ -8,7 +9,8 @@ from broker.connection import BrokerLogin
 from broker.figures import Figures, Gauges
 from broker.link import BrokerAway, BrokerLink
 
-FIGURES_WITHIN_S = 2.0  # they are retained, so they arrive at once unless the broker has just started
+AT_ONCE_S = 1.0  # for what is retained
+STIRRED_WITHIN_S = 3.5  # more than sys_interval in mosquitto.conf
 
 
 def ask(to: BrokerLogin) -> Figures:
@@ -20,8 +22,29 @@ def ask(to: BrokerLogin) -> Figures:
 
 
 def _collect(link: BrokerLink) -> Figures:
-    gauges, deadline = Gauges(), time.monotonic() + FIGURES_WITHIN_S
+    gauges = Gauges()
     with suppress(BrokerAway):  # figures that have not arrived by then stay unknown
-        while not gauges.is_complete and (left := deadline - time.monotonic()) > 0:
-            gauges.note(*link.receive_message(left))
+        _listen(link, gauges, AT_ONCE_S, lambda: gauges.is_complete)
+    if gauges.read().waiting is None:
+        with suppress(BrokerAway):
+            _stir(link, gauges)
     return gauges.read()
+
+
+def _stir(link: BrokerLink, gauges: Gauges) -> None:
+    """Change the figures: Mosquitto keeps one for a minute only, and says it again only when it has changed.
+
+    Twice: asking for an expired one has made it one retained message less, which the first change may undo.
+    A broker set up by an older version refuses it until the jobs process has changed its roles.
+    """
+    for payload in (b"1", b""):
+        if link.answers([link.publish(figures.STIRRER, payload, retain=True)])[0].is_failure:
+            return
+        with suppress(BrokerAway):
+            _listen(link, gauges, STIRRED_WITHIN_S, lambda: gauges.read().waiting is not None)
+
+
+def _listen(link: BrokerLink, gauges: Gauges, within_s: float, done: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + within_s
+    while not done() and (left := deadline - time.monotonic()) > 0:
+        gauges.note(*link.receive_message(left))
