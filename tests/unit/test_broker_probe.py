@@ -47,7 +47,7 @@ def test_a_quiet_broker_is_made_to_say_its_figures(
     monkeypatch: pytest.MonkeyPatch, refuses: bool, waiting: int | None
 ) -> None:
     broker = QuietBroker(refuses=refuses)
-    monkeypatch.setattr(probe, "Link", lambda _to: broker)
+    monkeypatch.setattr(probe, "BrokerLink", lambda _to: broker)
     to: Any = None
     assert probe.ask(to) == Figures(waiting, None)
     assert broker.retained.get(figures.STIRRER, b"") == b""
