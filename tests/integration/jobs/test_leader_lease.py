@@ -180,7 +180,7 @@ def test_a_leader_frozen_while_it_connects_says_nothing(
             end_session(session, connection)
             return super().__enter__()
 
-    monkeypatch.setattr(relay_module, "Link", ThawsLater)
+    monkeypatch.setattr(relay_module, "BrokerLink", ThawsLater)
     with closing(leadership.connect(settings)) as connection, pytest.raises(psycopg2.Error):
         Relay(connection, sessions, settings, threading.Event()).run()
     assert watcher.subscribe("fleet/acme/alerts/#") == 1  # its SUBACK comes after all retained messages
