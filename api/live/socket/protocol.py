@@ -42,6 +42,7 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
     """
 
     allowance: Allowance
+    _is_cut_off = False  # what the client still sends is dropped unread
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
@@ -52,6 +53,8 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SOCKET_BUFFER_BYTES)
 
     def data_received(self, data: bytes) -> None:
+        if self._is_cut_off:
+            return
         if not self.handshake_initiated:
             super().data_received(data)
             if not self.handshake_initiated and self.conn.handshake_exc is not None:
@@ -59,7 +62,7 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
             return
         for start in range(0, len(data), PIECE_BYTES):
             piece = data[start : start + PIECE_BYTES]
-            if self.transport.is_closing():
+            if self._is_cut_off or self.transport.is_closing():
                 return
             if not self.allowance.takes(self.loop.time(), size=len(piece)):
                 self._cut_off()
@@ -111,12 +114,20 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
     def _cut_off(self) -> None:
         log.info("socket_cut_off reason=too_much is_admitted=%s", self.allowance.is_admitted)
         if self.conn.state is State.OPEN:
-            self.conn.fail(codes.TOO_MUCH, codes.REASONS[codes.TOO_MUCH])
-            self.handle_parser_exception()
+            reason = codes.REASONS[codes.TOO_MUCH]
+            self.conn.fail(codes.TOO_MUCH, reason)
+            self.queue.put_nowait({"type": "websocket.disconnect", "code": codes.TOO_MUCH, "reason": reason})
+            self.transport.write(b"".join(self.conn.data_to_send()))
+            self.close_sent = True
             self._close()
         else:  # the handshake is unanswered, or a close frame has been sent
             self.transport.abort()
 
     def _close(self) -> None:
-        self.transport.close()
+        # Not at once: with input unread TCP resets the connection, and the client would never see why.
+        self._is_cut_off = True
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
+        else:
+            self.transport.close()
         self.loop.call_later(FLUSH_S, self.transport.abort)

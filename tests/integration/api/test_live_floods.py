@@ -92,6 +92,19 @@ def test_too_many_messages_close_1008_and_are_counted(server: LiveServer, house:
     assert 'milepost_live_closed_total{code="1008"} 1.0' in metrics
 
 
+def test_a_client_that_goes_on_sending_is_not_reset(server: LiveServer, house: House) -> None:
+    """A reset would take the close frame from a client that has not read it yet."""
+    ping = FLOODS["pings"][1]
+    with Wire(server.port) as wire:
+        wire.send(UPGRADE + b"\r\n")
+        assert status_of(wire.answer()) == 101
+        wire.send(ping * 100)
+        said = wire.until_closed()
+        for _ in range(100):
+            wire.socket.sendall(ping)
+    assert b"\x03\xf0" in said, "1008"
+
+
 def test_large_message_instead_of_a_token_closes_1008(server: LiveServer, house: House) -> None:
     with server.connect(house.delivery.id) as watcher:
         assert _until_closed(watcher.client, json.dumps({"type": "auth", "token": "x" * 20_000}), 1) == 1008
