@@ -130,4 +130,5 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
             self.transport.write_eof()
         else:
             self.transport.close()
-        self.loop.call_later(FLUSH_S, self.transport.abort)
+        # As uvicorn's own timer it also keeps uvicorn from closing when the application has ended.
+        self.close_timer = self.loop.call_later(FLUSH_S, self.transport.abort)
