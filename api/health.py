@@ -48,11 +48,6 @@ class HealthWatch:
         self._report: HealthReport | None = None
         self._watching: asyncio.Task[None] | None = None
 
-    @property
-    def report(self) -> HealthReport | None:
-        """Return the newest report, or None before the first check has ended."""
-        return self._report
-
     async def database_state(self) -> str:
         """Check the database now. Return `seeing.UP`, `NOT_MIGRATED`, or `AWAY` on a time-out."""
         try:

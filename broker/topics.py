@@ -14,7 +14,6 @@ FORMAT = re.compile(r"[a-z][a-z0-9_-]{0,31}", re.ASCII)
 WORD = re.compile(r"[a-z][a-z0-9_]{0,31}", re.ASCII)
 NUMBER = re.compile(r"[1-9][0-9]{0,17}", re.ASCII)
 
-ALL_UP = "up/#"
 ALL_DOWN = "down/#"
 ALL_FACTS = "fleet/#"
 _SHARDS = frozenset(SHARDS)

@@ -62,7 +62,7 @@ def test_an_unusable_address_is_refused_everywhere(address: str) -> None:
         TypeAdapter(Email).validate_python(address)
     with pytest.raises(InvalidValue):
         clean_email(address)
-    with pytest.raises(messages.BadAddress):
+    with pytest.raises(messages.UnusableRecipient):
         messages._address(address)
 
 

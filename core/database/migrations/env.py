@@ -14,7 +14,7 @@ def is_ours(_object: Any, name: str | None, kind: str, *_rest: Any) -> bool:
 
 
 def run() -> None:
-    """On a connection of the caller's, then inside its transaction, or on one of our own."""
+    """Run the migrations in the transaction of the caller's connection, else on a connection of our own."""
     attributes = context.config.attributes
     if (given := attributes.get("connection")) is not None:
         run_on(given)

@@ -172,7 +172,7 @@ def _sent(connection: SmtpSession, letter: Any, what: Any) -> tuple[AttemptOutco
     # The error is returned so that the caller records the outcome before raising it.
     try:
         return connection.send(letter(what)), None
-    except messages.BadAddress as bad:
+    except messages.UnusableRecipient as bad:
         return AttemptOutcome(error=str(bad), is_final=True), None
     except ServerAway as away:
         return AttemptOutcome(error=str(away)), away

@@ -30,12 +30,12 @@ If it was not you, there is nothing to do: your password stays as it is.
 BAD_ADDRESS = "the e-mail address cannot be used: correct it, then send this again"
 
 
-class BadAddress(Exception):
+class UnusableRecipient(Exception):
     """No e-mail can be delivered to this address, now or ever."""
 
 
 def of_notification(claimed: Claimed, texts: Texts, company: str, sender: str) -> EmailMessage:
-    """Compose a notification, from the company by our address. Raises `BadAddress`."""
+    """Compose a notification, from the company by our address. Raises `UnusableRecipient`."""
     # The Message-ID is the same for every attempt.
     address = _address(parseaddr(sender)[1])
     message = _letter(texts.subject, texts.text, claimed.recipient or "", claimed.created_at)
@@ -48,7 +48,7 @@ def of_notification(claimed: Claimed, texts: Texts, company: str, sender: str) -
 
 
 def of_link(owed: OwedLink, public_url: str, sender: str, now: datetime) -> EmailMessage:
-    """Compose the e-mail with a password link. Raises `BadAddress`."""
+    """Compose the e-mail with a password link. Raises `UnusableRecipient`."""
     # The token is in the fragment (``#``), which no browser sends to any server.
     name, address = parseaddr(sender)
     until = owed.link.expires_at.astimezone(UTC)
@@ -79,7 +79,7 @@ def _address(text: str) -> Address:
     try:
         parts = emails.parse(text)
     except emails.BadAddress:
-        raise BadAddress(BAD_ADDRESS) from None
+        raise UnusableRecipient(BAD_ADDRESS) from None
     return Address(username=parts.local_part or "", domain=parts.ascii_domain or "")
 
 
