@@ -1,8 +1,8 @@
 """Erase a customer: delete all that identifies the customer for good, and keep the figures.
 
 `STATEMENTS` is the complete list: a new table that can hold such data gets a line there, and
-``tests/integration/core/test_erasure.py`` searches every column of every table for remains. The vehicles' own
-fixes stay until `core.operations.retention` purges them, but no delivery leads to them any more.
+``tests/integration/core/operations/test_erasure.py`` searches every column of every table for remains. The
+vehicles' own fixes stay until `core.operations.retention` purges them, but no delivery leads to them then.
 
 Idempotent: a second run, as after restoring an older backup, erases again but writes only one audit entry.
 """

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests import packing
+from tests.support.project import packing
 from tests.support.services.settings import PROJECT
 
 

@@ -27,9 +27,9 @@ from core.models.people import AppUser
 from core.rules.enums import Role, Status
 from core.settings import Settings
 from tests.support import factories
-from tests.support import openapi_walk as walk
 from tests.support.api_client import House, bearer, furnish
-from tests.support.openapi_walk import Operation
+from tests.support.openapi import walk
+from tests.support.openapi.walk import Operation
 
 OWNED = """
 SELECT c.table_name, c.column_name FROM information_schema.columns c
