@@ -67,7 +67,7 @@ def seconds_stored(url: str) -> set[float]:
     return {round((latitude - 52.0) * 1e5) for latitude in latitudes}
 
 
-class Sender:
+class FixSender:
     """A device that sends a fix after the other, and keeps which were answered `stored`."""
 
     def __init__(self, broker: Broker, device_id: str) -> None:
@@ -76,7 +76,7 @@ class Sender:
         self._thread = threading.Thread(target=self._run, args=(broker, device_id))
         self._some = threading.Event()
 
-    def __enter__(self) -> "Sender":
+    def __enter__(self) -> "FixSender":
         self._thread.start()
         assert self._some.wait(30), "no fix was answered"
         return self
@@ -116,7 +116,7 @@ def test_a_new_machine_goes_on_where_the_backup_ends(
 
     ingest = processes.start("ingest")
     ingest.wait_for("connected shard=f")
-    with Sender(broker, gps.id) as sender:
+    with FixSender(broker, gps.id) as sender:
         promised = set(sender.stored)
         done(processes, "backup", str(tmp_path / "live.zip"), "--broker-state", str(state))
         meanwhile = len(sender.stored) - len(promised)

@@ -14,7 +14,7 @@ from core.identities import PROVISIONER_USER, mqtt_secret
 from local.services.account import remove_home
 from local.services.kept_files import read_variables
 from local.supervision.processes import end
-from tests.e2e.test_up import READY, Run, run_command
+from tests.e2e.test_up import READY, UpRun, run_command
 from tests.support.small_disk import WHY_NOT, SmallDisk, can_mount, small_disk
 from tests.support.waiting import wait_until
 
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.skipif(not can_mount(), reason=WHY_NOT)
 MEGABYTES = 400  # PostgreSQL's binaries are copied there when its account cannot reach their own folder
 
 
-class RunOnSmallDisk(Run):
+class RunOnSmallDisk(UpRun):
     def __init__(self, disk: SmallDisk) -> None:
         super().__init__(disk.folder, "--no-demo")
         self.disk = disk

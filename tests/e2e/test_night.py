@@ -30,7 +30,7 @@ from core.rules.enums import Status
 from core.settings import Settings
 from local.services.ports import free_port
 from tests.support import factories
-from tests.support.receivers import Call, HttpReceiver, Mailbox, http_receiver, smtp_server, status
+from tests.support.receivers import Call, HttpReceiver, SmtpInbox, http_receiver, smtp_server, status
 from tests.support.services.processes import Processes
 from tests.support.waiting import wait_until as wait_within
 
@@ -152,7 +152,7 @@ def drive(sessions: sessionmaker[Session], firm: Firm) -> None:
                 status_changes.change_status(session, firm.actor, delivery.id, request, datetime.now(UTC))
 
 
-def drop_after(mailbox: Mailbox, many: int) -> None:
+def drop_after(mailbox: SmtpInbox, many: int) -> None:
     """After so many e-mails the server takes no more, for the time being."""
     mailbox.on_data = lambda: "250 OK" if len(mailbox.messages) < many else "451 the disk is full"
 
@@ -204,7 +204,7 @@ def by_delivery(told: list[Any]) -> dict[int, list[str]]:
     return found
 
 
-def assert_mails(session: Session, mailbox: Mailbox) -> None:
+def assert_mails(session: Session, mailbox: SmtpInbox) -> None:
     """Each customer and the manager got each e-mail once; again only if in doubt, and with the same id."""
     owed = rows(session, "webhook_id IS NULL")
     assert {row.state for row in owed} == {"sent"}
@@ -220,7 +220,7 @@ def assert_mails(session: Session, mailbox: Mailbox) -> None:
     assert all(named[message_id] in doubtful for message_id, count in counts.items() if count > 1)
 
 
-def assert_given_up(session: Session, firm: Firm, bad: HttpReceiver, mailbox: Mailbox) -> None:
+def assert_given_up(session: Session, firm: Firm, bad: HttpReceiver, mailbox: SmtpInbox) -> None:
     """Nothing owed to the bad endpoint is lost from sight, and the manager knows why."""
     owed = rows(session, "webhook_id = :id", id=firm.bad.id)
     assert len(owed) == CHANGES + LATE + 1

@@ -23,7 +23,7 @@ from tests.support.services.processes import Processes
 Event = dict[str, Any]
 
 
-class House:
+class Deployment:
     """Ingest, jobs and API as processes; a company with a van, its GPS unit, a driver and a customer."""
 
     def __init__(self, session: Session, broker: Broker, settings: Settings, processes: Processes) -> None:
@@ -73,12 +73,12 @@ class House:
 
 
 @pytest.fixture
-def house(session: Session, broker: Broker, settings: Settings, processes: Processes) -> House:
-    return House(session, broker, settings, processes)
+def house(session: Session, broker: Broker, settings: Settings, processes: Processes) -> Deployment:
+    return Deployment(session, broker, settings, processes)
 
 
 @pytest.fixture
-def gps(house: House, broker: Broker) -> Iterator[DeviceClient]:
+def gps(house: Deployment, broker: Broker) -> Iterator[DeviceClient]:
     with device(broker, house.gps.id) as client:
         yield client
 
@@ -91,7 +91,9 @@ def next_event(socket: ClientConnection, wanted: str, timeout: float = 10.0) -> 
             return event
 
 
-def test_the_story_of_a_fix_and_of_a_status_change(house: House, gps: DeviceClient, broker: Broker) -> None:
+def test_the_story_of_a_fix_and_of_a_status_change(
+    house: Deployment, gps: DeviceClient, broker: Broker
+) -> None:
     with house.watch(house.customer.email) as customer:
         assert next_event(customer, "status_update")["status"] == "pending"
         # A pending delivery's van is nobody's business: this fix must not reach the customer.
@@ -118,7 +120,7 @@ def test_the_story_of_a_fix_and_of_a_status_change(house: House, gps: DeviceClie
         assert moved["checkpoint_id"] > started["checkpoint_id"]
 
 
-def test_what_a_customer_missed_comes_in_order_and_once(house: House) -> None:
+def test_what_a_customer_missed_comes_in_order_and_once(house: Deployment) -> None:
     with house.watch(house.customer.email) as customer:
         last = next_event(customer, "status_update")["checkpoint_id"]
     for status in ("pickup_in_progress", "in_transit"):
@@ -130,7 +132,7 @@ def test_what_a_customer_missed_comes_in_order_and_once(house: House) -> None:
         assert next_event(customer, "status_update")["status"] == "failed"
 
 
-def test_an_announcement_survives_the_relays_death(house: House, processes: Processes) -> None:
+def test_an_announcement_survives_the_relays_death(house: Deployment, processes: Processes) -> None:
     with house.watch(house.customer.email) as customer:
         next_event(customer, "status_update")
         house.jobs.kill()
@@ -141,7 +143,7 @@ def test_an_announcement_survives_the_relays_death(house: House, processes: Proc
         assert seen == ["pickup_in_progress", "in_transit"]
 
 
-def test_a_driver_of_another_company_gets_404(house: House) -> None:
+def test_a_driver_of_another_company_gets_404(house: Deployment) -> None:
     for path, body in [
         ("status", {"status": "pickup_in_progress"}),
         ("location", {"latitude": 1, "longitude": 2}),
@@ -151,7 +153,9 @@ def test_a_driver_of_another_company_gets_404(house: House) -> None:
         assert answer.headers["content-type"] == "application/problem+json"
 
 
-def test_an_operator_sees_the_fleet_on_its_wildcard(house: House, gps: DeviceClient, broker: Broker) -> None:
+def test_an_operator_sees_the_fleet_on_its_wildcard(
+    house: Deployment, gps: DeviceClient, broker: Broker
+) -> None:
     gps.ask(fix(0))
     user = f"operator-{house.manager.id}"
     with connected(broker, user) as operator:
@@ -167,6 +171,6 @@ def test_an_operator_sees_the_fleet_on_its_wildcard(house: House, gps: DeviceCli
         assert (status["status"], is_retained) == ("pending", True)
 
 
-def test_every_process_stops_when_told(house: House) -> None:
+def test_every_process_stops_when_told(house: Deployment) -> None:
     for process in (house.api, house.jobs, house.ingest):
         assert process.terminate(timeout=10) == 0, (process.name, signal.Signals)

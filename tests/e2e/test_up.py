@@ -27,7 +27,7 @@ from tests.support.waiting import wait_until
 READY = "Milepost runs."
 
 
-class Run:
+class UpRun:
     """One run in a data folder; the same folder may be run again."""
 
     def __init__(self, folder: Path, *options: str, **variables: str) -> None:
@@ -79,15 +79,15 @@ def folder() -> Iterator[Path]:
 
 
 @pytest.fixture
-def runs(folder: Path) -> Iterator[list[Run]]:
-    started: list[Run] = []
+def runs(folder: Path) -> Iterator[list[UpRun]]:
+    started: list[UpRun] = []
     yield started
     for run in started:
         end(run.process, (signal.SIGTERM,), within_s=12)
 
 
-def test_it_starts_empty_survives_a_dead_child_and_leaves_nothing(folder: Path, runs: list[Run]) -> None:
-    runs.append(run := Run(folder, "--no-demo", http_proxy="http://127.0.0.1:9"))
+def test_it_starts_empty_survives_a_dead_child_and_leaves_nothing(folder: Path, runs: list[UpRun]) -> None:
+    runs.append(run := UpRun(folder, "--no-demo", http_proxy="http://127.0.0.1:9"))
     run.wait_for("ingest started")
     ingest = run.children()["ingest"]
     ingest.suspend()
@@ -109,15 +109,15 @@ def test_it_starts_empty_survives_a_dead_child_and_leaves_nothing(folder: Path, 
     assert last_lines == [f"{name} stopped" for name in ("api", "jobs", "ingest", "mosquitto", "postgres")]
 
 
-def test_a_second_run_keeps_the_data_and_ends_what_a_killed_one_left(folder: Path, runs: list[Run]) -> None:
-    runs.append(first := Run(folder, "--no-demo"))
+def test_a_second_run_keeps_the_data_and_ends_what_a_killed_one_left(folder: Path, runs: list[UpRun]) -> None:
+    runs.append(first := UpRun(folder, "--no-demo"))
     first.wait_for(READY)
     run_command(folder, "company", "add", "acme", "--manager-email", "boss@acme.example")
     left = first.children()
     left["jobs"].suspend()  # cannot hear that its parent is gone
     first.process.kill()
     first.process.wait()
-    runs.append(second := Run(folder, "--no-demo"))
+    runs.append(second := UpRun(folder, "--no-demo"))
     second.wait_for(READY)
     assert "jobs of an earlier run was still there and was stopped" in second.output()
     assert not any(is_alive(process) for process in left.values())
@@ -125,17 +125,17 @@ def test_a_second_run_keeps_the_data_and_ends_what_a_killed_one_left(folder: Pat
     assert "publish to" in added
 
 
-def test_a_folder_in_use_is_refused(folder: Path, runs: list[Run]) -> None:
-    runs.append(first := Run(folder, "--no-demo"))
+def test_a_folder_in_use_is_refused(folder: Path, runs: list[UpRun]) -> None:
+    runs.append(first := UpRun(folder, "--no-demo"))
     first.wait_for(READY)
-    runs.append(second := Run(folder, "--no-demo"))
+    runs.append(second := UpRun(folder, "--no-demo"))
     assert second.process.wait(20) == 1
     assert f"Another `milepost up` (process {first.process.pid})" in second.output()
     assert first.is_ready()
 
 
-def test_the_demos_logins_work_and_its_vans_move(folder: Path, runs: list[Run]) -> None:
-    runs.append(run := Run(folder, MILEPOST_DEMO_PASSWORD="a demo's password"))
+def test_the_demos_logins_work_and_its_vans_move(folder: Path, runs: list[UpRun]) -> None:
+    runs.append(run := UpRun(folder, MILEPOST_DEMO_PASSWORD="a demo's password"))
     run.wait_for(READY)
     form = urllib.parse.urlencode({"username": "manager@demo.example", "password": "a demo's password"})
     token = run.ask("/auth/token", form.encode())["access_token"]
@@ -150,11 +150,11 @@ def test_the_demos_logins_work_and_its_vans_move(folder: Path, runs: list[Run]) 
 
 @pytest.mark.parametrize("name", ["HTTP", "MQTT"])
 def test_a_taken_port_is_one_line_with_the_setting_that_changes_it(
-    folder: Path, runs: list[Run], name: str
+    folder: Path, runs: list[UpRun], name: str
 ) -> None:
     with closing(socket.create_server(("127.0.0.1", 0))) as taken:
         port = taken.getsockname()[1]
-        runs.append(run := Run(folder, **{f"MILEPOST_{name}_PORT": str(port)}))
+        runs.append(run := UpRun(folder, **{f"MILEPOST_{name}_PORT": str(port)}))
         assert run.process.wait(20) == 1
     (line,) = run.output().splitlines()
     assert f"Port {port}" in line
@@ -162,34 +162,34 @@ def test_a_taken_port_is_one_line_with_the_setting_that_changes_it(
 
 
 @pytest.mark.parametrize("name", ["INGEST_METRICS_PORT", "JOBS_METRICS_PORT"])
-def test_a_childs_taken_port_is_told_before_it_starts(folder: Path, runs: list[Run], name: str) -> None:
+def test_a_childs_taken_port_is_told_before_it_starts(folder: Path, runs: list[UpRun], name: str) -> None:
     with closing(socket.create_server(("127.0.0.1", 0))) as taken:
-        runs.append(run := Run(folder, **{f"MILEPOST_{name}": str(taken.getsockname()[1])}))
+        runs.append(run := UpRun(folder, **{f"MILEPOST_{name}": str(taken.getsockname()[1])}))
         assert run.process.wait(20) == 1
     (line,) = run.output().splitlines()
     assert f"MILEPOST_{name}" in line
 
 
-def test_what_the_children_would_refuse_is_refused_at_once(folder: Path, runs: list[Run]) -> None:
-    runs.append(run := Run(folder, MILEPOST_LOG_LEVEL="foo", MILEPOST_API_PROCESSES="0"))
+def test_what_the_children_would_refuse_is_refused_at_once(folder: Path, runs: list[UpRun]) -> None:
+    runs.append(run := UpRun(folder, MILEPOST_LOG_LEVEL="foo", MILEPOST_API_PROCESSES="0"))
     assert run.process.wait(20) == 2
     assert "MILEPOST_LOG_LEVEL" in run.output()
     assert "MILEPOST_API_PROCESSES" in run.output()
     assert "started" not in run.output()
 
 
-def test_two_ports_of_children_must_differ(folder: Path, runs: list[Run]) -> None:
+def test_two_ports_of_children_must_differ(folder: Path, runs: list[UpRun]) -> None:
     port = str(free_port())
     same = {"MILEPOST_INGEST_METRICS_PORT": port, "MILEPOST_JOBS_METRICS_PORT": port}
-    runs.append(run := Run(folder, **same))
+    runs.append(run := UpRun(folder, **same))
     assert run.process.wait(20) == 2
     assert "must differ" in run.output()
 
 
 @pytest.mark.parametrize("name", ["a-file", "a-file/below", "x" * 300, "/proc/milepost"])
-def test_a_data_folder_that_cannot_be_is_one_line(folder: Path, runs: list[Run], name: str) -> None:
+def test_a_data_folder_that_cannot_be_is_one_line(folder: Path, runs: list[UpRun], name: str) -> None:
     (folder / "a-file").touch()
-    runs.append(run := Run(folder, MILEPOST_DATA_DIR=name))
+    runs.append(run := UpRun(folder, MILEPOST_DATA_DIR=name))
     assert run.process.wait(20) == 1
     (line,) = run.output().splitlines()
     assert "cannot be used" in line
@@ -197,17 +197,17 @@ def test_a_data_folder_that_cannot_be_is_one_line(folder: Path, runs: list[Run],
 
 
 @pytest.mark.parametrize("name", ["run.json", "secrets.env", "lock", "services/postgres/password"])
-def test_a_folder_in_a_files_place_is_one_line(folder: Path, runs: list[Run], name: str) -> None:
+def test_a_folder_in_a_files_place_is_one_line(folder: Path, runs: list[UpRun], name: str) -> None:
     for made in (folder / "data" / name, *(folder / "data" / name).parents):
         made.mkdir(parents=True, exist_ok=True)
-    runs.append(run := Run(folder))
+    runs.append(run := UpRun(folder))
     assert run.process.wait(20) == 1
     (line,) = run.output().splitlines()
     assert name in line
 
 
-def test_ctrl_c_is_heard_although_postgres_does_not_answer(folder: Path, runs: list[Run]) -> None:
-    runs.append(run := Run(folder, "--no-demo"))
+def test_ctrl_c_is_heard_although_postgres_does_not_answer(folder: Path, runs: list[UpRun]) -> None:
+    runs.append(run := UpRun(folder, "--no-demo"))
     record = folder / "data" / "run.json"
     wait_until(record.exists, timeout=60, what="the first child was started")
     postgres = run.children()["postgres"]
@@ -219,8 +219,8 @@ def test_ctrl_c_is_heard_although_postgres_does_not_answer(folder: Path, runs: l
     assert not is_alive(postgres)
 
 
-def test_a_postgres_that_dies_during_the_start_is_told(folder: Path, runs: list[Run]) -> None:
-    runs.append(run := Run(folder, "--no-demo"))
+def test_a_postgres_that_dies_during_the_start_is_told(folder: Path, runs: list[UpRun]) -> None:
+    runs.append(run := UpRun(folder, "--no-demo"))
     run.wait_for("postgres started")
     run.children()["postgres"].kill()
     wait_until(
@@ -233,8 +233,8 @@ def test_a_postgres_that_dies_during_the_start_is_told(folder: Path, runs: list[
         assert "PostgreSQL went away" in run.output()
 
 
-def test_a_data_folder_that_is_removed_is_told_at_the_stop(folder: Path, runs: list[Run]) -> None:
-    runs.append(run := Run(folder, "--no-demo"))
+def test_a_data_folder_that_is_removed_is_told_at_the_stop(folder: Path, runs: list[UpRun]) -> None:
+    runs.append(run := UpRun(folder, "--no-demo"))
     run.wait_for(READY)
     children = run.children()
     (folder / "data").rename(folder / "gone")

@@ -97,7 +97,7 @@ class LiveServer:
         return f"ws://127.0.0.1:{self.port}/ws/delivery/{delivery}/{query}"
 
     @contextmanager
-    def watch(self, user: AppUser, delivery: int, last: int | None = None) -> Iterator["Watcher"]:
+    def watch(self, user: AppUser, delivery: int, last: int | None = None) -> Iterator["SocketClient"]:
         """A client with the user's token in the header."""
         query = "" if last is None else f"?last_checkpoint_id={last}"
         with self.connect(delivery, query, header=self.token(user)) as watcher:
@@ -112,7 +112,7 @@ class LiveServer:
         header: str | None = None,
         subprotocols: Sequence[str] | None = None,
         sock: socket.socket | None = None,
-    ) -> Iterator["Watcher"]:
+    ) -> Iterator["SocketClient"]:
         headers: Mapping[str, str] = {"Authorization": f"Bearer {header}"} if header is not None else {}
         with connect(
             self.url(delivery, query),
@@ -122,10 +122,10 @@ class LiveServer:
             compression=None,
             proxy=None,
         ) as client:
-            yield Watcher(client)
+            yield SocketClient(client)
 
 
-class Watcher:
+class SocketClient:
     def __init__(self, client: ClientConnection) -> None:
         self.client = client
 

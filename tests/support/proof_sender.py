@@ -27,7 +27,7 @@ def unproven(session: Session, status: Status) -> House:
     return house
 
 
-class Sender:
+class ProofSender:
     """Somebody of the house, adding proofs to its delivery."""
 
     def __init__(self, client: TestClient, settings: Settings, house: House, user: AppUser) -> None:

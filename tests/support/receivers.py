@@ -19,7 +19,7 @@ from aiosmtpd.smtp import SMTP
 from local.services.ports import LOOPBACK, free_port
 
 
-class Mailbox:
+class SmtpInbox:
     """``on_rcpt`` and ``on_data`` give the server's reply; by default it takes everything."""
 
     def __init__(self) -> None:
@@ -45,9 +45,9 @@ class Mailbox:
 
 
 @contextmanager
-def smtp_server(port: int | None = None, **options: Any) -> Iterator[tuple[Mailbox, int]]:
+def smtp_server(port: int | None = None, **options: Any) -> Iterator[tuple[SmtpInbox, int]]:
     """A mailbox and its port on the loopback address."""
-    mailbox, port = Mailbox(), port or free_port()
+    mailbox, port = SmtpInbox(), port or free_port()
     controller = Controller(mailbox, hostname=LOOPBACK, port=port, **options)
     controller.start()
     try:

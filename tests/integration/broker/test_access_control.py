@@ -23,7 +23,7 @@ from tests.support.waiting import wait_until
 QOS_NOT_SUPPORTED = 0x9B
 
 
-class Fleet:
+class BrokerUsers:
     """Two companies on the broker: a device and an operator of ``acme``, a device of ``other``."""
 
     def __init__(self, session: Session, broker: Broker) -> None:
@@ -47,23 +47,23 @@ class Fleet:
 
 
 @pytest.fixture
-def fleet(session: Session, broker: Broker) -> Fleet:
-    return Fleet(session, broker)
+def fleet(session: Session, broker: Broker) -> BrokerUsers:
+    return BrokerUsers(session, broker)
 
 
 @pytest.fixture
-def device(fleet: Fleet) -> Iterator[MqttClient]:
+def device(fleet: BrokerUsers) -> Iterator[MqttClient]:
     with connected(fleet.broker, fleet.device.id) as client:
         yield client
 
 
 @pytest.fixture
-def operator(fleet: Fleet) -> Iterator[MqttClient]:
+def operator(fleet: BrokerUsers) -> Iterator[MqttClient]:
     with connected(fleet.broker, operator_user(fleet.operator.id)) as client:
         yield client
 
 
-def test_a_device_publishes_below_its_own_name_only(fleet: Fleet, device: MqttClient) -> None:
+def test_a_device_publishes_below_its_own_name_only(fleet: BrokerUsers, device: MqttClient) -> None:
     foreign = fleet.foreign.id
     for topic in [
         f"up/{shard_of(foreign)}/{foreign}/location",
@@ -79,13 +79,13 @@ def test_a_device_publishes_below_its_own_name_only(fleet: Fleet, device: MqttCl
     assert device.publish(f"{fleet.up}/location") < 0x80
 
 
-def test_a_device_publishes_in_its_own_shard_only(fleet: Fleet, device: MqttClient) -> None:
+def test_a_device_publishes_in_its_own_shard_only(fleet: BrokerUsers, device: MqttClient) -> None:
     for shard in (set(SHARDS) - {shard_of(fleet.device.id)}) | {"g", "00", ""}:
         assert device.publish(f"up/{shard}/{fleet.device.id}/location") == NOT_AUTHORIZED, shard
     assert device.disconnected is None
 
 
-def test_a_device_subscribes_to_what_is_sent_down_only(fleet: Fleet, device: MqttClient) -> None:
+def test_a_device_subscribes_to_what_is_sent_down_only(fleet: BrokerUsers, device: MqttClient) -> None:
     for filter in ["#", "+/#", "+/+/+", "fleet/#", "fleet/acme/#", "$SYS/#", "$CONTROL/#", "up/#"]:
         assert device.subscribe(filter) == NOT_AUTHORIZED, filter
     for filter in [f"{fleet.up}/#", "down/#", "$share/x/up/+/+/#", "$share/x/#", "$share/x/down/+/#"]:
@@ -94,7 +94,7 @@ def test_a_device_subscribes_to_what_is_sent_down_only(fleet: Fleet, device: Mqt
         assert device.subscribe(f"down/{fleet.device.id}/{end}") == 1, end
 
 
-def test_a_device_cannot_park_subscriptions(fleet: Fleet, device: MqttClient) -> None:
+def test_a_device_cannot_park_subscriptions(fleet: BrokerUsers, device: MqttClient) -> None:
     own = f"down/{fleet.device.id}"
     for filter in [f"{own}/1", f"{own}/reply/1", f"{own}/+", f"{own}/1/#", f"{own}/+/+/#", own, f"{own}/"]:
         assert device.subscribe(filter) == NOT_AUTHORIZED, filter
@@ -110,7 +110,7 @@ def test_a_device_cannot_park_subscriptions(fleet: Fleet, device: MqttClient) ->
     assert device.received() == []
 
 
-def test_a_device_never_receives_what_is_sent_down_to_another(fleet: Fleet, device: MqttClient) -> None:
+def test_a_device_never_receives_what_is_sent_down_to_another(fleet: BrokerUsers, device: MqttClient) -> None:
     assert device.subscribe(f"down/{fleet.device.id}/#") == 1
     with connected(fleet.broker, ingest_user("0")) as ingest:
         assert ingest.publish(f"down/{fleet.foreign.id}/reply", b"theirs") < 0x80
@@ -119,7 +119,9 @@ def test_a_device_never_receives_what_is_sent_down_to_another(fleet: Fleet, devi
     assert device.received() == []
 
 
-def test_ingest_reads_its_own_shard_and_writes_facts_and_replies(fleet: Fleet, device: MqttClient) -> None:
+def test_ingest_reads_its_own_shard_and_writes_facts_and_replies(
+    fleet: BrokerUsers, device: MqttClient
+) -> None:
     shard = shard_of(fleet.device.id)
     other = next(digit for digit in SHARDS if digit != shard)
     with connected(fleet.broker, ingest_user(shard)) as ingest:
@@ -134,7 +136,9 @@ def test_ingest_reads_its_own_shard_and_writes_facts_and_replies(fleet: Fleet, d
             assert ingest.publish(f"up/{other}/{fleet.device.id}/location") == NOT_AUTHORIZED
 
 
-def test_an_operator_sees_its_own_company_whole_and_no_other(fleet: Fleet, operator: MqttClient) -> None:
+def test_an_operator_sees_its_own_company_whole_and_no_other(
+    fleet: BrokerUsers, operator: MqttClient
+) -> None:
     for filter in ["#", "+/#", "fleet/#", "fleet/+/#", "fleet/other/#", "fleet/+/vehicles/+/position"]:
         assert operator.subscribe(filter) == NOT_AUTHORIZED, filter
     for filter in ["$SYS/#", "up/#", "down/#", "$share/x/up/+/+/#", "$share/x/fleet/other/#", "$CONTROL/#"]:
@@ -147,21 +151,21 @@ def test_an_operator_sees_its_own_company_whole_and_no_other(fleet: Fleet, opera
     assert operator.received() == []
 
 
-def test_an_operator_publishes_nothing(fleet: Fleet, operator: MqttClient) -> None:
+def test_an_operator_publishes_nothing(fleet: BrokerUsers, operator: MqttClient) -> None:
     user = operator_user(fleet.operator.id)
     for topic in ["fleet/acme/vehicles/1/position", f"up/0/{user}/location", f"{fleet.up}/location"]:
         assert operator.publish(topic) == NOT_AUTHORIZED, topic
     assert operator.disconnected is None
 
 
-def test_a_new_subscriber_has_the_retained_facts_at_once(fleet: Fleet, operator: MqttClient) -> None:
+def test_a_new_subscriber_has_the_retained_facts_at_once(fleet: BrokerUsers, operator: MqttClient) -> None:
     with connected(fleet.broker, "relay") as relay:
         relay.publish("fleet/acme/deliveries/1/status", b"fact", retain=True)
     operator.subscribe("fleet/acme/deliveries/+/status")
     assert operator.receive() == ("fleet/acme/deliveries/1/status", b"fact", True)
 
 
-def test_who_is_unknown_disabled_or_wrong_is_refused(fleet: Fleet) -> None:
+def test_who_is_unknown_disabled_or_wrong_is_refused(fleet: BrokerUsers) -> None:
     device, operator, driver = (
         fleet.device.id,
         operator_user(fleet.operator.id),
@@ -184,7 +188,7 @@ def test_who_is_unknown_disabled_or_wrong_is_refused(fleet: Fleet) -> None:
         assert manager.subscribe("fleet/acme/#") == 1
 
 
-def test_a_stolen_client_id_takes_no_session_over(fleet: Fleet) -> None:
+def test_a_stolen_client_id_takes_no_session_over(fleet: BrokerUsers) -> None:
     shard = shard_of(fleet.device.id)
     topic = f"{fleet.up}/location"
     with connected(fleet.broker, ingest_user(shard), expiry_s=600) as ingest:
@@ -200,13 +204,15 @@ def test_a_stolen_client_id_takes_no_session_over(fleet: Fleet) -> None:
         assert ingest.receive()[1] == b"queued"
 
 
-def test_a_second_connection_of_one_user_takes_over_the_first(fleet: Fleet, device: MqttClient) -> None:
+def test_a_second_connection_of_one_user_takes_over_the_first(fleet: BrokerUsers, device: MqttClient) -> None:
     with connected(fleet.broker, fleet.device.id, client_id="another"):
         # 2.0.11 closes it without saying 0x8E.
         wait_until(lambda: device.disconnected, what="the first connection ends")
 
 
-def test_a_message_of_1_mb_is_refused_and_a_card_with_a_face_is_not(fleet: Fleet, device: MqttClient) -> None:
+def test_a_message_of_1_mb_is_refused_and_a_card_with_a_face_is_not(
+    fleet: BrokerUsers, device: MqttClient
+) -> None:
     assert device.publish(f"{fleet.up}/owntracks/card", b"x" * 270_000) < 0x80
     device.paho.publish(f"{fleet.up}/location", b"x" * 1_000_000, 1)
     # Not by the reason 0x95: a connection that is closed with unread bytes may lose what was said last.
@@ -216,7 +222,7 @@ def test_a_message_of_1_mb_is_refused_and_a_card_with_a_face_is_not(fleet: Fleet
 
 
 @pytest.mark.parametrize("protocol", [paho.MQTTv311, paho.MQTTv5])
-def test_a_publish_at_qos_2_is_refused(fleet: Fleet, protocol: MQTTProtocolVersion) -> None:
+def test_a_publish_at_qos_2_is_refused(fleet: BrokerUsers, protocol: MQTTProtocolVersion) -> None:
     with raw_client(fleet, protocol) as (client, ended):
         client.publish(f"{fleet.up}/location", b"x" * 400_000, qos=2)
         reason = ended.get(timeout=10)
@@ -226,7 +232,7 @@ def test_a_publish_at_qos_2_is_refused(fleet: Fleet, protocol: MQTTProtocolVersi
 
 
 @pytest.mark.parametrize("protocol", [paho.MQTTv311, paho.MQTTv5])
-def test_a_last_will_at_qos_2_is_refused(fleet: Fleet, protocol: MQTTProtocolVersion) -> None:
+def test_a_last_will_at_qos_2_is_refused(fleet: BrokerUsers, protocol: MQTTProtocolVersion) -> None:
     with raw_client(fleet, protocol, will_qos=2) as (client, ended):
         reason = ended.get(timeout=10)
         assert not client.is_connected()
@@ -238,7 +244,7 @@ def test_a_last_will_at_qos_2_is_refused(fleet: Fleet, protocol: MQTTProtocolVer
 
 @contextmanager
 def raw_client(
-    fleet: Fleet, protocol: MQTTProtocolVersion, will_qos: int | None = None
+    fleet: BrokerUsers, protocol: MQTTProtocolVersion, will_qos: int | None = None
 ) -> Iterator[tuple[paho.Client, "queue.SimpleQueue[ReasonCode]"]]:
     """The device's client of any protocol version, and why it was refused or disconnected."""
     ended: queue.SimpleQueue[ReasonCode] = queue.SimpleQueue()
@@ -259,7 +265,7 @@ def raw_client(
         client.loop_stop()
 
 
-def test_nothing_reaches_a_subscriber_who_was_refused(fleet: Fleet, operator: MqttClient) -> None:
+def test_nothing_reaches_a_subscriber_who_was_refused(fleet: BrokerUsers, operator: MqttClient) -> None:
     operator.subscribe("fleet/other/#")
     operator.subscribe("fleet/acme/#")
     with connected(fleet.broker, "relay") as relay:

@@ -22,7 +22,7 @@ from tests.support.services.processes import Processes
 from tests.support.waiting import wait_until
 
 
-class Place:
+class BrokerFolders:
     """Two folders as Debian's package has them: the configuration root's, the state Mosquitto's own."""
 
     def __init__(self, folder: Path) -> None:
@@ -41,15 +41,15 @@ class Place:
 
 
 @pytest.fixture
-def place() -> Iterator[Place]:
+def place() -> Iterator[BrokerFolders]:
     """Not below pytest's folders, through which another account does not get."""
     with tempfile.TemporaryDirectory(prefix="milepost-broker-") as folder:
         Path(folder).chmod(0o711)
-        yield Place(Path(folder))
+        yield BrokerFolders(Path(folder))
 
 
 @contextmanager
-def running(place: Place) -> Iterator[None]:
+def running(place: BrokerFolders) -> Iterator[None]:
     """Mosquitto as its service starts it: from the file alone."""
     try:
         binary, _ = find_mosquitto()
@@ -68,7 +68,7 @@ def running(place: Place) -> Iterator[None]:
 
 
 def test_a_mosquitto_runs_from_what_it_writes_and_knows_our_users(
-    processes: Processes, session: Session, settings: Settings, place: Place
+    processes: Processes, session: Session, settings: Settings, place: BrokerFolders
 ) -> None:
     company = factories.company(session, slug="acme")
     device = factories.device(session, company)
@@ -80,14 +80,16 @@ def test_a_mosquitto_runs_from_what_it_writes_and_knows_our_users(
         assert device.id in str(control.ask({"command": "listClients"}))
 
 
-def test_again_it_changes_nothing(processes: Processes, place: Place) -> None:
+def test_again_it_changes_nothing(processes: Processes, place: BrokerFolders) -> None:
     _done(processes, *place.arguments)
     before = {path: path.read_bytes() for path in (*place.conf.iterdir(), *place.state.iterdir())}
     assert "left as it is" in _done(processes, *place.arguments)
     assert {path: path.read_bytes() for path in (*place.conf.iterdir(), *place.state.iterdir())} == before
 
 
-def test_another_configuration_is_kept_and_put_aside_on_request(processes: Processes, place: Place) -> None:
+def test_another_configuration_is_kept_and_put_aside_on_request(
+    processes: Processes, place: BrokerFolders
+) -> None:
     conf = place.conf / "mosquitto.conf"
     conf.write_text("# Debian's own\n")
     refused = processes.start(*place.arguments)
@@ -113,7 +115,7 @@ def test_another_configuration_is_kept_and_put_aside_on_request(processes: Proce
     ],
 )
 def test_a_wrong_option_is_one_line(
-    processes: Processes, place: Place, option: str, value: str, message: str
+    processes: Processes, place: BrokerFolders, option: str, value: str, message: str
 ) -> None:
     refused = processes.start(*place.arguments, option, value)
     assert refused.wait(30) == 1

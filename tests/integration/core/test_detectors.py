@@ -29,7 +29,7 @@ NEAR = {"position_latitude": factories.DROPOFF[0] + 0.02, "position_longitude": 
 FAR = {"position_latitude": factories.DROPOFF[0] + 0.5, "position_longitude": factories.DROPOFF[1]}
 
 
-class Fleet:
+class DetectorCompany:
     """A company with a manager and a customer, both with e-mails, and a van; ``now`` is the test's clock."""
 
     def __init__(self, session: Session) -> None:
@@ -105,11 +105,11 @@ class Fleet:
 
 
 @pytest.fixture
-def fleet(session: Session) -> Fleet:
-    return Fleet(session)
+def fleet(session: Session) -> DetectorCompany:
+    return DetectorCompany(session)
 
 
-def test_a_delivery_after_its_window_is_late_once(fleet: Fleet) -> None:
+def test_a_delivery_after_its_window_is_late_once(fleet: DetectorCompany) -> None:
     ours = fleet.late()
     assert [fleet.tell_late(), fleet.tell_late(), fleet.tell_late(30)] == [1, 0, 0]
     ((name, audience, payload),) = fleet.notifications()
@@ -120,32 +120,32 @@ def test_a_delivery_after_its_window_is_late_once(fleet: Fleet) -> None:
     assert alert["detail"] == f"delivery {ours.id} is 5 min late"
 
 
-def test_every_open_delivery_may_be_late_but_none_that_has_ended(fleet: Fleet) -> None:
+def test_every_open_delivery_may_be_late_but_none_that_has_ended(fleet: DetectorCompany) -> None:
     made = [fleet.late(status) for status in Status]
     assert fleet.tell_late() == 3
     told = {payload["delivery"]["id"] for _event, _audience, payload in fleet.notifications()}
     assert told == {ours.id for ours in made if ours.status not in FINAL}
 
 
-def test_the_companys_grace_counts(fleet: Fleet) -> None:
+def test_the_companys_grace_counts(fleet: DetectorCompany) -> None:
     fleet.company.late_after_min = 10
     fleet.late()
     assert [fleet.tell_late(), fleet.tell_late(4), fleet.tell_late(5)] == [0, 0, 1]
 
 
-def test_what_was_late_long_ago_is_no_news(fleet: Fleet) -> None:
+def test_what_was_late_long_ago_is_no_news(fleet: DetectorCompany) -> None:
     fleet.late(minutes=24 * 60)
     fleet.late(minutes=24 * 60 - 1)
     assert fleet.tell_late() == 1
 
 
-def test_without_a_vehicle_there_is_no_alert(fleet: Fleet) -> None:
+def test_without_a_vehicle_there_is_no_alert(fleet: DetectorCompany) -> None:
     fleet.late(Status.PENDING, vehicle_id=None)
     assert fleet.tell_late() == 1
     assert fleet.alerts() == []
 
 
-def test_a_window_that_was_moved_may_be_missed_again(fleet: Fleet) -> None:
+def test_a_window_that_was_moved_may_be_missed_again(fleet: DetectorCompany) -> None:
     ours = fleet.late()
     assert fleet.tell_late() == 1
     actor = factories.actor(fleet.company, fleet.manager)
@@ -155,14 +155,14 @@ def test_a_window_that_was_moved_may_be_missed_again(fleet: Fleet) -> None:
     assert len(fleet.notifications()) == 2
 
 
-def test_being_told_late_is_no_change_of_the_delivery(fleet: Fleet) -> None:
+def test_being_told_late_is_no_change_of_the_delivery(fleet: DetectorCompany) -> None:
     ours = fleet.late()
     before = ours.version
     assert fleet.tell_late() == 1
     assert fleet.session.get_one(Delivery, ours.id).version == before
 
 
-def test_a_late_delivery_says_when_it_is_expected(fleet: Fleet) -> None:
+def test_a_late_delivery_says_when_it_is_expected(fleet: DetectorCompany) -> None:
     fleet.see_van(FAR)
     fleet.late()
     fleet.late(Status.PICKUP_IN_PROGRESS)  # its van heads for the pickup
@@ -176,7 +176,7 @@ def test_a_late_delivery_says_when_it_is_expected(fleet: Fleet) -> None:
     assert fleet.notifications()[-1][2]["eta"] is None
 
 
-def test_an_arrival_is_told_once_when_it_is_near(fleet: Fleet) -> None:
+def test_an_arrival_is_told_once_when_it_is_near(fleet: DetectorCompany) -> None:
     ours = fleet.delivery()
     fleet.see_van(FAR)
     assert fleet.tell_soon() == 0
@@ -188,7 +188,7 @@ def test_an_arrival_is_told_once_when_it_is_near(fleet: Fleet) -> None:
     assert fleet.now < datetime.fromisoformat(payload["eta"]) <= fleet.now + 15 * MINUTE
 
 
-def test_an_old_position_is_no_arrival(fleet: Fleet) -> None:
+def test_an_old_position_is_no_arrival(fleet: DetectorCompany) -> None:
     fleet.delivery()
     fleet.see_van(NEAR, minutes_ago=6)
     assert fleet.tell_soon() == 0
@@ -196,7 +196,7 @@ def test_an_old_position_is_no_arrival(fleet: Fleet) -> None:
     assert fleet.tell_soon() == 1
 
 
-def test_only_what_is_in_transit_and_was_since_the_position_arrives(fleet: Fleet) -> None:
+def test_only_what_is_in_transit_and_was_since_the_position_arrives(fleet: DetectorCompany) -> None:
     fleet.see_van(NEAR, minutes_ago=1)
     fleet.delivery(Status.PICKUP_IN_PROGRESS)
     fleet.delivery(dropoff_latitude=None)
@@ -206,14 +206,14 @@ def test_only_what_is_in_transit_and_was_since_the_position_arrives(fleet: Fleet
     assert fleet.tell_soon() == 0
 
 
-def test_a_threshold_of_0_tells_nobody(fleet: Fleet) -> None:
+def test_a_threshold_of_0_tells_nobody(fleet: DetectorCompany) -> None:
     fleet.company.arriving_soon_min = 0
     fleet.delivery()
     fleet.see_van(NEAR)
     assert fleet.tell_soon() == 0
 
 
-def test_another_van_is_told_of_again(fleet: Fleet) -> None:
+def test_another_van_is_told_of_again(fleet: DetectorCompany) -> None:
     ours = fleet.delivery()
     fleet.see_van(NEAR)
     assert fleet.tell_soon() == 1
@@ -226,7 +226,7 @@ def test_another_van_is_told_of_again(fleet: Fleet) -> None:
     assert len(fleet.notifications()) == 2
 
 
-def test_a_silence_is_told_once_and_the_next_again(fleet: Fleet) -> None:
+def test_a_silence_is_told_once_and_the_next_again(fleet: DetectorCompany) -> None:
     fleet.delivery()
     unit = fleet.device(label="Tracker 7")
     fleet.speak(unit, fleet.now)
@@ -243,7 +243,7 @@ def test_a_silence_is_told_once_and_the_next_again(fleet: Fleet) -> None:
     assert len(fleet.notifications()) == 2
 
 
-def test_one_that_never_spoke_is_silent_since_it_was_expected(fleet: Fleet) -> None:
+def test_one_that_never_spoke_is_silent_since_it_was_expected(fleet: DetectorCompany) -> None:
     fleet.delivery()  # started an hour ago
     fleet.device()
     assert [fleet.tell_silent(-30), fleet.tell_silent(-29), fleet.tell_silent(900)] == [0, 1, 0]
@@ -251,13 +251,13 @@ def test_one_that_never_spoke_is_silent_since_it_was_expected(fleet: Fleet) -> N
     assert payload["last_seen_at"] is None
 
 
-def test_a_new_device_has_time_to_speak(fleet: Fleet) -> None:
+def test_a_new_device_has_time_to_speak(fleet: DetectorCompany) -> None:
     fleet.delivery()
     fleet.device(created_at=fleet.now)
     assert [fleet.tell_silent(30), fleet.tell_silent(31)] == [0, 1]
 
 
-def test_a_parked_van_may_be_silent(fleet: Fleet) -> None:
+def test_a_parked_van_may_be_silent(fleet: DetectorCompany) -> None:
     unit = fleet.device()
     fleet.speak(unit, fleet.now - 400 * MINUTE)
     fleet.delivery(Status.PENDING)
@@ -267,7 +267,7 @@ def test_a_parked_van_may_be_silent(fleet: Fleet) -> None:
     assert [fleet.tell_silent(10), fleet.tell_silent(11)] == [0, 1]
 
 
-def test_a_phone_is_expected_for_the_delivery_its_driver_started_last(fleet: Fleet) -> None:
+def test_a_phone_is_expected_for_the_delivery_its_driver_started_last(fleet: DetectorCompany) -> None:
     driver = factories.driver(fleet.session, fleet.company)
     other = factories.vehicle(fleet.session, fleet.company)
     fleet.delivery(driver_id=driver.id)
@@ -278,7 +278,7 @@ def test_a_phone_is_expected_for_the_delivery_its_driver_started_last(fleet: Fle
     assert alert["vehicle"] == other.id
 
 
-def test_who_was_assigned_just_now_has_time_to_speak(fleet: Fleet) -> None:
+def test_who_was_assigned_just_now_has_time_to_speak(fleet: DetectorCompany) -> None:
     driver = factories.driver(fleet.session, fleet.company)
     fleet.device(driver_id=driver.id, last_heard_at=fleet.now - 800 * MINUTE)
     ours = fleet.delivery()
@@ -287,13 +287,13 @@ def test_who_was_assigned_just_now_has_time_to_speak(fleet: Fleet) -> None:
     assert [fleet.tell_silent(30), fleet.tell_silent(31)] == [0, 1]
 
 
-def test_a_disabled_device_is_not_expected(fleet: Fleet) -> None:
+def test_a_disabled_device_is_not_expected(fleet: DetectorCompany) -> None:
     fleet.delivery()
     fleet.device(disabled_at=fleet.now - MINUTE)
     assert fleet.tell_silent() == 0
 
 
-def test_anything_that_comes_is_a_word_noted_to_the_minute(fleet: Fleet) -> None:
+def test_anything_that_comes_is_a_word_noted_to_the_minute(fleet: DetectorCompany) -> None:
     unit = fleet.device()
     fleet.speak(unit, fleet.now)
     fleet.speak(unit, fleet.now + timedelta(seconds=59))
@@ -304,7 +304,9 @@ def test_anything_that_comes_is_a_word_noted_to_the_minute(fleet: Fleet) -> None
     assert unit.last_heard_at == fleet.now + MINUTE
 
 
-def test_ingest_does_not_wait_for_who_edits_a_device(fleet: Fleet, sessions: sessionmaker[Session]) -> None:
+def test_ingest_does_not_wait_for_who_edits_a_device(
+    fleet: DetectorCompany, sessions: sessionmaker[Session]
+) -> None:
     unit = fleet.device()
     with sessions() as editor:
         editor.get_one(Device, unit.id, with_for_update=True)
@@ -318,7 +320,7 @@ def test_ingest_does_not_wait_for_who_edits_a_device(fleet: Fleet, sessions: ses
     assert unit.last_heard_at == fleet.now + timedelta(seconds=1)
 
 
-def test_what_changed_between_looking_and_telling_is_not_told(fleet: Fleet) -> None:
+def test_what_changed_between_looking_and_telling_is_not_told(fleet: DetectorCompany) -> None:
     ours, unit = fleet.late(), fleet.device()
     fleet.see_van(NEAR)
     session, now = fleet.session, fleet.now
@@ -338,7 +340,7 @@ def test_what_changed_between_looking_and_telling_is_not_told(fleet: Fleet) -> N
     assert fleet.notifications() == []
 
 
-def test_two_leaders_tell_each_thing_once(fleet: Fleet, sessions: sessionmaker[Session]) -> None:
+def test_two_leaders_tell_each_thing_once(fleet: DetectorCompany, sessions: sessionmaker[Session]) -> None:
     fleet.see_van(NEAR)
     for _ in range(30):
         fleet.late()
@@ -366,7 +368,9 @@ def test_two_leaders_tell_each_thing_once(fleet: Fleet, sessions: sessionmaker[S
     assert len(fleet.alerts()) == 31
 
 
-def test_they_look_through_what_is_left_to_tell_only(fleet: Fleet, session: Session, engine: Engine) -> None:
+def test_they_look_through_what_is_left_to_tell_only(
+    fleet: DetectorCompany, session: Session, engine: Engine
+) -> None:
     """Among thousands that have ended or were told, the plan is a scan of the small index."""
     ours = fleet.late()
     session.execute(

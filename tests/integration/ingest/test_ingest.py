@@ -44,7 +44,7 @@ TERMINATE = (
 )
 
 
-class Fleet:
+class EquippedCompany:
     """A company, a van with a GPS unit, a driver with a phone, and the van's delivery, all on the broker."""
 
     def __init__(self, session: Session, broker: Broker) -> None:
@@ -61,12 +61,12 @@ class Fleet:
 
 
 @pytest.fixture
-def fleet(session: Session, broker: Broker) -> Fleet:
-    return Fleet(session, broker)
+def fleet(session: Session, broker: Broker) -> EquippedCompany:
+    return EquippedCompany(session, broker)
 
 
 @pytest.fixture
-def worker(settings: Settings, sessions: Sessions, fleet: Fleet) -> Iterator[Worker]:
+def worker(settings: Settings, sessions: Sessions, fleet: EquippedCompany) -> Iterator[Worker]:
     worker = Worker(settings, sessions, shards_of(0, 1), IngestMetrics())
     thread = threading.Thread(target=worker.run)
     thread.start()
@@ -78,13 +78,13 @@ def worker(settings: Settings, sessions: Sessions, fleet: Fleet) -> Iterator[Wor
 
 
 @pytest.fixture
-def gps(broker: Broker, fleet: Fleet) -> Iterator[DeviceClient]:
+def gps(broker: Broker, fleet: EquippedCompany) -> Iterator[DeviceClient]:
     with device(broker, fleet.gps.id) as client:
         yield client
 
 
 @pytest.fixture
-def phone(broker: Broker, fleet: Fleet) -> Iterator[DeviceClient]:
+def phone(broker: Broker, fleet: EquippedCompany) -> Iterator[DeviceClient]:
     with device(broker, fleet.phone.id) as client:
         yield client
 
@@ -125,7 +125,9 @@ def test_an_array_is_answered_item_by_item(gps: DeviceClient) -> None:
 
 
 @pytest.mark.usefixtures("worker")
-def test_a_message_kept_whole_in_the_quarantine(gps: DeviceClient, fleet: Fleet, session: Session) -> None:
+def test_a_message_kept_whole_in_the_quarantine(
+    gps: DeviceClient, fleet: EquippedCompany, session: Session
+) -> None:
     gps.ask(b'{"fix_time": \xff')
     row = session.execute(text("SELECT company_id, device_id, topic, raw, reason FROM quarantine")).one()
     assert tuple(row[:3]) == (fleet.company.id, fleet.gps.id, gps.topic())
@@ -172,7 +174,7 @@ def test_what_is_kept_retained_but_was_never_queued_comes_every_minute(
 
 @pytest.mark.usefixtures("worker")
 def test_the_newest_position_is_shown_retained_and_never_older(
-    gps: DeviceClient, fleet: Fleet, broker: Broker
+    gps: DeviceClient, fleet: EquippedCompany, broker: Broker
 ) -> None:
     gps.ask(fix(100, speed_kmh=42.0))
     gps.ask(fix(50))
@@ -187,7 +189,9 @@ def test_the_newest_position_is_shown_retained_and_never_older(
 
 
 @pytest.mark.usefixtures("worker")
-def test_replies_go_to_the_devices_own_topic_only(gps: DeviceClient, fleet: Fleet, broker: Broker) -> None:
+def test_replies_go_to_the_devices_own_topic_only(
+    gps: DeviceClient, fleet: EquippedCompany, broker: Broker
+) -> None:
     with connected(broker, "api-0") as watcher:
         watcher.subscribe("fleet/#")
         properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
@@ -201,7 +205,7 @@ def test_replies_go_to_the_devices_own_topic_only(gps: DeviceClient, fleet: Flee
 
 @pytest.mark.usefixtures("worker")
 def test_a_drivers_phone_changes_a_status_and_repeats_it(
-    phone: DeviceClient, fleet: Fleet, session: Session
+    phone: DeviceClient, fleet: EquippedCompany, session: Session
 ) -> None:
     request = {"delivery": fleet.delivery.id, "status": "pickup_in_progress", "id": "r"}
     assert phone.ask(request, "status") == {"id": "r", "result": "stored"}
@@ -234,7 +238,7 @@ def test_a_fix_sent_again_in_another_spelling_is_a_duplicate(gps: DeviceClient, 
 @pytest.mark.usefixtures("worker")
 @pytest.mark.parametrize("skew_s", [0.2, 240, -0.5, -100_000])
 def test_a_status_sent_again_is_a_duplicate_whatever_the_phones_clock_says(
-    phone: DeviceClient, fleet: Fleet, session: Session, skew_s: float
+    phone: DeviceClient, fleet: EquippedCompany, session: Session, skew_s: float
 ) -> None:
     at = datetime.now(UTC) + timedelta(seconds=skew_s)
     pickup = {"delivery": fleet.delivery.id, "status": "pickup_in_progress", "occurred_at": at.isoformat()}
@@ -247,7 +251,7 @@ def test_a_status_sent_again_is_a_duplicate_whatever_the_phones_clock_says(
 
 
 @pytest.mark.usefixtures("worker")
-def test_ids_come_back_as_sent(gps: DeviceClient, phone: DeviceClient, fleet: Fleet) -> None:
+def test_ids_come_back_as_sent(gps: DeviceClient, phone: DeviceClient, fleet: EquippedCompany) -> None:
     assert gps.ask(fix(0, id=17)) == {"id": 17, "result": "stored"}
     assert gps.ask(fix(0, id="17")) == {"id": "17", "result": "duplicate"}
     mixed = gps.ask([fix(1, id=1), fix(2, id="2"), {"id": 3}, {"id": "4"}])["results"]
@@ -268,7 +272,7 @@ def test_minus_one_is_stored_as_unknown(gps: DeviceClient, session: Session) -> 
 
 @pytest.mark.usefixtures("worker")
 def test_a_refused_request_says_what_is_allowed_and_is_kept(
-    phone: DeviceClient, gps: DeviceClient, fleet: Fleet, session: Session
+    phone: DeviceClient, gps: DeviceClient, fleet: EquippedCompany, session: Session
 ) -> None:
     wrong = {"delivery": fleet.delivery.id, "status": "delivered"}
     assert phone.ask(wrong, "status") == {
@@ -288,7 +292,7 @@ def test_a_refused_request_says_what_is_allowed_and_is_kept(
 
 @pytest.mark.usefixtures("worker")
 def test_a_phone_is_told_which_proof_is_missing_and_may_ask_again(
-    phone: DeviceClient, fleet: Fleet, session: Session
+    phone: DeviceClient, fleet: EquippedCompany, session: Session
 ) -> None:
     fleet.company.proof_required = ["photo"]
     fleet.delivery.status = Status.IN_TRANSIT
@@ -308,7 +312,7 @@ def test_a_phone_is_told_which_proof_is_missing_and_may_ask_again(
 
 @pytest.mark.usefixtures("worker")
 def test_a_flood_of_requests_of_one_phone_does_not_stop_the_others(
-    phone: DeviceClient, gps: DeviceClient, fleet: Fleet, session: Session
+    phone: DeviceClient, gps: DeviceClient, fleet: EquippedCompany, session: Session
 ) -> None:
     wrong = {"delivery": 999_999, "status": "delivered"}
     phone.send_soon(*[wrong] * 2_000, format_name="status")
@@ -322,7 +326,7 @@ def test_a_flood_of_requests_of_one_phone_does_not_stop_the_others(
 
 @pytest.mark.usefixtures("worker")
 def test_an_identity_that_is_not_the_topics_is_spoofed(
-    phone: DeviceClient, fleet: Fleet, session: Session
+    phone: DeviceClient, fleet: EquippedCompany, session: Session
 ) -> None:
     request = {"delivery": fleet.delivery.id, "status": "pickup_in_progress"}
     for claim in ({"device": "somebodyels"}, {"company": "another"}):
@@ -332,7 +336,7 @@ def test_an_identity_that_is_not_the_topics_is_spoofed(
 
 @pytest.mark.usefixtures("worker")
 def test_a_topic_of_no_format_is_answered_and_kept_for_the_company(
-    gps: DeviceClient, fleet: Fleet, session: Session
+    gps: DeviceClient, fleet: EquippedCompany, session: Session
 ) -> None:
     answer = gps.ask(fix(0), topic=gps.topic().replace("/location", "/Location"))
     assert answer == {"result": "rejected", "reason": "bad_topic"}
@@ -430,7 +434,7 @@ def test_a_terminated_backend_loses_nothing(gps: DeviceClient, settings: Setting
 
 @pytest.mark.usefixtures("worker")
 def test_a_broker_that_forgot_everything_is_told_the_newest_positions_again(
-    gps: DeviceClient, fleet: Fleet, broker: Broker
+    gps: DeviceClient, fleet: EquippedCompany, broker: Broker
 ) -> None:
     gps.ask(fix(0))
     topic = topics.position(fleet.company.slug, fleet.vehicle.id)
@@ -467,7 +471,7 @@ def next_messages(receiver: Receiver) -> list[Message]:
 
 
 def test_a_stale_ack_is_not_sent(
-    gps: DeviceClient, fleet: Fleet, settings: Settings, sessions: Sessions, broker: Broker
+    gps: DeviceClient, fleet: EquippedCompany, settings: Settings, sessions: Sessions, broker: Broker
 ) -> None:
     """Packet ids start again when the broker lost the session: an old ack would destroy a new message."""
     shard = shard_of(fleet.gps.id)
@@ -567,19 +571,19 @@ def test_worker_k_of_n_takes_every_nth_shard() -> None:
             shards_of(*wrong)
 
 
-def test_a_refused_login_says_so(settings: Settings, fleet: Fleet) -> None:
+def test_a_refused_login_says_so(settings: Settings, fleet: EquippedCompany) -> None:
     to = login(settings, ingest_user("0"), version=2)
     with pytest.raises(ConnectionLost, match="NOT_AUTHORIZED"):
         Connection(to, topics.shard_filter("0"))
 
 
-def test_a_refused_subscription_says_so(settings: Settings, fleet: Fleet) -> None:
+def test_a_refused_subscription_says_so(settings: Settings, fleet: EquippedCompany) -> None:
     connection = Connection(login(settings, ingest_user("0")), topics.shard_filter("1"))
     assert "was refused" in str(said_at_the_end(connection))
 
 
 def test_an_idle_connection_is_kept_alive(
-    settings: Settings, fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+    settings: Settings, fleet: EquippedCompany, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(ingest_connection, "PING_AFTER_S", 0.0)
     connection = Connection(login(settings, ingest_user("0")), topics.shard_filter("0"))

@@ -32,7 +32,7 @@ from jobs.sender.webhooks import calls
 from jobs.sender.webhooks.caller import Caller
 from local.services.ports import free_port
 from tests.support import factories
-from tests.support.receivers import Mailbox, http_receiver, smtp_server, status
+from tests.support.receivers import SmtpInbox, http_receiver, smtp_server, status
 from tests.support.services.settings import make_settings
 from tests.support.waiting import wait_until as wait_within
 
@@ -53,13 +53,13 @@ def plain(database_url: str) -> Settings:
 
 
 @pytest.fixture
-def mailbox() -> Iterator[tuple[Mailbox, int]]:
+def mailbox() -> Iterator[tuple[SmtpInbox, int]]:
     with smtp_server() as server:
         yield server
 
 
 @pytest.fixture
-def settings(database_url: str, mailbox: tuple[Mailbox, int]) -> Settings:
+def settings(database_url: str, mailbox: tuple[SmtpInbox, int]) -> Settings:
     return mailing(database_url, mailbox[1])
 
 
@@ -112,7 +112,7 @@ def test_an_email_is_written_by_the_companys_template_and_sent_once(
     session: Session,
     sessions: sessionmaker[Session],
     settings: Settings,
-    mailbox: tuple[Mailbox, int],
+    mailbox: tuple[SmtpInbox, int],
     company: Company,
 ) -> None:
     words = {
@@ -154,7 +154,7 @@ def test_a_refused_recipient_fails_and_a_busy_server_is_tried_again(
     session: Session,
     sessions: sessionmaker[Session],
     settings: Settings,
-    mailbox: tuple[Mailbox, int],
+    mailbox: tuple[SmtpInbox, int],
     company: Company,
 ) -> None:
     gone = factories.notification(session, company, recipient="gone@example.com")
@@ -184,7 +184,7 @@ def test_one_that_cannot_be_written_waits_and_stops_nobody(
     session: Session,
     sessions: sessionmaker[Session],
     settings: Settings,
-    mailbox: tuple[Mailbox, int],
+    mailbox: tuple[SmtpInbox, int],
     company: Company,
 ) -> None:
     words = {"subject": "{% loop %}", "text": "of another version", "updated_at": datetime.now(UTC)}
@@ -212,7 +212,7 @@ def test_unknown_zone_of_a_tenant_stops_no_email(
     session: Session,
     sessions: sessionmaker[Session],
     settings: Settings,
-    mailbox: tuple[Mailbox, int],
+    mailbox: tuple[SmtpInbox, int],
     company: Company,
 ) -> None:
     session.execute(text("UPDATE company SET time_zone = 'Mars/Olympus'"))
@@ -260,7 +260,7 @@ def test_an_arrival_is_not_announced_after_it(
     session: Session,
     sessions: sessionmaker[Session],
     settings: Settings,
-    mailbox: tuple[Mailbox, int],
+    mailbox: tuple[SmtpInbox, int],
     company: Company,
 ) -> None:
     """Its mail server was away."""
@@ -397,7 +397,7 @@ def test_companies_take_turns(
     session: Session,
     sessions: sessionmaker[Session],
     settings: Settings,
-    mailbox: tuple[Mailbox, int],
+    mailbox: tuple[SmtpInbox, int],
     company: Company,
 ) -> None:
     for number in range(20):
@@ -415,7 +415,7 @@ def test_an_owed_reset_is_sent_and_owed_again_when_it_cannot(
     session: Session,
     sessions: sessionmaker[Session],
     settings: Settings,
-    mailbox: tuple[Mailbox, int],
+    mailbox: tuple[SmtpInbox, int],
     company: Company,
 ) -> None:
     user = factories.user(session, company)
@@ -480,7 +480,7 @@ def test_a_hanging_endpoint_delays_nobody_else(
     session: Session,
     sessions: sessionmaker[Session],
     settings: Settings,
-    mailbox: tuple[Mailbox, int],
+    mailbox: tuple[SmtpInbox, int],
     company: Company,
 ) -> None:
     with http_receiver() as hanging, http_receiver() as good:
@@ -600,7 +600,7 @@ def test_two_senders_at_once_send_once(
     session: Session,
     sessions: sessionmaker[Session],
     settings: Settings,
-    mailbox: tuple[Mailbox, int],
+    mailbox: tuple[SmtpInbox, int],
     company: Company,
 ) -> None:
     with http_receiver() as receiver:

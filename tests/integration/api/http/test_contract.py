@@ -14,6 +14,7 @@ import schemathesis
 from hypothesis import HealthCheck, strategies
 from hypothesis import settings as examples
 from schemathesis import CheckContext, Response
+from schemathesis.core.result import Ok
 from schemathesis.openapi.checks import RejectedPositiveData
 from schemathesis.pytest.lazy import get_all_tests
 from schemathesis.specs.openapi.checks import positive_data_acceptance
@@ -106,6 +107,7 @@ def test_every_answer_is_declared(method: str, path: str, running: Running) -> N
     # `schema.parametrize` would make all cases while tests are collected: half a minute in every worker.
     one = schema.include(method=method, path=path)
     (made,) = get_all_tests(schema=one, test_func=_validate_answers, settings=SETTINGS, given_kwargs=None)
+    assert isinstance(made, Ok), made
     _operation, test = made.ok()
     test(running=running)
 

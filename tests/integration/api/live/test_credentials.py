@@ -7,13 +7,13 @@ from sqlalchemy.orm import Session
 
 from core.accounts.api_tokens import Scope
 from tests.support import factories
-from tests.support.live_house import House, house, server
 from tests.support.live_server import LiveServer
+from tests.support.watched_company import WatchedCompany, house, server
 
 __all__ = ["house", "server"]
 
 
-def test_socket_closes_when_its_log_in_ends(server: LiveServer, house: House) -> None:
+def test_socket_closes_when_its_log_in_ends(server: LiveServer, house: WatchedCompany) -> None:
     url = f"http://127.0.0.1:{server.port}/auth"
     form = {"username": house.customer.email, "password": factories.PASSWORD}
     here, there = (httpx.post(f"{url}/token", data=form).json()["access_token"] for _ in range(2))
@@ -29,7 +29,7 @@ def test_socket_closes_when_its_log_in_ends(server: LiveServer, house: House) ->
 
 
 def test_integration_watches_until_its_token_is_revoked(
-    server: LiveServer, house: House, session: Session
+    server: LiveServer, house: WatchedCompany, session: Session
 ) -> None:
     row, token = factories.api_token(session, house.company, Scope.DELIVERIES_READ)
     session.commit()
@@ -43,7 +43,7 @@ def test_integration_watches_until_its_token_is_revoked(
 
 
 def test_integration_without_the_scope_is_closed_4403(
-    server: LiveServer, house: House, session: Session
+    server: LiveServer, house: WatchedCompany, session: Session
 ) -> None:
     _, token = factories.api_token(session, house.company, Scope.FLEET_READ)
     session.commit()
@@ -52,7 +52,7 @@ def test_integration_without_the_scope_is_closed_4403(
 
 
 def test_socket_of_an_integration_closes_when_its_token_expires(
-    server: LiveServer, house: House, session: Session
+    server: LiveServer, house: WatchedCompany, session: Session
 ) -> None:
     end = datetime.now(UTC) + timedelta(seconds=1.5)
     _, token = factories.api_token(session, house.company, Scope.DELIVERIES_READ, expires_at=end)
@@ -63,7 +63,7 @@ def test_socket_of_an_integration_closes_when_its_token_expires(
 
 
 def test_integration_sees_no_other_companys_delivery(
-    server: LiveServer, house: House, session: Session
+    server: LiveServer, house: WatchedCompany, session: Session
 ) -> None:
     _, token = factories.api_token(session, factories.company(session), Scope.DELIVERIES_READ)
     session.commit()

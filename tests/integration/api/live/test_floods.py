@@ -9,8 +9,8 @@ from websockets.sync.client import ClientConnection
 
 from api.live import WebSocketProtocol
 from tests.support.bare_server import Wire, status_of
-from tests.support.live_house import House, house, server
 from tests.support.live_server import LiveServer
+from tests.support.watched_company import WatchedCompany, house, server
 
 __all__ = ["house", "server"]
 
@@ -50,7 +50,7 @@ def assert_others_are_answered(server: LiveServer) -> None:
 
 @pytest.mark.parametrize("kind", FLOODS)
 def test_flood_without_a_token_is_cut_off_in_its_beginning(
-    server: LiveServer, house: House, parsed: list[int], kind: str
+    server: LiveServer, house: WatchedCompany, parsed: list[int], kind: str
 ) -> None:
     begin, frame = FLOODS[kind]
     with Wire(server.port) as wire:
@@ -63,7 +63,9 @@ def test_flood_without_a_token_is_cut_off_in_its_beginning(
     assert sum(parsed) < 400
 
 
-def test_flood_with_a_token_is_cut_off_too(server: LiveServer, house: House, parsed: list[int]) -> None:
+def test_flood_with_a_token_is_cut_off_too(
+    server: LiveServer, house: WatchedCompany, parsed: list[int]
+) -> None:
     with Wire(server.port) as wire:
         token = server.token(house.customer).encode()
         wire.send(UPGRADE + b"Authorization: Bearer " + token + b"\r\n\r\n")
@@ -84,7 +86,7 @@ def _until_closed(client: ClientConnection, message: str, most: int) -> int | No
         return client.close_code
 
 
-def test_too_many_messages_close_1008_and_are_counted(server: LiveServer, house: House) -> None:
+def test_too_many_messages_close_1008_and_are_counted(server: LiveServer, house: WatchedCompany) -> None:
     with server.watch(house.customer, house.delivery.id) as watcher:
         watcher.next()
         assert _until_closed(watcher.client, '{"type":"pong"}', 150) == 1008
@@ -92,7 +94,7 @@ def test_too_many_messages_close_1008_and_are_counted(server: LiveServer, house:
     assert 'milepost_live_closed_total{code="1008"} 1.0' in metrics
 
 
-def test_a_client_that_goes_on_sending_is_not_reset(server: LiveServer, house: House) -> None:
+def test_a_client_that_goes_on_sending_is_not_reset(server: LiveServer, house: WatchedCompany) -> None:
     """A reset would take the close frame from a client that has not read it yet."""
     ping = FLOODS["pings"][1]
     with Wire(server.port) as wire:
@@ -105,7 +107,7 @@ def test_a_client_that_goes_on_sending_is_not_reset(server: LiveServer, house: H
     assert b"\x03\xf0" in said, "1008"
 
 
-def test_large_message_instead_of_a_token_closes_1008(server: LiveServer, house: House) -> None:
+def test_large_message_instead_of_a_token_closes_1008(server: LiveServer, house: WatchedCompany) -> None:
     with server.connect(house.delivery.id) as watcher:
         assert _until_closed(watcher.client, json.dumps({"type": "auth", "token": "x" * 20_000}), 1) == 1008
 

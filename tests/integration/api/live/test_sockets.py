@@ -20,15 +20,15 @@ from core.models.delivery import Delivery
 from core.rules.enums import Role, Status
 from core.settings import Settings
 from tests.support import factories
-from tests.support.live_house import House, house, publisher, server
 from tests.support.live_server import LiveServer, Publisher
 from tests.support.waiting import wait_until
+from tests.support.watched_company import WatchedCompany, house, publisher, server
 
 __all__ = ["house", "publisher", "server"]
 
 
 @pytest.fixture
-def bad_tokens(server: LiveServer, house: House) -> dict[str, str]:
+def bad_tokens(server: LiveServer, house: WatchedCompany) -> dict[str, str]:
     long_ago = datetime.now(UTC) - timedelta(days=1)
     good = jwt.decode(server.token(house.customer), options={"verify_signature": False})
     key = server.settings.jwt_key.get_secret_value()
@@ -48,7 +48,7 @@ def bad_tokens(server: LiveServer, house: House) -> dict[str, str]:
 
 
 def test_bad_token_in_the_header_is_answered_401_with_one_body(
-    server: LiveServer, house: House, bad_tokens: dict[str, str]
+    server: LiveServer, house: WatchedCompany, bad_tokens: dict[str, str]
 ) -> None:
     bodies = set()
     for token in bad_tokens.values():
@@ -63,7 +63,7 @@ def test_bad_token_in_the_header_is_answered_401_with_one_body(
 
 
 def test_bad_token_as_subprotocol_or_first_message_closes_4401(
-    server: LiveServer, house: House, bad_tokens: dict[str, str]
+    server: LiveServer, house: WatchedCompany, bad_tokens: dict[str, str]
 ) -> None:
     for name, token in bad_tokens.items():
         if token:
@@ -74,14 +74,16 @@ def test_bad_token_as_subprotocol_or_first_message_closes_4401(
             assert watcher.close_code() == 4401, name
 
 
-def test_token_as_bearer_subprotocol_is_answered_bearer(server: LiveServer, house: House) -> None:
+def test_token_as_bearer_subprotocol_is_answered_bearer(server: LiveServer, house: WatchedCompany) -> None:
     token = server.token(house.customer)
     with server.connect(house.delivery.id, subprotocols=["bearer", token]) as watcher:
         assert watcher.client.subprotocol == "bearer"
         assert watcher.next()["type"] == "status_update"
 
 
-def test_token_in_the_first_message_may_carry_the_last_checkpoint(server: LiveServer, house: House) -> None:
+def test_token_in_the_first_message_may_carry_the_last_checkpoint(
+    server: LiveServer, house: WatchedCompany
+) -> None:
     hello = {"type": "auth", "token": server.token(house.customer)}
     with server.connect(house.delivery.id) as watcher:
         watcher.say(json.dumps(hello))
@@ -111,7 +113,7 @@ def test_token_in_the_first_message_may_carry_the_last_checkpoint(server: LiveSe
     ],
 )
 def test_malformed_first_message_closes_4400_with_a_reason(
-    server: LiveServer, house: House, message: str | bytes, reason: str
+    server: LiveServer, house: WatchedCompany, message: str | bytes, reason: str
 ) -> None:
     with server.connect(house.delivery.id) as watcher:
         watcher.say(message)
@@ -119,7 +121,7 @@ def test_malformed_first_message_closes_4400_with_a_reason(
         assert reason in watcher.close_reason()
 
 
-def test_auth_message_in_a_binary_frame_closes_4400(server: LiveServer, house: House) -> None:
+def test_auth_message_in_a_binary_frame_closes_4400(server: LiveServer, house: WatchedCompany) -> None:
     with server.connect(house.delivery.id) as watcher:
         watcher.say(json.dumps({"type": "auth", "token": server.token(house.customer)}).encode())
         assert watcher.close_code() == 4400
@@ -128,7 +130,7 @@ def test_auth_message_in_a_binary_frame_closes_4400(server: LiveServer, house: H
 
 @pytest.mark.parametrize("last", ["1953", True, 1.5, -1, 2**63, [], {}])
 def test_malformed_checkpoint_beside_the_token_closes_4400(
-    server: LiveServer, house: House, last: object
+    server: LiveServer, house: WatchedCompany, last: object
 ) -> None:
     hello = {"type": "auth", "token": server.token(house.customer), "last_checkpoint_id": last}
     with server.connect(house.delivery.id) as watcher:
@@ -137,26 +139,30 @@ def test_malformed_checkpoint_beside_the_token_closes_4400(
         assert "last_checkpoint_id" in watcher.close_reason()
 
 
-def test_checkpoint_beside_the_token_may_be_written_as_a_float(server: LiveServer, house: House) -> None:
+def test_checkpoint_beside_the_token_may_be_written_as_a_float(
+    server: LiveServer, house: WatchedCompany
+) -> None:
     hello = {"type": "auth", "token": server.token(house.customer), "last_checkpoint_id": 0.0}
     with server.connect(house.delivery.id) as watcher:
         watcher.say(json.dumps(hello))
         assert watcher.next()["type"] == "status_update"
 
 
-def test_silence_instead_of_a_token_closes_4401_after_5_s(server: LiveServer, house: House) -> None:
+def test_silence_instead_of_a_token_closes_4401_after_5_s(server: LiveServer, house: WatchedCompany) -> None:
     with server.connect(house.delivery.id) as watcher:
         assert watcher.close_code(timeout=8) == 4401
 
 
-def test_token_in_the_query_string_is_refused(server: LiveServer, house: House) -> None:
+def test_token_in_the_query_string_is_refused(server: LiveServer, house: WatchedCompany) -> None:
     token = server.token(house.customer)
     with server.connect(house.delivery.id, f"?token={token}", header=token) as watcher:
         assert watcher.close_code() == 4400
 
 
 @pytest.mark.parametrize("last", ["-1", "x", "1e3", "99999999999999999999", ""])
-def test_checkpoint_that_is_no_number_is_refused(server: LiveServer, house: House, last: str) -> None:
+def test_checkpoint_that_is_no_number_is_refused(
+    server: LiveServer, house: WatchedCompany, last: str
+) -> None:
     query = f"?last_checkpoint_id={last}"
     with server.connect(house.delivery.id, query, header=server.token(house.customer)) as watcher:
         assert watcher.close_code() == 4400
@@ -164,9 +170,9 @@ def test_checkpoint_that_is_no_number_is_refused(server: LiveServer, house: Hous
 
 
 def test_what_is_not_theirs_closes_4404_like_what_does_not_exist(
-    server: LiveServer, session: Session, house: House
+    server: LiveServer, session: Session, house: WatchedCompany
 ) -> None:
-    strange = House(session)
+    strange = WatchedCompany(session)
     others = [
         strange.manager,
         strange.customer,
@@ -182,8 +188,8 @@ def test_what_is_not_theirs_closes_4404_like_what_does_not_exist(
             assert watcher.close_code() == 4404
 
 
-def test_rights_read_from_a_row_are_those_of_the_query(session: Session, house: House) -> None:
-    strange = House(session)
+def test_rights_read_from_a_row_are_those_of_the_query(session: Session, house: WatchedCompany) -> None:
+    strange = WatchedCompany(session)
     people = [
         (it.company, user)
         for it in (house, strange)
@@ -205,7 +211,7 @@ def test_rights_read_from_a_row_are_those_of_the_query(session: Session, house: 
 
 
 def test_disabled_user_is_closed_within_5_s_and_gets_nothing_after(
-    server: LiveServer, publisher: Publisher, house: House
+    server: LiveServer, publisher: Publisher, house: WatchedCompany
 ) -> None:
     with (
         server.watch(house.customer, house.delivery.id) as disabled,
@@ -220,7 +226,7 @@ def test_disabled_user_is_closed_within_5_s_and_gets_nothing_after(
         assert other.next()["type"] == "location_update"
 
 
-def test_user_whose_tokens_were_revoked_is_closed(server: LiveServer, house: House) -> None:
+def test_user_whose_tokens_were_revoked_is_closed(server: LiveServer, house: WatchedCompany) -> None:
     with server.watch(house.customer, house.delivery.id) as watcher:
         watcher.next()
         house.customer.token_epoch += 1
@@ -228,7 +234,7 @@ def test_user_whose_tokens_were_revoked_is_closed(server: LiveServer, house: Hou
         assert watcher.close_code(timeout=5) == 4401
 
 
-def test_expired_token_closes_4401_within_5_s(server: LiveServer, house: House) -> None:
+def test_expired_token_closes_4401_within_5_s(server: LiveServer, house: WatchedCompany) -> None:
     minutes = timedelta(minutes=server.settings.access_token_minutes)
     token = server.token(house.customer, datetime.now(UTC) - minutes + timedelta(seconds=2))
     with server.connect(house.delivery.id, header=token) as watcher:
@@ -236,7 +242,7 @@ def test_expired_token_closes_4401_within_5_s(server: LiveServer, house: House) 
         assert watcher.close_code(timeout=6) == 4401
 
 
-def test_delivery_given_to_another_customer_closes_4404(server: LiveServer, house: House) -> None:
+def test_delivery_given_to_another_customer_closes_4404(server: LiveServer, house: WatchedCompany) -> None:
     with server.watch(house.customer, house.delivery.id) as watcher:
         watcher.next()
         house.delivery.customer_id = factories.customer(house.session, house.company).id
@@ -245,7 +251,7 @@ def test_delivery_given_to_another_customer_closes_4404(server: LiveServer, hous
 
 
 def test_what_we_do_not_understand_gets_an_error_and_the_socket_lives(
-    server: LiveServer, house: House
+    server: LiveServer, house: WatchedCompany
 ) -> None:
     with server.watch(house.customer, house.delivery.id) as watcher:
         watcher.next()
@@ -258,7 +264,7 @@ def test_what_we_do_not_understand_gets_an_error_and_the_socket_lives(
         assert watcher.until_answered() == []
 
 
-def test_message_beyond_the_limit_closes_only_its_sender(server: LiveServer, house: House) -> None:
+def test_message_beyond_the_limit_closes_only_its_sender(server: LiveServer, house: WatchedCompany) -> None:
     with (
         server.watch(house.customer, house.delivery.id) as bomber,
         server.watch(house.customer, house.delivery.id) as other,
@@ -270,7 +276,7 @@ def test_message_beyond_the_limit_closes_only_its_sender(server: LiveServer, hou
         assert other.until_answered() == []
 
 
-def test_watchers_are_told_1001_when_the_process_stops(settings: Settings, house: House) -> None:
+def test_watchers_are_told_1001_when_the_process_stops(settings: Settings, house: WatchedCompany) -> None:
     server = LiveServer(settings)
     server.start()
     with server.watch(house.customer, house.delivery.id) as watcher:
@@ -282,7 +288,7 @@ def test_watchers_are_told_1001_when_the_process_stops(settings: Settings, house
 
 
 @pytest.fixture
-def deaf(server: LiveServer, house: House) -> Iterator[socket.socket]:
+def deaf(server: LiveServer, house: WatchedCompany) -> Iterator[socket.socket]:
     """A client that watches and never reads, with as small a window as the kernel allows."""
     sock = socket.socket()
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
@@ -301,7 +307,7 @@ def deaf(server: LiveServer, house: House) -> Iterator[socket.socket]:
 
 
 def test_client_that_never_reads_is_closed_and_others_get_everything(
-    server: LiveServer, publisher: Publisher, house: House, deaf: socket.socket
+    server: LiveServer, publisher: Publisher, house: WatchedCompany, deaf: socket.socket
 ) -> None:
     metrics = server.live.metrics
     with server.watch(house.manager, house.delivery.id) as watcher:

@@ -10,16 +10,16 @@ from core.rules.enums import Status
 from core.rules.fix import Fix
 from core.settings import Settings
 from tests.support import factories
-from tests.support.live_house import NOON, House, house, publisher, server
 from tests.support.live_server import LiveServer, Publisher, retained
 from tests.support.services.mosquitto import Broker
 from tests.support.waiting import wait_until
+from tests.support.watched_company import NOON, WatchedCompany, house, publisher, server
 
 __all__ = ["house", "publisher", "server"]
 
 
 def test_customer_sees_the_present_status_then_each_change(
-    server: LiveServer, publisher: Publisher, house: House
+    server: LiveServer, publisher: Publisher, house: WatchedCompany
 ) -> None:
     with server.watch(house.customer, house.delivery.id) as watcher:
         first = watcher.next()
@@ -34,7 +34,7 @@ def test_customer_sees_the_present_status_then_each_change(
 
 
 def test_location_goes_to_the_named_deliveries_and_to_no_other(
-    server: LiveServer, publisher: Publisher, house: House
+    server: LiveServer, publisher: Publisher, house: WatchedCompany
 ) -> None:
     other = house.add_delivery(Status.PENDING)
     with (
@@ -55,7 +55,7 @@ def test_location_goes_to_the_named_deliveries_and_to_no_other(
 
 
 def test_older_or_repeated_position_is_not_sent(
-    server: LiveServer, publisher: Publisher, house: House
+    server: LiveServer, publisher: Publisher, house: WatchedCompany
 ) -> None:
     with server.watch(house.customer, house.delivery.id) as watcher:
         watcher.next()
@@ -66,7 +66,7 @@ def test_older_or_repeated_position_is_not_sent(
 
 
 def test_repeated_and_stale_status_facts_are_sent_once(
-    server: LiveServer, publisher: Publisher, house: House
+    server: LiveServer, publisher: Publisher, house: WatchedCompany
 ) -> None:
     with server.watch(house.manager, house.delivery.id) as watcher:
         first = watcher.next()
@@ -81,7 +81,9 @@ def test_repeated_and_stale_status_facts_are_sent_once(
     assert (updates[0]["kind"], updates[0]["driver"]) == ("assignment", assigned.driver)
 
 
-def test_customers_get_no_assignments(server: LiveServer, publisher: Publisher, house: House) -> None:
+def test_customers_get_no_assignments(
+    server: LiveServer, publisher: Publisher, house: WatchedCompany
+) -> None:
     with server.watch(house.customer, house.delivery.id) as watcher:
         watcher.next()
         publisher.status(house.assign(driver_id=factories.driver(house.session, house.company).id))
@@ -90,7 +92,7 @@ def test_customers_get_no_assignments(server: LiveServer, publisher: Publisher, 
         assert watcher.next()["checkpoint_id"] == failed.checkpoint
 
 
-def test_under_way_snapshot_has_the_newest_position(server: LiveServer, house: House) -> None:
+def test_under_way_snapshot_has_the_newest_position(server: LiveServer, house: WatchedCompany) -> None:
     house.vehicle.position_time = NOON
     house.vehicle.position_latitude, house.vehicle.position_longitude = 52.5, 13.4
     house.delivery.started_at = NOON + timedelta(seconds=1)
@@ -110,7 +112,7 @@ def test_under_way_snapshot_has_the_newest_position(server: LiveServer, house: H
 
 
 def test_resuming_gives_exactly_what_was_missed_in_order_then_live(
-    server: LiveServer, publisher: Publisher, house: House
+    server: LiveServer, publisher: Publisher, house: WatchedCompany
 ) -> None:
     with server.watch(house.manager, house.delivery.id) as watcher:
         last = watcher.next()["checkpoint_id"]
@@ -126,7 +128,7 @@ def test_resuming_gives_exactly_what_was_missed_in_order_then_live(
         assert watcher.until_answered() == []
 
 
-def test_resuming_after_a_day_is_told_to_resync(server: LiveServer, house: House) -> None:
+def test_resuming_after_a_day_is_told_to_resync(server: LiveServer, house: WatchedCompany) -> None:
     first = checkpoints.announced_since(house.session, house.delivery.id, 0, 1)[0]
     first.recorded_at -= timedelta(hours=25)
     house.change(Status.FAILED, "accident")
@@ -136,7 +138,7 @@ def test_resuming_after_a_day_is_told_to_resync(server: LiveServer, house: House
 
 
 def test_reassignment_moves_to_the_other_vehicle(
-    server: LiveServer, publisher: Publisher, house: House
+    server: LiveServer, publisher: Publisher, house: WatchedCompany
 ) -> None:
     company, first = house.company.slug, house.vehicle.id
     second = factories.vehicle(house.session, house.company).id
@@ -156,7 +158,7 @@ def test_reassignment_moves_to_the_other_vehicle(
 
 
 def test_customer_taken_off_hears_nothing_of_what_is_committed_after(
-    server: LiveServer, publisher: Publisher, house: House
+    server: LiveServer, publisher: Publisher, house: WatchedCompany
 ) -> None:
     with server.watch(house.customer, house.delivery.id) as watcher:
         watcher.next()
@@ -170,7 +172,9 @@ def test_customer_taken_off_hears_nothing_of_what_is_committed_after(
         assert watcher.client.close_code == 4404
 
 
-def test_nothing_is_shown_after_the_end(server: LiveServer, publisher: Publisher, house: House) -> None:
+def test_nothing_is_shown_after_the_end(
+    server: LiveServer, publisher: Publisher, house: WatchedCompany
+) -> None:
     with server.watch(house.customer, house.delivery.id) as watcher:
         watcher.next()
         publisher.status(house.change(Status.DELIVERED))
@@ -180,7 +184,7 @@ def test_nothing_is_shown_after_the_end(server: LiveServer, publisher: Publisher
 
 
 def test_facts_missed_while_the_broker_was_away_arrive_once_from_the_database(
-    server: LiveServer, broker: Broker, house: House, settings: Settings
+    server: LiveServer, broker: Broker, house: WatchedCompany, settings: Settings
 ) -> None:
     with server.watch(house.manager, house.delivery.id) as watcher:
         watcher.next()
@@ -200,7 +204,7 @@ def test_facts_missed_while_the_broker_was_away_arrive_once_from_the_database(
 
 
 def test_positions_published_while_the_broker_was_away_come_when_it_is_back(
-    server: LiveServer, broker: Broker, house: House, settings: Settings
+    server: LiveServer, broker: Broker, house: WatchedCompany, settings: Settings
 ) -> None:
     with server.watch(house.customer, house.delivery.id) as watcher:
         watcher.next()
@@ -220,7 +224,7 @@ def test_positions_published_while_the_broker_was_away_come_when_it_is_back(
 
 
 def test_published_positions_reach_the_watchers_of_every_process(
-    server: LiveServer, house: House, settings: Settings
+    server: LiveServer, house: WatchedCompany, settings: Settings
 ) -> None:
     second = LiveServer(settings)
     second.start()
@@ -235,7 +239,7 @@ def test_published_positions_reach_the_watchers_of_every_process(
 
 
 def test_topics_are_subscribed_exactly_while_watched(
-    server: LiveServer, publisher: Publisher, house: House
+    server: LiveServer, publisher: Publisher, house: WatchedCompany
 ) -> None:
     both = {
         topics.status(house.company.slug, house.delivery.id),
@@ -254,7 +258,7 @@ def test_topics_are_subscribed_exactly_while_watched(
 
 
 def test_retained_facts_are_not_sent_to_a_new_watcher(
-    server: LiveServer, publisher: Publisher, house: House
+    server: LiveServer, publisher: Publisher, house: WatchedCompany
 ) -> None:
     publisher.position(house.position(1, house.delivery.id))
     with server.watch(house.customer, house.delivery.id) as watcher:
@@ -262,7 +266,9 @@ def test_retained_facts_are_not_sent_to_a_new_watcher(
         assert watcher.until_answered() == []
 
 
-def test_what_is_no_fact_harms_nobody(server: LiveServer, publisher: Publisher, house: House) -> None:
+def test_what_is_no_fact_harms_nobody(
+    server: LiveServer, publisher: Publisher, house: WatchedCompany
+) -> None:
     topic = topics.position(house.company.slug, house.vehicle.id)
     with server.watch(house.customer, house.delivery.id) as watcher:
         watcher.next()
@@ -273,7 +279,7 @@ def test_what_is_no_fact_harms_nobody(server: LiveServer, publisher: Publisher, 
 
 
 def test_driver_who_loses_the_delivery_is_closed(
-    server: LiveServer, publisher: Publisher, house: House
+    server: LiveServer, publisher: Publisher, house: WatchedCompany
 ) -> None:
     with server.watch(house.driver, house.delivery.id) as watcher:
         watcher.next()

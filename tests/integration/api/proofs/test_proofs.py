@@ -17,7 +17,7 @@ from core.rules.enums import Role, Status
 from core.settings import Settings
 from tests.support import factories, pictures
 from tests.support.api_client import House, assert_bad_field, assert_problem, bearer, furnish
-from tests.support.proof_sender import NAMED, PHOTO, SIGNATURE, Sender, ask_for, count, unproven
+from tests.support.proof_sender import NAMED, PHOTO, SIGNATURE, ProofSender, ask_for, count, unproven
 
 
 @pytest.fixture
@@ -26,17 +26,17 @@ def house(session: Session) -> House:
 
 
 @pytest.fixture
-def driver(client: TestClient, settings: Settings, house: House) -> Sender:
-    return Sender(client, settings, house, house.driver)
+def driver(client: TestClient, settings: Settings, house: House) -> ProofSender:
+    return ProofSender(client, settings, house, house.driver)
 
 
 @pytest.fixture
-def manager(client: TestClient, settings: Settings, house: House) -> Sender:
-    return Sender(client, settings, house, house.manager)
+def manager(client: TestClient, settings: Settings, house: House) -> ProofSender:
+    return ProofSender(client, settings, house, house.manager)
 
 
 def test_a_proof_is_stored_shown_and_in_the_record(
-    client: TestClient, settings: Settings, house: House, driver: Sender, manager: Sender
+    client: TestClient, settings: Settings, house: House, driver: ProofSender, manager: ProofSender
 ) -> None:
     occurred_at = datetime.now(UTC) - timedelta(hours=3)
     place = {"latitude": 38.7, "longitude": -9.2}
@@ -54,7 +54,7 @@ def test_a_proof_is_stored_shown_and_in_the_record(
     assert made["status_change"] is None
     del made["status_change"]
     for user in (house.manager, house.operator, house.driver, house.customer):
-        who = Sender(client, settings, house, user)
+        who = ProofSender(client, settings, house, user)
         assert who.get("proofs/").json() == {"items": [made], "next": None}
         assert who.get(f"proofs/{made['id']}/").json() == made
         for image in made["images"]:
@@ -76,7 +76,7 @@ def test_a_proof_is_stored_shown_and_in_the_record(
     assert "Rita" not in str(entries)
 
 
-def test_a_picture_s_headers_let_no_browser_run_or_share_it(driver: Sender) -> None:
+def test_a_picture_s_headers_let_no_browser_run_or_share_it(driver: ProofSender) -> None:
     image = driver.add(PHOTO).json()["images"][0]
     path = image["url"].removeprefix(driver.path)
     shown = driver.get(path)
@@ -99,7 +99,7 @@ def test_a_picture_s_headers_let_no_browser_run_or_share_it(driver: Sender) -> N
 
 
 def test_who_may_add_and_see(
-    client: TestClient, settings: Settings, house: House, session: Session, driver: Sender
+    client: TestClient, settings: Settings, house: House, session: Session, driver: ProofSender
 ) -> None:
     made = driver.add(PHOTO).json()
     image = made["images"][0]["url"]
@@ -108,9 +108,9 @@ def test_who_may_add_and_see(
     session.commit()
     stranger = furnish(session, Status.IN_TRANSIT)
     for user in (house.operator, house.customer):
-        assert_problem(Sender(client, settings, house, user).add(SIGNATURE), 403, "Forbidden")
+        assert_problem(ProofSender(client, settings, house, user).add(SIGNATURE), 403, "Forbidden")
     for user in (colleague, neighbour, stranger.manager, stranger.driver):
-        who = Sender(client, settings, house, user)
+        who = ProofSender(client, settings, house, user)
         for answer in (
             who.add(SIGNATURE),
             who.add(("photos", ("p", b"no picture", ""))),
@@ -126,7 +126,7 @@ def test_who_may_add_and_see(
 
 
 def test_row_level_security_hides_proofs_and_keeps_them(
-    house: House, session: Session, driver: Sender
+    house: House, session: Session, driver: ProofSender
 ) -> None:
     assert driver.add(PHOTO).status_code == 201
     stranger = furnish(session)
@@ -154,7 +154,7 @@ def test_pictures_are_stored_beside_the_row_and_not_compressed(session: Session)
     assert session.scalar(text(storage)) == "e"
 
 
-def test_an_erased_proof_keeps_its_record(driver: Sender, session: Session, house: House) -> None:
+def test_an_erased_proof_keeps_its_record(driver: ProofSender, session: Session, house: House) -> None:
     made = driver.add(PHOTO, SIGNATURE, **NAMED).json()
     session.execute(text("UPDATE proof_image SET content = NULL WHERE number = 1"))
     session.execute(text("UPDATE delivery_proof SET recipient_name = NULL, note = NULL, fingerprint = NULL"))
@@ -172,7 +172,7 @@ def test_an_erased_proof_keeps_its_record(driver: Sender, session: Session, hous
 
 
 def test_a_required_proof_comes_first(
-    client: TestClient, settings: Settings, house: House, driver: Sender, manager: Sender
+    client: TestClient, settings: Settings, house: House, driver: ProofSender, manager: ProofSender
 ) -> None:
     set_ = ask_for(client, settings, house, "signature", "recipient_name", "photo")
     assert set_.json()["proof_required"] == ["photo", "signature", "recipient_name"]
@@ -194,7 +194,7 @@ def test_a_required_proof_comes_first(
 
 
 def test_other_ends_need_no_proof_and_may_have_one(
-    client: TestClient, settings: Settings, house: House, driver: Sender
+    client: TestClient, settings: Settings, house: House, driver: ProofSender
 ) -> None:
     ask_for(client, settings, house, "photo")
     answer = driver.add(PHOTO, status="failed", reason="Nobody was at home")
@@ -212,7 +212,7 @@ def test_a_bad_requirement_is_named(client: TestClient, settings: Settings, hous
 
 
 def test_proof_and_status_are_one_step(
-    client: TestClient, settings: Settings, house: House, driver: Sender, session: Session
+    client: TestClient, settings: Settings, house: House, driver: ProofSender, session: Session
 ) -> None:
     ask_for(client, settings, house, "signature")
     answer = driver.add(PHOTO, status="delivered", **NAMED)
@@ -236,7 +236,7 @@ def test_proof_and_status_are_one_step(
 
 @pytest.mark.parametrize("skew", [timedelta(minutes=4), timedelta(days=-1)])
 def test_proof_with_status_sent_again_after_a_later_status_is_the_same(
-    driver: Sender, session: Session, house: House, skew: timedelta
+    driver: ProofSender, session: Session, house: House, skew: timedelta
 ) -> None:
     house.delivery.status = Status.PICKUP_IN_PROGRESS
     session.commit()
@@ -259,7 +259,7 @@ def test_a_phone_that_was_offline_ends_right_in_either_order(
     """It sends what it queued, each again until it is taken: the photo, and every status since the pickup."""
     house = unproven(session, Status.PENDING)
     ask_for(client, settings, house, "photo")
-    driver = Sender(client, settings, house, house.driver)
+    driver = ProofSender(client, settings, house, house.driver)
     start = datetime.now(UTC) - timedelta(hours=2)
 
     def tell(minutes: int, status: str) -> Callable[[], httpx.Response]:
@@ -299,7 +299,7 @@ def test_an_integration_adds_with_its_scope(client: TestClient, house: House, se
 
 
 def test_watchers_are_told_of_statuses_and_not_of_proofs(
-    client: TestClient, driver: Sender, house: House
+    client: TestClient, driver: ProofSender, house: House
 ) -> None:
     """A proof is in the record; the newest announcement stays the status that it was."""
     assert driver.add(PHOTO).status_code == 201

@@ -18,7 +18,7 @@ from core.rules.enums import Status
 from core.settings import Settings
 from tests.support import factories, pictures
 from tests.support.api_client import House, assert_bad_field, assert_problem
-from tests.support.proof_sender import KEY, NAMED, PHOTO, SIGNATURE, Sender, count, unproven
+from tests.support.proof_sender import KEY, NAMED, PHOTO, SIGNATURE, ProofSender, count, unproven
 
 
 @pytest.fixture
@@ -27,13 +27,13 @@ def house(session: Session) -> House:
 
 
 @pytest.fixture
-def driver(client: TestClient, settings: Settings, house: House) -> Sender:
-    return Sender(client, settings, house, house.driver)
+def driver(client: TestClient, settings: Settings, house: House) -> ProofSender:
+    return ProofSender(client, settings, house, house.driver)
 
 
 @pytest.fixture
-def manager(client: TestClient, settings: Settings, house: House) -> Sender:
-    return Sender(client, settings, house, house.manager)
+def manager(client: TestClient, settings: Settings, house: House) -> ProofSender:
+    return ProofSender(client, settings, house, house.manager)
 
 
 BAD_PICTURES: list[tuple[str, Any]] = [
@@ -46,7 +46,7 @@ BAD_PICTURES: list[tuple[str, Any]] = [
 ]
 
 
-def test_what_is_no_picture_is_refused_and_nothing_stored(driver: Sender, session: Session) -> None:
+def test_what_is_no_picture_is_refused_and_nothing_stored(driver: ProofSender, session: Session) -> None:
     for field, file in BAD_PICTURES:
         answer = driver.add(PHOTO, (field, file), **NAMED)
         assert_problem(answer, 422, "InvalidValue")
@@ -62,7 +62,7 @@ BLANK_PICTURES: list[tuple[str, Any]] = [
 ]
 
 
-def test_blank_picture_is_refused_each_time_it_is_sent(driver: Sender, session: Session) -> None:
+def test_blank_picture_is_refused_each_time_it_is_sent(driver: ProofSender, session: Session) -> None:
     for field, file in BLANK_PICTURES:
         answers = [driver.add(PHOTO, (field, file), headers=KEY, **NAMED) for _ in range(2)]
         for answer in answers:
@@ -75,12 +75,12 @@ def test_blank_picture_is_refused_each_time_it_is_sent(driver: Sender, session: 
     assert driver.add(PHOTO, SIGNATURE, headers=KEY, **NAMED).status_code == 201
 
 
-def test_blank_signature_changes_no_status(driver: Sender, session: Session) -> None:
+def test_blank_signature_changes_no_status(driver: ProofSender, session: Session) -> None:
     assert_problem(driver.add(BLANK_PICTURES[1], status="delivered", **NAMED), 422, "InvalidValue")
     assert driver.get("").json()["status"] == "in_transit"
 
 
-def test_signature_in_white_ink_is_shown_in_black(driver: Sender) -> None:
+def test_signature_in_white_ink_is_shown_in_black(driver: ProofSender) -> None:
     white = pictures.saved(pictures.inked((255, 255, 255, 255)), "PNG")
     added = driver.add(("signature", ("s.png", white, "image/png")), **NAMED)
     assert added.status_code == 201
@@ -88,7 +88,7 @@ def test_signature_in_white_ink_is_shown_in_black(driver: Sender) -> None:
     assert pictures.opened(shown.content).getextrema() == (0, 255)
 
 
-def test_two_mebibytes_a_picture(driver: Sender, session: Session) -> None:
+def test_two_mebibytes_a_picture(driver: ProofSender, session: Session) -> None:
     source = pictures.jpeg()
     largest = source + bytes(2 * 1024 * 1024 - len(source))
     assert driver.add(*[("photos", ("p", largest, ""))] * 5).status_code == 201
@@ -98,7 +98,7 @@ def test_two_mebibytes_a_picture(driver: Sender, session: Session) -> None:
     assert count(session, "delivery_proof") == 1
 
 
-def test_an_endless_body_is_cut_off_while_it_streams(driver: Sender) -> None:
+def test_an_endless_body_is_cut_off_while_it_streams(driver: ProofSender) -> None:
     """Spoken to as a server speaks to it, for a test client would make up its body first."""
     sent, statuses = 0, []
     head = b'--b\r\nContent-Disposition: form-data; name="photos"; filename="p"\r\n\r\n'
@@ -137,13 +137,13 @@ def test_an_endless_body_is_cut_off_while_it_streams(driver: Sender) -> None:
     assert_problem(answer, 413, "BodyTooLarge")
 
 
-def test_other_paths_take_no_larger_bodies(driver: Sender) -> None:
+def test_other_paths_take_no_larger_bodies(driver: ProofSender) -> None:
     for path in ("status/", "location/"):
         answer = driver.client.post(f"{driver.path}{path}", content=bytes(2**20 + 1), headers=driver.headers)
         assert_problem(answer, 413, "BodyTooLarge")
 
 
-def test_nobody_s_body_is_not_read(client: TestClient, house: House, driver: Sender) -> None:
+def test_nobody_s_body_is_not_read(client: TestClient, house: House, driver: ProofSender) -> None:
     """Answered before the form is looked at: what is no form at all is somebody's 400."""
     form = {"Content-Type": "multipart/form-data; boundary=b"}
     path = f"{driver.path}proofs/"
@@ -154,7 +154,9 @@ def test_nobody_s_body_is_not_read(client: TestClient, house: House, driver: Sen
     assert_problem(answer, 400, "BadRequest")
 
 
-def test_too_many_uploads_at_once_are_told_to_wait(house: House, driver: Sender, manager: Sender) -> None:
+def test_too_many_uploads_at_once_are_told_to_wait(
+    house: House, driver: ProofSender, manager: ProofSender
+) -> None:
     admission = driver.client.app.state.uploads.admission  # type: ignore[attr-defined]
     free, admission.free = admission.free, 0
     answer = driver.add(PHOTO)
@@ -170,7 +172,7 @@ def test_too_many_uploads_at_once_are_told_to_wait(house: House, driver: Sender,
 
 
 def test_a_company_that_sends_slowly_is_in_its_own_way_only(
-    house: House, driver: Sender, manager: Sender, settings: Settings, session: Session
+    house: House, driver: ProofSender, manager: ProofSender, settings: Settings, session: Session
 ) -> None:
     admission = driver.client.app.state.uploads.admission  # type: ignore[attr-defined]
     other = unproven(session, Status.IN_TRANSIT)
@@ -178,7 +180,7 @@ def test_a_company_that_sends_slowly_is_in_its_own_way_only(
         for number in range(8):
             slow.enter_context(admission.slot(Holder(house.company.id, f"api_token:{number}")))
         assert_problem(manager.add(SIGNATURE), 503, "UploadsBusy")
-        assert Sender(driver.client, settings, other, other.driver).add(PHOTO).status_code == 201
+        assert ProofSender(driver.client, settings, other, other.driver).add(PHOTO).status_code == 201
     assert manager.add(SIGNATURE).status_code == 201
 
 
@@ -200,14 +202,16 @@ BAD_FIELDS: list[tuple[str, dict[str, Any]]] = [
 ]
 
 
-def test_a_bad_field_is_named(driver: Sender, session: Session) -> None:
+def test_a_bad_field_is_named(driver: ProofSender, session: Session) -> None:
     for field, fields in BAD_FIELDS:
         name = {} if field == "photos" else {"note": "n"}
         assert_bad_field(driver.add(**name | fields), field)
     assert count(session, "delivery_proof") == 0
 
 
-def test_numbers_are_bounded(house: House, driver: Sender, manager: Sender, session: Session) -> None:
+def test_numbers_are_bounded(
+    house: House, driver: ProofSender, manager: ProofSender, session: Session
+) -> None:
     assert_bad_field_without_body(driver.add(*[PHOTO] * 6), "photos")
     for _ in range(adding.MAXIMUM_PROOFS):
         factories.proof(session, house.delivery)
@@ -231,14 +235,14 @@ def assert_bad_field_without_body(answer: httpx.Response, field: str) -> None:
     ],
 )
 def test_what_is_there_once_is_not_taken_twice(
-    driver: Sender, session: Session, field: str, parts: list[Any]
+    driver: ProofSender, session: Session, field: str, parts: list[Any]
 ) -> None:
     """Which of two signatures is the recipient's is not ours to guess."""
     assert_bad_field_without_body(driver.add(*parts), field)
     assert count(session, "delivery_proof") == 0
 
 
-def test_the_same_again_is_the_first_one(driver: Sender, manager: Sender, session: Session) -> None:
+def test_the_same_again_is_the_first_one(driver: ProofSender, manager: ProofSender, session: Session) -> None:
     first = driver.add(PHOTO, **NAMED).json()
     renamed = ("photos", ("other-name.jpg", PHOTO[1][1], "image/jpeg"))
     for again in (driver.add(PHOTO, **NAMED), driver.add(renamed, **NAMED), manager.add(PHOTO, **NAMED)):
@@ -250,7 +254,7 @@ def test_the_same_again_is_the_first_one(driver: Sender, manager: Sender, sessio
     assert kinds.count("proof") == 3
 
 
-def test_a_key_tells_forms_by_their_fields_and_the_files_bytes(driver: Sender, session: Session) -> None:
+def test_a_key_tells_forms_by_their_fields_and_the_files_bytes(driver: ProofSender, session: Session) -> None:
     first = driver.add(PHOTO, headers=KEY, **NAMED)
     renamed = ("photos", ("other-name.jpg", PHOTO[1][1], "image/jpeg"))
     again = driver.add(renamed, headers=KEY, **NAMED)
@@ -264,7 +268,7 @@ def test_a_key_tells_forms_by_their_fields_and_the_files_bytes(driver: Sender, s
 
 
 @pytest.mark.parametrize("keys", [({}, {}), (KEY, KEY)])
-def test_a_double_click_is_one_proof(driver: Sender, session: Session, keys: Any) -> None:
+def test_a_double_click_is_one_proof(driver: ProofSender, session: Session, keys: Any) -> None:
     both = threading.Barrier(2)
 
     def click(key: dict[str, str]) -> httpx.Response:

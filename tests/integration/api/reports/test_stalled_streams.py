@@ -26,18 +26,18 @@ from tests.support.waiting import wait_until
 FIXES = 100_000  # some MB: more than the buffers between server and reader hold
 
 
-class Track(NamedTuple):
+class TrackRequest(NamedTuple):
     path: str
     headers: dict[str, str]
 
 
-def long_track(session: Session, settings: Settings) -> Track:
+def long_track(session: Session, settings: Settings) -> TrackRequest:
     """Some MB of a company of its own, and its manager's token."""
     house = furnish(session, Status.IN_TRANSIT)
     house.delivery.started_at = START
     session.commit()
     fill(session, house.vehicle.id, FIXES)
-    return Track(track_path(house), bearer(settings, house.manager))
+    return TrackRequest(track_path(house), bearer(settings, house.manager))
 
 
 @pytest.fixture
@@ -49,7 +49,7 @@ def server(settings: Settings) -> Iterator[LiveServer]:
 
 
 @contextmanager
-def stalled(server: LiveServer, track: Track, count: int) -> Iterator[None]:
+def stalled(server: LiveServer, track: TrackRequest, count: int) -> Iterator[None]:
     """``count`` readers that ask for the track and never read."""
     token = track.headers["Authorization"]
     request = f"GET {track.path} HTTP/1.1\r\nHost: x\r\nAuthorization: {token}\r\n\r\n".encode()
@@ -62,7 +62,7 @@ def stalled(server: LiveServer, track: Track, count: int) -> Iterator[None]:
         yield
 
 
-def ask(server: LiveServer, track: Track) -> httpx.Response:
+def ask(server: LiveServer, track: TrackRequest) -> httpx.Response:
     return httpx.get(f"http://127.0.0.1:{server.port}{track.path}", headers=track.headers, timeout=60)
 
 

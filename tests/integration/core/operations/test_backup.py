@@ -39,7 +39,7 @@ LONG_AGO = partitions.month_start(NOW, -14)
 
 
 @dataclass
-class Place:
+class BackupSource:
     """A database and a folder for its backups."""
 
     url: str
@@ -54,7 +54,7 @@ class Place:
 
 
 @pytest.fixture
-def filled(session: Session, database_url: str, tmp_path: Path) -> Place:
+def filled(session: Session, database_url: str, tmp_path: Path) -> BackupSource:
     """A company with a bit of everything that COPY might spoil."""
     company = factories.company(session, name="Käse\t& \\N\n„Co“")
     session.info["company"] = company
@@ -65,11 +65,11 @@ def filled(session: Session, database_url: str, tmp_path: Path) -> Place:
     for fix_time in (LONG_AGO, NOW):
         session.execute(text(ADD), {"van": van.id, "at": fix_time, "extra": r'{"a": "\\n\t"}'})
     session.commit()
-    return Place(database_url, tmp_path)
+    return BackupSource(database_url, tmp_path)
 
 
 @pytest.fixture
-def empty(databases: Databases, tmp_path: Path) -> Iterator[Place]:
+def empty(databases: Databases, tmp_path: Path) -> Iterator[BackupSource]:
     """A database with nothing in it at all."""
     with databases.fresh() as url:
         engine = create_engine(url, isolation_level="AUTOCOMMIT")
@@ -77,14 +77,14 @@ def empty(databases: Databases, tmp_path: Path) -> Iterator[Place]:
             connection.execute(text("DROP SCHEMA public CASCADE"))
             connection.execute(text("CREATE SCHEMA public"))
         engine.dispose()
-        yield Place(url, tmp_path)
+        yield BackupSource(url, tmp_path)
 
 
-def restored(place: Place, file: Path, **wanted: object) -> Restored:
+def restored(place: BackupSource, file: Path, **wanted: object) -> Restored:
     return restore(file, place.url, Wanted(**({"keys": KEYS} | wanted)), NOW)  # type: ignore[arg-type]
 
 
-def contents(place: Place) -> dict[str, object]:
+def contents(place: BackupSource) -> dict[str, object]:
     """Each table's number of rows and a checksum over them."""
     engine = create_engine(place.url)
     with engine.connect() as connection:
@@ -95,7 +95,7 @@ def contents(place: Place) -> dict[str, object]:
     return dict(found)
 
 
-def test_every_table_comes_back_as_it_was(filled: Place, empty: Place) -> None:
+def test_every_table_comes_back_as_it_was(filled: BackupSource, empty: BackupSource) -> None:
     file = filled.backup()
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     assert list(filled.folder.iterdir()) == [file]
@@ -105,7 +105,9 @@ def test_every_table_comes_back_as_it_was(filled: Place, empty: Place) -> None:
     assert before["position"][0] == 2  # type: ignore[index]
 
 
-def test_ids_and_rules_go_on_where_they_stood(filled: Place, empty: Place, session: Session) -> None:
+def test_ids_and_rules_go_on_where_they_stood(
+    filled: BackupSource, empty: BackupSource, session: Session
+) -> None:
     last = factories.customer(session, session.info["company"])
     session.commit()
     session.delete(last)
@@ -124,7 +126,7 @@ def test_ids_and_rules_go_on_where_they_stood(filled: Place, empty: Place, sessi
 
 
 def test_an_empty_migrated_database_will_do_and_a_full_one_must_be_given_up(
-    filled: Place, empty: Place
+    filled: BackupSource, empty: BackupSource
 ) -> None:
     file, before = filled.backup(), contents(filled)
     migrate(empty.url)
@@ -148,7 +150,7 @@ def _changed(raw: bytes) -> bytes:
 
 
 @pytest.mark.parametrize("spoil", [_cut, _changed, lambda _: b"", lambda _: b"PK nonsense"])
-def test_a_spoilt_file_touches_nothing(filled: Place, spoil: Callable[[bytes], bytes]) -> None:
+def test_a_spoilt_file_touches_nothing(filled: BackupSource, spoil: Callable[[bytes], bytes]) -> None:
     file, before = filled.backup(), contents(filled)
     file.write_bytes(spoil(file.read_bytes()))
     with pytest.raises(Unusable):
@@ -173,21 +175,25 @@ def rewritten(file: Path, **changes: object) -> Path:
     ("changes", "told"),
     [({"format": 2}, "newer"), ({"revision": "9999"}, "newer than"), ({"members": 1}, "manifest")],
 )
-def test_what_is_newer_or_strange_is_refused(filled: Place, changes: dict[str, object], told: str) -> None:
+def test_what_is_newer_or_strange_is_refused(
+    filled: BackupSource, changes: dict[str, object], told: str
+) -> None:
     before = contents(filled)
     with pytest.raises(Unusable, match=told):
         restored(filled, rewritten(filled.backup(), **changes), replace=True)
     assert contents(filled) == before
 
 
-def test_other_keys_are_refused_unless_meant(filled: Place, empty: Place) -> None:
+def test_other_keys_are_refused_unless_meant(filled: BackupSource, empty: BackupSource) -> None:
     file = filled.backup()
     with pytest.raises(Unusable, match="MILEPOST_MQTT_KEY, without which"):
         restored(empty, file, keys=KEYS | {"MILEPOST_MQTT_KEY": key_mark("three")})
     restored(empty, file, keys={}, other_keys=True)
 
 
-def test_a_backup_of_an_older_structure_is_restored_and_migrated(filled: Place, empty: Place) -> None:
+def test_a_backup_of_an_older_structure_is_restored_and_migrated(
+    filled: BackupSource, empty: BackupSource
+) -> None:
     command.downgrade(alembic_config(filled.url), "0004")
     file = _old_backup(filled)
     assert restored(empty, file).manifest.revision == "0004"
@@ -197,7 +203,7 @@ def test_a_backup_of_an_older_structure_is_restored_and_migrated(filled: Place, 
         assert session.scalar(text("SELECT count(*) FROM position")) == 2
 
 
-def _old_backup(place: Place) -> Path:
+def _old_backup(place: BackupSource) -> Path:
     """By the code of now, which asks for erased customers: that of then knew of none."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(erasure, "erased", lambda _session: [])
@@ -205,7 +211,7 @@ def _old_backup(place: Place) -> Path:
 
 
 def test_who_was_erased_since_is_erased_again(
-    filled: Place, empty: Place, session: Session, sessions: sessionmaker[Session]
+    filled: BackupSource, empty: BackupSource, session: Session, sessions: sessionmaker[Session]
 ) -> None:
     old = filled.backup("old.zip", NOW - timedelta(days=1))
     company = session.info["company"]
@@ -222,7 +228,9 @@ def test_who_was_erased_since_is_erased_again(
         assert (found.name, found.erased_at) == ("erased", NOW)
 
 
-def test_who_cannot_be_erased_again_is_named(filled: Place, empty: Place, session: Session) -> None:
+def test_who_cannot_be_erased_again_is_named(
+    filled: BackupSource, empty: BackupSource, session: Session
+) -> None:
     """As the backup has it a delivery is still open."""
     session.execute(text("UPDATE delivery SET status = 'pending'"))
     session.commit()
@@ -236,7 +244,7 @@ def test_who_cannot_be_erased_again_is_named(filled: Place, empty: Place, sessio
 
 
 def test_another_installations_backups_erase_nobody_here(
-    filled: Place, empty: Place, session: Session
+    filled: BackupSource, empty: BackupSource, session: Session
 ) -> None:
     """It may have a company of the same name."""
     old = filled.backup("old.zip", NOW - timedelta(days=1))
@@ -252,7 +260,7 @@ def test_another_installations_backups_erase_nobody_here(
 
 
 def test_a_restore_that_ends_half_way_leaves_all_as_it_was(
-    filled: Place, empty: Place, monkeypatch: pytest.MonkeyPatch
+    filled: BackupSource, empty: BackupSource, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Also when it was nearly done: nobody must find the rows with those who are still to be erased again."""
     file = filled.backup("old.zip", NOW - timedelta(days=1))
@@ -274,7 +282,7 @@ def test_a_restore_that_ends_half_way_leaves_all_as_it_was(
         assert session.scalar(text("SELECT to_regclass('customer')")) is None
 
 
-def test_of_two_backups_at_the_same_time_one_is_whole_and_one_refused(filled: Place) -> None:
+def test_of_two_backups_at_the_same_time_one_is_whole_and_one_refused(filled: BackupSource) -> None:
     """As when cron and an administrator meet in one second."""
 
     def meet() -> None:
@@ -293,7 +301,7 @@ def test_of_two_backups_at_the_same_time_one_is_whole_and_one_refused(filled: Pl
             backup.verify()
 
 
-def test_what_a_killed_backup_left_goes_with_the_next(filled: Place) -> None:
+def test_what_a_killed_backup_left_goes_with_the_next(filled: BackupSource) -> None:
     left = filled.folder / f".milepost-1.zip.1234{archive.UNFINISHED}"
     left.write_bytes(b"people's data")
     file = filled.backup()
@@ -334,7 +342,7 @@ def test_any_changed_bit_is_told_as_damage(tmp_path: Path) -> None:
     assert damaged > len(raw)
 
 
-def test_a_month_that_was_about_to_be_dropped_is_in_no_restores_way(filled: Place) -> None:
+def test_a_month_that_was_about_to_be_dropped_is_in_no_restores_way(filled: BackupSource) -> None:
     """Retention was killed between detaching it and dropping it."""
     file, before = filled.backup(), contents(filled)
     name = f"position_{LONG_AGO:%Y_%m}"
@@ -354,7 +362,7 @@ def test_a_month_that_was_about_to_be_dropped_is_in_no_restores_way(filled: Plac
     ],
 )
 def test_another_programs_database_is_left_alone(
-    filled: Place, empty: Place, statements: tuple[str, ...]
+    filled: BackupSource, empty: BackupSource, statements: tuple[str, ...]
 ) -> None:
     with empty.sessions() as session:
         for statement in statements:
@@ -366,7 +374,9 @@ def test_another_programs_database_is_left_alone(
     assert contents(empty) == before
 
 
-def test_a_folder_for_the_brokers_state_is_refused_before_all(filled: Place, empty: Place) -> None:
+def test_a_folder_for_the_brokers_state_is_refused_before_all(
+    filled: BackupSource, empty: BackupSource
+) -> None:
     state = filled.folder / "mosquitto.db"
     state.write_bytes(b"state")
     file = filled.folder / "b.zip"
@@ -377,7 +387,7 @@ def test_a_folder_for_the_brokers_state_is_refused_before_all(filled: Place, emp
         assert session.scalar(text("SELECT to_regclass('company')")) is None
 
 
-def test_a_service_at_work_is_named(filled: Place, empty: Place) -> None:
+def test_a_service_at_work_is_named(filled: BackupSource, empty: BackupSource) -> None:
     file = filled.backup()
     engine = create_engine(empty.url, connect_args={"application_name": "milepost-ingest"})
     with engine.connect(), pytest.raises(Conflict, match="milepost-ingest"):
@@ -385,7 +395,7 @@ def test_a_service_at_work_is_named(filled: Place, empty: Place) -> None:
     engine.dispose()
 
 
-def test_a_failure_leaves_no_file_and_a_present_file_stays(filled: Place, session: Session) -> None:
+def test_a_failure_leaves_no_file_and_a_present_file_stays(filled: BackupSource, session: Session) -> None:
     file = filled.backup()
     before = file.read_bytes()
     with pytest.raises(FileExistsError):
@@ -398,14 +408,14 @@ def test_a_failure_leaves_no_file_and_a_present_file_stays(filled: Place, sessio
     assert list(filled.folder.iterdir()) == [file]
 
 
-def test_no_key_and_nothing_of_it_is_in_the_manifest(filled: Place) -> None:
+def test_no_key_and_nothing_of_it_is_in_the_manifest(filled: BackupSource) -> None:
     with archive.reading(filled.backup()) as backup:
         manifest: Manifest = backup.manifest
     assert manifest.keys == KEYS
     assert all(len(mark) == 16 for mark in KEYS.values())
 
 
-def test_a_backup_waits_for_nobody_and_nobody_for_it(filled: Place, session: Session) -> None:
+def test_a_backup_waits_for_nobody_and_nobody_for_it(filled: BackupSource, session: Session) -> None:
     """Another writes before and while it is taken: what was not committed is not in it."""
     session.execute(text("UPDATE customer SET name = 'not yet'"))
     with archive.reading(filled.backup()) as backup, backup.open(archive.member_of("customer")) as rows:

@@ -16,16 +16,16 @@ METRES_PER_DEGREE = EARTH_RADIUS_M * pi / 180
 
 
 @dataclass(frozen=True, eq=False)
-class Place:
+class MapPoint:
     latitude: float
     longitude: float
 
 
-def off_segment_m(place: Place, start: Place, end: Place) -> float:
+def off_segment_m(place: MapPoint, start: MapPoint, end: MapPoint) -> float:
     """From a place to the nearest point of a segment, on the plane around its start."""
     shrink = cos(radians(start.latitude))
 
-    def metres(of: Place) -> tuple[float, float]:
+    def metres(of: MapPoint) -> tuple[float, float]:
         east = (of.longitude - start.longitude) * METRES_PER_DEGREE * shrink
         return east, (of.latitude - start.latitude) * METRES_PER_DEGREE
 
@@ -35,7 +35,7 @@ def off_segment_m(place: Place, start: Place, end: Place) -> float:
     return hypot(x - along * to_x, y - along * to_y)
 
 
-def worst_m(places: list[Place], kept: list[Place]) -> float:
+def worst_m(places: list[MapPoint], kept: list[MapPoint]) -> float:
     """The largest distance of a place to the segment between the kept ones around it."""
     order = {id(place): i for i, place in enumerate(places)}
     worst = 0.0
@@ -45,15 +45,15 @@ def worst_m(places: list[Place], kept: list[Place]) -> float:
     return worst
 
 
-def drive(turns: list[float], step_m: float) -> list[Place]:
+def drive(turns: list[float], step_m: float) -> list[MapPoint]:
     """A walk from Berlin that turns by these angles (radians) before each step."""
-    places, heading = [Place(52.5, 13.4)], 0.0
+    places, heading = [MapPoint(52.5, 13.4)], 0.0
     for turn in turns:
         heading += turn
         last = places[-1]
         north, east = step_m * cos(heading), step_m * sin(heading)
         places.append(
-            Place(
+            MapPoint(
                 last.latitude + north / METRES_PER_DEGREE,
                 last.longitude + east / METRES_PER_DEGREE / cos(radians(last.latitude)),
             )
@@ -78,7 +78,7 @@ def test_no_fix_left_out_is_farther_than_the_tolerance(
 
 @given(st.lists(st.tuples(st.floats(-80, 80), st.floats(-180, 180)), max_size=30), st.floats(1, 10_000))
 def test_leaps_over_the_globe_are_kept(places: list[tuple[float, float]], tolerance_m: float) -> None:
-    track = [Place(*place) for place in places]
+    track = [MapPoint(*place) for place in places]
     kept = list(simplified(track, tolerance_m))
     assert worst_m(track, kept) <= tolerance_m * 1.000001
 
@@ -86,7 +86,7 @@ def test_leaps_over_the_globe_are_kept(places: list[tuple[float, float]], tolera
 def test_a_straight_road_is_its_ends_and_a_parked_van_two_points() -> None:
     road = drive([0.0] * 500, 10)
     assert len(list(simplified(road, 5))) == 2
-    parked = [Place(52.5 + 0.00002 * (i % 3), 13.4) for i in range(500)]
+    parked = [MapPoint(52.5 + 0.00002 * (i % 3), 13.4) for i in range(500)]
     assert len(list(simplified(parked, 10))) == 2
 
 

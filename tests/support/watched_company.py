@@ -21,7 +21,7 @@ from tests.support.services.mosquitto import Broker
 NOON = datetime(2026, 5, 4, 12, 0, tzinfo=UTC)
 
 
-class House:
+class WatchedCompany:
     """A company with a manager, a customer, a driver and the customer's delivery in transit."""
 
     def __init__(self, session: Session) -> None:
@@ -91,5 +91,5 @@ def publisher(settings: Settings, broker: Broker) -> Iterator[Publisher]:
 
 
 @pytest.fixture
-def house(session: Session) -> House:
-    return House(session)
+def house(session: Session) -> WatchedCompany:
+    return WatchedCompany(session)
