@@ -153,7 +153,9 @@ def test_jobs_that_stop_leave_no_leader_and_no_relay(system: System) -> None:
     system.wait_well()
 
 
-def test_a_broker_that_lets_nobody_in_is_told(system: System, broker: Broker, session: Session) -> None:
+def test_a_broker_that_refuses_every_login_is_reported(
+    system: System, broker: Broker, session: Session
+) -> None:
     broker.stop()
     system.wait_until("broker", "failing", "cannot be reached")
     system.wait_until("ingest", "failing", "It is not on the broker: the broker cannot be reached.")

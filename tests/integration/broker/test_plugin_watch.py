@@ -105,7 +105,7 @@ def test_a_running_broker_writes_a_damaged_file_again(
     assert container.lets_in(container.device)
 
 
-def test_a_broker_without_users_is_said_and_its_next_start_lets_them_in(
+def test_a_broker_without_users_is_logged_and_repaired_at_restart(
     container: Container, caplog: pytest.LogCaptureFixture
 ) -> None:
     container.path.write_bytes(TRUNCATED)
@@ -132,7 +132,7 @@ def test_a_file_that_cannot_be_written_is_not_called_whole(container: Container)
     assert checked.exists()
 
 
-def test_without_a_watch_only_a_damaged_file_keeps_the_broker_from_starting(container: Container) -> None:
+def test_only_a_damaged_file_keeps_an_unwatched_broker_from_starting(container: Container) -> None:
     whole = container.path.read_bytes()
     container.path.write_bytes(TRUNCATED)
     assert container.start(PATIENCE_S="0").wait(10) == 1

@@ -223,7 +223,7 @@ def test_a_refusal_is_an_error_and_not_silence(control: Control) -> None:
         control.change({"command": "createClient", "username": "x", "roles": [{"rolename": "no-such-role"}]})
 
 
-def test_nobody_else_may_change_access(session: Session, broker: Broker) -> None:
+def test_only_the_provisioner_may_change_access(session: Session, broker: Broker) -> None:
     operator = factories.user(session, factories.company(session), Role.OPERATOR)
     session.commit()
     broker.rewrite(session)

@@ -155,7 +155,7 @@ def test_what_is_retained_is_what_the_contract_says(
         assert {topic for topic, _, _ in late.received()} <= {"fleet/acme/deliveries/1/status"}
 
 
-def test_a_refused_row_is_tried_five_times_then_parked_and_blocks_nobody(
+def test_a_row_refused_five_times_is_dead_lettered_and_blocks_none(
     session: Session, sessions: sessionmaker[Session], settings: Settings, acme: Company, watcher: MqttClient
 ) -> None:
     announce(session, acme, 1, 1)

@@ -206,7 +206,7 @@ def test_only_what_is_in_transit_and_was_since_the_position_arrives(fleet: Detec
     assert fleet.tell_soon() == 0
 
 
-def test_a_threshold_of_0_tells_nobody(fleet: DetectorCompany) -> None:
+def test_a_threshold_of_0_queues_nothing(fleet: DetectorCompany) -> None:
     fleet.company.arriving_soon_min = 0
     fleet.delivery()
     fleet.see_van(NEAR)

@@ -66,7 +66,7 @@ def test_rows_of_old_api_processes_are_purged(sessions: sessionmaker[Session]) -
     assert set(rows(sessions)) == {"0", "new"}
 
 
-def test_the_probe_for_room_grows_a_file_and_keeps_nothing(session: Session) -> None:
+def test_the_disk_space_probe_grows_a_file_and_keeps_nothing(session: Session) -> None:
     size = text("SELECT pg_relation_size('heartbeat_room')")
     for _ in range(2):
         heartbeats.require_room(session)

@@ -44,7 +44,7 @@ def company(session: Session) -> Company:
     return factories.company(session)
 
 
-def test_a_status_change_is_owed_to_the_customer_unless_the_company_chose_otherwise(
+def test_a_status_change_is_queued_unless_the_company_turned_it_off(
     session: Session, company: Company
 ) -> None:
     customer = factories.customer(session, company, email="clara@example.com")
@@ -74,9 +74,7 @@ def test_managers_who_cannot_log_in_are_not_told(session: Session, company: Comp
     assert [row.recipient for row in queued(session)] == [manager.email]
 
 
-def test_webhooks_get_the_events_they_chose_without_names_and_addresses(
-    session: Session, company: Company
-) -> None:
+def test_webhooks_get_their_chosen_events_without_personal_data(session: Session, company: Company) -> None:
     ours = webhook(session, company, Event.LATE, Event.ARRIVING_SOON)
     webhook(session, company, Event.STATUS_CHANGED)
     webhook(session, company, Event.LATE, deleted_at=NOW)

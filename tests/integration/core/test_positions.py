@@ -149,7 +149,7 @@ def test_zero_zero_is_kept_as_suspect_and_never_the_newest(van: Van) -> None:
     assert len(van.checkpoints(delivery_id)) == 1
 
 
-def test_five_hundred_in_one_array_give_the_same_checkpoints_as_one_by_one(session: Session) -> None:
+def test_an_array_of_500_gives_the_checkpoints_of_single_fixes(session: Session) -> None:
     rng = random.Random(7)
     fixes = [fix(second, 52.0 + rng.random() / 100) for second in range(0, 1000, 2)]
     whole, single = Van(session), Van(session)
@@ -164,7 +164,7 @@ def test_five_hundred_in_one_array_give_the_same_checkpoints_as_one_by_one(sessi
     assert 20 < len(checkpoints) < 500
 
 
-def test_only_deliveries_under_way_get_checkpoints_and_are_named_in_the_fact(van: Van) -> None:
+def test_only_active_deliveries_get_checkpoints_and_are_in_the_fact(van: Van) -> None:
     under_way = [van.delivery(Status.PICKUP_IN_PROGRESS), van.delivery(Status.IN_TRANSIT)]
     others = [van.delivery(Status.PENDING), van.delivery(Status.DELIVERED, ended_at=NOW)]
     van.take(fix(0))
@@ -172,7 +172,7 @@ def test_only_deliveries_under_way_get_checkpoints_and_are_named_in_the_fact(van
     assert [fact.deliveries for fact in van.facts] == [tuple(under_way)]
 
 
-def test_a_fix_from_before_the_start_makes_no_checkpoint_and_is_not_shown(van: Van) -> None:
+def test_a_fix_before_the_start_is_no_checkpoint_and_is_not_shown(van: Van) -> None:
     delivery_id = van.delivery(started_at=fix(100).fix_time)
     van.take(fix(99))
     assert [fact.deliveries for fact in van.facts] == [()]
@@ -217,7 +217,7 @@ def test_a_device_that_cannot_count_is_quarantined(van: Van, values: dict[str, A
     assert len(quarantine_of(van.session)) == 2  # a message a row, not an item
 
 
-def test_a_vehicle_archived_after_its_device_was_looked_up_is_not_shown(van: Van) -> None:
+def test_a_vehicle_archived_after_the_lookup_is_not_shown(van: Van) -> None:
     van.vehicle.archived_at = NOW
     van.session.commit()
     stored = store.store(van.session, [VehicleFix(van.vehicle.id, fix(0), van.device.id)], NOW)

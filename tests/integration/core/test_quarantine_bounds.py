@@ -125,7 +125,7 @@ def test_unknown_devices_are_bounded_together(session: Session, unit: Device) ->
     assert counted(session, None)[0].not_kept_rows == 500
 
 
-def test_a_full_quarantine_is_logged_once_per_hour_and_only_if_committed(
+def test_a_full_quarantine_is_logged_hourly_after_the_commit(
     session: Session, sessions: sessionmaker[Session], unit: Device, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
@@ -178,9 +178,7 @@ def test_rows_of_the_version_before_are_whole(
     assert (item["raw_bytes"], item["raw_sha256"]) == (3, hashlib.sha256(b"abc").hexdigest())
 
 
-def test_erasing_a_customer_removes_refusals_cut_before_they_name_a_delivery(
-    session: Session, house: House
-) -> None:
+def test_erasing_a_customer_removes_truncated_quarantine_rows(session: Session, house: House) -> None:
     customer_id = house.customer.customer_id
     assert customer_id is not None
     delivery = factories.delivery(session, house.company, Status.FAILED, customer_id=customer_id)

@@ -141,7 +141,7 @@ def test_an_empty_message_says_nothing(gps: DeviceClient, session: Session) -> N
     assert count(session, "quarantine") == 0
 
 
-def test_what_is_published_retained_is_stored_and_the_broker_keeps_it_no_longer(
+def test_a_retained_fix_is_stored_and_removed_from_the_broker(
     worker: Worker, gps: DeviceClient, broker: Broker, session: Session
 ) -> None:
     shard, strange = shard_of(gps.id), f"{gps.topic()}/1"
@@ -237,7 +237,7 @@ def test_a_fix_sent_again_in_another_spelling_is_a_duplicate(gps: DeviceClient, 
 
 @pytest.mark.usefixtures("worker")
 @pytest.mark.parametrize("skew_s", [0.2, 240, -0.5, -100_000])
-def test_a_status_sent_again_is_a_duplicate_whatever_the_phones_clock_says(
+def test_a_repeated_status_is_a_duplicate_whatever_the_phones_clock(
     phone: DeviceClient, fleet: EquippedCompany, session: Session, skew_s: float
 ) -> None:
     at = datetime.now(UTC) + timedelta(seconds=skew_s)
@@ -379,7 +379,7 @@ def test_device_is_answered_only_so_many_bytes(gps: DeviceClient, phone: DeviceC
 
 
 @pytest.mark.usefixtures("worker")
-def test_one_poison_in_a_batch_of_500_is_quarantined_and_its_mates_are_stored(
+def test_one_bad_fix_of_500_is_quarantined_and_the_others_are_stored(
     gps: DeviceClient, session: Session
 ) -> None:
     session.execute(text("ALTER TABLE position ADD CONSTRAINT poison CHECK (speed_kmh <> 66)"))
@@ -395,7 +395,7 @@ def test_one_poison_in_a_batch_of_500_is_quarantined_and_its_mates_are_stored(
 
 
 @pytest.mark.usefixtures("worker")
-def test_a_missing_table_is_nobodys_fault(gps: DeviceClient, session: Session) -> None:
+def test_a_missing_table_quarantines_nothing(gps: DeviceClient, session: Session) -> None:
     session.execute(text("ALTER TABLE position RENAME TO hidden"))
     session.commit()
     gps.send(*[fix(second) for second in range(20)])
@@ -433,7 +433,7 @@ def test_a_terminated_backend_loses_nothing(gps: DeviceClient, settings: Setting
 
 
 @pytest.mark.usefixtures("worker")
-def test_a_broker_that_forgot_everything_is_told_the_newest_positions_again(
+def test_an_emptied_broker_gets_the_newest_positions_again(
     gps: DeviceClient, fleet: EquippedCompany, broker: Broker
 ) -> None:
     gps.ask(fix(0))
@@ -498,7 +498,7 @@ def test_a_stale_ack_is_not_sent(
     again.close()
 
 
-def test_two_workers_of_the_same_shards_lose_nothing_and_store_nothing_twice(
+def test_two_workers_of_the_same_shards_store_each_fix_once(
     settings: Settings, sessions: Sessions, gps: DeviceClient, session: Session
 ) -> None:
     workers = [Worker(settings, sessions, shards_of(0, 1), IngestMetrics()) for _ in range(2)]

@@ -49,7 +49,7 @@ def test_fixes_arrive_over_tls(
     assert session.execute(text("SELECT count(*) FROM position")).scalar_one() == 3_000
 
 
-def test_a_broker_whose_certificate_nobody_vouches_for_is_refused(broker: Broker, tmp_path: Path) -> None:
+def test_a_broker_with_an_untrusted_certificate_is_refused(broker: Broker, tmp_path: Path) -> None:
     stranger = tmp_path / "stranger.pem"
     trustme.CA().cert_pem.write_to_path(str(stranger))
     with tls_front((broker.host, broker.port), tmp_path) as (port, _ca_file):

@@ -76,7 +76,7 @@ def test_each_manager_gets_the_figures_and_the_pdf(
 
 
 @pytest.mark.usefixtures("wished")
-def test_letter_leaves_without_a_pdf_that_cannot_be_made(
+def test_the_e_mail_is_sent_without_a_pdf_that_failed(
     sessions: sessionmaker[Session], database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tried = []

@@ -393,7 +393,7 @@ def test_a_dead_server_is_waited_for(
     assert len(mailbox.messages) == 1
 
 
-def test_companies_take_turns(
+def test_companies_are_served_in_rotation(
     session: Session,
     sessions: sessionmaker[Session],
     settings: Settings,
@@ -476,7 +476,7 @@ def test_calls_of_one_endpoint_come_in_order_signed_and_once(
     assert abs(at - time.time()) < 60
 
 
-def test_a_hanging_endpoint_delays_nobody_else(
+def test_a_hanging_endpoint_delays_no_other(
     session: Session,
     sessions: sessionmaker[Session],
     settings: Settings,
@@ -517,7 +517,7 @@ def test_one_companys_slow_endpoints_delay_no_other_company(
             assert len(hanging.calls) == loop.ENDPOINTS_OF_A_COMPANY
 
 
-def test_endpoints_take_turns(
+def test_endpoints_are_served_in_rotation(
     session: Session,
     sessions: sessionmaker[Session],
     plain: Settings,

@@ -77,7 +77,7 @@ def test_the_logins_work(session: Session, email: str, role: Role) -> None:
 
 
 @pytest.mark.usefixtures("prepared")
-def test_another_password_is_set_anew_and_the_same_one_keeps_tokens_valid(
+def test_a_new_password_is_set_and_the_same_one_keeps_tokens_valid(
     sessions: sessionmaker[Session],
 ) -> None:
     def epochs() -> set[int]:
@@ -120,7 +120,7 @@ def test_customer_1_and_driver_1_have_a_delivery_under_way(session: Session) -> 
 
 
 @pytest.mark.usefixtures("prepared")
-def test_the_walk_through_is_under_way_again_after_somebody_ended_it(
+def test_the_next_start_remakes_an_ended_walk_through(
     sessions: sessionmaker[Session],
 ) -> None:
     with sessions.begin() as session:
@@ -198,7 +198,7 @@ def running_demo(
     assert not thread.is_alive(), "the demo did not stop within 3 s"
 
 
-def test_deliveries_are_ordered_started_and_ended_over_rest_and_by_phone(
+def test_deliveries_begin_and_end_over_rest_and_by_phone(
     running_demo: Demo, sessions: sessionmaker[Session]
 ) -> None:
     def ended(by_phone: bool) -> Callable[[], int]:
@@ -240,7 +240,7 @@ def test_deliveries_are_ordered_started_and_ended_over_rest_and_by_phone(
     assert running_demo.tally.answers["rejected"] == 0
 
 
-def test_the_drivers_prove_their_deliveries_when_the_company_asks_for_it(
+def test_the_drivers_add_proofs_when_the_company_requires_them(
     running_demo: Demo, sessions: sessionmaker[Session]
 ) -> None:
     wanted = ["photo", "signature", "recipient_name"]
@@ -270,7 +270,7 @@ def test_the_drivers_prove_their_deliveries_when_the_company_asks_for_it(
     assert {str(kind) for kind in kinds} == {"photo", "signature"}
 
 
-def test_a_walk_through_that_somebody_ended_is_made_again_while_the_demo_runs(
+def test_the_running_demo_remakes_an_ended_walk_through(
     running_demo: Demo, sessions: sessionmaker[Session]
 ) -> None:
     with sessions.begin() as session:

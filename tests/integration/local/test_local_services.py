@@ -122,7 +122,7 @@ def test_a_password_file_that_is_damaged_is_named(folder: Path) -> None:
         open_postgres(folder)
 
 
-def test_waiting_for_a_service_ends_when_somebody_asks_to_stop(folder: Path) -> None:
+def test_waiting_for_a_service_ends_at_a_stop_request(folder: Path) -> None:
     account = service_account(folder)
     home = service_home(folder, account)
     mosquitto = Mosquitto(home, port=free_port(), account=account, log=folder / "mosquitto.log")
@@ -146,7 +146,7 @@ def test_initdb_that_is_cut_off_leaves_nothing_half_made(folder: Path) -> None:
 
 
 @pytest.mark.skipif(not IS_ROOT, reason="about running as root")
-def test_as_root_a_closed_parent_stays_closed_and_the_server_is_not_root(tmp_path: Path) -> None:
+def test_as_root_a_closed_parent_stays_closed_to_the_server(tmp_path: Path) -> None:
     tmp_path.chmod(0o700)
     data_dir = make_passable(tmp_path / "data")
     server = open_postgres(data_dir)

@@ -34,7 +34,7 @@ def test_own_postgres_comes_back_with_its_data_after_a_kill(own_postgres: Postgr
     own_postgres.start()
 
 
-def test_the_broker_lets_in_who_has_the_right_secret_and_nobody_else(broker: Broker) -> None:
+def test_the_broker_admits_only_the_right_secret(broker: Broker) -> None:
     assert _connect(broker, RELAY_USER, broker.password(RELAY_USER)) == "Success"
     assert _connect(broker, RELAY_USER, broker.password(RELAY_USER, version=2)) == "Not authorized"
     assert _connect(broker, "", "") == "Not authorized"

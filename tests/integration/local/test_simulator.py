@@ -141,7 +141,7 @@ def test_a_broker_that_restarts_loses_no_fix(
 
 
 @pytest.mark.usefixtures("known_units")
-def test_without_an_ingest_the_buffer_grows_and_nothing_counts_as_answered(
+def test_without_ingest_the_buffer_grows_and_nothing_is_answered(
     settings: Settings, sessions: sessionmaker[Session]
 ) -> None:
     with simulated(settings, sessions) as running:

@@ -217,7 +217,7 @@ def test_a_leftover_that_does_not_listen_is_killed(tmp_path: Path, sleeper: subp
     assert sleeper.wait(5) < 0
 
 
-def test_a_leftover_is_killed_at_once_when_nobody_wants_to_wait(
+def test_a_leftover_is_killed_at_once_when_the_wait_is_zero(
     tmp_path: Path, sleeper: subprocess.Popen[bytes]
 ) -> None:
     sleeper.send_signal(signal.SIGSTOP)

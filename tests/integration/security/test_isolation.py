@@ -242,7 +242,7 @@ def _send_at(
 
 
 @pytest.mark.parametrize("role", [*ROLES, TOKEN])
-def test_every_path_with_another_companys_id_answers_as_for_a_missing_one(walker: Walk, role: str) -> None:
+def test_a_foreign_id_in_a_path_answers_as_a_missing_one(walker: Walk, role: str) -> None:
     assert_paths_are_closed(walker, role)
 
 
@@ -252,9 +252,7 @@ def test_nothing_that_is_read_holds_anything_of_another_company(walker: Walk, ro
 
 
 @pytest.mark.parametrize("role", [*ROLES, TOKEN])
-def test_every_body_with_another_companys_id_is_refused_as_with_a_missing_one(
-    walker: Walk, role: str
-) -> None:
+def test_a_foreign_id_in_a_body_is_refused_as_a_missing_one(walker: Walk, role: str) -> None:
     assert_bodies_are_refused(walker, role)
 
 
@@ -297,7 +295,7 @@ def test_row_level_security_alone_hides_the_snapshot_of_a_watcher(walker: Walk) 
 
 
 @pytest.mark.usefixtures("first_fence_is_open", "second_fence_is_open")
-def test_without_both_fences_everything_would_be_seen(walker: Walk) -> None:
+def test_without_scoping_and_policies_other_tenants_are_seen(walker: Walk) -> None:
     """The control: the conditions that were opened are all there are, and the second fence is what held."""
     assert names_found(walker, walker.house.manager) == set(walker.foreign)
     with pytest.raises(AssertionError, match=r"^GET /"):

@@ -63,7 +63,7 @@ def two(session: Session) -> tuple[Company, Company]:
     return ours, other
 
 
-def test_every_table_is_fenced_or_known_to_be_nobodys(session: Session) -> None:
+def test_every_table_has_policies_or_is_listed_as_shared(session: Session) -> None:
     tables = session.execute(text(TABLES)).all()
     assert {table.relname for table in tables if table.is_owned} >= {"delivery", "outbox", "app_user"}
     for table in tables:
@@ -83,7 +83,7 @@ def test_position_has_no_row_level_security_and_can_only_be_added_to(session: Se
     assert session.scalar(text(fenced)) is False
 
 
-def test_a_new_table_is_closed_and_then_fenced_by_the_next_migrate(
+def test_a_new_table_is_closed_until_the_next_migrate_adds_policies(
     session: Session, database_url: str, two: tuple[Company, Company]
 ) -> None:
     ours, other = two
@@ -126,7 +126,7 @@ def test_a_session_inside_stays_inside_until_it_is_closed(
         assert (me(inside), seen(inside)) == ("milepost_api", {ours.id})
 
 
-def test_a_pooled_connection_serves_one_company_then_another_then_the_owner(
+def test_a_pooled_connection_serves_one_tenant_after_another(
     database_url: str, two: tuple[Company, Company]
 ) -> None:
     engine = make_engine(make_settings(database_url), process="test", pool_size=1, overflow=0)

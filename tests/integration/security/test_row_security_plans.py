@@ -142,7 +142,7 @@ def use_everything(client: TestClient, settings: Settings, house: House) -> None
     assert client.post(f"{path}/status/", json={"status": "delivered"}, headers=headers).status_code == 200
 
 
-def test_no_statement_of_the_api_is_planned_worse_inside_the_fence(
+def test_row_level_security_worsens_no_plan_of_the_api(
     client: TestClient, house: House, settings: Settings, sessions: sessionmaker[Session]
 ) -> None:
     with statements() as seen:

@@ -18,7 +18,7 @@ def test_every_role_ends_with_a_denial_of_all_subscribing(role: BrokerRole) -> N
 
 
 @pytest.mark.parametrize("role", CLOSED, ids=lambda role: role.name)
-def test_every_role_but_the_devices_denies_the_rest_of_sending_and_receiving(role: BrokerRole) -> None:
+def test_every_role_but_the_devices_denies_all_other_topics(role: BrokerRole) -> None:
     assert Acl(AclType.SEND, "#", allow=False, priority=LAST) in role.acls
     assert Acl(AclType.RECEIVE, "#", allow=False, priority=LAST) in role.acls
 

@@ -42,7 +42,7 @@ def test_nothing_expected_is_never_soon() -> None:
     assert not is_soon(None, 15, NOON)
 
 
-def test_silence_begins_with_the_last_word_but_not_before_it_is_expected() -> None:
+def test_silence_begins_at_the_last_fix_if_one_was_expected() -> None:
     made, heard = NOON - 90 * MINUTE, NOON - 60 * MINUTE
     assert silent_since(heard, made, [NOON - 80 * MINUTE]) == heard
     assert silent_since(heard, made, [NOON, NOON - 50 * MINUTE]) == NOON - 50 * MINUTE

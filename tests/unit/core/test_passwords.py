@@ -15,7 +15,7 @@ def test_only_the_right_password_is_right() -> None:
         assert not passwords.is_right(HASH, wrong)
 
 
-def test_nobodys_password_is_never_right_and_costs_as_much(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unknown_users_password_is_wrong_and_costs_as_much(monkeypatch: pytest.MonkeyPatch) -> None:
     verified: list[str] = []
     verify = PasswordHasher.verify
 

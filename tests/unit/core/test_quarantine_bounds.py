@@ -49,7 +49,7 @@ def test_large_messages_are_bounded_by_their_bytes() -> None:
     assert counts[1, None].kept_bytes == DEVICE.raw_bytes + LAST_BYTES
 
 
-def test_a_device_leaves_room_for_its_companys_others() -> None:
+def test_a_device_leaves_a_share_to_its_companys_others() -> None:
     allotted, _counts = flooded([*(message("a") for _ in range(5_000)), message("b")])
     assert allotted.kept[-1].device_id == "b"
 

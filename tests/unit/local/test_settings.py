@@ -124,7 +124,7 @@ def test_the_banner_says_where_to_look_and_with_which_logins() -> None:
 @pytest.mark.parametrize(
     ("companies", "said"), [(0, "It is empty."), (1, "It holds one company."), (3, "It holds 3 companies.")]
 )
-def test_the_banner_without_the_demo_says_what_is_there_and_how_to_go_on(companies: int, said: str) -> None:
+def test_the_banner_without_the_demo_says_how_to_go_on(companies: int, said: str) -> None:
     text = banner.render(
         http_url="",
         mqtt_port=1,

@@ -113,7 +113,7 @@ def test_noise_is_as_large_as_its_accuracy_says_and_wanders() -> None:
     assert sum(steps) / len(steps) < sum(error[0] for error in errors) / len(errors) / 2
 
 
-def test_red_lights_stop_the_van_with_its_engine_on_and_the_drop_off_with_it_off() -> None:
+def test_the_engine_runs_at_red_lights_and_is_off_at_the_drop_off() -> None:
     trip = trip_between("Belém", "Oriente")
     readings = [(van, reading) for van, reading in drive(trip)]
     waits = [reading for van, reading in readings if van.speed_mps == 0 and not van.is_parked]

@@ -51,7 +51,7 @@ def test_a_full_window_keeps_the_rest_waiting() -> None:
     assert (outgoing.unanswered, outgoing.waiting) == (2, 2)
 
 
-def test_an_answer_makes_room_for_all_that_waits() -> None:
+def test_an_answer_frees_the_window_for_all_that_waits() -> None:
     outgoing = OutgoingFixes(window=1)
     outgoing.add(readings(1))
     (first,) = outgoing.due(0.0)
@@ -72,7 +72,7 @@ def test_more_than_the_capacity_drops_the_oldest_and_counts_them() -> None:
     assert outgoing.dropped == 2
 
 
-def test_an_unanswered_message_is_sent_again_unchanged_and_ever_more_rarely() -> None:
+def test_an_unanswered_message_is_repeated_unchanged_with_back_off() -> None:
     outgoing = OutgoingFixes()
     outgoing.add(readings(1))
     (first,) = outgoing.due(0.0)

@@ -45,7 +45,7 @@ def written(name: TrackFormat, *parts: list[TrackFix], track: Track = TRACK) -> 
 TWO_VANS: tuple[list[TrackFix], ...] = (fixes(7, 0, 1.5, 2, **KNOWN), fixes(8, 60), [])
 
 
-def test_json_has_the_legs_and_all_that_is_known_of_each_fix() -> None:
+def test_json_has_the_segments_and_all_values_of_each_fix() -> None:
     document = json.loads(written(TrackFormat.JSON, *TWO_VANS))
     assert document["delivery_id"] == 42
     assert document["legs"][1] == {
@@ -64,7 +64,7 @@ def test_json_has_the_legs_and_all_that_is_known_of_each_fix() -> None:
     }
 
 
-def test_geojson_is_a_line_for_each_van_with_a_time_for_each_coordinate() -> None:
+def test_geojson_is_a_line_per_van_with_a_time_per_coordinate() -> None:
     document = json.loads(written(TrackFormat.GEOJSON, *TWO_VANS))
     line, point = document["features"]
     assert document["type"] == "FeatureCollection"

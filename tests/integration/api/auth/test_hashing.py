@@ -113,7 +113,7 @@ def test_too_many_who_wait_are_sent_away_uncounted(
         assert log_in(client, house.driver.email, factories.PASSWORD).status_code == 200
 
 
-def test_nobody_makes_us_hash_who_may_not(client: TestClient, house: House, settings: Settings) -> None:
+def test_unauthorised_requests_cause_no_hashing(client: TestClient, house: House, settings: Settings) -> None:
     unknown = {"Authorization": "Bearer mp_nobody"}
     with no_free_hash(client):
         refused = client.post(f"/users/{house.operator.id}/password/", json=NEW, headers=unknown)
@@ -121,7 +121,7 @@ def test_nobody_makes_us_hash_who_may_not(client: TestClient, house: House, sett
 
 
 @pytest.mark.parametrize("has_key", [False, True])
-def test_wrong_guesses_of_the_own_password_count_with_an_idempotency_key_too(
+def test_wrong_own_passwords_count_despite_an_idempotency_key(
     client: TestClient, house: House, settings: Settings, has_key: bool
 ) -> None:
     headers = bearer(settings, house.driver)

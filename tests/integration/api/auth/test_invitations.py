@@ -160,7 +160,7 @@ def test_weak_password_is_named_and_leaves_the_link(
     assert use(client, token).status_code == 204
 
 
-def test_asking_for_a_reset_answers_the_same_for_everybody(
+def test_asking_for_a_reset_answers_the_same_for_any_address(
     client: TestClient, house: House, session: Session
 ) -> None:
     disabled = factories.user(session, house.company, Role.OPERATOR, disabled_at=datetime.now(UTC))

@@ -218,7 +218,7 @@ def test_own_delivery_matrix(client: TestClient, house: House, settings: Setting
     assert ask(house.driver) == reads | own
 
 
-def test_customer_sees_its_own_deliveries_without_track_and_other_stops(
+def test_customer_sees_own_deliveries_without_track_or_other_stops(
     client: TestClient, session: Session, settings: Settings
 ) -> None:
     house = furnish(session, Status.IN_TRANSIT)

@@ -111,7 +111,7 @@ def test_twenty_refreshes_at_once_are_one_generation(
     assert session.scalar(text("SELECT generation FROM login_session")) == 1
 
 
-def test_refresh_waits_for_another_of_its_log_in_and_judges_what_that_left(
+def test_refresh_waits_for_a_concurrent_one_of_the_same_log_in(
     client: TestClient, house: House, session: Session, sessions: sessionmaker[Session]
 ) -> None:
     first = log_in(client, house.manager.email)

@@ -97,7 +97,7 @@ def test_fifty_guesses_at_once_over_two_workers_check_ten_passwords(
     assert (statuses.count(401), statuses.count(429)) == (10, 40)
 
 
-def test_address_is_limited_over_all_emails_and_whatever_it_says_of_itself(
+def test_an_address_is_limited_over_all_emails_and_forwarded_headers(
     settings: Settings, house: House
 ) -> None:
     few = settings.model_copy(update={"login_failures_per_address": 5})

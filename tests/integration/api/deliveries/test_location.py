@@ -50,7 +50,7 @@ def test_location_is_stored_with_an_eta(
     assert [c["kind"] for c in checkpoints] == ["status", "location"]
 
 
-def test_same_fix_again_is_a_duplicate_and_an_older_one_keeps_the_newest(
+def test_a_repeated_fix_is_a_duplicate_and_an_older_one_changes_none(
     client: TestClient, house: House, settings: Settings, session: Session
 ) -> None:
     path, headers = f"/deliveries/{house.delivery.id}/location/", bearer(settings, house.driver)

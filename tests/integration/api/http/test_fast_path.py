@@ -212,7 +212,7 @@ def _waiting(session: Session) -> int:
     return int(session.execute(WAITING).scalar_one())
 
 
-def test_who_finds_all_connections_of_the_loop_in_use_is_told_to_come_again(
+def test_a_request_that_finds_no_loop_connection_gets_503(
     client: TestClient, house: House, settings: Settings, session: Session, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(quick, "WAIT_S", 0.2)
@@ -263,7 +263,7 @@ def test_who_hangs_up_in_the_middle_of_a_body_is_no_error_of_ours(
     assert answer[0]["status"] == 400
 
 
-def test_a_cancelled_request_keeps_its_connection_until_its_work_has_ended(
+def test_a_cancelled_request_keeps_its_connection_until_it_is_done(
     settings: Settings, session: Session, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Else the next would wait for one within the pool, and the whole loop with it."""
@@ -293,7 +293,7 @@ def test_a_cancelled_request_keeps_its_connection_until_its_work_has_ended(
     asyncio.run(story())
 
 
-def test_nobody_waits_long_for_the_first_connection_to_a_frozen_server(
+def test_the_first_connection_to_a_frozen_server_times_out(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(quick, "WAIT_S", 0.1)

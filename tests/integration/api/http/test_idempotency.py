@@ -323,7 +323,7 @@ def test_a_double_click_is_one_checkpoint_and_one_event(
     assert session.scalars(select(Outbox.kind)).all() == ["status"]
 
 
-def test_a_reassignment_during_a_status_change_waits_and_both_are_recorded(
+def test_a_reassignment_waits_for_a_concurrent_status_change(
     client: TestClient, house: House, settings: Settings, sessions: sessionmaker[Session]
 ) -> None:
     """The status change is held open in a transaction of the test's while a manager re-assigns."""

@@ -183,7 +183,7 @@ def test_nothing_is_shown_after_the_end(
         assert watcher.until_answered() == []
 
 
-def test_facts_missed_while_the_broker_was_away_arrive_once_from_the_database(
+def test_facts_missed_during_a_broker_outage_arrive_once(
     server: LiveServer, broker: Broker, house: WatchedCompany, settings: Settings
 ) -> None:
     with server.watch(house.manager, house.delivery.id) as watcher:
@@ -203,7 +203,7 @@ def test_facts_missed_while_the_broker_was_away_arrive_once_from_the_database(
         assert watcher.next()["checkpoint_id"] == failed.checkpoint, "live again, and nothing twice"
 
 
-def test_positions_published_while_the_broker_was_away_come_when_it_is_back(
+def test_positions_published_during_a_broker_outage_come_later(
     server: LiveServer, broker: Broker, house: WatchedCompany, settings: Settings
 ) -> None:
     with server.watch(house.customer, house.delivery.id) as watcher:
@@ -266,7 +266,7 @@ def test_retained_facts_are_not_sent_to_a_new_watcher(
         assert watcher.until_answered() == []
 
 
-def test_what_is_no_fact_harms_nobody(
+def test_a_malformed_fact_harms_no_watcher(
     server: LiveServer, publisher: Publisher, house: WatchedCompany
 ) -> None:
     topic = topics.position(house.company.slug, house.vehicle.id)

@@ -143,7 +143,7 @@ def test_other_paths_take_no_larger_bodies(driver: ProofSender) -> None:
         assert_problem(answer, 413, "BodyTooLarge")
 
 
-def test_nobody_s_body_is_not_read(client: TestClient, house: House, driver: ProofSender) -> None:
+def test_unauthenticated_uploads_are_not_read(client: TestClient, house: House, driver: ProofSender) -> None:
     """Answered before the form is looked at: what is no form at all is somebody's 400."""
     form = {"Content-Type": "multipart/form-data; boundary=b"}
     path = f"{driver.path}proofs/"

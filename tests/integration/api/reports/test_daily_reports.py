@@ -255,7 +255,7 @@ def test_stored_day_stays_when_what_it_was_counted_from_is_deleted(
     assert after.figures.distance_m > 5_000
 
 
-def test_night_mends_the_days_before_of_which_phones_told_late(session: Session, company: Company) -> None:
+def test_late_fixes_restate_the_days_before(session: Session, company: Company) -> None:
     ended(session, company, STARTS_AT + timedelta(hours=1))
     assert made(session, company).figures.total.deliveries == 1
     ended(session, company, STARTS_AT + timedelta(hours=2))

@@ -312,7 +312,7 @@ def test_of_many_pictures_a_paper_shows_the_signatures_and_some_photos(
     assert shown == [(ImageKind.SIGNATURE, 1), (ImageKind.PHOTO, 1)]
 
 
-def test_drive_is_still_drawn_by_checkpoints_when_the_fixes_are_deleted(
+def test_trip_is_drawn_by_checkpoints_after_the_fixes_are_purged(
     client: TestClient, house: House, settings: Settings, session: Session
 ) -> None:
     session.execute(text("DELETE FROM position"))
@@ -338,7 +338,7 @@ def test_drive_is_still_drawn_by_checkpoints_when_the_fixes_are_deleted(
     assert "no longer kept" in page
 
 
-def test_delivery_that_has_not_begun_and_one_without_any_fix_have_reports_too(
+def test_deliveries_without_a_start_or_a_fix_have_reports(
     client: TestClient, settings: Settings, session: Session
 ) -> None:
     for status in (Status.PENDING, Status.IN_TRANSIT):

@@ -373,7 +373,7 @@ def test_a_reader_too_many_is_told_to_come_again(
         assert client.get(url).status_code == 200
 
 
-def test_error_before_the_first_chunk_is_an_answer_and_later_breaks_off(
+def test_an_error_is_an_answer_until_the_first_chunk_is_sent(
     server: LiveServer, house: House, settings: Settings, session: Session
 ) -> None:
     fill(session, house.vehicle.id, 200_000)

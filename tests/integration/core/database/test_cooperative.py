@@ -106,7 +106,7 @@ def test_what_is_sent_ahead_is_of_the_same_transaction(loop_engine: Engine) -> N
         assert not connection.execute(NAME).scalar_one()
 
 
-def test_what_is_sent_ahead_commits_and_rolls_back_with_its_transaction(
+def test_pipelined_statements_end_with_their_transaction(
     loop_engine: Engine, kept: Callable[[], list[int]]
 ) -> None:
     with loop_engine.connect() as connection:
@@ -118,7 +118,7 @@ def test_what_is_sent_ahead_commits_and_rolls_back_with_its_transaction(
     assert kept() == [2]
 
 
-def test_what_is_sent_ahead_and_fails_fails_the_commit_and_ends_the_transaction(
+def test_a_failed_pipelined_statement_fails_the_commit(
     loop_engine: Engine, kept: Callable[[], list[int]]
 ) -> None:
     with loop_engine.connect() as connection:
@@ -141,9 +141,7 @@ def test_what_cannot_be_sent_takes_nothing_with_it_that_goes_ahead(loop_engine: 
         assert connection.execute(NAME).scalar_one() == "fenced"
 
 
-def test_a_statement_prepared_outside_the_fence_is_inside_it_later(
-    loop_engine: Engine, session: Session
-) -> None:
+def test_a_statement_prepared_as_owner_obeys_policies_later(loop_engine: Engine, session: Session) -> None:
     """One connection serves log-in, as the owner, and every company in turn."""
     companies = [factories.company(session) for _ in range(2)]
     vehicles = [factories.vehicle(session, company) for company in companies]
@@ -221,7 +219,7 @@ def test_a_database_of_no_known_name_is_away(database_url: str) -> None:
             connect()
 
 
-def test_statements_prepared_before_their_table_was_altered_are_given_up(
+def test_statements_prepared_before_an_alter_table_are_discarded(
     loop_engine: Engine, session: Session
 ) -> None:
     """Else a connection would refuse them for as long as it lives."""

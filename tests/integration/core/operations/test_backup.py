@@ -125,7 +125,7 @@ def test_ids_and_rules_go_on_where_they_stood(
         assert other.scalar(text("SELECT count(*) FROM customer")) == 1
 
 
-def test_an_empty_migrated_database_will_do_and_a_full_one_must_be_given_up(
+def test_an_empty_database_will_do_and_a_full_one_needs_replace(
     filled: BackupSource, empty: BackupSource
 ) -> None:
     file, before = filled.backup(), contents(filled)
@@ -243,7 +243,7 @@ def test_who_cannot_be_erased_again_is_named(
     assert len(done.not_erased) == 1
 
 
-def test_another_installations_backups_erase_nobody_here(
+def test_another_installations_backup_erases_no_customer_here(
     filled: BackupSource, empty: BackupSource, session: Session
 ) -> None:
     """It may have a company of the same name."""
@@ -415,7 +415,7 @@ def test_no_key_and_nothing_of_it_is_in_the_manifest(filled: BackupSource) -> No
     assert all(len(mark) == 16 for mark in KEYS.values())
 
 
-def test_a_backup_waits_for_nobody_and_nobody_for_it(filled: BackupSource, session: Session) -> None:
+def test_a_backup_neither_waits_nor_blocks(filled: BackupSource, session: Session) -> None:
     """Another writes before and while it is taken: what was not committed is not in it."""
     session.execute(text("UPDATE customer SET name = 'not yet'"))
     with archive.reading(filled.backup()) as backup, backup.open(archive.member_of("customer")) as rows:

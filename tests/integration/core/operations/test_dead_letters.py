@@ -77,7 +77,7 @@ def test_rows_are_listed_retried_and_dropped_from_the_command_line(
     assert f"No such parked row: {second}" in refused.output()
 
 
-def test_a_row_that_is_not_parked_stays_and_so_do_the_others(session: Session, acme: Company) -> None:
+def test_retrying_a_row_that_is_not_dead_lettered_changes_none(session: Session, acme: Company) -> None:
     row, waiting = park(session, acme).id, park(session, acme)
     waiting.parked_at = None
     session.commit()

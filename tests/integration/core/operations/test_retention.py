@@ -81,7 +81,9 @@ def run(sessions: sessionmaker[Session]) -> Removed:
     return enforce(sessions, threading.Event(), NOW)
 
 
-def test_a_month_that_nobody_wants_is_dropped(session: Session, sessions: sessionmaker[Session]) -> None:
+def test_a_partition_past_every_retention_is_dropped(
+    session: Session, sessions: sessionmaker[Session]
+) -> None:
     long, short = van(session, 100, days_ago(200), days_ago(1)), van(session, 50, days_ago(200))
     session.commit()
     before = len(partitions.present(session.connection()))
@@ -109,7 +111,7 @@ def test_who_keeps_for_ever_keeps_the_month_and_others_lose_their_rows(
     assert not run(sessions)
 
 
-def test_who_keeps_longest_loses_whole_months_even_those_that_are_never_dropped(
+def test_a_partition_that_late_fixes_need_is_emptied_by_rows(
     session: Session, sessions: sessionmaker[Session]
 ) -> None:
     """A month that late fixes may still need is emptied by rows."""
@@ -179,7 +181,7 @@ def is_detaching(engine: Engine) -> bool:
         return bool(connection.scalar(text(waiting)))
 
 
-def test_nobody_waits_while_a_month_waits_to_be_dropped(
+def test_a_waiting_drop_of_a_partition_blocks_no_query(
     session: Session, sessions: sessionmaker[Session], engine: Engine
 ) -> None:
     lone = van(session, 100, days_ago(200))
@@ -300,7 +302,7 @@ def test_a_delivery_that_ends_after_its_fixes_went_does_not_pretend(
     assert told["removed_before"] is not None
 
 
-def test_a_drive_whose_beginning_went_unmeasured_is_told_by_its_checkpoints(
+def test_a_trip_whose_first_fixes_were_purged_uses_its_checkpoints(
     client: TestClient, house: House, session: Session, sessions: sessionmaker[Session], settings: Settings
 ) -> None:
     """It was under way for longer than fixes are kept: what is left of them is no distance of it."""
@@ -323,7 +325,7 @@ def test_a_drive_whose_beginning_went_unmeasured_is_told_by_its_checkpoints(
     assert session.scalar(text("SELECT driven_m FROM delivery WHERE driven_m IS NOT NULL"))
 
 
-def test_a_drive_of_too_many_fixes_keeps_the_distance_of_its_checkpoints(
+def test_a_trip_of_too_many_fixes_keeps_its_checkpoints_distance(
     house: House, session: Session, sessions: sessionmaker[Session], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(trip_reading, "MAXIMUM_SCANNED", 5)

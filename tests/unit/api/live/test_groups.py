@@ -202,7 +202,7 @@ def test_topic_left_while_the_suback_was_on_its_way_is_unsubscribed() -> None:
     assert watched.changes() == (set(), {STATUS_TOPIC, VAN_7})
 
 
-def test_driver_who_lost_the_delivery_is_closed_by_what_the_database_says() -> None:
+def test_driver_who_lost_the_delivery_is_closed_by_the_database_row() -> None:
     watched = Watched()
     driver = member(Role.DRIVER)
     watched.groups.join(target(), driver)
@@ -211,7 +211,7 @@ def test_driver_who_lost_the_delivery_is_closed_by_what_the_database_says() -> N
     assert not watched.member.mailbox.closed.is_set()
 
 
-def test_fact_that_found_the_delivery_anothers_is_told_to_neither_and_the_database_asked() -> None:
+def test_a_fact_that_contradicts_the_members_marks_the_group_outdated() -> None:
     watched = Watched()
     watched.changes()
     manager = member(Role.MANAGER)
@@ -227,7 +227,7 @@ def test_fact_that_found_the_delivery_anothers_is_told_to_neither_and_the_databa
     assert watched.got == ["02"], "a fact from before may have been late: nobody was closed for it"
 
 
-def test_driver_who_lost_the_delivery_hears_neither_that_nor_the_vans_positions() -> None:
+def test_driver_who_lost_the_delivery_gets_no_more_of_its_facts() -> None:
     watched = Watched()
     driver = member(Role.DRIVER)
     watched.groups.join(target(), driver)

@@ -59,7 +59,7 @@ def test_too_many_unsent_statuses_close_it() -> None:
     assert waiting(box) == [None]
 
 
-def test_sent_statuses_make_room() -> None:
+def test_sent_statuses_free_their_slots() -> None:
     box = mailbox(maximum_bytes=len("staff 1"))
     for checkpoint in range(1, 10):
         box.offer_status(status(checkpoint))

@@ -64,7 +64,7 @@ def test_outgoing_keeps_the_newest_fact_of_each_vehicle() -> None:
     assert outgoing.take() == []
 
 
-def test_outgoing_is_bounded_by_forgetting_who_waits_longest() -> None:
+def test_outgoing_is_bounded_by_dropping_the_longest_waiting() -> None:
     outgoing = OutgoingPositions(maximum=2)
     outgoing.put([fact(1, 1), fact(2, 1), fact(3, 1)])
     assert [kept.vehicle for kept in outgoing.take()] == [2, 3]

@@ -59,7 +59,7 @@ def test_half_an_hour_of_change_leaves_a_short_last_hour() -> None:
     assert len(daily_figures.hours([], starts_at, ends_at)) == 24
 
 
-def test_reasons_that_read_the_same_are_one_and_rare_ones_are_put_together() -> None:
+def test_equal_reasons_are_one_and_rare_ones_are_put_together() -> None:
     failures = [
         (1, Status.FAILED, "Nobody  there"),
         (2, Status.FAILED, "nobody there"),

@@ -44,7 +44,7 @@ def test_phases_last_from_one_status_to_the_next() -> None:
     assert phases[-1].ended_at is None
 
 
-def test_final_status_is_no_phase_and_a_lying_clock_makes_none_negative() -> None:
+def test_final_status_is_no_phase_and_no_phase_is_negative() -> None:
     timeline = [checkpoint(Status.IN_TRANSIT, 20), checkpoint(Status.DELIVERED, 10)]
     assert [phase.seconds for phase in delivery_report.phases(timeline, at(50))] == [0.0]
     assert delivery_report.phases([], NOON) == []

@@ -37,7 +37,7 @@ def test_without_a_drop_off_there_is_none() -> None:
     assert eta(AT, *UTRECHT, 50.0, None) is None
 
 
-def test_smoothing_forgets_over_two_minutes_whatever_the_interval() -> None:
+def test_smoothing_spans_two_minutes_at_any_interval() -> None:
     assert smooth_speed(None, 50.0, 0.0) == 50.0
     assert smooth_speed(50.0, 0.0, 0.0) == 50.0
     one_step = smooth_speed(50.0, 0.0, 60.0)

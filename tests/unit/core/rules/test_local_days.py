@@ -57,7 +57,7 @@ def test_an_hour_that_comes_twice_makes_no_second_day() -> None:
     }
 
 
-def test_a_zone_that_nobody_knows_is_utc() -> None:
+def test_an_unknown_zone_is_utc() -> None:
     assert local_days.at(date(2026, 1, 1), "Mars/Olympus", 5) == datetime(2026, 1, 1, 5, tzinfo=UTC)
 
 

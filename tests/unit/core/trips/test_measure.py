@@ -39,7 +39,7 @@ def standing(start: float, seconds: int, at_m: float) -> list[Sample]:
     return [sample(start + s, at_m + (s % 3) * 4) for s in range(0, seconds, 10)]
 
 
-def test_vehicle_that_stands_for_minutes_made_a_stop_and_a_red_light_is_none() -> None:
+def test_standing_for_minutes_is_a_stop_and_a_red_light_is_not() -> None:
     drive = measured(
         [
             *driving(0, 300),
@@ -56,7 +56,7 @@ def test_vehicle_that_stands_for_minutes_made_a_stop_and_a_red_light_is_none() -
     assert drive.distance_m == pytest.approx(9000, rel=0.02)
 
 
-def test_one_wild_fix_does_not_make_two_stops_of_one() -> None:
+def test_one_outlier_does_not_make_two_stops_of_one() -> None:
     wild = sample(300, 900)
     drive = measured([*standing(0, 300, 0), wild, *standing(310, 300, 0)])
     assert [round(stop.seconds / 60) for stop in drive.stops] == [10]
@@ -144,7 +144,7 @@ def test_a_jump_to_another_town_and_back_is_neither_driven_nor_drawn(place: int,
     assert all(step.maximum_kmh < 50 for step in drive.speeds)
 
 
-def test_who_goes_on_elsewhere_is_believed_and_the_way_there_not_counted() -> None:
+def test_a_lasting_leap_is_believed_and_its_way_is_not_counted() -> None:
     drive = measured([*driving(0, 600), *(elsewhere(600 + 5 * n, 48.1 + n * 50 * METRE) for n in range(120))])
     assert drive.distance_m == pytest.approx(2 * 5950, rel=0.02)
     assert drive.lines[0][-1][0] == pytest.approx(48.1 + 119 * 50 * METRE)
