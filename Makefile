@@ -1,6 +1,6 @@
 # `make run` and `make test` do everything on a fresh machine; `make help` lists the rest.
 .DEFAULT_GOAL := help
-.PHONY: run test lint format clean help setup setup-test
+.PHONY: run test test-all lint format clean help setup setup-test
 
 export PYTHON
 
@@ -10,8 +10,13 @@ help: ## what can be made
 run: setup ## set everything up and run it, until Ctrl-C (ARGS=--no-demo starts empty)
 	@exec .venv/bin/milepost up $(ARGS)
 
-test: setup-test lint ## lint, types, import rules and all tests (PYTEST_ARGS="tests/unit -x")
-	.venv/bin/pytest -n auto --maxprocesses 4 --dist worksteal $(PYTEST_ARGS)
+PYTEST = .venv/bin/pytest -n auto --maxprocesses 4 --dist worksteal
+
+test: setup-test lint ## lint, types, import rules and the tests but the slow ones (PYTEST_ARGS="tests/unit -x")
+	$(PYTEST) -m "not slow" $(PYTEST_ARGS)
+
+test-all: setup-test lint ## the same with the slow tests, as before a release
+	$(PYTEST) $(PYTEST_ARGS)
 
 lint: setup-test ## ruff, mypy and the import rules
 	.venv/bin/ruff check .

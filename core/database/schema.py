@@ -2,6 +2,7 @@
 
 import time
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 
 from alembic import command
@@ -85,6 +86,7 @@ def alembic_config(database_url: str, connection: Connection | None = None) -> C
     return config
 
 
+@cache
 def newest_revision() -> str | None:
     """Return the newest revision that this code has."""
     return ScriptDirectory.from_config(alembic_config("")).get_current_head()

@@ -18,7 +18,7 @@ from tests.e2e.test_up import READY, UpRun, run_command
 from tests.support.small_disk import WHY_NOT, SmallDisk, can_mount, small_disk
 from tests.support.waiting import wait_until
 
-pytestmark = pytest.mark.skipif(not can_mount(), reason=WHY_NOT)
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(not can_mount(), reason=WHY_NOT)]
 MEGABYTES = 400  # PostgreSQL's binaries are copied there when its account cannot reach their own folder
 
 

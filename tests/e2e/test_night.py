@@ -113,6 +113,7 @@ def night(settings: Settings) -> Settings:
 
 
 @pytest.mark.timeout(300)
+@pytest.mark.slow
 def test_in_the_morning_all_was_sent_once_or_is_seen_to_have_failed(
     session: Session,
     sessions: sessionmaker[Session],

@@ -198,6 +198,7 @@ def timed(ask: Callable[[], Any]) -> tuple[float, Any]:
     return time.monotonic() - begun, answer
 
 
+@pytest.mark.slow
 def test_a_frozen_database_holds_neither_readiness_nor_status(
     own_postgres: PostgresServer, own_database_url: str, broker: Broker, processes: Processes
 ) -> None:
@@ -254,6 +255,7 @@ def small_postgres(disk: SmallDisk, tmp_path: Path) -> Iterator[Postgres]:
         server.kill()
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_told_and_over_when_there_is_room(
     disk: SmallDisk, small_postgres: Postgres, broker: Broker, processes: Processes, session: Session
 ) -> None:

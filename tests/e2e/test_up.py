@@ -22,6 +22,7 @@ from local.services.account import remove_home
 from local.services.ports import answers, free_port
 from local.supervision.processes import connections_to, end, is_alive, spawn
 from tests.support.services.settings import PROJECT
+from tests.support.slow import first_now
 from tests.support.waiting import wait_until
 
 READY = "Milepost runs."
@@ -148,7 +149,7 @@ def test_the_demos_logins_work_and_its_vans_move(folder: Path, runs: list[UpRun]
     wait_until(lambda: positions() != before, timeout=30, what="a van moves", poll=0.5)
 
 
-@pytest.mark.parametrize("name", ["HTTP", "MQTT"])
+@pytest.mark.parametrize("name", first_now(["HTTP", "MQTT"]))
 def test_a_taken_port_is_one_line_with_the_setting_that_changes_it(
     folder: Path, runs: list[UpRun], name: str
 ) -> None:
@@ -161,7 +162,7 @@ def test_a_taken_port_is_one_line_with_the_setting_that_changes_it(
     assert f"MILEPOST_{name}_PORT" in line
 
 
-@pytest.mark.parametrize("name", ["INGEST_METRICS_PORT", "JOBS_METRICS_PORT"])
+@pytest.mark.parametrize("name", first_now(["INGEST_METRICS_PORT", "JOBS_METRICS_PORT"]))
 def test_a_childs_taken_port_is_told_before_it_starts(folder: Path, runs: list[UpRun], name: str) -> None:
     with closing(socket.create_server(("127.0.0.1", 0))) as taken:
         runs.append(run := UpRun(folder, **{f"MILEPOST_{name}": str(taken.getsockname()[1])}))
@@ -186,7 +187,7 @@ def test_two_ports_of_children_must_differ(folder: Path, runs: list[UpRun]) -> N
     assert "must differ" in run.output()
 
 
-@pytest.mark.parametrize("name", ["a-file", "a-file/below", "x" * 300, "/proc/milepost"])
+@pytest.mark.parametrize("name", first_now(["a-file", "a-file/below", "x" * 300, "/proc/milepost"]))
 def test_a_data_folder_that_cannot_be_is_one_line(folder: Path, runs: list[UpRun], name: str) -> None:
     (folder / "a-file").touch()
     runs.append(run := UpRun(folder, MILEPOST_DATA_DIR=name))
@@ -196,7 +197,7 @@ def test_a_data_folder_that_cannot_be_is_one_line(folder: Path, runs: list[UpRun
     assert "MILEPOST_DATA_DIR" in line
 
 
-@pytest.mark.parametrize("name", ["run.json", "secrets.env", "lock", "services/postgres/password"])
+@pytest.mark.parametrize("name", first_now(["run.json", "secrets.env", "lock", "services/postgres/password"]))
 def test_a_folder_in_a_files_place_is_one_line(folder: Path, runs: list[UpRun], name: str) -> None:
     for made in (folder / "data" / name, *(folder / "data" / name).parents):
         made.mkdir(parents=True, exist_ok=True)

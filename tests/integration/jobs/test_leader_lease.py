@@ -120,6 +120,7 @@ def test_a_leader_cut_off_from_the_database_is_replaced(
         assert first.terminate() == 0
 
 
+@pytest.mark.slow
 def test_a_leader_that_thaws_alone_leads_again(
     session: Session, acme: Company, watcher: MqttClient, processes: Processes
 ) -> None:

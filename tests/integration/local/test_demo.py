@@ -29,6 +29,7 @@ from local.demo.main import Demo
 from local.demo.roster import read_roster
 from tests.support.services.mosquitto import Broker
 from tests.support.services.processes import Processes
+from tests.support.slow import first_now
 from tests.support.waiting import wait_until
 
 PASSWORD = "correct horse battery"
@@ -69,7 +70,7 @@ def test_preparing_again_adds_nothing(sessions: sessionmaker[Session]) -> None:
 
 
 @pytest.mark.usefixtures("prepared")
-@pytest.mark.parametrize(("email", "role"), LOGINS.items())
+@pytest.mark.parametrize(("email", "role"), first_now(LOGINS.items()))
 def test_the_logins_work(session: Session, email: str, role: Role) -> None:
     user = session.scalars(select(AppUser).where(AppUser.email == email)).one()
     assert user.role is role
@@ -138,12 +139,14 @@ def test_the_next_start_remakes_an_ended_walk_through(
 @pytest.mark.usefixtures("prepared")
 @pytest.mark.parametrize(
     "change",
-    [
-        "UPDATE vehicle SET archived_at = now()",
-        "UPDATE driver SET archived_at = now()",
-        "UPDATE app_user SET disabled_at = now() WHERE role = 'driver'",
-        "UPDATE app_user SET email = 'x' || email WHERE role = 'driver'",
-    ],
+    first_now(
+        [
+            "UPDATE vehicle SET archived_at = now()",
+            "UPDATE driver SET archived_at = now()",
+            "UPDATE app_user SET disabled_at = now() WHERE role = 'driver'",
+            "UPDATE app_user SET email = 'x' || email WHERE role = 'driver'",
+        ]
+    ),
 )
 def test_who_was_archived_disabled_or_renamed_is_left_out(
     sessions: sessionmaker[Session], change: str
