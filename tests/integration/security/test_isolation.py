@@ -27,7 +27,7 @@ from core.models.people import AppUser
 from core.rules.enums import Role, Status
 from core.settings import Settings
 from tests.support import factories
-from tests.support.api_client import House, bearer, furnish
+from tests.support.api_client import House, bearer, document, furnish
 from tests.support.openapi import walk
 from tests.support.openapi.walk import Operation
 
@@ -56,7 +56,7 @@ class Walk:
     foreign: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.document = self.client.get("/openapi.json").json()
+        self.document = document()
         self.operations = walk.operations(self.document)
         self.own = walk.find_ids(self.client, self.document, self.headers(self.house.manager))
         self.foreign = walk.find_ids(self.client, self.document, self.headers(self.stranger.manager))
