@@ -26,7 +26,7 @@ from core.notifications import cleanup
 from core.operations import retained_facts
 from core.records import audit, idempotency
 from core.reporting import daily_report
-from jobs.schedule.run import ME, Job, Nightly, Run, drained, once, run_job
+from jobs.schedule.run import ME, Job, JobRun, Nightly, drained, once, run_job
 from jobs.schedule.threads import ThreadARun
 from jobs.tasks import detectors, retention
 
@@ -90,7 +90,7 @@ JOBS = (
         MINUTE,
         drained(search_words.fill),
     ),
-    Job("nightly_runs", "Deletes marks of nights long past.", 24 * HOUR, once(nights.forget)),
+    Job("nightly_runs", "Deletes marks of nights long past.", 24 * HOUR, once(nights.purge_old_runs)),
     Job(
         "notifications",
         "Watches that the sender sends what is due.",
@@ -152,7 +152,7 @@ class Schedule:
     def _run(self, job: Job) -> None:
         if self._is_over():  # a leader that thaws finds all its jobs due at once
             return
-        outcome = run_job(job, Run(job.name, self._sessions, self._stop))
+        outcome = run_job(job, JobRun(job.name, self._sessions, self._stop))
         try:
             next_run_at = self._next_run(job, outcome.failures)
             with self._sessions.begin() as session:

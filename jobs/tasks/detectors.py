@@ -10,21 +10,21 @@ from typing import TypeVar
 from sqlalchemy.orm import Session
 
 from core.detectors import late_deliveries, near_arrivals, silent_devices
-from jobs.schedule.run import Run
+from jobs.schedule.run import JobRun
 
 BATCH = 20
 Found = TypeVar("Found")
 
 
-def late(run: Run) -> int:
+def late(run: JobRun) -> int:
     return _look_and_tell(run, late_deliveries.untold, late_deliveries.tell)
 
 
-def arriving_soon(run: Run) -> int:
+def arriving_soon(run: JobRun) -> int:
     return _look_and_tell(run, near_arrivals.untold, near_arrivals.tell)
 
 
-def silent(run: Run) -> int:
+def silent(run: JobRun) -> int:
     return _look_and_tell(
         run,
         lambda session, now: list(silent_devices.untold(session, now).items()),
@@ -33,7 +33,7 @@ def silent(run: Run) -> int:
 
 
 def _look_and_tell(
-    run: Run,
+    run: JobRun,
     look: Callable[[Session, datetime], list[Found]],
     tell: Callable[[Session, Sequence[Found], datetime], int],
 ) -> int:

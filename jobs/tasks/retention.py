@@ -20,7 +20,7 @@ from core.database.deadlines import BoundedConnection
 from core.database.engine import LOCK_TIMEOUT_S
 from core.operations import retention
 from core.operations.retention import Kept
-from jobs.schedule.run import Run
+from jobs.schedule.run import JobRun
 
 FIXES = 2_000
 DELIVERIES = 100
@@ -143,7 +143,7 @@ def enforce(sessions: sessionmaker[Session], stop: threading.Event, now: datetim
     return Retention(sessions, stop, now or datetime.now(UTC)).run()
 
 
-def by_the_clock(run: Run) -> Removed:
+def by_the_clock(run: JobRun) -> Removed:
     """Run the purge as a scheduled job."""
     return enforce(run.sessions, run.stop)
 

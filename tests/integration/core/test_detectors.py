@@ -20,7 +20,7 @@ from core.positions.intake import Report
 from core.rules.enums import Status
 from core.rules.fix import Fix
 from core.rules.lifecycle import FINAL
-from jobs.schedule.run import Run
+from jobs.schedule.run import JobRun
 from jobs.tasks import detectors
 from tests.support import factories
 
@@ -347,7 +347,7 @@ def test_two_leaders_tell_each_thing_once(fleet: Fleet, sessions: sessionmaker[S
     errors: list[BaseException] = []
 
     def lead() -> None:
-        run = Run("tested", sessions, threading.Event())
+        run = JobRun("tested", sessions, threading.Event())
         for body in (detectors.late, detectors.arriving_soon, detectors.silent):
             both.wait(10)
             try:

@@ -16,7 +16,7 @@ from core.nightly.nights import Night
 from core.operations import retention
 from core.reporting import daily_report
 from core.rules.enums import Role, Status
-from core.rules.times import local_days
+from core.rules.times import time_zones
 from core.settings import Settings
 from tests.support import factories, pictures
 from tests.support.api_client import House, assert_bad_field, assert_problem, bearer
@@ -137,7 +137,7 @@ class Story:
 
     def report_the_day(self) -> None:
         """As at night: what it quotes is stored."""
-        day = local_days.of(datetime.now(UTC), "UTC")
+        day = time_zones.day_of(datetime.now(UTC), "UTC")
         start = datetime(day.year, day.month, day.day, tzinfo=UTC)
         company = self.house.company
         night = Night(

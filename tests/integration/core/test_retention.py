@@ -22,7 +22,7 @@ from core.operations import retention
 from core.rules.enums import CheckpointKind, Status
 from core.settings import Settings
 from core.trips import reading as trip_reading
-from jobs.schedule.run import Run
+from jobs.schedule.run import JobRun
 from jobs.schedule.table import JOBS
 from jobs.tasks import retention as job
 from jobs.tasks.retention import Removed, enforce
@@ -465,5 +465,5 @@ def test_the_schedule_runs_it(session: Session, sessions: sessionmaker[Session])
     short = van(session, 30, days_ago(40))
     session.commit()
     (found,) = [listed for listed in JOBS if listed.name == "retention"]
-    found.body(Run("retention", sessions, threading.Event()))
+    found.body(JobRun("retention", sessions, threading.Event()))
     assert fixes(session, short) == []
