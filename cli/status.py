@@ -19,7 +19,7 @@ def status(
 ) -> None:
     """Show whether the whole system is well. Exit code 1 when it is not."""
     from core.health import report
-    from core.health.checks import CheckStatus
+    from core.health.results import CheckStatus
 
     found = _look(admin_settings())
     typer.echo(report.as_json(found) if as_json else report.as_text(found))

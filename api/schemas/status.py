@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from pydantic import ConfigDict, Field
 
 from api.schemas.fields import Output
-from core.health.checks import CheckStatus
+from core.health.results import CheckStatus
 
 _FAILING: dict[str, Any] = {
     "name": "ingest",

@@ -222,7 +222,7 @@ def test_what_was_deleted_or_taken_off_before_goes_too(
         {"ids": story.deliveries},
     )
     before = datetime.now(UTC) - timedelta(days=30)
-    assert retention.delete_deliveries(session, company.id, before, 10) == len(story.deliveries)
+    assert retention.purge_deliveries(session, company.id, before, 10) == len(story.deliveries)
     session.commit()
     assert {"audit_entry", "daily_report", "load_order", "load_item"} <= found(session, MARK).keys()
     assert story.erase().is_success
