@@ -75,7 +75,7 @@ def show_credentials(
     return _credentials(devices.credentials, authorized, settings, device_id, response)
 
 
-@router.post("/{device_id}/rotate/", summary="Give a device a new secret")
+@router.post("/{device_id}/rotate/", summary="Rotate a device's secret")
 def rotate_secret(
     authorized: AuthorizedCall, settings: SettingsOf, device_id: PathDevice, response: Response
 ) -> CredentialsOut:

@@ -30,7 +30,7 @@ NEXT_FIXES = text(
 )
 DELETE_FIXES = text("DELETE FROM position WHERE vehicle_id = :vehicle_id AND fix_time <= :last")
 # Rows that belong to a delivery, in the order of deletion; attempts and pictures go with their parents.
-HANGING = (
+DEPENDENT_ROWS = (
     "DELETE FROM notification WHERE delivery_id = ANY(:ids)",
     "DELETE FROM delivery_proof WHERE delivery_id = ANY(:ids)",
     "DELETE FROM delivery_checkpoint WHERE delivery_id = ANY(:ids)",
@@ -135,7 +135,7 @@ def purge_deliveries(session: Session, company_id: int, before: datetime, limit:
     ).all()
     ids = [delivery.id for delivery in rows]
     if ids:
-        for statement in HANGING:
+        for statement in DEPENDENT_ROWS:
             session.execute(text(statement), {"ids": ids})
         loads = sorted({row.load_order_id for row in rows if row.load_order_id is not None})
         session.execute(DELETE_LOADS, {"ids": loads})

@@ -17,34 +17,34 @@ Found = TypeVar("Found")
 
 
 def late(run: JobRun) -> int:
-    return _look_and_tell(run, late_deliveries.untold, late_deliveries.tell)
+    return _detect_and_record(run, late_deliveries.find_without_event, late_deliveries.record_events)
 
 
 def arriving_soon(run: JobRun) -> int:
-    return _look_and_tell(run, near_arrivals.untold, near_arrivals.tell)
+    return _detect_and_record(run, near_arrivals.untold, near_arrivals.tell)
 
 
 def silent(run: JobRun) -> int:
-    return _look_and_tell(
+    return _detect_and_record(
         run,
-        lambda session, now: list(silent_devices.untold(session, now).items()),
-        lambda session, found, now: silent_devices.tell(session, dict(found), now),
+        lambda session, now: list(silent_devices.find_without_event(session, now).items()),
+        lambda session, found, now: silent_devices.record_events(session, dict(found), now),
     )
 
 
-def _look_and_tell(
+def _detect_and_record(
     run: JobRun,
-    look: Callable[[Session, datetime], list[Found]],
-    tell: Callable[[Session, Sequence[Found], datetime], int],
+    find: Callable[[Session, datetime], list[Found]],
+    record: Callable[[Session, Sequence[Found], datetime], int],
 ) -> int:
     """Detect, then notify in batches; return the number of notifications."""
     now = datetime.now(UTC)
     with run.sessions() as session:
-        found = look(session, now)
-    told = 0
+        found = find(session, now)
+    recorded = 0
     for first in range(0, len(found), BATCH):
         if run.stop.is_set():
             break
         with run.sessions.begin() as session:
-            told += tell(session, found[first : first + BATCH], datetime.now(UTC))
-    return told
+            recorded += record(session, found[first : first + BATCH], datetime.now(UTC))
+    return recorded

@@ -392,8 +392,8 @@ def test_ended_deliveries_go_with_all_that_hangs_on_them(
 @pytest.mark.parametrize("table", ["delivery", "delivery_checkpoint"])
 def test_whatever_refers_to_a_delivery_goes_with_it(session: Session, table: str) -> None:
     for referring, on_delete in session.execute(text(REFERRING), {"table": table}):
-        is_named = any(sql.startswith(f"DELETE FROM {referring} ") for sql in retention.HANGING)
-        assert is_named or on_delete == "c", f"{referring} keeps its deliveries: name it in HANGING"
+        is_named = any(sql.startswith(f"DELETE FROM {referring} ") for sql in retention.DEPENDENT_ROWS)
+        assert is_named or on_delete == "c", f"{referring} keeps its deliveries: name it in DEPENDENT_ROWS"
 
 
 def test_records_of_use_go_by_their_age(
