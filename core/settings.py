@@ -104,7 +104,7 @@ class Settings(OutgoingSettings):
         try:
             ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cafile=path)
         except ssl.SSLError:
-            raise ValueError(f"names {path}, which contains no certificates (PEM)") from None
+            raise ValueError(f"names {path}, which holds no certificates (PEM)") from None
         except OSError as error:
             raise ValueError(f"names {path}, which cannot be read: {error.strerror}") from None
         return path
