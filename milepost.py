@@ -62,7 +62,7 @@ def options(
 
 @app.command()
 def up(
-    demo: Annotated[bool, typer.Option(help="With a company, people and vans that drive.")] = True,
+    demo: Annotated[bool, typer.Option(help="Run a demo company with users and moving vans.")] = True,
 ) -> None:
     """Run everything on this machine: PostgreSQL, Mosquitto, ingest, jobs, API and a demo fleet."""
     from local.up import run
@@ -112,8 +112,8 @@ def migrate() -> None:
 @app.command()
 def simulate(
     vehicles: Annotated[int, typer.Option(min=1, help="How many vehicles drive.")] = 10,
-    rate: Annotated[float, typer.Option(min=0.01, help="Fixes a second of each vehicle.")] = 1.0,
-    company: Annotated[str, typer.Option(help="The slug of the company whose vehicles they are.")] = "demo",
+    rate: Annotated[float, typer.Option(min=0.01, help="Fixes per second and vehicle.")] = 1.0,
+    company: Annotated[str, typer.Option(help="The slug of the vehicles' company.")] = "demo",
     duration: Annotated[float | None, typer.Option(min=1, help="Seconds; unset: until Ctrl-C.")] = None,
 ) -> None:
     """Simulated GPS units that drive through a city and publish over MQTT 5."""

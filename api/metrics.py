@@ -16,8 +16,8 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from core.health import scraping
-from core.health.checks import CheckStatus
 from core.health.report import HealthReport
+from core.health.results import CheckStatus
 from core.models.record import Outbox, Quarantine, QuarantineCount
 from core.settings import Settings
 

@@ -18,10 +18,11 @@ if TYPE_CHECKING:
 def backup(
     path: Annotated[Path, typer.Argument(help="A new file, or a folder for one named by the time.")],
     broker_state: Annotated[
-        Path | None, typer.Option(help="Mosquitto's mosquitto.db: what devices sent and ingest has not read.")
+        Path | None,
+        typer.Option(help="Mosquitto's mosquitto.db, with the telemetry that ingest has not read yet."),
     ] = None,
 ) -> None:
-    """Write everything into one file, without downtime. The two keys are not in it: store them apart."""
+    """Write a backup into one file, without downtime. It lacks the two keys: store them apart."""
     from core.operations.backups import take
 
     settings, now = admin_settings(), datetime.now(UTC)
@@ -34,16 +35,16 @@ def backup(
 
 
 def restore(
-    file: Annotated[Path, typer.Argument(help="What `milepost backup` wrote.")],
+    file: Annotated[Path, typer.Argument(help="A file written by `milepost backup`.")],
     broker_state: Annotated[
-        Path | None, typer.Option(help="Where the broker, stopped, shall find its mosquitto.db.")
+        Path | None, typer.Option(help="Where to write mosquitto.db for the stopped broker.")
     ] = None,
-    replace: Annotated[bool, typer.Option("--replace", help="Delete what is there, for good.")] = False,
+    replace: Annotated[bool, typer.Option("--replace", help="Delete existing data for good.")] = False,
     scratch: Annotated[
-        bool, typer.Option("--scratch", help="Only try it, in a database that is made for it and removed.")
+        bool, typer.Option("--scratch", help="Only test it, in a new database that is dropped afterwards.")
     ] = False,
     other_keys: Annotated[
-        bool, typer.Option("--other-keys", help="Go on with other keys: every device needs a new password.")
+        bool, typer.Option("--other-keys", help="Accept other keys: every device needs a new password.")
     ] = False,
 ) -> None:
     """Restore a backup into an empty database; stop ingest, jobs and API first (not with --scratch)."""
@@ -51,7 +52,7 @@ def restore(
 
     if scratch:
         if replace or broker_state is not None:
-            raise typer.BadParameter("--scratch touches nothing: leave --replace and --broker-state out")
+            raise typer.BadParameter("--scratch changes nothing: omit --replace and --broker-state")
         _try_out(file, other_keys=other_keys)
         return
     settings = process_settings("restore")
@@ -87,9 +88,9 @@ def _try_out(file: Path, *, other_keys: bool) -> None:
 
 def _print_restored(done: "Restored") -> None:
     typer.echo(f"restored as it was at {done.manifest.made_at:%Y-%m-%d %H:%M:%S} UTC")
-    for said, names in (("erased again", done.erased_again), ("STILL TO BE ERASED", done.not_erased)):
+    for label, names in (("erased again", done.erased_again), ("STILL TO BE ERASED", done.not_erased)):
         if names:
-            typer.echo(f"{said}: {', '.join(names)}")
+            typer.echo(f"{label}: {', '.join(names)}")
 
 
 @contextmanager

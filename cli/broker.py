@@ -31,7 +31,10 @@ app = typer.Typer(help="Users and roles on the MQTT broker.", no_args_is_help=Tr
 def broker_write(
     path: Annotated[Path, typer.Option(help="The dynamic-security plugin's file.")],
     if_damaged: Annotated[
-        bool, typer.Option("--if-damaged", "--if-absent", help="Leave a file that a broker can start with.")
+        bool,
+        typer.Option(
+            "--if-damaged", "--if-absent", help="Keep an existing file that a broker can start with."
+        ),
     ] = False,
 ) -> None:
     """Write the plugin's file from the database, for a broker that does not run yet."""
@@ -55,12 +58,12 @@ def broker_config(
     state: Annotated[
         Path, typer.Option(help="Mosquitto's own folder: sessions, queues, users and roles.")
     ] = DEBIAN_STATE,
-    listen: Annotated[str, typer.Option(help="PORT, or PORT and ADDRESS.")] = "1883 127.0.0.1",
+    listen: Annotated[str, typer.Option(help="PORT, or 'PORT ADDRESS'.")] = "1883 127.0.0.1",
     plugin: Annotated[
-        Path | None, typer.Option(help="mosquitto_dynamic_security.so; unset: found by itself.")
+        Path | None, typer.Option(help="mosquitto_dynamic_security.so; unset: searched for.")
     ] = None,
     replace: Annotated[
-        bool, typer.Option("--replace", help="Put other files that are there aside, as *.old.")
+        bool, typer.Option("--replace", help="Rename existing files that differ to *.old.")
     ] = False,
 ) -> None:
     """Write the files of a self-managed Mosquitto, before it runs; the defaults fit Debian's package."""
@@ -116,13 +119,15 @@ def broker_reconcile() -> None:
         with Control(login(settings, PROVISIONER_USER)) as control, transaction(settings) as session:
             changes = reconcile(control, session, mqtt_key(settings))
     except (BrokerAway, ControlError) as error:
-        give_up(f"The broker at {settings.mqtt_url} did not do it: {error}")
+        give_up(f"The broker at {settings.mqtt_url} refused: {error}")
     print_fields(roles_changed=changes.roles, users_changed=changes.users, removed=changes.removed)
 
 
 @app.command("login")
-def broker_login(email: Annotated[str, typer.Argument(help="A manager's or operator's.")]) -> None:
-    """Show a person's own MQTT login."""
+def broker_login(
+    email: Annotated[str, typer.Argument(help="E-mail address of a manager or operator.")],
+) -> None:
+    """Show a user's MQTT login."""
     from core.accounts import mqtt_logins, sign_in
     from core.errors import NotFound
 
@@ -141,20 +146,20 @@ def broker_login(email: Annotated[str, typer.Argument(help="A manager's or opera
     )
 
 
-def _plugin(given: Path | None) -> Path:
+def _plugin(path: Path | None) -> Path:
     from broker.mosquitto_conf import PLUGIN, find_plugin
 
-    plugin = find_plugin() if given is None else given.absolute()
+    plugin = find_plugin() if path is None else path.absolute()
     if plugin is None or not plugin.is_file():
-        give_up(f"{given or PLUGIN} was not found: install Mosquitto 2, or name the plugin with --plugin.")
+        give_up(f"{path or PLUGIN} was not found: install Mosquitto 2, or name the plugin with --plugin.")
     return plugin
 
 
-def _listener(given: str) -> str:
-    match = LISTENER.fullmatch(given)
+def _listener(text: str) -> str:
+    match = LISTENER.fullmatch(text)
     if match is None or not 0 < int(match[1]) < 65536:
         give_up("--listen must be a port, or a port and an address: 1883, or '1883 127.0.0.1'.")
-    return given
+    return text
 
 
 def _require_usable(layout: "Layout") -> None:
@@ -163,7 +168,7 @@ def _require_usable(layout: "Layout") -> None:
             give_up(f"{str(path)!r} has characters that mosquitto.conf cannot hold.")
     for path in (layout.folder, layout.state):
         if not path.is_dir():
-            give_up(f"{path} is no folder: make it first, the second one (--state) as Mosquitto's own.")
+            give_up(f"{path} is no folder: create it first; the --state folder must belong to Mosquitto.")
 
 
 def _write_layout(layout: "Layout", settings: Settings, *, replace: bool) -> None:
@@ -172,7 +177,7 @@ def _write_layout(layout: "Layout", settings: Settings, *, replace: bool) -> Non
     files = mosquitto_conf.files(layout)
     for path, text in files.items():
         if path.exists() and path.read_text(errors="replace") != text and not replace:
-            give_up(f"{path} is there already, another one: --replace puts it aside as {path.name}.old.")
+            give_up(f"{path} is there already, with other content: --replace renames it to {path.name}.old.")
     if replace or plugin_file.damage(layout.plugin_file) is not None:
         with transaction(settings) as session:
             plugin_file.write(layout.plugin_file, session, mqtt_key(settings))

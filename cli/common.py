@@ -21,7 +21,7 @@ CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 UNDEFINED_TABLE = "42P01"
 CompanyOption = Annotated[str, typer.Option(help="The company's slug.")]
 PasswordOption = Annotated[
-    str, typer.Option(envvar="MILEPOST_PASSWORD", show_envvar=True, help="Unset: made up and shown.")
+    str, typer.Option(envvar="MILEPOST_PASSWORD", show_envvar=True, help="Unset: generated and shown.")
 ]
 
 
@@ -69,11 +69,11 @@ def database_errors() -> "Iterator[None]":
     try:
         yield
     except (OperationalError, DataError) as error:
-        give_up(f"The database did not do it: {error.orig}")
+        give_up(f"The database refused: {error.orig}")
     except ProgrammingError as error:
         if sqlstate(error) != UNDEFINED_TABLE:
             raise
-        give_up("The database has not all of our tables: `milepost migrate` makes them.")
+        give_up("The database lacks some of our tables: run `milepost migrate`.")
 
 
 def mqtt_key(settings: Settings) -> str:

@@ -19,11 +19,11 @@ app = typer.Typer(help="Companies.", no_args_is_help=True)
 
 @app.command("add")
 def company_add(
-    slug: Annotated[str, typer.Argument(help="Its name in topics, for ever: a-z, 0-9 and -.")],
-    manager_email: Annotated[str, typer.Option(help="The first manager, who logs in with it.")],
-    name: Annotated[str, typer.Option(help="As people write it; unset: the slug.")] = "",
+    slug: Annotated[str, typer.Argument(help="Permanent name in topics: a-z, 0-9 and -.")],
+    manager_email: Annotated[str, typer.Option(help="E-mail address of the first manager.")],
+    name: Annotated[str, typer.Option(help="Display name; unset: the slug.")] = "",
     manager_name: Annotated[str, typer.Option(help="Unset: the part before the @.")] = "",
-    time_zone: Annotated[str, typer.Option(help="Of its days and windows, as in Europe/Berlin.")] = "UTC",
+    time_zone: Annotated[str, typer.Option(help="IANA time zone, such as Europe/Berlin.")] = "UTC",
     password: PasswordOption = "",
 ) -> None:
     """Create a company with its first manager."""

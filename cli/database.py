@@ -11,7 +11,7 @@ app = typer.Typer(help="The database.", no_args_is_help=True)
 
 @app.command("url")
 def database_url(
-    name: Annotated[str, typer.Option(help="Of another database on the same server.")] = "",
+    name: Annotated[str, typer.Option(help="Another database on the same server.")] = "",
 ) -> None:
     """Print the database's URL, its password included, for psql and similar tools."""
     from sqlalchemy import make_url

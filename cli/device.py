@@ -24,12 +24,12 @@ app = typer.Typer(help="GPS units and drivers' phones.", no_args_is_help=True)
 
 @app.command("add")
 def device_add(
-    label: Annotated[str, typer.Argument(help="The company's own name for it.")],
+    label: Annotated[str, typer.Argument(help="The company's name for the device.")],
     company: CompanyOption,
-    vehicle: Annotated[int | None, typer.Option(help="The id of the vehicle it sits in.")] = None,
-    driver: Annotated[int | None, typer.Option(help="The id of the driver whose phone it is.")] = None,
+    vehicle: Annotated[int | None, typer.Option(help="The id of the vehicle that carries it.")] = None,
+    driver: Annotated[int | None, typer.Option(help="The id of the driver who owns the phone.")] = None,
 ) -> None:
-    """Make a device, and show what to type into it."""
+    """Create a device and show its MQTT credentials."""
     from core.access import system_actors
     from core.fleet import devices
 
@@ -63,9 +63,11 @@ def device_list(company: CompanyOption) -> None:
 def device_credentials(
     device_id: DeviceArgument,
     company: CompanyOption,
-    rotate: Annotated[bool, typer.Option("--rotate", help="Make a new secret; the old one ends.")] = False,
+    rotate: Annotated[
+        bool, typer.Option("--rotate", help="Rotate the secret; the old one stops working.")
+    ] = False,
 ) -> None:
-    """Show what to type into a device."""
+    """Show a device's MQTT credentials."""
     from core.access import system_actors
     from core.fleet import devices
 
@@ -79,7 +81,7 @@ def device_credentials(
 
 @app.command("disable")
 def device_disable(device_id: DeviceArgument, company: CompanyOption) -> None:
-    """Lock a device out; the broker ends its connection."""
+    """Disable a device; the broker ends its connection."""
     from core.access import system_actors
     from core.fleet import devices
 

@@ -1,4 +1,4 @@
-"""`milepost jobs`: the process, and its jobs on demand."""
+"""`milepost jobs`: the background process, and jobs on demand."""
 
 from datetime import UTC, datetime
 from typing import Annotated
@@ -21,7 +21,9 @@ def jobs(context: typer.Context) -> None:
 
 @app.command("list")
 def jobs_list(
-    as_json: Annotated[bool, typer.Option("--json", help="For programs: instants instead of spans.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print JSON, with instants instead of durations.")
+    ] = False,
 ) -> None:
     """Show each job: its interval, its last run and result, its next run."""
     from jobs.schedule import listing
@@ -32,7 +34,7 @@ def jobs_list(
 
 
 @app.command("run")
-def jobs_run(name: Annotated[str, typer.Argument(help="As `milepost jobs list` shows it.")]) -> None:
+def jobs_run(name: Annotated[str, typer.Argument(help="A name from `milepost jobs list`.")]) -> None:
     """Run a job now, beside the leader if there is one. A failure is shown and gives exit code 1."""
     from jobs.schedule import by_hand
 

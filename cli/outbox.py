@@ -1,4 +1,4 @@
-"""`milepost outbox`: dead-lettered (parked) rows, which the broker refused too often."""
+"""`milepost outbox`: dead-lettered outbox rows, which the broker refused too often."""
 
 from datetime import UTC, datetime
 from typing import Annotated
@@ -7,13 +7,13 @@ import typer
 
 from cli.common import admin_settings, transaction
 
-app = typer.Typer(help="What the broker refused, parked by the relay.", no_args_is_help=True)
-IdsArgument = Annotated[list[int], typer.Argument(help="As `milepost outbox list` shows them.")]
+app = typer.Typer(help="Dead-lettered outbox rows: the broker refused them too often.", no_args_is_help=True)
+IdsArgument = Annotated[list[int], typer.Argument(help="Ids as shown by `milepost outbox list`.")]
 
 
 @app.command("list")
 def outbox_list() -> None:
-    """Show the parked (dead-lettered) rows, oldest first: id, kind, topic, age, error."""
+    """Show the dead-lettered rows, oldest first: id, kind, topic, age, error."""
     from broker.outbox_messages import subject_of
     from core.operations import dead_letters
 
@@ -27,17 +27,17 @@ def outbox_list() -> None:
 
 @app.command("retry")
 def outbox_retry(ids: IdsArgument) -> None:
-    """Give rows to the relay once more. Refused for a status when a newer one has been published."""
+    """Queue rows for the relay again. Refused for a status when a newer one has been published."""
     from core.operations import dead_letters
 
     with transaction(admin_settings()) as session:
         dead_letters.retry(session, ids)
-    typer.echo(f"{len(set(ids))} given to the relay")
+    typer.echo(f"{len(set(ids))} queued for the relay")
 
 
 @app.command("drop")
 def outbox_drop(ids: IdsArgument) -> None:
-    """Delete parked rows for good: their messages are never published."""
+    """Delete dead-lettered rows for good: their messages are never published."""
     from core.operations import dead_letters
 
     with transaction(admin_settings()) as session:

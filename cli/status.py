@@ -14,12 +14,12 @@ if TYPE_CHECKING:
 
 def status(
     as_json: Annotated[
-        bool, typer.Option("--json", help="For programs: the document of GET /status/.")
+        bool, typer.Option("--json", help="Print the document of GET /status/ as JSON.")
     ] = False,
 ) -> None:
-    """Show whether the whole system is well. Exit code 1 when it is not."""
+    """Show the whole system's health. Exit code 1 unless all checks are ok."""
     from core.health import report
-    from core.health.checks import CheckStatus
+    from core.health.results import CheckStatus
 
     found = _look(admin_settings())
     typer.echo(report.as_json(found) if as_json else report.as_text(found))

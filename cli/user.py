@@ -16,7 +16,7 @@ from cli.common import (
 )
 from core.rules import enums
 
-app = typer.Typer(help="People who log in.", no_args_is_help=True)
+app = typer.Typer(help="Users who log in.", no_args_is_help=True)
 
 
 class RoleOption(enum.StrEnum):
@@ -30,12 +30,12 @@ class RoleOption(enum.StrEnum):
 
 @app.command("add")
 def user_add(
-    email: Annotated[str, typer.Argument(help="With which the person logs in.")],
+    email: Annotated[str, typer.Argument(help="E-mail address for log-in.")],
     company: CompanyOption,
-    role: Annotated[RoleOption, typer.Option(help="What the person may do.")],
+    role: Annotated[RoleOption, typer.Option(help="The user's role.")],
     name: Annotated[str, typer.Option(help="Unset: the part before the @.")] = "",
-    driver: Annotated[int | None, typer.Option(help="For a driver: its id.")] = None,
-    customer: Annotated[int | None, typer.Option(help="For a customer: its id.")] = None,
+    driver: Annotated[int | None, typer.Option(help="The driver's id, for role driver.")] = None,
+    customer: Annotated[int | None, typer.Option(help="The customer's id, for role customer.")] = None,
     password: PasswordOption = "",
 ) -> None:
     """Create a user who can log in."""

@@ -55,25 +55,25 @@ def _address(text: str) -> str:
 
 
 class OutgoingSettings(BaseSettings):
-    smtp_host: str | None = Field(default=None, description="Without it no e-mail is sent")
+    smtp_host: str | None = Field(default=None, description="The SMTP server; unset: no e-mail is sent")
     smtp_port: int | None = Field(default=None, ge=1, le=65535, description="Unset: 587, 465 or 25 by TLS")
     smtp_tls: Literal["starttls", "tls", "none"] = "starttls"
     smtp_user: str | None = None
     smtp_password: SecretStr | None = None
     smtp_from: Annotated[str, AfterValidator(_address)] | None = None
     public_url: Annotated[str, AfterValidator(_public_url)] | None = Field(
-        default=None, description="Where people reach us: links in e-mails begin with it"
+        default=None, description="The API's URL for users; links in e-mails begin with it"
     )
     webhook_allowed_networks: Annotated[str, AfterValidator(_names_networks)] = Field(
-        default="", description="Private networks to which webhooks may go, and by http:// too"
+        default="", description="Private networks that webhooks may call, over http:// too"
     )
 
     @model_validator(mode="after")
     def _smtp_is_complete(self) -> "OutgoingSettings":
         if self.smtp_host and not self.smtp_from:
-            raise ValueError("MILEPOST_SMTP_FROM is not set: whom are e-mails from?")
+            raise ValueError("MILEPOST_SMTP_FROM is not set: e-mails need a sender")
         if (self.smtp_user is None) != (self.smtp_password is None):
-            raise ValueError("MILEPOST_SMTP_USER and MILEPOST_SMTP_PASSWORD go together")
+            raise ValueError("MILEPOST_SMTP_USER and MILEPOST_SMTP_PASSWORD go together: set both or neither")
         password = self.smtp_password.get_secret_value() if self.smtp_password is not None else ""
         if not f"{self.smtp_user or ''}{password}".isascii():
             raise ValueError("MILEPOST_SMTP_USER and MILEPOST_SMTP_PASSWORD must be ASCII")

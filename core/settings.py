@@ -34,7 +34,7 @@ class Settings(OutgoingSettings):
     )
     mqtt_url: str = Field(description="mqtt://host:port or mqtts://host:port, without a user")
     public_mqtt_url: str | None = Field(
-        default=None, description="The broker as devices and people reach it; unset: mqtt_url"
+        default=None, description="The broker's URL for devices and users; unset: mqtt_url"
     )
     mqtt_ca_file: Path | None = Field(default=None, description="CA bundle for mqtts://; unset: the system's")
     mqtt_key: SecretStr = Field(description="Key from which every MQTT secret is derived")
@@ -45,11 +45,12 @@ class Settings(OutgoingSettings):
     ingest_metrics_port: int | None = Field(default=None, ge=1, le=65535)
     jobs_metrics_port: int | None = Field(default=None, ge=1, le=65535)
     metrics_host: str = Field(
-        default="127.0.0.1", description="The address on which ingest and jobs show their metrics"
+        default="127.0.0.1", description="The address on which ingest and jobs serve their metrics"
     )
     metrics_token: SecretStr | None = None
     disk_folder: Path | None = Field(
-        default=None, description="whose disk's free space GET /status/ tells: where PostgreSQL's data lie"
+        default=None,
+        description="A folder on the disk of PostgreSQL's data; GET /status/ reports its free space",
     )
     access_token_minutes: int = Field(default=30, ge=1, le=24 * 60)
     refresh_token_days: int = Field(default=30, ge=1, le=365)
@@ -126,10 +127,10 @@ def load() -> Settings:
     return read(Settings, {})
 
 
-def read(kind: type[_Kind], given: Mapping[str, Any]) -> _Kind:
-    """Read settings of any kind; ``given`` (by field) overrides the environment. Raises `SettingsError`."""
+def read(kind: type[_Kind], overrides: Mapping[str, Any]) -> _Kind:
+    """Read settings of any kind; ``overrides`` by field win over the environment. Raises `SettingsError`."""
     try:
-        return kind(**given)
+        return kind(**overrides)
     except ValidationError as error:
         raise SettingsError(all_problems(error)) from None
     except UnicodeDecodeError:

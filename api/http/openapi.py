@@ -20,21 +20,21 @@ DESCRIPTION = """Delivery tracking over MQTT, REST and WebSockets.
 * Every path answers with and without its trailing slash.
 * Lists are `{"items": […], "next": cursor or null}`; send `next` as `cursor` for the next page.
 * Errors are `application/problem+json` (RFC 9457) with an `error` name to match on.
-* What is another company's answers 404, exactly like what does not exist.
+* Another company's resources answer 404, exactly like those that do not exist.
 """
 TAGS = [
-    {"name": "deliveries", "description": "Deliveries, where they are, and what became of them."},
-    {"name": "people", "description": "Logging in, users, the own account and company."},
-    {"name": "integrations", "description": "API tokens, and the log of who changed what."},
+    {"name": "deliveries", "description": "Deliveries, their positions and their outcome."},
+    {"name": "people", "description": "Log-in, users, your own account and company."},
+    {"name": "integrations", "description": "API tokens and the audit log."},
     {
         "name": "notifications",
-        "description": "Who is told of what, by e-mail and by webhook, and what became of it.",
+        "description": "Recipients per event, webhooks, e-mail templates, and the outcome of each message.",
     },
-    {"name": "fleet", "description": "Vehicles, drivers and the devices in them."},
-    {"name": "customers", "description": "Who deliveries go to."},
-    {"name": "loads", "description": "What deliveries carry."},
-    {"name": "reports", "description": "The company's days."},
-    {"name": "operations", "description": "For machines that watch this one."},
+    {"name": "fleet", "description": "Vehicles, drivers and devices."},
+    {"name": "customers", "description": "Recipients of deliveries."},
+    {"name": "loads", "description": "Load orders and their items."},
+    {"name": "reports", "description": "Daily reports."},
+    {"name": "operations", "description": "Health, readiness and metrics, for monitoring."},
 ]
 CONFLICT: dict[int | str, dict[str, Any]] = {409: {"description": "Conflicts with the present state"}}
 TOO_MANY: dict[int | str, dict[str, Any]] = {429: {"description": "Too many attempts"}}
@@ -49,10 +49,10 @@ _MEANINGS = {
     "412": "Changed since the version of If-Match",
     "413": "The body is too large",
     "414": "The query is too long, or has too many parameters",
-    "415": "A body of that type is not read here",
+    "415": "The body's media type is not supported",
     "422": "A value cannot be used; `errors` names each field",
-    "428": "Say with `If-Match` what you have read",
-    "429": "Too often; see Retry-After",
+    "428": "Send the version that you have read as `If-Match`",
+    "429": "Too many requests; see Retry-After",
     "503": "Not available for the moment; see Retry-After",
 }
 _NAMES = {

@@ -25,7 +25,7 @@ def list_api_tokens(authorized: AuthorizedCall, query: Annotated[PageQuery, Quer
         return Page(items=[ApiTokenOut.model_validate(row) for row in shown], next=following)
 
 
-@router.post("/", summary="Make an API token", status_code=201, responses=CONFLICT)
+@router.post("/", summary="Create an API token", status_code=201, responses=CONFLICT)
 def add_api_token(authorized: AuthorizedCall, body: ApiTokenIn, response: Response) -> ApiTokenMade:
     """Create an API token; `token` is shown only here.
 

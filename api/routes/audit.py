@@ -13,7 +13,7 @@ from core.records import audit
 router = APIRouter(prefix="/audit", tags=["integrations"])
 
 
-@router.get("/", summary="Who changed what")
+@router.get("/", summary="List the audit log")
 def list_audit(authorized: AuthorizedCall, query: Annotated[AuditQuery, Query()]) -> Page[AuditOut]:
     """List changes, newest first. Requires the manager role.
 

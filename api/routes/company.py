@@ -10,14 +10,14 @@ from core.accounts import companies
 router = APIRouter(prefix="/company", tags=["people"], route_class=OnceRoute)
 
 
-@router.get("/", summary="Read the own company's settings")
+@router.get("/", summary="Read your company's settings")
 def read_company(authorized: AuthorizedCall) -> CompanySettings:
     """Read the company's settings. Requires the manager or operator role."""
     with authorized() as (session, actor):
         return CompanySettings.model_validate(companies.find(session, actor))
 
 
-@router.patch("/", summary="Change the own company's settings")
+@router.patch("/", summary="Change your company's settings")
 def edit_company(authorized: AuthorizedCall, body: CompanyPatch) -> CompanySettings:
     """Change the company's settings. Requires the manager role.
 

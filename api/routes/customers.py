@@ -12,6 +12,7 @@ from api.schemas.companions import CustomerIn, CustomerOut, CustomerPatch, Erasu
 from api.schemas.fields import PathId
 from api.schemas.pages import Page, PageQuery
 from core.fleet import customers
+from core.fleet.customers import CustomerChanges, NewCustomer
 from core.operations import erasure
 
 router = APIRouter(prefix="/customers", tags=["customers"], route_class=OnceRoute)
@@ -30,7 +31,7 @@ def list_customers(authorized: AuthorizedCall, query: Annotated[PageQuery, Query
 def add_customer(authorized: AuthorizedCall, body: CustomerIn, response: Response) -> CustomerOut:
     """Add a customer. Requires the manager role."""
     with authorized() as (session, actor):
-        customer = customers.add(session, actor, body.model_dump())
+        customer = customers.add(session, actor, body.to(NewCustomer))
         response.headers["Location"] = f"/customers/{customer.id}/"
         return CustomerOut.model_validate(customer)
 
@@ -49,7 +50,7 @@ def edit_customer(authorized: AuthorizedCall, customer_id: PathId, body: Custome
     Omitted fields stay as they are; null clears. 409 for an erased customer.
     """
     with authorized() as (session, actor):
-        customer = customers.edit(session, actor, customer_id, body.sent())
+        customer = customers.edit(session, actor, customer_id, body.to(CustomerChanges))
         return CustomerOut.model_validate(customer)
 
 

@@ -18,7 +18,7 @@ from reports.pages import daily_page
 router = APIRouter(prefix="/reports/daily", tags=["reports"])
 
 
-@router.get("/", summary="List the days")
+@router.get("/", summary="List daily reports")
 def list_daily_reports(authorized: AuthorizedCall, query: Annotated[PageQuery, Query()]) -> Page[DayOut]:
     """List the finished and stored days, newest first. Requires the manager or operator role."""
     before = _day_key(query.cursor)
@@ -30,7 +30,7 @@ def list_daily_reports(authorized: AuthorizedCall, query: Annotated[PageQuery, Q
 
 @router.get(
     "/{day}/",
-    summary="Report on a day",
+    summary="Read a daily report",
     status_code=200,
     response_model=None,
     responses=document_formats.answers(DailyReportOut),

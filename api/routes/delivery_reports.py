@@ -17,7 +17,7 @@ router = APIRouter(prefix="/deliveries", tags=["deliveries"])
 
 @router.get(
     "/{delivery_id}/report/",
-    summary="Report on a delivery",
+    summary="Read a delivery's report",
     status_code=200,
     response_model=None,
     responses=document_formats.answers(ReportOut),

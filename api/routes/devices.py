@@ -14,6 +14,7 @@ from api.schemas.fields import PathDevice
 from api.schemas.pages import Page
 from core.access.actors import Actor
 from core.fleet import devices
+from core.fleet.devices import DeviceChanges
 from core.settings import Settings
 
 router = APIRouter(prefix="/devices", tags=["fleet"], route_class=OnceRoute)
@@ -59,9 +60,8 @@ def edit_device(authorized: AuthorizedCall, device_id: PathDevice, body: DeviceP
 
     A device is bound to one vehicle or to one driver; null unbinds it.
     """
-    values = body.sent()
     with authorized() as (session, actor):
-        return DeviceOut.model_validate(devices.edit(session, actor, device_id, values))
+        return DeviceOut.model_validate(devices.edit(session, actor, device_id, body.to(DeviceChanges)))
 
 
 @router.post("/{device_id}/credentials/", summary="Show a device's MQTT credentials")
@@ -75,7 +75,7 @@ def show_credentials(
     return _credentials(devices.credentials, authorized, settings, device_id, response)
 
 
-@router.post("/{device_id}/rotate/", summary="Give a device a new secret")
+@router.post("/{device_id}/rotate/", summary="Rotate a device's secret")
 def rotate_secret(
     authorized: AuthorizedCall, settings: SettingsOf, device_id: PathDevice, response: Response
 ) -> CredentialsOut:

@@ -12,6 +12,7 @@ from api.schemas.companions import DriverIn, DriverOut, DriverPatch
 from api.schemas.fields import PathId
 from api.schemas.pages import Page, PageQuery
 from core.fleet import drivers
+from core.fleet.drivers import DriverChanges, NewDriver
 
 router = APIRouter(prefix="/drivers", tags=["fleet"], route_class=OnceRoute)
 
@@ -29,7 +30,7 @@ def list_drivers(authorized: AuthorizedCall, query: Annotated[PageQuery, Query()
 def add_driver(authorized: AuthorizedCall, body: DriverIn, response: Response) -> DriverOut:
     """Add a driver. Requires the manager role. To let the driver log in, add a user with this `driver_id`."""
     with authorized() as (session, actor):
-        driver = drivers.add(session, actor, body.model_dump())
+        driver = drivers.add(session, actor, body.to(NewDriver))
         response.headers["Location"] = f"/drivers/{driver.id}/"
         return DriverOut.model_validate(driver)
 
@@ -45,7 +46,7 @@ def read_driver(authorized: AuthorizedCall, driver_id: PathId) -> DriverOut:
 def edit_driver(authorized: AuthorizedCall, driver_id: PathId, body: DriverPatch) -> DriverOut:
     """Change a driver. Requires the manager role. Omitted fields stay as they are; null clears."""
     with authorized() as (session, actor):
-        driver = drivers.edit(session, actor, driver_id, body.sent())
+        driver = drivers.edit(session, actor, driver_id, body.to(DriverChanges))
         return DriverOut.model_validate(driver)
 
 

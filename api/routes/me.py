@@ -15,7 +15,7 @@ from core.errors import InvalidValue, TooManyAttempts
 router = APIRouter(prefix="/me", tags=["people"], route_class=OnceRoute)
 
 
-@router.get("/", summary="Who am I?")
+@router.get("/", summary="Read your own user")
 def read_me(authorized: AuthorizedCall) -> Me:
     """Read the authenticated user, with the company."""
     with authorized() as (session, actor):
@@ -23,9 +23,9 @@ def read_me(authorized: AuthorizedCall) -> Me:
         return Me(**UserOut.model_validate(user).model_dump(), company=CompanyOut.model_validate(company))
 
 
-@router.post("/password/", summary="Change the own password", status_code=204, responses=CONFLICT | TOO_MANY)
+@router.post("/password/", summary="Change your own password", status_code=204, responses=CONFLICT | TOO_MANY)
 async def change_password(authorized: AuthorizedCall, hashing: HashingOf, body: OwnPasswordIn) -> None:
-    """Change the own password. All own tokens end, this one too: log in again.
+    """Change your own password. All own tokens end, this one too: log in again.
 
     Wrong guesses count as failed logins.
     """
@@ -62,7 +62,7 @@ def _replace_password(
             throttle.forgive(session, limit, [])
 
 
-@router.get("/mqtt/", summary="The own MQTT login")
+@router.get("/mqtt/", summary="Read your own MQTT login")
 def read_mqtt_login(authorized: AuthorizedCall, settings: SettingsOf, response: Response) -> MqttLoginOut:
     """Read the own MQTT login: read-only access to the company's live facts.
 
@@ -74,9 +74,9 @@ def read_mqtt_login(authorized: AuthorizedCall, settings: SettingsOf, response: 
         return MqttLoginOut.of(mqtt_logins.mqtt_login(session, actor, key), settings.broker_url)
 
 
-@router.post("/mqtt/rotate/", summary="Give the own MQTT login a new secret")
+@router.post("/mqtt/rotate/", summary="Rotate your own MQTT login's secret")
 def rotate_mqtt_secret(authorized: AuthorizedCall, settings: SettingsOf, response: Response) -> MqttLoginOut:
-    """Give the own MQTT login a new secret; the old one is refused within moments."""
+    """Rotate your own MQTT login's secret; the old one is refused within moments."""
     forbid_keeping(response)
     key = settings.mqtt_key.get_secret_value()
     with authorized() as (session, actor):

@@ -36,7 +36,7 @@ def put_template(authorized: AuthorizedCall, event: Event, audience: Audience, b
         return TemplateOut.of(stored)
 
 
-@router.delete("/{event}/{audience}/", summary="Go back to Milepost's own words", status_code=204)
+@router.delete("/{event}/{audience}/", summary="Restore Milepost's own template", status_code=204)
 def reset_template(authorized: AuthorizedCall, event: Event, audience: Audience) -> None:
     """Delete the company's own template. Requires the manager role."""
     with authorized() as (session, actor):

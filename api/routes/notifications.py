@@ -22,14 +22,14 @@ from core.notifications import log, settings
 router = APIRouter(prefix="/notifications", tags=["notifications"], route_class=OnceRoute)
 
 
-@router.get("/settings/", summary="Who is told of what")
+@router.get("/settings/", summary="Read the notification settings")
 def read_notification_settings(authorized: AuthorizedCall) -> NotificationSettingsOut:
     """Read the settings. Requires the manager or operator role."""
     with authorized() as (session, actor):
         return NotificationSettingsOut.of(settings.read(session, actor))
 
 
-@router.patch("/settings/", summary="Choose who is told of what")
+@router.patch("/settings/", summary="Change the notification settings")
 def edit_notification_settings(
     authorized: AuthorizedCall, body: NotificationSettingsPatch
 ) -> NotificationSettingsOut:

@@ -33,14 +33,14 @@ class Readiness(Output):
 
 
 @router.head("/healthz", include_in_schema=False)
-@router.get("/healthz", summary="Is the process alive?")
+@router.get("/healthz", summary="Check that the process is alive")
 async def healthz() -> Health:
     """Answer without asking the database or the broker."""
     return Health()
 
 
 @router.head("/readyz", include_in_schema=False, response_model=None)
-@router.get("/readyz", summary="Can it serve?", response_model=Readiness)
+@router.get("/readyz", summary="Check that the process can serve requests", response_model=Readiness)
 async def readyz(live: LiveOf, health: HealthOf) -> Readiness | Response:
     """Answer 503 unless the database is reachable and migrated to what this code needs; always within 2 s."""
     state: Literal["connected", "away"] = "connected" if live.connected else "away"

@@ -19,7 +19,7 @@ router = APIRouter(tags=["operations"])
 
 
 @router.head("/status/", include_in_schema=False, response_model=None)
-@router.get("/status/", summary="Is the whole system well?", response_model=StatusReport)
+@router.get("/status/", summary="Report the whole system's health", response_model=StatusReport)
 async def status(
     request: Request,
     settings: SettingsOf,

@@ -83,7 +83,7 @@ def _set_password(authorized: Authorized, user_id: int, password_hash: str) -> N
         access.set_password(session, actor, user_id, password_hash, now())
 
 
-@router.post("/{user_id}/reset/", summary="Make a link to set a new password", responses=CONFLICT)
+@router.post("/{user_id}/reset/", summary="Create a link to set a new password", responses=CONFLICT)
 def make_reset_link(authorized: AuthorizedCall, user_id: PathId, response: Response) -> LinkOut:
     """Make a link to set a forgotten password, valid for 24 hours.
 
@@ -94,14 +94,14 @@ def make_reset_link(authorized: AuthorizedCall, user_id: PathId, response: Respo
         return LinkOut.model_validate(invitations.make_reset_link(session, actor, user_id, now()))
 
 
-@router.post("/{user_id}/disable/", summary="Lock a user out", responses=CONFLICT)
+@router.post("/{user_id}/disable/", summary="Disable a user", responses=CONFLICT)
 def disable_user(authorized: AuthorizedCall, user_id: PathId) -> UserOut:
     """Disable the user, with all tokens and the MQTT login. 409 for the last manager."""
     with authorized() as (session, actor):
         return UserOut.model_validate(access.disable(session, actor, user_id, now()))
 
 
-@router.post("/{user_id}/enable/", summary="Let a user in again", responses=CONFLICT)
+@router.post("/{user_id}/enable/", summary="Enable a user", responses=CONFLICT)
 def enable_user(authorized: AuthorizedCall, user_id: PathId) -> UserOut:
     """Enable the user. 409 while the user's driver or customer is archived."""
     with authorized() as (session, actor):

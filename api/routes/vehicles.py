@@ -12,6 +12,7 @@ from api.schemas.companions import VehicleIn, VehicleOut, VehiclePatch
 from api.schemas.fields import PathId
 from api.schemas.pages import Page, PageQuery
 from core.fleet import vehicles
+from core.fleet.vehicles import NewVehicle, VehicleChanges
 
 router = APIRouter(prefix="/vehicles", tags=["fleet"], route_class=OnceRoute)
 
@@ -29,7 +30,7 @@ def list_vehicles(authorized: AuthorizedCall, query: Annotated[PageQuery, Query(
 def add_vehicle(authorized: AuthorizedCall, body: VehicleIn, response: Response) -> VehicleOut:
     """Add a vehicle. Requires the manager role."""
     with authorized() as (session, actor):
-        vehicle = vehicles.add(session, actor, body.model_dump())
+        vehicle = vehicles.add(session, actor, body.to(NewVehicle))
         response.headers["Location"] = f"/vehicles/{vehicle.id}/"
         return VehicleOut.model_validate(vehicle)
 
@@ -45,7 +46,7 @@ def read_vehicle(authorized: AuthorizedCall, vehicle_id: PathId) -> VehicleOut:
 def edit_vehicle(authorized: AuthorizedCall, vehicle_id: PathId, body: VehiclePatch) -> VehicleOut:
     """Change a vehicle. Requires the manager role. Omitted fields stay as they are; null clears."""
     with authorized() as (session, actor):
-        vehicle = vehicles.edit(session, actor, vehicle_id, body.sent())
+        vehicle = vehicles.edit(session, actor, vehicle_id, body.to(VehicleChanges))
         return VehicleOut.model_validate(vehicle)
 
 

@@ -74,7 +74,7 @@ def remove_webhook(authorized: AuthorizedCall, webhook_id: PathId) -> None:
         endpoints.remove(session, actor, webhook_id, now())
 
 
-@router.post("/{webhook_id}/rotate/", summary="Give a webhook a new secret")
+@router.post("/{webhook_id}/rotate/", summary="Rotate a webhook's secret")
 def rotate_webhook_secret(
     authorized: AuthorizedCall, settings: SettingsOf, webhook_id: PathId, response: Response
 ) -> WebhookMade:

@@ -36,17 +36,17 @@ class CustomerOut(Output):
     created_at: datetime
 
 
-def _said(value: Any) -> Any:
+def _require_true(value: Any) -> Any:
     """Require the literal true; in Python 1 == True, so a plain comparison would accept 1."""
     if value is not True:
-        raise ValueError("must be true: what is erased does not come back")
+        raise ValueError("must be true: an erasure cannot be undone")
     return value
 
 
 class ErasureIn(Input):
     """An explicit confirmation: an erasure cannot be undone."""
 
-    confirm: Annotated[Literal[True], BeforeValidator(_said)]
+    confirm: Annotated[Literal[True], BeforeValidator(_require_true)]
 
 
 class DriverIn(Input):

@@ -89,10 +89,14 @@ class DeliveryQuery(PageQuery):
     customer_id: QueryId | None = None
     since: Annotated[
         TextInstant | None,
-        Field(alias="from", description="whose time is this or later; lists by time, the newest first"),
+        Field(
+            alias="from",
+            description="only deliveries whose time is this or later; sorts by time, newest first",
+        ),
     ] = None
     until: Annotated[
-        TextInstant | None, Field(alias="to", description="whose time is before this; lists by time as well")
+        TextInstant | None,
+        Field(alias="to", description="only deliveries whose time is before this; sorts by time as well"),
     ] = None
     q: Annotated[
         Line | None,

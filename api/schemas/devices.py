@@ -40,7 +40,7 @@ class DeviceOut(Output):
     vehicle_id: int | None
     driver_id: int | None
     disabled_at: datetime | None
-    last_heard_at: datetime | None = Field(description="When anything came from it, to the minute.")
+    last_heard_at: datetime | None = Field(description="When its last telemetry arrived, to the minute.")
     created_at: datetime
 
 

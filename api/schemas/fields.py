@@ -3,8 +3,9 @@
 import re
 from collections.abc import Callable
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
+import msgspec
 from fastapi import Path
 from pydantic import (
     AfterValidator,
@@ -24,6 +25,7 @@ from core.rules.text.spelling import composed
 from core.rules.times import instants
 from core.rules.times.instants import SHOULD_BE
 
+_Command = TypeVar("_Command", bound=msgspec.Struct)
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 # For the OpenAPI document: what `_one_line`, `no_nul` and stripping require. Their own error messages are
 # clearer.
@@ -40,6 +42,10 @@ class Input(BaseModel):
     def sent(self) -> dict[str, Any]:
         """Return the fields that were sent, each whole, for PATCH: omitted fields stay as they are."""
         return {name: value for name, value in self.model_dump().items() if name in self.model_fields_set}
+
+    def to(self, command: type[_Command]) -> _Command:
+        """Translate the fields that were sent into a command of `core`, whose defaults hold for the rest."""
+        return command(**self.sent())
 
 
 class Output(BaseModel):

@@ -142,7 +142,9 @@ class CompanyPatch(Input):
     deliveries_kept_days: DeliveryDays | None = None
     proof_required: Annotated[
         list[ProofPart],
-        Field(max_length=len(ProofPart), description="what `delivered` waits for; empty: nothing"),
+        Field(
+            max_length=len(ProofPart), description="parts of a proof that `delivered` requires; empty: none"
+        ),
     ] = Field(default_factory=list)
 
 

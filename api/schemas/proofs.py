@@ -49,9 +49,11 @@ class ProofForm(BaseModel):
     latitude: Annotated[float | None, Field(allow_inf_nan=False, ge=-90, le=90)] = None
     longitude: Annotated[float | None, Field(allow_inf_nan=False, ge=-180, le=180)] = None
     status: Annotated[
-        Status | None, Field(description="change the delivery's status too: both are done, or neither")
+        Status | None, Field(description="change the delivery's status in the same transaction")
     ] = None
-    reason: Annotated[Text | None, Field(description="of the status, due for failed and returned")] = None
+    reason: Annotated[
+        Text | None, Field(description="the status's reason, required for failed and returned")
+    ] = None
 
     @model_validator(mode="after")
     def _whole_place(self) -> Self:

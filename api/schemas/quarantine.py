@@ -18,7 +18,7 @@ class QuarantineOut(Output):
     detail: str
     received_at: datetime
     raw: Annotated[str, Field(description="the beginning of the message as text; other bytes as \\xNN")]
-    raw_bytes: Annotated[int, Field(description="how long the whole message was")]
+    raw_bytes: Annotated[int, Field(description="length of the whole message")]
     raw_sha256: Annotated[str, Field(description="SHA-256 of the whole, in hex", examples=["9f" * 32])]
 
     @classmethod
@@ -45,7 +45,7 @@ class NotKeptOut(Output):
     bytes: int
     last_id: Annotated[
         int | None,
-        Field(description="the list's item that is the last of them; null: the company's last stands for it"),
+        Field(description="id of the list's item that holds the newest of them; null: none"),
     ]
 
     @classmethod

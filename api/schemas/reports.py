@@ -18,7 +18,7 @@ from core.trips.reading import Source
 class DeliveryReportQuery(Input):
     format: Annotated[DocumentFormat | None, Field(description="instead of the `Accept` header")] = None
     audience: Annotated[
-        Literal["customer"] | None, Field(description="the version a customer may have, whoever asks")
+        Literal["customer"] | None, Field(description="the customer's version, for every role")
     ] = None
 
     @property

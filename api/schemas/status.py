@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from pydantic import ConfigDict, Field
 
 from api.schemas.fields import Output
-from core.health.checks import CheckStatus
+from core.health.results import CheckStatus
 
 _FAILING: dict[str, Any] = {
     "name": "ingest",
@@ -42,7 +42,7 @@ class StatusPart(Output):
     status: CheckStatus
     detail: str
     process: Annotated[str | None, Field(description="`host:pid`")]
-    since: Annotated[datetime | None, Field(description="since when it is as it is, by the database's clock")]
+    since: Annotated[datetime | None, Field(description="when this state began, by the database's clock")]
     seen_at: Annotated[datetime | None, Field(description="its last heartbeat")]
     worked_at: Annotated[datetime | None, Field(description="when it last stored or published something")]
 
@@ -53,7 +53,7 @@ class StatusCheck(Output):
     name: str
     status: CheckStatus
     detail: str
-    since: Annotated[datetime | None, Field(description="since when this process has seen this status")]
+    since: Annotated[datetime | None, Field(description="when this process first saw this status")]
     figures: Annotated[
         Mapping[str, float | None], Field(description="by name with the unit; null: not known here")
     ]
@@ -78,5 +78,5 @@ class StatusReport(Output):
 
     status: CheckStatus
     checked_at: datetime
-    process: Annotated[str, Field(description="the API process that looked")]
+    process: Annotated[str, Field(description="the API process that ran the checks")]
     checks: Sequence[StatusCheck]

@@ -59,7 +59,7 @@ class Actor(msgspec.Struct, frozen=True, kw_only=True):
         return self.role is not Role.CUSTOMER
 
 
-class OfSomebody(Protocol):
+class AccessColumns(Protocol):
     """A delivery, or a row with the columns by which access to it is decided."""
 
     @property
@@ -83,7 +83,7 @@ def visible_deliveries(actor: Actor) -> ColumnElement[bool]:
     return false()
 
 
-def sees(actor: Actor, delivery: OfSomebody) -> bool:
+def sees(actor: Actor, delivery: AccessColumns) -> bool:
     """Return whether the actor may see a delivery that has been read already."""
     # The same rule as `visible_deliveries`; a test checks that the two agree.
     if actor.company_id != delivery.company_id:

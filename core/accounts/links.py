@@ -165,7 +165,7 @@ def revoke_all(session: Session, user_id: int, now: datetime) -> None:
     )
 
 
-def clean(session: Session, now: datetime) -> int:
+def purge_ended(session: Session, now: datetime) -> int:
     gone = session.execute(delete(UserLink).where(UserLink.expires_at < now - KEPT))
     assert isinstance(gone, CursorResult)
     return gone.rowcount

@@ -138,7 +138,7 @@ def end_all(session: Session, user_id: int, ending: Ending, now: datetime) -> No
     )
 
 
-def clean(session: Session, now: datetime) -> int:
+def purge_ended(session: Session, now: datetime) -> int:
     """Purge expired sessions and tokens used long ago; such a token is then treated as unknown."""
     sessions = session.execute(delete(LoginSession).where(LoginSession.expires_at < now))
     tokens = session.execute(delete(RefreshToken).where(RefreshToken.used_at < now - USED_KEPT))

@@ -24,7 +24,7 @@ _LONGEST_TYPED = 4 * MAXIMUM_LENGTH
 _HASHER = PasswordHasher(time_cost=2, memory_cost=19_456, parallelism=1)
 
 
-class Check(NamedTuple):
+class PasswordCheck(NamedTuple):
     """``is_outdated``: right, but to be rehashed in the present form and at the present cost."""
 
     is_right: bool
@@ -42,13 +42,13 @@ def hash_password(password: str) -> str:
     return _HASHER.hash(_bytes(_forms(password)[0]))
 
 
-def check(password_hash: str | None, password: str) -> Check:
+def check(password_hash: str | None, password: str) -> PasswordCheck:
     """Check the password against the hash. None (unknown e-mail address) costs the same and is wrong."""
     present, *older = _forms(password)
     if _verify(password_hash, present):
-        return Check(True, password_hash is not None and needs_rehash(password_hash))
+        return PasswordCheck(True, password_hash is not None and needs_rehash(password_hash))
     is_right_typed = any(_verify(password_hash, form) for form in older)
-    return Check(is_right_typed, is_right_typed)
+    return PasswordCheck(is_right_typed, is_right_typed)
 
 
 def is_right(password_hash: str | None, password: str) -> bool:
@@ -71,14 +71,14 @@ def _forms(password: str) -> list[str]:
 
 def _verify(password_hash: str | None, form: str) -> bool:
     try:
-        return _HASHER.verify(password_hash or _nobodys_hash(), _bytes(form)) and password_hash is not None
+        return _HASHER.verify(password_hash or _decoy_hash(), _bytes(form)) and password_hash is not None
     except (VerificationError, InvalidHashError):
         return False
 
 
 @cache
-def _nobodys_hash() -> str:
-    return hash_password("nobody's password")
+def _decoy_hash() -> str:
+    return hash_password("decoy password")
 
 
 def _bytes(password: str) -> bytes:

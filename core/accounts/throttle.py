@@ -72,7 +72,7 @@ def forgive(session: Session, email: Limit, others: Sequence[Limit]) -> None:
             )
 
 
-def clean(session: Session, now: datetime) -> int:
+def purge_old_attempts(session: Session, now: datetime) -> int:
     """Purge windows that have passed."""
     gone = session.execute(delete(LoginAttempt).where(LoginAttempt.window_started_at <= now - WINDOW))
     assert isinstance(gone, CursorResult)

@@ -16,6 +16,7 @@ from typing import Any, Protocol, TypeVar
 import psycopg2.extensions
 
 LOOK_EVERY_S = 1.0
+IS_IN_EVERY_TRACEBACK = True  # for `core.nightly.job_states.where`
 
 T = TypeVar("T")
 

@@ -21,6 +21,7 @@ LOCK_TIMEOUT_S = 5
 STATEMENT_TIMEOUT_S = 15
 IDLE_IN_TRANSACTION_TIMEOUT_S = 60
 IDLE_S = 1.0
+IS_IN_EVERY_TRACEBACK = True  # for `core.nightly.job_states.where`
 # SQLSTATEs of a prepared statement (`database.prepared`) that the server no longer has, or whose tables have
 # been altered since.
 OUTDATED = frozenset({"26000", "0A000"})

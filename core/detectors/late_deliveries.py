@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 
 from core.deliveries.whereabouts import expected_arrival
 from core.models.company import Company
-from core.models.delivery import LATE_UNTOLD, Delivery
+from core.models.delivery import LATE_WITHOUT_EVENT, Delivery
 from core.notifications import queue
 from core.notifications.kinds import Event
 from core.notifications.queue import WORTH_TELLING
@@ -35,13 +35,13 @@ def late_minutes(window_end: datetime, now: datetime) -> int:
     return int((now - window_end) / timedelta(minutes=1))
 
 
-def untold(session: Session, now: datetime) -> list[int]:
+def find_without_event(session: Session, now: datetime) -> list[int]:
     """Return the late deliveries without an event, longest late first."""
     rows = session.execute(
         select(Delivery.id, Delivery.window_end, Company.late_after_min)
         .join(Company, Company.id == Delivery.company_id)
         .where(
-            text(LATE_UNTOLD),
+            text(LATE_WITHOUT_EVENT),
             Delivery.window_end <= now,
             Delivery.window_end > now - WORTH_TELLING - LONGEST_GRACE,
         )
@@ -50,7 +50,7 @@ def untold(session: Session, now: datetime) -> list[int]:
     return [row_id for row_id, end, grace_min in rows if end is not None and is_late(end, grace_min, now)]
 
 
-def tell(session: Session, delivery_ids: Sequence[int], now: datetime) -> int:
+def record_events(session: Session, delivery_ids: Sequence[int], now: datetime) -> int:
     """Queue notifications for deliveries that are still late; return how many.
 
     Deliveries that another process has locked are left to it.
@@ -58,15 +58,14 @@ def tell(session: Session, delivery_ids: Sequence[int], now: datetime) -> int:
     rows = session.execute(
         select(Delivery, Company)
         .join(Company, Company.id == Delivery.company_id)
-        .where(Delivery.id.in_(delivery_ids), text(LATE_UNTOLD))
+        .where(Delivery.id.in_(delivery_ids), text(LATE_WITHOUT_EVENT))
         .order_by(Delivery.id)
         .with_for_update(of=Delivery, key_share=True, skip_locked=True)
     ).all()
-    told = [_tell(session, delivery, company, now) for delivery, company in rows]
-    return sum(told)
+    return sum(_record_event(session, delivery, company, now) for delivery, company in rows)
 
 
-def _tell(session: Session, delivery: Delivery, company: Company, now: datetime) -> bool:
+def _record_event(session: Session, delivery: Delivery, company: Company, now: datetime) -> bool:
     end = delivery.window_end
     if end is None or not is_late(end, company.late_after_min, now):
         return False

@@ -48,7 +48,7 @@ def is_silent(since: datetime, after_min: int, now: datetime) -> bool:
     return since + timedelta(minutes=after_min) + NOTED_EVERY <= now
 
 
-def untold(session: Session, now: datetime) -> dict[str, list[Expected]]:
+def find_without_event(session: Session, now: datetime) -> dict[str, list[Expected]]:
     """Return the silent devices without an event, each with the deliveries that expect it."""
     expected = _expected(session, now)
     rows = session.execute(
@@ -64,7 +64,7 @@ def untold(session: Session, now: datetime) -> dict[str, list[Expected]]:
     }
 
 
-def tell(session: Session, devices: Mapping[str, Sequence[Expected]], now: datetime) -> int:
+def record_events(session: Session, devices: Mapping[str, Sequence[Expected]], now: datetime) -> int:
     """Queue notifications for devices that are still silent; return how many.
 
     Devices that another process has locked are left to it.
@@ -72,15 +72,14 @@ def tell(session: Session, devices: Mapping[str, Sequence[Expected]], now: datet
     rows = session.execute(
         select(Device, Company)
         .join(Company, Company.id == Device.company_id)
-        .where(Device.id.in_(devices), *_may_be_told(now))
+        .where(Device.id.in_(devices), *_is_due(now))
         .order_by(Device.id)
         .with_for_update(of=Device, key_share=True, skip_locked=True)
     ).all()
-    told = [_tell(session, device, company, devices[device.id], now) for device, company in rows]
-    return sum(told)
+    return sum(_record_event(session, device, company, devices[device.id], now) for device, company in rows)
 
 
-def _tell(
+def _record_event(
     session: Session, device: Device, company: Company, expected: Sequence[Expected], now: datetime
 ) -> bool:
     since = silent_since(device.last_heard_at, device.created_at, _instants(expected))
@@ -120,7 +119,7 @@ def _instants(expected: Iterable[Expected]) -> list[datetime]:
     return [delivery.since for delivery in expected]
 
 
-def _may_be_told(now: datetime) -> tuple[Any, ...]:
+def _is_due(now: datetime) -> tuple[Any, ...]:
     """Exclude devices that are disabled, were heard just now, or whose present silence has had its event."""
     return (
         Device.disabled_at.is_(None),
@@ -132,7 +131,7 @@ def _may_be_told(now: datetime) -> tuple[Any, ...]:
 def _expected(session: Session, now: datetime) -> dict[str, list[Expected]]:
     """Return, per device, the deliveries under way with its vehicle or driver."""
     columns = (Device.id, Delivery.id, Delivery.vehicle_id, Delivery.started_at)
-    wanted = (*_may_be_told(now), Delivery.status.in_(UNDER_WAY))
+    wanted = (*_is_due(now), Delivery.status.in_(UNDER_WAY))
     rows = session.execute(
         union_all(
             select(*columns).join(Delivery, Delivery.vehicle_id == Device.vehicle_id).where(*wanted),

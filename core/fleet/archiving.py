@@ -1,9 +1,9 @@
 """Archiving. Rows that deliveries refer to are never deleted, nor archived while such a delivery is open."""
 
-from collections.abc import Mapping
 from datetime import datetime
-from typing import Any, TypeVar
+from typing import TypeVar
 
+import msgspec
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
@@ -14,6 +14,7 @@ from core.models.delivery import Delivery
 from core.models.fleet import Vehicle
 from core.models.people import Customer, Driver
 from core.records import audit
+from core.rules.changes import set_fields
 from core.rules.lifecycle import FINAL
 
 Archivable = TypeVar("Archivable", Customer, Driver, Vehicle)
@@ -42,11 +43,11 @@ def restore(session: Session, actor: Actor, model: type[Archivable], row_id: int
 
 
 def edit(
-    session: Session, actor: Actor, model: type[Archivable], row_id: int, values: Mapping[str, Any]
+    session: Session, actor: Actor, model: type[Archivable], row_id: int, changes: msgspec.Struct
 ) -> Archivable:
     """Set columns, also of an archived row, whose name still appears in old deliveries."""
     row = scoping.lock(session, actor, model, row_id)
-    audit.change(session, actor, row, values)
+    audit.change(session, actor, row, set_fields(changes))
     return row
 
 

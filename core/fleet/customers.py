@@ -1,9 +1,10 @@
 """The recipients of deliveries, people and shops. The caller commits."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
 
+import msgspec
+from msgspec import UNSET, UnsetType
 from sqlalchemy.orm import Session
 
 from core.access import scoping
@@ -15,6 +16,20 @@ from core.models.people import Customer
 from core.records import audit
 
 
+class NewCustomer(msgspec.Struct, frozen=True, kw_only=True):
+    name: str
+    email: str | None = None
+    phone: str | None = None
+    address: str | None = None
+
+
+class CustomerChanges(msgspec.Struct, frozen=True, kw_only=True):
+    name: str | UnsetType = UNSET
+    email: str | UnsetType | None = UNSET
+    phone: str | UnsetType | None = UNSET
+    address: str | UnsetType | None = UNSET
+
+
 def page(session: Session, actor: Actor, *, after: int | None, limit: int) -> Sequence[Customer]:
     return scoping.page(session, actor, Customer, after=after, limit=limit)
 
@@ -23,20 +38,19 @@ def find(session: Session, actor: Actor, customer_id: int) -> Customer:
     return scoping.find(session, actor, Customer, customer_id)
 
 
-def add(session: Session, actor: Actor, values: Mapping[str, Any]) -> Customer:
-    """Create a customer. ``values``: name, email?, phone?, address?."""
+def add(session: Session, actor: Actor, new: NewCustomer) -> Customer:
     scoping.require_manager(actor)
-    customer = Customer(company_id=actor.company_id, **values)
+    customer = Customer(company_id=actor.company_id, **msgspec.structs.asdict(new))
     session.add(customer)
     session.flush()
     audit.added(session, actor, customer)
     return customer
 
 
-def edit(session: Session, actor: Actor, customer_id: int, values: Mapping[str, Any]) -> Customer:
+def edit(session: Session, actor: Actor, customer_id: int, changes: CustomerChanges) -> Customer:
     """Set columns. Raises `Conflict` for an erased customer."""
     _require_not_erased(scoping.lock(session, actor, Customer, customer_id))
-    return archiving.edit(session, actor, Customer, customer_id, values)
+    return archiving.edit(session, actor, Customer, customer_id, changes)
 
 
 def archive(session: Session, actor: Actor, customer_id: int, now: datetime) -> Customer:

@@ -3,11 +3,11 @@
 Each change of who may connect is queued for the broker; a binding is not, because topics contain no vehicle.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
 
 import msgspec
+from msgspec import UNSET, UnsetType
 from sqlalchemy.orm import Session
 
 from core.access import scoping
@@ -18,6 +18,7 @@ from core.identities import mqtt_secret, new_device_id, shard_of
 from core.models.fleet import Device, Vehicle
 from core.models.people import Driver
 from core.records import audit, outbox
+from core.rules.changes import set_fields
 
 
 class Credentials(msgspec.Struct, frozen=True):
@@ -26,6 +27,12 @@ class Credentials(msgspec.Struct, frozen=True):
     device_id: str
     secret: str
     shard: str
+
+
+class DeviceChanges(msgspec.Struct, frozen=True, kw_only=True):
+    label: str | UnsetType = UNSET
+    vehicle_id: int | UnsetType | None = UNSET
+    driver_id: int | UnsetType | None = UNSET
 
 
 def page(
@@ -71,10 +78,10 @@ def add(
     return device
 
 
-def edit(session: Session, actor: Actor, device_id: str, values: Mapping[str, Any]) -> Device:
-    """Set ``label``, ``vehicle_id``, ``driver_id``; binding to one kind ends a binding to the other."""
+def edit(session: Session, actor: Actor, device_id: str, edited: DeviceChanges) -> Device:
+    """Rename or bind a device; binding to one kind ends a binding to the other."""
     device = scoping.lock(session, actor, Device, device_id)
-    changes = dict(values)
+    changes = set_fields(edited)
     if changes.get("vehicle_id") is not None:
         changes.setdefault("driver_id", None)
     if changes.get("driver_id") is not None:

@@ -1,9 +1,10 @@
 """Drivers. The caller commits."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
 
+import msgspec
+from msgspec import UNSET, UnsetType
 from sqlalchemy.orm import Session
 
 from core.access import scoping
@@ -14,6 +15,18 @@ from core.models.people import Driver
 from core.records import audit
 
 
+class NewDriver(msgspec.Struct, frozen=True, kw_only=True):
+    name: str
+    phone: str | None = None
+    licence_number: str | None = None
+
+
+class DriverChanges(msgspec.Struct, frozen=True, kw_only=True):
+    name: str | UnsetType = UNSET
+    phone: str | UnsetType | None = UNSET
+    licence_number: str | UnsetType | None = UNSET
+
+
 def page(session: Session, actor: Actor, *, after: int | None, limit: int) -> Sequence[Driver]:
     return scoping.page(session, actor, Driver, after=after, limit=limit)
 
@@ -22,18 +35,17 @@ def find(session: Session, actor: Actor, driver_id: int) -> Driver:
     return scoping.find(session, actor, Driver, driver_id)
 
 
-def add(session: Session, actor: Actor, values: Mapping[str, Any]) -> Driver:
-    """Create a driver. ``values``: name, phone?, licence_number?."""
+def add(session: Session, actor: Actor, new: NewDriver) -> Driver:
     scoping.require_manager(actor)
-    driver = Driver(company_id=actor.company_id, **values)
+    driver = Driver(company_id=actor.company_id, **msgspec.structs.asdict(new))
     session.add(driver)
     session.flush()
     audit.added(session, actor, driver)
     return driver
 
 
-def edit(session: Session, actor: Actor, driver_id: int, values: Mapping[str, Any]) -> Driver:
-    return archiving.edit(session, actor, Driver, driver_id, values)
+def edit(session: Session, actor: Actor, driver_id: int, changes: DriverChanges) -> Driver:
+    return archiving.edit(session, actor, Driver, driver_id, changes)
 
 
 def archive(session: Session, actor: Actor, driver_id: int, now: datetime) -> Driver:

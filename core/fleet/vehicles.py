@@ -1,9 +1,10 @@
 """Vehicles. The caller commits."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
 
+import msgspec
+from msgspec import UNSET, UnsetType
 from sqlalchemy.orm import Session
 
 from core.access import scoping
@@ -11,6 +12,16 @@ from core.access.actors import Actor
 from core.fleet import archiving
 from core.models.fleet import Vehicle
 from core.records import audit, outbox
+
+
+class NewVehicle(msgspec.Struct, frozen=True, kw_only=True):
+    name: str
+    plate: str | None = None
+
+
+class VehicleChanges(msgspec.Struct, frozen=True, kw_only=True):
+    name: str | UnsetType = UNSET
+    plate: str | UnsetType | None = UNSET
 
 
 def page(session: Session, actor: Actor, *, after: int | None, limit: int) -> Sequence[Vehicle]:
@@ -21,18 +32,17 @@ def find(session: Session, actor: Actor, vehicle_id: int) -> Vehicle:
     return scoping.find(session, actor, Vehicle, vehicle_id)
 
 
-def add(session: Session, actor: Actor, values: Mapping[str, Any]) -> Vehicle:
-    """Create a vehicle. ``values``: name, plate?."""
+def add(session: Session, actor: Actor, new: NewVehicle) -> Vehicle:
     scoping.require_manager(actor)
-    vehicle = Vehicle(company_id=actor.company_id, **values)
+    vehicle = Vehicle(company_id=actor.company_id, **msgspec.structs.asdict(new))
     session.add(vehicle)
     session.flush()
     audit.added(session, actor, vehicle)
     return vehicle
 
 
-def edit(session: Session, actor: Actor, vehicle_id: int, values: Mapping[str, Any]) -> Vehicle:
-    return archiving.edit(session, actor, Vehicle, vehicle_id, values)
+def edit(session: Session, actor: Actor, vehicle_id: int, changes: VehicleChanges) -> Vehicle:
+    return archiving.edit(session, actor, Vehicle, vehicle_id, changes)
 
 
 def archive(session: Session, actor: Actor, vehicle_id: int, now: datetime) -> Vehicle:

@@ -5,8 +5,8 @@ from datetime import datetime
 
 import msgspec
 
-from core.health import checks
-from core.health.checks import Check, CheckStatus
+from core.health import results
+from core.health.results import CheckStatus, HealthCheck
 
 
 class HealthReport(msgspec.Struct, frozen=True, kw_only=True):
@@ -15,11 +15,11 @@ class HealthReport(msgspec.Struct, frozen=True, kw_only=True):
     status: CheckStatus
     checked_at: datetime
     process: str
-    checks: Sequence[Check]
+    checks: Sequence[HealthCheck]
 
     @classmethod
-    def of(cls, found: Sequence[Check], process: str, now: datetime) -> "HealthReport":
-        return cls(status=checks.overall(found), checked_at=now, process=process, checks=found)
+    def of(cls, found: Sequence[HealthCheck], process: str, now: datetime) -> "HealthReport":
+        return cls(status=results.overall(found), checked_at=now, process=process, checks=found)
 
 
 def as_json(report: HealthReport) -> str:

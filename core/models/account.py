@@ -65,7 +65,7 @@ class UserLink(Base):
     user_id: Mapped[int] = mapped_column(ForeignKey("app_user.id", ondelete="CASCADE"), index=True)
     kind: Mapped[str] = mapped_column(String(16))
     token_hash: Mapped[bytes | None] = mapped_column(unique=True)
-    send_at: Mapped[datetime | None] = mapped_column(doc="None: nothing is to be sent, or it was")
+    send_at: Mapped[datetime | None] = mapped_column(doc="when it is due; None: nothing to send, or sent")
     send_attempts: Mapped[int] = mapped_column(server_default="0")
     send_error: Mapped[str | None]
     expires_at: Mapped[datetime]

@@ -37,13 +37,17 @@ class Company(Base):
     time_zone: Mapped[str] = mapped_column(server_default="UTC")
     checkpoint_distance_m: Mapped[float] = mapped_column(server_default="250")
     checkpoint_interval_s: Mapped[float] = mapped_column(server_default="60")
-    fixes_kept_days: Mapped[int | None] = mapped_column(server_default="365", doc="None: for ever")
-    deliveries_kept_days: Mapped[int | None] = mapped_column(doc="after their end; None: for ever")
-    fixes_removed_before: Mapped[datetime | None] = mapped_column(doc="older fixes are gone, or going")
-    arriving_soon_min: Mapped[int] = mapped_column(server_default="15", doc="told when the ETA is nearer")
+    fixes_kept_days: Mapped[int | None] = mapped_column(server_default="365", doc="None: kept for ever")
+    deliveries_kept_days: Mapped[int | None] = mapped_column(doc="days after their end; None: kept for ever")
+    fixes_removed_before: Mapped[datetime | None] = mapped_column(
+        doc="older fixes are purged, or being purged"
+    )
+    arriving_soon_min: Mapped[int] = mapped_column(
+        server_default="15", doc="the event is sent when the ETA is nearer; 0: never"
+    )
     late_after_min: Mapped[int] = mapped_column(server_default="0", doc="minutes of grace after the window")
     device_silent_after_min: Mapped[int] = mapped_column(server_default="30")
     proof_required: Mapped[list[str]] = mapped_column(
-        ARRAY(Text), server_default="{}", doc="parts of a proof that `delivered` waits for"
+        ARRAY(Text), server_default="{}", doc="parts of a proof that `delivered` requires"
     )
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())

@@ -53,7 +53,7 @@ SEARCH = (
 
 
 # After the window has moved or the vehicle has changed, a notification may be sent again.
-LATE_UNTOLD = (
+LATE_WITHOUT_EVENT = (
     "status IN ('pending', 'pickup_in_progress', 'in_transit') AND late_told_for IS DISTINCT FROM window_end"
 )
 ARRIVAL_UNTOLD = (
@@ -102,7 +102,7 @@ class Delivery(Base):
             postgresql_where=text("driven_m IS NULL AND ended_at IS NOT NULL"),
         ),
         # Only the deliveries that the detectors `late_deliveries` and `near_arrivals` still have to watch.
-        Index("ix_delivery_late_untold", "window_end", postgresql_where=text(LATE_UNTOLD)),
+        Index("ix_delivery_late_untold", "window_end", postgresql_where=text(LATE_WITHOUT_EVENT)),
         Index("ix_delivery_arrival_untold", "vehicle_id", postgresql_where=text(ARRIVAL_UNTOLD)),
     )
 
@@ -131,20 +131,23 @@ class Delivery(Base):
     checkpoint_latitude: Mapped[float | None]
     checkpoint_longitude: Mapped[float | None]
     fact_retained: Mapped[bool] = mapped_column(server_default="false")
-    driven_m: Mapped[float | None] = mapped_column(doc="measured before the fixes went; None: they tell")
-    driven_fixes: Mapped[int | None] = mapped_column(doc="None: not all of them were measured")
-    erased_at: Mapped[datetime | None] = mapped_column(doc="when its customer was erased from it")
-    late_told_for: Mapped[datetime | None] = mapped_column(doc="the window's end that it was told late for")
+    driven_m: Mapped[float | None] = mapped_column(doc="stored before the fixes are purged; None: not yet")
+    driven_fixes: Mapped[int | None] = mapped_column(doc="None: some fixes were missing")
+    erased_at: Mapped[datetime | None] = mapped_column(doc="when its customer's personal data were erased")
+    late_told_for: Mapped[datetime | None] = mapped_column(doc="the window's end of the last `late` event")
     arriving_soon_told_at: Mapped[datetime | None]
     scheduled_at: Mapped[datetime] = mapped_column(
-        Computed("coalesce(window_start, created_at)", persisted=True), doc="by which lists know its time"
+        Computed("coalesce(window_start, created_at)", persisted=True),
+        doc="the time by which lists filter and sort",
     )
     search: Mapped[str] = mapped_column(TSVECTOR, Computed(SEARCH, persisted=True), deferred=True)
     search_words: Mapped[str | None] = mapped_column(
-        TSVECTOR, deferred=True, doc="of `core.rules.text.search_words`"
+        TSVECTOR, deferred=True, doc="words by `core.rules.text.search_words`"
     )
     search_words_of: Mapped[int | None] = mapped_column(
-        BigInteger, deferred=True, doc="hash of the texts they were made of (`core.deliveries.search_words`)"
+        BigInteger,
+        deferred=True,
+        doc="hash of the texts behind the search words (`core.deliveries.search_words`)",
     )
 
     load_order: Mapped[LoadOrder | None] = relationship(lazy="raise")
@@ -188,14 +191,16 @@ class DeliveryCheckpoint(Base):
     course_deg: Mapped[float | None]
     accuracy_m: Mapped[float | None]
     reason: Mapped[str | None]
-    occurred_at: Mapped[datetime] = mapped_column(doc="when it happened, by the clock of who reported it")
+    occurred_at: Mapped[datetime] = mapped_column(doc="when it happened, by the reporter's clock")
     occurred_at_sent: Mapped[datetime | None] = mapped_column(
-        doc="`occurred_at` as sent, by which a repeated request is known; None: not sent, or of before 0.2.0"
+        doc="`occurred_at` as sent, to recognise a repetition; None: not sent, or from before 0.2.0"
     )
-    recorded_at: Mapped[datetime] = mapped_column(doc="when we stored it")
+    recorded_at: Mapped[datetime] = mapped_column(doc="by the server's clock")
     actor_user_id: Mapped[int | None]
-    actor_driver_id: Mapped[int | None] = mapped_column(doc="set for a driver's REST calls and phone alike")
+    actor_driver_id: Mapped[int | None] = mapped_column(doc="set for a driver's REST calls and phone")
     actor_device_id: Mapped[str | None]
     actor_api_token_id: Mapped[int | None]
     proof_id: Mapped[int | None]
-    proof_sha256s: Mapped[list[str] | None] = mapped_column(ARRAY(Text), doc="of the proof's pictures")
+    proof_sha256s: Mapped[list[str] | None] = mapped_column(
+        ARRAY(Text), doc="SHA-256 of the proof's images, in hex"
+    )

@@ -55,4 +55,6 @@ class Device(Base):
     last_heard_at: Mapped[datetime | None] = mapped_column(
         doc="to the minute (`core.detectors.silent_devices`)"
     )
-    silence_told_at: Mapped[datetime | None] = mapped_column(doc="when its silence was last told")
+    silence_told_at: Mapped[datetime | None] = mapped_column(
+        doc="when the last `device_silent` event was sent"
+    )

@@ -15,7 +15,7 @@ class JobsLeader(Base):
     __table_args__ = (CheckConstraint("id = 1", name="one_row"),)
 
     id: Mapped[int] = mapped_column(SmallInteger, primary_key=True, autoincrement=False)
-    term: Mapped[int] = mapped_column(BigInteger, doc="one more with each new leader")
+    term: Mapped[int] = mapped_column(BigInteger, doc="grows by one with each new leader")
     holder: Mapped[str | None] = mapped_column(doc="``host:pid``; None: it stepped down")
     since: Mapped[datetime] = mapped_column(doc="when its term began")
     renewed_at: Mapped[datetime] = mapped_column(doc="by the database's clock")
@@ -28,9 +28,9 @@ class JobState(Base):
 
     name: Mapped[str] = mapped_column(primary_key=True)
     last_started_at: Mapped[datetime]
-    last_ended_at: Mapped[datetime | None] = mapped_column(doc="before the start: it runs, or was cut off")
+    last_ended_at: Mapped[datetime | None] = mapped_column(doc="earlier than the start: running, or cut off")
     last_succeeded_at: Mapped[datetime | None]
-    next_run_at: Mapped[datetime | None] = mapped_column(doc="by the leader's clock; None: not known yet")
+    next_run_at: Mapped[datetime | None] = mapped_column(doc="by the leader's clock; None: not planned yet")
     last_duration_s: Mapped[float | None]
     last_result: Mapped[str | None]
     last_error: Mapped[str | None] = mapped_column(doc="one line, no value of a row; None: it succeeded")

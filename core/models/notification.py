@@ -64,7 +64,7 @@ class Webhook(Base):
     description: Mapped[str | None]
     events: Mapped[list[str]] = mapped_column(ARRAY(Text))
     secret_version: Mapped[int] = mapped_column(server_default="1")
-    previous_secret_until: Mapped[datetime | None] = mapped_column(doc="until then both secrets sign")
+    previous_secret_until: Mapped[datetime | None] = mapped_column(doc="both secrets sign until then")
     failures: Mapped[int] = mapped_column(server_default="0")
     retry_at: Mapped[datetime | None]
     last_success_at: Mapped[datetime | None]
@@ -92,7 +92,7 @@ class NotificationAttempt(Base):
     finished_at: Mapped[datetime | None]
     duration_ms: Mapped[int | None]
     code: Mapped[int | None] = mapped_column(doc="HTTP status or SMTP reply code")
-    error: Mapped[str | None] = mapped_column(doc="None: it was taken")
+    error: Mapped[str | None] = mapped_column(doc="None: accepted")
 
 
 class Notification(Base):
@@ -128,9 +128,9 @@ class Notification(Base):
     checkpoint_id: Mapped[int | None] = mapped_column(ForeignKey("delivery_checkpoint.id"), index=True)
     event: Mapped[str] = mapped_column(String(32))
     event_id: Mapped[uuid.UUID] = mapped_column(
-        doc="one for all who are told; receivers know repetitions by it"
+        doc="the same for all recipients of an event; identifies repetitions"
     )
-    once: Mapped[str | None] = mapped_column(doc="what must not be told twice")
+    once: Mapped[str | None] = mapped_column(doc="key that makes an event unique per recipient")
     audience: Mapped[str] = mapped_column(String(16))
     addressee: Mapped[str] = mapped_column(doc="``customer:5``, ``user:5`` or ``webhook:5``")
     webhook_id: Mapped[int | None] = mapped_column(ForeignKey("webhook.id"))
@@ -138,8 +138,8 @@ class Notification(Base):
     payload: Mapped[dict[str, Any]]
     state: Mapped[str] = mapped_column(String(16), server_default="queued")
     attempts: Mapped[int] = mapped_column(server_default="0")
-    next_attempt_at: Mapped[datetime] = mapped_column(doc="while it is being sent: when another may try")
+    next_attempt_at: Mapped[datetime] = mapped_column(doc="while it is being sent: the end of the lease")
     finished_at: Mapped[datetime | None]
-    error: Mapped[str | None] = mapped_column(doc="why it is not sent, or not yet")
+    error: Mapped[str | None] = mapped_column(doc="why it was not sent, or is still waiting")
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
     expires_at: Mapped[datetime]

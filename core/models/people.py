@@ -61,7 +61,7 @@ class AppUser(Base):
     role: Mapped[Role]
     driver_id: Mapped[int | None] = mapped_column(ForeignKey("driver.id"), unique=True)
     customer_id: Mapped[int | None] = mapped_column(ForeignKey("customer.id"), index=True)
-    password_hash: Mapped[str | None] = mapped_column(doc="None: invited, and not come yet")
+    password_hash: Mapped[str | None] = mapped_column(doc="None: invited, no password set yet")
     token_epoch: Mapped[int] = mapped_column(server_default="1")
     mqtt_secret_version: Mapped[int] = mapped_column(server_default="1")
     disabled_at: Mapped[datetime | None]

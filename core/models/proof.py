@@ -25,9 +25,9 @@ class DeliveryProof(Base):
     note: Mapped[str | None]
     latitude: Mapped[float | None]
     longitude: Mapped[float | None]
-    fingerprint: Mapped[bytes | None] = mapped_column(doc="SHA-256 of what was sent; None: erased")
-    occurred_at: Mapped[datetime] = mapped_column(doc="when it happened, by the clock of who reported it")
-    recorded_at: Mapped[datetime] = mapped_column(doc="when we stored it")
+    fingerprint: Mapped[bytes | None] = mapped_column(doc="SHA-256 of the request; None: erased")
+    occurred_at: Mapped[datetime] = mapped_column(doc="when it happened, by the reporter's clock")
+    recorded_at: Mapped[datetime] = mapped_column(doc="by the server's clock")
     actor_user_id: Mapped[int | None]
     actor_driver_id: Mapped[int | None]
 
@@ -52,5 +52,5 @@ class ProofImage(Base):
     width: Mapped[int] = mapped_column(doc="pixels")
     height: Mapped[int] = mapped_column(doc="pixels")
     size_bytes: Mapped[int]
-    sha256: Mapped[bytes] = mapped_column(doc="of the content, which it outlives")
+    sha256: Mapped[bytes] = mapped_column(doc="of the content; kept when the content is erased")
     content: Mapped[bytes | None] = mapped_column(deferred=True, doc="None: erased")

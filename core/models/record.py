@@ -45,7 +45,7 @@ class Idempotency(Base):
     fingerprint: Mapped[bytes] = mapped_column(doc="SHA-256 of the parsed fields")
     status: Mapped[int | None] = mapped_column(doc="None only inside the transaction that does the work")
     headers: Mapped[dict[str, Any] | None]
-    body: Mapped[bytes | None] = mapped_column(doc="None: it held a secret or erased data")
+    body: Mapped[bytes | None] = mapped_column(doc="None: it contained a secret or erased data")
     created_at: Mapped[datetime] = mapped_column(index=True)
 
 

@@ -16,7 +16,7 @@ class DailyReport(Base):
 
     company_id: Mapped[int] = mapped_column(ForeignKey("company.id"), primary_key=True)
     day: Mapped[date] = mapped_column(primary_key=True)
-    time_zone: Mapped[str] = mapped_column(doc="the company's on that day")
+    time_zone: Mapped[str] = mapped_column(doc="the company's time zone on that day")
     starts_at: Mapped[datetime]
     ends_at: Mapped[datetime]
     made_at: Mapped[datetime]

@@ -18,7 +18,6 @@ FIRST_RETRY = timedelta(seconds=15)
 LONGEST_TEXT = 300
 PROJECT = Path(__file__).parents[2]
 _MOST_DOUBLINGS = 16
-_EVERYBODYS_WAY = {Path("core/database/deadlines.py"), Path("core/database/engine.py")}
 
 
 class JobFailed(Exception):
@@ -93,11 +92,16 @@ def describe(error: BaseException) -> str:
 
 
 def where(error: BaseException) -> str:
-    """Return the innermost line of our own code in the traceback, as ``core/accounts/throttle.py:42``."""
-    files = [(Path(frame.f_code.co_filename), line) for frame, line in walk_tb(error.__traceback__)]
-    ours = [(path.relative_to(PROJECT), line) for path, line in files if _is_ours(path)]
-    told = [f"{path}:{line}" for path, line in ours if path not in _EVERYBODYS_WAY]
-    return told[-1] if told else "no place of ours"
+    """Return the innermost line of our own code in the traceback, as ``core/accounts/throttle.py:42``.
+
+    Modules with ``IS_IN_EVERY_TRACEBACK`` are passed over: their caller's line says more.
+    """
+    places = [
+        f"{path.relative_to(PROJECT)}:{line}"
+        for frame, line in walk_tb(error.__traceback__)
+        if _is_ours(path := Path(frame.f_code.co_filename)) and "IS_IN_EVERY_TRACEBACK" not in frame.f_globals
+    ]
+    return places[-1] if places else "no place of ours"
 
 
 def _is_ours(path: Path) -> bool:

@@ -140,7 +140,7 @@ def _write_down_distances(session: Session, deliveries: Sequence[Delivery], now:
     """Store the distances, because afterwards no delivery leads to the fixes that they are measured by."""
     for delivery in deliveries:
         if delivery.started_at is not None and delivery.driven_m is None:
-            retention.write_down(session, delivery, now)
+            retention.store_distance(session, delivery, now)
     session.flush()
 
 

@@ -5,15 +5,19 @@ whose row-level security (RLS) policy covers them; instants are passed as parame
 correlated, so that `position` may be a distributed table.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 import msgspec
-from sqlalchemy import text
+from sqlalchemy import select, text
 from sqlalchemy.orm import Session
 
-from core.reporting.daily_figures import MAXIMUM_PROBLEMS, Cell, ProblemDelivery
+from core.models.fleet import Vehicle
+from core.models.people import Driver
+from core.reporting import daily_figures
+from core.reporting.daily_figures import MAXIMUM_PROBLEMS, Cell, DayFigures, ProblemDelivery
+from core.reporting.record_names import vehicle_name
 from core.rules.enums import Status
 from core.rules.geo import EARTH_RADIUS_M
 
@@ -117,6 +121,30 @@ class Distances(msgspec.Struct, frozen=True):
     vehicles: Mapping[int, float]
 
 
+def compute_figures(session: Session, day: LocalDay, now: datetime) -> DayFigures:
+    """Read everything that is counted and measured, then sum it up."""
+    counted = cells(session, day)
+    under_way, overdue = still_open(session, day, now)
+    driven = distances(session, day)
+    worst, left_out = problems(session, day)
+    planned = session.scalar(PLANNED, day.values) or 0
+    failures = [(row[0], Status(row[1]), row[2]) for row in session.execute(FAILURES, day.values)]
+    drivers, vehicles = _names(session, counted, driven)
+    return DayFigures(
+        planned=planned,
+        under_way=under_way,
+        overdue=overdue,
+        total=daily_figures.summed(counted),
+        distance_m=round(sum(driven.vehicles.values()), 1),
+        hours=daily_figures.hours(counted, day.starts_at, day.ends_at),
+        drivers=daily_figures.shares(counted, lambda cell: cell.driver_id, drivers, driven.drivers),
+        vehicles=daily_figures.shares(counted, lambda cell: cell.vehicle_id, vehicles, driven.vehicles),
+        reasons=daily_figures.reasons(failures),
+        problems=worst,
+        problems_left_out=left_out,
+    )
+
+
 def cells(session: Session, day: LocalDay) -> list[Cell]:
     """Return at most one cell per driver, vehicle, outcome and hour."""
     rows = session.execute(CELLS, day.values)
@@ -127,15 +155,6 @@ def still_open(session: Session, day: LocalDay, now: datetime) -> tuple[int, int
     """Return how many deliveries are under way and how many overdue, now or at the day's end."""
     under_way, overdue = session.execute(OPEN, {**day.values, "at": min(now, day.ends_at)}).one()
     return under_way, overdue
-
-
-def planned(session: Session, day: LocalDay) -> int:
-    return session.scalar(PLANNED, day.values) or 0
-
-
-def failures(session: Session, day: LocalDay) -> list[tuple[int, Status, str | None]]:
-    rows = session.execute(FAILURES, day.values)
-    return [(row[0], Status(row[1]), row[2]) for row in rows]
 
 
 def problems(session: Session, day: LocalDay) -> tuple[list[ProblemDelivery], int]:
@@ -149,7 +168,9 @@ def distances(session: Session, day: LocalDay) -> Distances:
     """Measure a few vehicles per statement, so that no statement takes long however many there are."""
     drivers: dict[int, float] = {}
     vehicles: dict[int, float] = {}
-    for vehicle_ids in _batches(session.scalars(VEHICLES, day.values).all()):
+    ids = session.scalars(VEHICLES, day.values).all()
+    for first in range(0, len(ids), VEHICLES_AT_ONCE):
+        vehicle_ids = ids[first : first + VEHICLES_AT_ONCE]
         for driver_id, vehicle_id, metres in session.execute(DISTANCES, _measured(day, vehicle_ids)):
             by_id, id = (vehicles, vehicle_id) if driver_id is None else (drivers, driver_id)
             by_id[id] = by_id.get(id, 0.0) + metres
@@ -166,6 +187,17 @@ def _measured(day: LocalDay, vehicle_ids: Sequence[int]) -> dict[str, Any]:
     }
 
 
-def _batches(ids: Sequence[int]) -> Iterator[Sequence[int]]:
-    for start in range(0, len(ids), VEHICLES_AT_ONCE):
-        yield ids[start : start + VEHICLES_AT_ONCE]
+def _names(
+    session: Session, counted: Sequence[Cell], driven: Distances
+) -> tuple[dict[int, str], dict[int, str]]:
+    """Return the names of all drivers and of all vehicles that occur in the figures, by id."""
+    driver_ids = driven.drivers.keys() | {cell.driver_id for cell in counted}
+    vehicle_ids = driven.vehicles.keys() | {cell.vehicle_id for cell in counted}
+    drivers = session.execute(select(Driver.id, Driver.name).where(Driver.id.in_(driver_ids - {None})))
+    vehicles = session.execute(
+        select(Vehicle.id, Vehicle.name, Vehicle.plate).where(Vehicle.id.in_(vehicle_ids - {None}))
+    )
+    return (
+        {row.id: row.name for row in drivers},
+        {row.id: vehicle_name(row.name, row.plate) for row in vehicles},
+    )

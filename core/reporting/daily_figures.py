@@ -159,8 +159,8 @@ def reasons(failures: Iterable[tuple[int, Status, str | None]]) -> list[Reason]:
     Those that differ only in case and blanks are one; rare ones are combined.
     """
     grouped: dict[tuple[Status, str], Reason] = {}
-    for delivery_id, status, given in failures:
-        words = " ".join((given or NO_REASON).split())[:LONGEST_REASON]
+    for delivery_id, status, stated in failures:
+        words = " ".join((stated or NO_REASON).split())[:LONGEST_REASON]
         reason = grouped.setdefault((status, folded(words)), Reason(words, status, []))
         reason.delivery_ids.append(delivery_id)
     ordered = sorted(grouped.values(), key=lambda one: (-len(one.delivery_ids), one.reason))

@@ -18,16 +18,14 @@ from core.access.actors import Actor
 from core.access.scoping import is_ours
 from core.errors import NotFound
 from core.models.company import Company
-from core.models.fleet import Vehicle
-from core.models.people import Driver
 from core.models.report import DailyReport
 from core.nightly.nights import Night
 from core.notifications import queue
 from core.notifications.kinds import Event
-from core.reporting import daily_counts, daily_figures, record_names
+from core.reporting import daily_counts, daily_figures
 from core.reporting.daily_counts import LocalDay
 from core.reporting.daily_figures import DayFigures
-from core.rules.times import local_days
+from core.rules.times import time_zones
 
 RESTATED_DAYS = 3
 
@@ -56,10 +54,10 @@ def find(session: Session, actor: Actor, day: date, now: datetime) -> Daily:
     row = session.scalar(select(DailyReport).where(is_ours(actor, DailyReport), DailyReport.day == day))
     if row is not None:
         return _stored(company, row)
-    first, today = (local_days.of(instant, company.time_zone) for instant in (company.created_at, now))
+    first, today = (time_zones.day_of(instant, company.time_zone) for instant in (company.created_at, now))
     if not first <= day <= today:
         raise NotFound("daily report")
-    return _counted(session, company, day, now)
+    return _compute(session, company, day, now)
 
 
 def stored(session: Session, company_id: int, day: date) -> Daily | None:
@@ -80,11 +78,14 @@ def page(session: Session, actor: Actor, *, before: date | None, limit: int) -> 
 def make(session: Session, night: Night, now: datetime) -> None:
     """Compute and store the day that ended, restate the days before it, and queue the notifications."""
     company = session.get_one(Company, night.company_id)
-    daily = _counted(session, company, night.day, now)
+    daily = _compute(session, company, night.day, now)
     _store(session, company.id, daily)
     for row in _outdated(session, company, night.day):
-        _store(session, company.id, _counted(session, company, row.day, now))
-    _tell(session, company.id, daily, now)
+        _store(session, company.id, _compute(session, company, row.day, now))
+    figures = daily.figures
+    if figures.total.deliveries or figures.planned or figures.distance_m:
+        once = f"daily_report:{daily.day.isoformat()}"
+        queue.queue(session, Event.DAILY_REPORT, company.id, facts(daily), now, once=once)
 
 
 def figures_of(row: DailyReport) -> DayFigures:
@@ -107,8 +108,8 @@ def facts(daily: Daily) -> dict[str, Any]:
     }
 
 
-def _counted(session: Session, company: Company, day: date, now: datetime) -> Daily:
-    starts_at, ends_at = local_days.bounds(day, company.time_zone)
+def _compute(session: Session, company: Company, day: date, now: datetime) -> Daily:
+    starts_at, ends_at = time_zones.day_bounds(day, company.time_zone)
     return Daily(
         company_name=company.name,
         time_zone=company.time_zone,
@@ -117,50 +118,8 @@ def _counted(session: Session, company: Company, day: date, now: datetime) -> Da
         ends_at=ends_at,
         made_at=now,
         is_final=False,
-        figures=_figures(session, LocalDay(company.id, starts_at, ends_at), now),
+        figures=daily_counts.compute_figures(session, LocalDay(company.id, starts_at, ends_at), now),
     )
-
-
-def _figures(session: Session, day: LocalDay, now: datetime) -> DayFigures:
-    cells = daily_counts.cells(session, day)
-    under_way, overdue = daily_counts.still_open(session, day, now)
-    driven = daily_counts.distances(session, day)
-    problems, left_out = daily_counts.problems(session, day)
-    drivers, vehicles = _names(
-        session,
-        {cell.driver_id for cell in cells} | set(driven.drivers),
-        {cell.vehicle_id for cell in cells} | set(driven.vehicles),
-    )
-    return DayFigures(
-        planned=daily_counts.planned(session, day),
-        under_way=under_way,
-        overdue=overdue,
-        total=daily_figures.summed(cells),
-        distance_m=round(sum(driven.vehicles.values()), 1),
-        hours=daily_figures.hours(cells, day.starts_at, day.ends_at),
-        drivers=daily_figures.shares(cells, lambda cell: cell.driver_id, drivers, driven.drivers),
-        vehicles=daily_figures.shares(cells, lambda cell: cell.vehicle_id, vehicles, driven.vehicles),
-        reasons=daily_figures.reasons(daily_counts.failures(session, day)),
-        problems=problems,
-        problems_left_out=left_out,
-    )
-
-
-def _names(
-    session: Session, driver_ids: set[int | None], vehicle_ids: set[int | None]
-) -> tuple[dict[int, str], dict[int, str]]:
-    drivers = session.execute(select(Driver.id, Driver.name).where(Driver.id.in_(_given(driver_ids))))
-    vehicles = session.execute(
-        select(Vehicle.id, Vehicle.name, Vehicle.plate).where(Vehicle.id.in_(_given(vehicle_ids)))
-    )
-    return (
-        {row.id: row.name for row in drivers},
-        {row.id: record_names.vehicle_name(row.name, row.plate) for row in vehicles},
-    )
-
-
-def _given(ids: set[int | None]) -> list[int]:
-    return sorted(id for id in ids if id is not None)
 
 
 def _outdated(session: Session, company: Company, day: date) -> list[DailyReport]:
@@ -190,13 +149,6 @@ def _store(session: Session, company_id: int, daily: Daily) -> None:
     }
     statement = insert(DailyReport).values(company_id=company_id, day=daily.day, **values)
     session.execute(statement.on_conflict_do_update(index_elements=["company_id", "day"], set_=values))
-
-
-def _tell(session: Session, company_id: int, daily: Daily, now: datetime) -> None:
-    """Queue the notifications, unless the day had neither deliveries nor driving."""
-    if daily.figures.total.deliveries or daily.figures.planned or daily.figures.distance_m:
-        once = f"daily_report:{daily.day.isoformat()}"
-        queue.queue(session, Event.DAILY_REPORT, company_id, facts(daily), now, once=once)
 
 
 def _stored(company: Company, row: DailyReport) -> Daily:

@@ -28,7 +28,7 @@ def read(session: Session, record: Sequence[DeliveryCheckpoint]) -> Names:
     drivers = [id for one in record for id in (one.driver_id, one.actor_driver_id)]
     vehicles = session.execute(
         select(Vehicle.id, Vehicle.name, Vehicle.plate).where(
-            Vehicle.id.in_(_given(one.vehicle_id for one in record))
+            Vehicle.id.in_(_present(one.vehicle_id for one in record))
         )
     )
     return Names(
@@ -45,9 +45,9 @@ def vehicle_name(name: str, plate: str | None) -> str:
 
 
 def _pairs(session: Session, model: type[Any], name: Any, ids: Iterable[Any]) -> dict[Any, str]:
-    rows = session.execute(select(model.id, name).where(model.id.in_(_given(ids))))
+    rows = session.execute(select(model.id, name).where(model.id.in_(_present(ids))))
     return {row[0]: row[1] for row in rows}
 
 
-def _given(ids: Iterable[Any]) -> list[Any]:
+def _present(ids: Iterable[Any]) -> list[Any]:
     return sorted({id for id in ids if id is not None})

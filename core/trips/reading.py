@@ -141,20 +141,20 @@ def measured(
         )
     end = delivery.ended_at or now
     parts = trip_segments(record, delivery.started_at, end)
-    told = reading.read(session, parts, delivery.started_at, end, checkpoints)
+    found = reading.read(session, parts, delivery.started_at, end, checkpoints)
     removed_before = fixes_removed_before(session, delivery)
     if removed_before is None:
-        return told
+        return found
     if delivery.driven_m is None:
         # Some fixes were purged while it was under way; its location checkpoints cover the whole trip.
         kept = reading.read(session, (), delivery.started_at, end, checkpoints)
-        longer = max(kept, told, key=lambda one: one.distance_m)
+        longer = max(kept, found, key=lambda one: one.distance_m)
         return msgspec.structs.replace(longer, is_complete=False, removed_before=removed_before)
     return msgspec.structs.replace(
-        told,
+        found,
         distance_m=delivery.driven_m,
         fixes=delivery.driven_fixes or 0,
-        is_complete=told.is_complete and delivery.driven_fixes is not None,
+        is_complete=found.is_complete and delivery.driven_fixes is not None,
         removed_before=removed_before,
     )
 

@@ -5,7 +5,7 @@ import threading
 from core.database.engine import make_engine, make_sessions
 from core.errors import InvalidValue
 from core.settings import Settings
-from jobs.schedule.run import Run, RunOutcome, run_job
+from jobs.schedule.run import JobRun, RunOutcome, run_job
 from jobs.schedule.table import JOBS, find
 
 
@@ -16,6 +16,6 @@ def run(settings: Settings, name: str) -> RunOutcome:
         raise InvalidValue("name", f"is no job; there are: {', '.join(job.name for job in JOBS)}")
     engine = make_engine(settings, process="command")
     try:
-        return run_job(job, Run(job.name, make_sessions(engine), threading.Event()))
+        return run_job(job, JobRun(job.name, make_sessions(engine), threading.Event()))
     finally:
         engine.dispose()

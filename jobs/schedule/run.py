@@ -1,6 +1,6 @@
 """One run of one job, and its record in the database.
 
-A job has a body: a function of a `Run`. Most bodies are built here from a function of a session and the time:
+A job has a body: a function of a `JobRun`. Most are built here from a function of a session and the time:
 `once` (one transaction), `drained` (transactions until no work is left) or `Nightly` (one transaction per
 company and night). Two leaders may run the same job at once: its work must be idempotent, or claim its rows
 with ``FOR UPDATE SKIP LOCKED``.
@@ -31,7 +31,7 @@ _LONGEST_RESULT = 200
 
 
 @dataclass(frozen=True)
-class Run:
+class JobRun:
     """The context of a body. It checks ``stop`` between two transactions, and leaves the rest undone."""
 
     job: str
@@ -40,7 +40,7 @@ class Run:
 
 
 Work = Callable[[Session, datetime], object]
-Body = Callable[[Run], object]
+Body = Callable[[JobRun], object]
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class RunOutcome:
 def once(work: Work) -> Body:
     """Return a body that does ``work`` in one transaction."""
 
-    def body(run: Run) -> object:
+    def body(run: JobRun) -> object:
         with run.sessions.begin() as session:
             return work(session, datetime.now(UTC))
 
@@ -75,7 +75,7 @@ def once(work: Work) -> Body:
 def drained(work: Callable[[Session, datetime], int]) -> Body:
     """Return a body that does ``work``, a transaction per batch, until none is left; it counts the items."""
 
-    def body(run: Run) -> int:
+    def body(run: JobRun) -> int:
         total = 0
         while not run.stop.is_set():
             with run.sessions.begin() as session:
@@ -99,52 +99,46 @@ class Nightly:
     hour: int
     work: Callable[[Session, Night, datetime], object]
 
-    def __call__(self, run: Run) -> int:
-        now = datetime.now(UTC)
+    def __call__(self, run: JobRun) -> int:
         with run.sessions() as session:
-            due = nights.due(session, run.job, self.hour, now)
-        errors = [self._do(run, night) for night in due if not run.stop.is_set()]
-        failed = [error for error in errors if error is not None]
-        if failed:
-            raise JobFailed(f"{len(failed)} of {len(errors)} nights failed; the first: {failed[0]}")
-        return len(errors)
-
-    def _do(self, run: Run, night: Night) -> str | None:
-        """Do one company's night; return the error's description, or None."""
-        now = datetime.now(UTC)
-        try:
-            with run.sessions.begin() as session:
-                if nights.claim(session, run.job, night, now):
-                    self.work(session, night, now)
-        except Exception as error:
-            described = job_states.describe(error)
-            log.error(
-                "night_failed job=%s company=%s day=%s error=%r",
-                run.job,
-                night.company,
-                night.day,
-                described,
-            )
-            return f"company {night.company_id}, {night.day}: {described}"
-        return None
+            due = nights.due(session, run.job, self.hour, datetime.now(UTC))
+        done, errors = 0, []
+        for night in due:
+            if run.stop.is_set():
+                break
+            now = datetime.now(UTC)
+            try:
+                with run.sessions.begin() as session:
+                    if nights.claim(session, run.job, night, now):
+                        self.work(session, night, now)
+                done += 1
+            except Exception as error:
+                errors.append(_log_failed_night(run.job, night, error))
+        if errors:
+            raise JobFailed(f"{len(errors)} of {len(errors) + done} nights failed; the first: {errors[0]}")
+        return done
 
 
-def run_job(job: Job, run: Run) -> RunOutcome:
+def run_job(job: Job, run: JobRun) -> RunOutcome:
     """Run a job and record its start and its end. Never raises: no caller could handle an error."""
     begun = time.monotonic()
     result = error = None
     try:
         with run.sessions.begin() as session:
             job_states.started(session, job.name, ME, datetime.now(UTC))
-        result = _text(job.body(run))
+        if returned := job.body(run):
+            result = str(returned)[:_LONGEST_RESULT]
     except Exception as failure:
         error = job_states.describe(failure)
-    outcome = RunOutcome(result, error, _ended(job, run, time.monotonic() - begun, result, error))
-    _tell(job, outcome)
-    return outcome
+    failures = _record_end(job, run, time.monotonic() - begun, result, error)
+    if error is not None:
+        _log_failed_run(job, failures, error)
+    elif result:
+        log.info("job_done job=%s result=%s", job.name, result)
+    return RunOutcome(result, error, failures)
 
 
-def _ended(job: Job, run: Run, duration_s: float, result: str | None, error: str | None) -> int:
+def _record_end(job: Job, run: JobRun, duration_s: float, result: str | None, error: str | None) -> int:
     """Record the end; return the number of consecutive failures."""
     # Without the database, whose absence is an error by itself, this failure counts as the first.
     try:
@@ -160,22 +154,21 @@ def _ended(job: Job, run: Run, duration_s: float, result: str | None, error: str
     return failures
 
 
-def _tell(job: Job, outcome: RunOutcome) -> None:
-    if outcome.error is not None:
-        FAILED.labels(job.name).inc()
-        alert = "alert=job_failing" if outcome.failures >= ALERT_AFTER else "job_failed"
-        level = logging.ERROR if _is_worth_an_error(outcome.failures) else logging.INFO
-        log.log(level, "%s job=%s failures=%d error=%r", alert, job.name, outcome.failures, outcome.error)
-    elif outcome.result:
-        log.info("job_done job=%s result=%s", job.name, outcome.result)
+def _log_failed_run(job: Job, failures: int, error: str) -> None:
+    FAILED.labels(job.name).inc()
+    alert = "alert=job_failing" if failures >= ALERT_AFTER else "job_failed"
+    level = logging.ERROR if _is_worth_an_error(failures) else logging.INFO
+    log.log(level, "%s job=%s failures=%d error=%r", alert, job.name, failures, error)
+
+
+def _log_failed_night(job: str, night: Night, error: Exception) -> str:
+    """Log that a company's night failed; return the description for users."""
+    described = job_states.describe(error)
+    log.error("night_failed job=%s company=%s day=%s error=%r", job, night.company, night.day, described)
+    return f"company {night.company_id}, {night.day}: {described}"
 
 
 def _is_worth_an_error(failures: int) -> bool:
     """Return True up to the alert, then at each doubling: a job failing each minute must not fill the log."""
     doublings, rest = divmod(failures, ALERT_AFTER)
     return failures <= ALERT_AFTER or (rest == 0 and doublings & (doublings - 1) == 0)
-
-
-def _text(result: object) -> str | None:
-    """Return a job's result as one line; None if there is nothing to report."""
-    return str(result)[:_LONGEST_RESULT] if result else None

@@ -26,7 +26,7 @@ from core.notifications import cleanup
 from core.operations import retained_facts
 from core.records import audit, idempotency
 from core.reporting import daily_report
-from jobs.schedule.run import ME, Job, Nightly, Run, drained, once, run_job
+from jobs.schedule.run import ME, Job, JobRun, Nightly, drained, once, run_job
 from jobs.schedule.threads import ThreadARun
 from jobs.tasks import detectors, retention
 
@@ -36,13 +36,18 @@ MINUTE = timedelta(minutes=1)
 HOUR = timedelta(hours=1)
 
 JOBS = (
-    Job("partitions", "Makes the months of `position` ahead.", 6 * HOUR, once(partitions.ensure)),
-    Job("login_attempts", "Deletes counts of log-ins long past.", 15 * MINUTE, once(throttle.clean)),
-    Job("login_sessions", "Deletes log-ins that have ended.", HOUR, once(login_sessions.clean)),
-    Job("user_links", "Deletes invitations and resets that have ended.", 6 * HOUR, once(links.clean)),
+    Job("partitions", "Creates the coming partitions of `position`.", 6 * HOUR, once(partitions.ensure)),
+    Job(
+        "login_attempts",
+        "Purges old counts of log-in attempts.",
+        15 * MINUTE,
+        once(throttle.purge_old_attempts),
+    ),
+    Job("login_sessions", "Purges ended log-in sessions.", HOUR, once(login_sessions.purge_ended)),
+    Job("user_links", "Purges ended invitations and password resets.", 6 * HOUR, once(links.purge_ended)),
     Job(
         "failed_logins_of_strangers",
-        "Deletes old audit entries of nobody's e-mails.",
+        "Purges old audit entries of log-ins with unknown e-mail addresses.",
         6 * HOUR,
         once(audit.forget_strangers),
     ),
@@ -58,54 +63,54 @@ JOBS = (
         MINUTE,
         once(retained_facts.clear_archived),
     ),
-    Job("idempotency", "Deletes answers kept for a day.", HOUR, once(idempotency.forget_old)),
+    Job("idempotency", "Purges stored responses after a day.", HOUR, once(idempotency.forget_old)),
     Job(
         "retention",
-        "Removes fixes, deliveries and records that have been kept long enough.",
+        "Purges fixes, deliveries and records past their retention period.",
         6 * HOUR,
         retention.by_the_clock,
     ),
-    Job("late_deliveries", "Tells of deliveries whose window has ended.", MINUTE, detectors.late),
+    Job("late_deliveries", "Reports deliveries whose window has ended.", MINUTE, detectors.late),
     Job(
         "near_arrivals",
-        "Tells customers whose delivery arrives soon.",
+        "Notifies customers whose delivery arrives soon.",
         MINUTE / 2,
         detectors.arriving_soon,
     ),
     Job(
         "silent_devices",
-        "Tells of devices not heard of while a delivery is under way.",
+        "Reports devices that are silent while a delivery is under way.",
         MINUTE,
         detectors.silent,
     ),
     Job(
         "daily_reports",
-        "Makes each company's report of the day before.",
+        "Computes each company's report of the previous day.",
         15 * MINUTE,
         Nightly(1, daily_report.make),
     ),
     Job(
         "delivery_words",
-        "Makes the search words of deliveries that an older Milepost wrote.",
+        "Computes search words of deliveries stored by an older Milepost.",
         MINUTE,
         drained(search_words.fill),
     ),
-    Job("nightly_runs", "Deletes marks of nights long past.", 24 * HOUR, once(nights.forget)),
+    Job("nightly_runs", "Purges old marks of nightly work.", 24 * HOUR, once(nights.purge_old_runs)),
     Job(
         "notifications",
-        "Watches that the sender sends what is due.",
+        "Checks that the sender sends due notifications.",
         MINUTE,
         once(cleanup.watch),
     ),
     Job(
         "notifications_expired",
-        "Gives up notifications that are old news.",
+        "Expires notifications that are too old to send.",
         MINUTE,
         drained(cleanup.expire),
     ),
     Job(
         "notifications_kept",
-        "Deletes notifications long past.",
+        "Purges old notifications.",
         6 * HOUR,
         drained(cleanup.forget),
     ),
@@ -152,7 +157,7 @@ class Schedule:
     def _run(self, job: Job) -> None:
         if self._is_over():  # a leader that thaws finds all its jobs due at once
             return
-        outcome = run_job(job, Run(job.name, self._sessions, self._stop))
+        outcome = run_job(job, JobRun(job.name, self._sessions, self._stop))
         try:
             next_run_at = self._next_run(job, outcome.failures)
             with self._sessions.begin() as session:

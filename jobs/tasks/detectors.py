@@ -10,41 +10,41 @@ from typing import TypeVar
 from sqlalchemy.orm import Session
 
 from core.detectors import late_deliveries, near_arrivals, silent_devices
-from jobs.schedule.run import Run
+from jobs.schedule.run import JobRun
 
 BATCH = 20
 Found = TypeVar("Found")
 
 
-def late(run: Run) -> int:
-    return _look_and_tell(run, late_deliveries.untold, late_deliveries.tell)
+def late(run: JobRun) -> int:
+    return _detect_and_record(run, late_deliveries.find_without_event, late_deliveries.record_events)
 
 
-def arriving_soon(run: Run) -> int:
-    return _look_and_tell(run, near_arrivals.untold, near_arrivals.tell)
+def arriving_soon(run: JobRun) -> int:
+    return _detect_and_record(run, near_arrivals.untold, near_arrivals.tell)
 
 
-def silent(run: Run) -> int:
-    return _look_and_tell(
+def silent(run: JobRun) -> int:
+    return _detect_and_record(
         run,
-        lambda session, now: list(silent_devices.untold(session, now).items()),
-        lambda session, found, now: silent_devices.tell(session, dict(found), now),
+        lambda session, now: list(silent_devices.find_without_event(session, now).items()),
+        lambda session, found, now: silent_devices.record_events(session, dict(found), now),
     )
 
 
-def _look_and_tell(
-    run: Run,
-    look: Callable[[Session, datetime], list[Found]],
-    tell: Callable[[Session, Sequence[Found], datetime], int],
+def _detect_and_record(
+    run: JobRun,
+    find: Callable[[Session, datetime], list[Found]],
+    record: Callable[[Session, Sequence[Found], datetime], int],
 ) -> int:
     """Detect, then notify in batches; return the number of notifications."""
     now = datetime.now(UTC)
     with run.sessions() as session:
-        found = look(session, now)
-    told = 0
+        found = find(session, now)
+    recorded = 0
     for first in range(0, len(found), BATCH):
         if run.stop.is_set():
             break
         with run.sessions.begin() as session:
-            told += tell(session, found[first : first + BATCH], datetime.now(UTC))
-    return told
+            recorded += record(session, found[first : first + BATCH], datetime.now(UTC))
+    return recorded

@@ -18,9 +18,9 @@ from sqlalchemy.orm import Session, sessionmaker
 from core.database import partitions
 from core.database.deadlines import BoundedConnection
 from core.database.engine import LOCK_TIMEOUT_S
-from core.operations import retention
-from core.operations.retention import Kept
-from jobs.schedule.run import Run
+from core.operations import retention, retention_bounds
+from core.operations.retention_bounds import RetentionBounds
+from jobs.schedule.run import JobRun
 
 FIXES = 2_000
 DELIVERIES = 100
@@ -57,28 +57,28 @@ class Retention:
 
     def run(self) -> Removed:
         with self._sessions.begin() as session:
-            bounds = retention.kept(session, self._now)
+            bounds = retention_bounds.read(session, self._now)
         self._measure(bounds)
-        present = self._still(bounds)
+        present = self._present(bounds)
         self._note(present)
         self._drop_months(present)
         for company_id in [bound.company_id for bound in bounds]:
-            bound = next((one for one in self._still(bounds) if one.company_id == company_id), None)
+            bound = next((one for one in self._present(bounds) if one.company_id == company_id), None)
             if bound is not None:
-                self._delete_fixes(bound)
-                self._delete_deliveries(bound)
+                self._purge_fixes(bound)
+                self._purge_deliveries(bound)
         for age in retention.AGES:
             self.removed.others += self._drain(
-                partial(retention.delete_aged, age=age, now=self._now, limit=ROWS)
+                partial(retention.purge_aged, age=age, now=self._now, limit=ROWS)
             )
         return self.removed
 
-    def _still(self, bounds: list[Kept]) -> list[Kept]:
+    def _present(self, bounds: list[RetentionBounds]) -> list[RetentionBounds]:
         """Return the bounds that still apply, read again before anything is deleted for good."""
         with self._sessions.begin() as session:
-            return retention.still(session, bounds, self._now)
+            return retention_bounds.read_again(session, bounds, self._now)
 
-    def _measure(self, bounds: list[Kept]) -> None:
+    def _measure(self, bounds: list[RetentionBounds]) -> None:
         """Store the distance of ended deliveries whose fixes are about to be deleted."""
         # Of all companies first: a dropped partition holds the fixes of every company.
         for bound in bounds:
@@ -94,21 +94,21 @@ class Retention:
                     )
                 )
 
-    def _note(self, bounds: list[Kept]) -> None:
+    def _note(self, bounds: list[RetentionBounds]) -> None:
         """Record each removal before the first deletion, so that no report lacks fixes without saying so."""
         for bound in bounds:
             if bound.fixes_before is not None and not self._stop.is_set():
                 with self._sessions.begin() as session:
-                    retention.note_removal(session, bound.company_id, bound.fixes_before)
+                    retention.note_purge(session, bound.company_id, bound.fixes_before)
 
-    def _drop_months(self, bounds: list[Kept]) -> None:
-        before = retention.months_before(bounds)
+    def _drop_months(self, bounds: list[RetentionBounds]) -> None:
+        before = retention_bounds.months_before(bounds)
         if before is None or self._stop.is_set():
             return
         with patient(self._sessions) as connection:
             self.removed.months += len(partitions.drop_before(connection, before, self._now))
 
-    def _delete_fixes(self, bound: Kept) -> None:
+    def _purge_fixes(self, bound: RetentionBounds) -> None:
         before = bound.fixes_before
         if before is None or self._stop.is_set():
             return
@@ -116,12 +116,12 @@ class Retention:
             vehicles = retention.vehicles_with_old_fixes(session, bound.company_id, before)
         for vehicle_id in vehicles:
             self.removed.fixes += self._drain(
-                partial(retention.delete_fixes, vehicle_id=vehicle_id, before=before, limit=FIXES)
+                partial(retention.purge_fixes, vehicle_id=vehicle_id, before=before, limit=FIXES)
             )
 
-    def _delete_deliveries(self, bound: Kept) -> None:
+    def _purge_deliveries(self, bound: RetentionBounds) -> None:
         if (before := bound.deliveries_before) is not None:
-            part = partial(retention.delete_deliveries, company_id=bound.company_id, before=before)
+            part = partial(retention.purge_deliveries, company_id=bound.company_id, before=before)
             self.removed.deliveries += self._drain(partial(part, limit=DELIVERIES))
 
     def _drain(self, part: Callable[[Session], int]) -> int:
@@ -143,7 +143,7 @@ def enforce(sessions: sessionmaker[Session], stop: threading.Event, now: datetim
     return Retention(sessions, stop, now or datetime.now(UTC)).run()
 
 
-def by_the_clock(run: Run) -> Removed:
+def by_the_clock(run: JobRun) -> Removed:
     """Run the purge as a scheduled job."""
     return enforce(run.sessions, run.stop)
 

@@ -13,6 +13,9 @@ from core.access.actors import Actor
 from core.accounts import access, companies, passwords, users
 from core.errors import Conflict, NotFound
 from core.fleet import customers, devices, drivers, vehicles
+from core.fleet.customers import NewCustomer
+from core.fleet.drivers import NewDriver
+from core.fleet.vehicles import NewVehicle
 from core.identities import mqtt_secret, operator_user
 from core.models.fleet import Device, Vehicle
 from core.models.people import AppUser, Customer, Driver
@@ -83,7 +86,7 @@ def _drivers(session: Session, actor: Actor) -> list[Driver]:
         or drivers.add(
             session,
             actor,
-            {"name": crew.driver, "phone": crew.driver_phone, "licence_number": crew.licence},
+            NewDriver(name=crew.driver, phone=crew.driver_phone, licence_number=crew.licence),
         )
         for crew in _crews()
     ]
@@ -96,12 +99,12 @@ def _customers(session: Session, actor: Actor) -> list[Customer]:
         or customers.add(
             session,
             actor,
-            {
-                "name": shop.name,
-                "email": cast.customer_email(number),
-                "phone": shop.phone,
-                "address": shop.place.address,
-            },
+            NewCustomer(
+                name=shop.name,
+                email=cast.customer_email(number),
+                phone=shop.phone,
+                address=shop.place.address,
+            ),
         )
         for number, shop in enumerate(cast.SHOPS, start=1)
     ]
@@ -113,7 +116,7 @@ def _devices(session: Session, actor: Actor) -> None:
     driver_ids = {name: driver.id for name, driver in _by_name(session, actor, Driver).items()}
     vans = _by_name(session, actor, Vehicle)
     for crew in _crews():
-        van = vans.get(crew.van) or vehicles.add(session, actor, {"name": crew.van, "plate": crew.plate})
+        van = vans.get(crew.van) or vehicles.add(session, actor, NewVehicle(name=crew.van, plate=crew.plate))
         unit_label = cast.WALK_UNIT if crew is cast.WALK else crew.unit_label
         if unit_label not in labels:
             devices.add(session, actor, label=unit_label, vehicle_id=van.id)

@@ -8,7 +8,7 @@ from core.reporting import daily_figures
 from core.reporting.daily_figures import Cell, DayFigures, ProblemDelivery
 from core.reporting.daily_report import Daily
 from core.rules.enums import Status
-from core.rules.times import local_days
+from core.rules.times import time_zones
 
 DAY, ZONE = date(2026, 3, 12), "Europe/Berlin"
 DRIVERS = dict(
@@ -24,7 +24,7 @@ REASONS = (
 
 
 def busy_day() -> Daily:
-    starts_at, ends_at = local_days.bounds(DAY, ZONE)
+    starts_at, ends_at = time_zones.day_bounds(DAY, ZONE)
     rng = Random(3)  # noqa: S311  # no secret
     cells = list(_cells(rng))
     total = daily_figures.summed(cells)

@@ -7,7 +7,7 @@ from typing import Any
 from core.deliveries.proofs.showing import ImageFact, ProofFact
 from core.models.delivery import Delivery, DeliveryCheckpoint
 from core.models.load_order import LoadItem, LoadOrder
-from core.reporting import delivery_report
+from core.reporting import delivery_figures
 from core.reporting.delivery_report import DeliveryReport
 from core.reporting.record_names import Names
 from core.reporting.shown_proofs import ProofShown
@@ -96,10 +96,10 @@ def _report(
         customer_name="Café Łódź & Söhne",
         generated_at=end + timedelta(minutes=20),
         timeline=statuses,
-        phases=delivery_report.phases(statuses, end),
-        punctuality=delivery_report.punctuality(delivery, end),
-        active_seconds=delivery_report.active_seconds(delivery, end),
-        load=delivery_report.load(delivery.load_order.items if delivery.load_order else ()),
+        phases=delivery_figures.phases(statuses, end),
+        punctuality=delivery_figures.punctuality(delivery, end),
+        active_seconds=delivery_figures.active_seconds(delivery, end),
+        load=delivery_figures.load(delivery.load_order.items if delivery.load_order else ()),
         driven=Driven(found.distance_m, found.fixes, True, Source.FIXES, found),
         names=Names(
             users={1: "Mira Sommer"},

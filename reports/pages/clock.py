@@ -10,7 +10,7 @@ _MINUTE, _HOUR, _DAY = 60, 3600, 86400
 
 
 class Clock:
-    """Formats a zone's times; if its UTC offset changes between the given instants, every time shows its
+    """Formats a zone's times; if its UTC offset changes between the instants, every time shows its
     own.
 
     A zone that this machine does not know is replaced by UTC, and the title says so.
@@ -19,8 +19,8 @@ class Clock:
     def __init__(self, zone: str, instants: Iterable[datetime | None]) -> None:
         self.zone = zone
         self._zone = time_zones.zone_of(zone)
-        given = [self.local(instant) for instant in instants if instant is not None]
-        self._names = sorted({offset_words(instant) for instant in given})
+        locals_ = [self.local(instant) for instant in instants if instant is not None]
+        self._names = sorted({offset_words(instant) for instant in locals_})
 
     @property
     def title(self) -> str:

@@ -5,7 +5,8 @@ from typing import Any
 from markupsafe import Markup
 
 from core.models.delivery import Delivery
-from core.reporting.delivery_report import DeliveryReport, Phase
+from core.reporting.delivery_figures import Phase
+from core.reporting.delivery_report import DeliveryReport
 from core.rules.enums import Status
 from core.trips.stops import Stop
 from reports.charts import svg, time_line

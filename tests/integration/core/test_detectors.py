@@ -20,7 +20,7 @@ from core.positions.intake import Report
 from core.rules.enums import Status
 from core.rules.fix import Fix
 from core.rules.lifecycle import FINAL
-from jobs.schedule.run import Run
+from jobs.schedule.run import JobRun
 from jobs.tasks import detectors
 from tests.support import factories
 
@@ -76,7 +76,9 @@ class DetectorCompany:
     def tell_late(self, minutes_on: int = 0) -> int:
         now = self.now + minutes_on * MINUTE
         return self._committed(
-            late_deliveries.tell(self.session, late_deliveries.untold(self.session, now), now)
+            late_deliveries.record_events(
+                self.session, late_deliveries.find_without_event(self.session, now), now
+            )
         )
 
     def tell_soon(self, minutes_on: int = 0) -> int:
@@ -86,7 +88,9 @@ class DetectorCompany:
     def tell_silent(self, minutes_on: int = 0) -> int:
         now = self.now + minutes_on * MINUTE
         return self._committed(
-            silent_devices.tell(self.session, silent_devices.untold(self.session, now), now)
+            silent_devices.record_events(
+                self.session, silent_devices.find_without_event(self.session, now), now
+            )
         )
 
     def _committed(self, told: int) -> int:
@@ -325,18 +329,18 @@ def test_what_changed_between_looking_and_telling_is_not_told(fleet: DetectorCom
     fleet.see_van(NEAR)
     session, now = fleet.session, fleet.now
     found = (
-        late_deliveries.untold(session, now),
+        late_deliveries.find_without_event(session, now),
         near_arrivals.untold(session, now),
-        silent_devices.untold(session, now),
+        silent_devices.find_without_event(session, now),
     )
     assert [len(each) for each in found] == [1, 1, 1]
     ours.window_end = now + MINUTE
     fleet.see_van(FAR)
     fleet.speak(unit, now)
     late, arriving, silent = found
-    assert late_deliveries.tell(session, late, now) == 0
+    assert late_deliveries.record_events(session, late, now) == 0
     assert near_arrivals.tell(session, arriving, now) == 0
-    assert silent_devices.tell(session, silent, now) == 0
+    assert silent_devices.record_events(session, silent, now) == 0
     assert fleet.notifications() == []
 
 
@@ -349,7 +353,7 @@ def test_two_leaders_tell_each_thing_once(fleet: DetectorCompany, sessions: sess
     errors: list[BaseException] = []
 
     def lead() -> None:
-        run = Run("tested", sessions, threading.Event())
+        run = JobRun("tested", sessions, threading.Event())
         for body in (detectors.late, detectors.arriving_soon, detectors.silent):
             both.wait(10)
             try:
@@ -388,7 +392,7 @@ def test_they_look_through_what_is_left_to_tell_only(
     session.commit()
     session.execute(text("ANALYZE delivery"))
     session.commit()
-    assert "ix_delivery_late_untold" in _plans(session, engine, late_deliveries.untold, fleet.now)
+    assert "ix_delivery_late_untold" in _plans(session, engine, late_deliveries.find_without_event, fleet.now)
     assert "ix_delivery_arrival_untold" in _plans(session, engine, near_arrivals.untold, fleet.now)
 
 

@@ -11,7 +11,7 @@ from core.models.company import Company
 from core.models.job import NightlyRun
 from core.nightly import nights
 from core.nightly.nights import Night
-from jobs.schedule.run import Job, Nightly, Run, RunOutcome, run_job
+from jobs.schedule.run import Job, JobRun, Nightly, RunOutcome, run_job
 from tests.support import factories
 
 LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
@@ -37,7 +37,7 @@ def run(
     sessions: sessionmaker[Session], work: Callable[[Session, Night, datetime], object], hour: int = 0
 ) -> RunOutcome:
     tested = Job(WORK, "What a test does.", timedelta(minutes=5), Nightly(hour, work))
-    return run_job(tested, Run(WORK, sessions, threading.Event()))
+    return run_job(tested, JobRun(WORK, sessions, threading.Event()))
 
 
 def test_each_company_has_its_own_night(session: Session) -> None:
@@ -147,6 +147,6 @@ def test_a_night_that_was_cut_off_is_done_by_the_next(
 def test_marks_of_long_ago_are_forgotten(session: Session) -> None:
     company(session)
     do_all(session, NOON)
-    assert nights.forget(session, NOON + nights.KEPT - timedelta(days=1)) == 0
-    assert nights.forget(session, NOON + nights.KEPT) == 1
+    assert nights.purge_old_runs(session, NOON + nights.KEPT - timedelta(days=1)) == 0
+    assert nights.purge_old_runs(session, NOON + nights.KEPT) == 1
     assert session.execute(delete(NightlyRun)).rowcount == 0  # type: ignore[attr-defined]

@@ -14,7 +14,7 @@ from core.deliveries import search_words
 from core.operations import erasure
 from core.rules.enums import Status
 from core.settings import Settings
-from jobs.schedule.run import Run, run_job
+from jobs.schedule.run import JobRun, run_job
 from jobs.schedule.table import find
 from tests.support import factories
 from tests.support.api_client import House, bearer
@@ -109,7 +109,7 @@ def test_job_makes_the_words(house: House, session: Session, sessions: sessionma
         by_former(session, house, f"Feld {number}")
     job = find("delivery_words")
     assert job is not None
-    assert run_job(job, Run(job.name, sessions, Event())).result == "3"
+    assert run_job(job, JobRun(job.name, sessions, Event())).result == "3"
     assert not search_words.is_any_outdated(session, house.company.id)
 
 

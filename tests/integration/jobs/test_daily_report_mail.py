@@ -12,7 +12,7 @@ from core.models.notification import NotificationSetting
 from core.nightly.nights import Night
 from core.reporting import daily_report
 from core.rules.enums import Status
-from core.rules.times import local_days
+from core.rules.times import time_zones
 from jobs.sender import loop
 from reports import rendering
 from reports.rendering import PdfNotMade
@@ -22,7 +22,7 @@ from tests.support.services.settings import make_settings
 from tests.support.waiting import wait_until
 
 DAY = date(2026, 3, 12)
-STARTS_AT, ENDS_AT = local_days.bounds(DAY, "UTC")
+STARTS_AT, ENDS_AT = time_zones.day_bounds(DAY, "UTC")
 
 
 @pytest.fixture

@@ -23,7 +23,7 @@ from core.settings import Settings
 from jobs import metrics
 from jobs.schedule import run as run_module
 from jobs.schedule import table
-from jobs.schedule.run import Job, Run, drained, once, run_job
+from jobs.schedule.run import Job, JobRun, drained, once, run_job
 from local.services.ports import free_port
 from tests.support import factories
 from tests.support.services.processes import Processes
@@ -34,13 +34,13 @@ Value = TypeVar("Value")
 SECRET = "clara@example.com"
 
 
-def job(body: Callable[[Run], object], name: str = "tested", every: timedelta = SECOND) -> Job:
+def job(body: Callable[[JobRun], object], name: str = "tested", every: timedelta = SECOND) -> Job:
     return Job(name, "What a test does.", every, body)
 
 
 def once_by_hand(sessions: sessionmaker[Session], tested: Job) -> str | None:
     """The error of one run."""
-    return run_job(tested, Run(tested.name, sessions, threading.Event())).error
+    return run_job(tested, JobRun(tested.name, sessions, threading.Event())).error
 
 
 def state(session: Session, name: str = "tested") -> JobState:
@@ -105,7 +105,7 @@ def test_only_a_job_itself_may_say_more() -> None:
 def test_what_fails_on_and_on_is_an_error_ever_more_rarely(caplog: pytest.LogCaptureFixture) -> None:
     tested = job(lambda _run: None)
     for failures in range(1, 25):
-        run_module._tell(tested, run_module.RunOutcome(None, "451 busy", failures))
+        run_module._log_failed_run(tested, failures, "451 busy")
     errors = [record.getMessage() for record in caplog.records if record.levelno == logging.ERROR]
     assert [int(line.split("failures=")[1].split()[0]) for line in errors] == [1, 2, 3, 6, 12, 24]
 
@@ -128,7 +128,7 @@ def test_one_that_hangs_stops_no_other_and_not_the_end(sessions: sessionmaker[Se
     hangs, freed = threading.Event(), threading.Event()
     runs = threading.Semaphore(0)
 
-    def hang(_run: Run) -> None:
+    def hang(_run: JobRun) -> None:
         hangs.set()
         freed.wait(30)
 
@@ -144,10 +144,10 @@ def test_one_that_hangs_stops_no_other_and_not_the_end(sessions: sessionmaker[Se
 
 def test_what_is_drained_is_done_in_batches_until_there_is_none(sessions: sessionmaker[Session]) -> None:
     left = [3, 3, 1, 0, 5]
-    assert drained(lambda _session, _now: left.pop(0))(Run("tested", sessions, threading.Event())) == 7
+    assert drained(lambda _session, _now: left.pop(0))(JobRun("tested", sessions, threading.Event())) == 7
     stopped = threading.Event()
     stopped.set()
-    assert drained(lambda _session, _now: left.pop(0))(Run("tested", sessions, stopped)) == 0
+    assert drained(lambda _session, _now: left.pop(0))(JobRun("tested", sessions, stopped)) == 0
     assert left == [5]
 
 

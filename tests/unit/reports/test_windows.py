@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from core.reporting import delivery_report
+from core.reporting import delivery_figures
 from local.report_samples.deliveries import late_delivery
 from reports.charts import svg, time_line
 from reports.charts.time_line import Stretch, Window
@@ -21,7 +21,7 @@ DASH = "\u2013"
 def page_with(start: datetime | None, end: datetime | None, **changes: Any) -> str:
     report = late_delivery()
     report.delivery.window_start, report.delivery.window_end = start, end
-    punctuality = delivery_report.punctuality(report.delivery, report.generated_at)
+    punctuality = delivery_figures.punctuality(report.delivery, report.generated_at)
     return delivery_page.html(replace(report, punctuality=punctuality, **changes))
 
 

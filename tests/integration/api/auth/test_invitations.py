@@ -203,5 +203,5 @@ def test_old_links_are_deleted(session: Session, house: House) -> None:
     now = datetime.now(UTC)
     links.make(session, house.driver, links.LinkKind.RESET, now)
     session.flush()
-    assert links.clean(session, now + timedelta(days=30)) == 0
-    assert links.clean(session, now + timedelta(days=32)) == 1
+    assert links.purge_ended(session, now + timedelta(days=30)) == 0
+    assert links.purge_ended(session, now + timedelta(days=32)) == 1

@@ -224,8 +224,8 @@ def test_no_refresh_token_is_stored_and_old_rows_go(
     assert {bytes(one) for one in stored} == {
         random_tokens.digest(body["refresh_token"]) for body in (first, second)
     }
-    assert login_sessions.clean(session, datetime.now(UTC) + timedelta(days=29)) == 0
+    assert login_sessions.purge_ended(session, datetime.now(UTC) + timedelta(days=29)) == 0
     session.execute(text("UPDATE refresh_token SET used_at = used_at - interval '2 days'"))
-    assert login_sessions.clean(session, datetime.now(UTC) + timedelta(days=29)) == 1
-    assert login_sessions.clean(session, datetime.now(UTC) + timedelta(days=31)) == 1
+    assert login_sessions.purge_ended(session, datetime.now(UTC) + timedelta(days=29)) == 1
+    assert login_sessions.purge_ended(session, datetime.now(UTC) + timedelta(days=31)) == 1
     assert session.scalar(text("SELECT count(*) FROM refresh_token")) == 0

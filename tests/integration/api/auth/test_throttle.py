@@ -161,5 +161,5 @@ def test_passed_windows_are_deleted_and_keys_tell_no_email(
     rows = session.execute(text("SELECT * FROM login_attempt")).all()
     assert house.driver.email not in str(rows)
     now = datetime.now(UTC)
-    assert throttle.clean(session, now + timedelta(minutes=14)) == 0
-    assert throttle.clean(session, now + timedelta(minutes=15)) == len(rows) == 2
+    assert throttle.purge_old_attempts(session, now + timedelta(minutes=14)) == 0
+    assert throttle.purge_old_attempts(session, now + timedelta(minutes=15)) == len(rows) == 2

@@ -22,16 +22,16 @@ from core.nightly.nights import Night
 from core.reporting import daily_report
 from core.reporting.daily_report import Daily
 from core.rules.enums import CheckpointKind, Status
-from core.rules.times import local_days
+from core.rules.times import time_zones
 from core.settings import Settings
-from jobs.schedule.run import Run, run_job
+from jobs.schedule.run import JobRun, run_job
 from jobs.schedule.table import find as find_job
 from tests.support import factories
 from tests.support.api_client import House, assert_bad_field, assert_problem, bearer, furnish
 
 ZONE = "Europe/Berlin"
 DAY = date(2026, 3, 29)  # of 23 hours there
-STARTS_AT, ENDS_AT = local_days.bounds(DAY, ZONE)
+STARTS_AT, ENDS_AT = time_zones.day_bounds(DAY, ZONE)
 NIGHT = ENDS_AT + timedelta(hours=1)
 METRE = 1 / 111_195
 
@@ -95,7 +95,7 @@ def make_months(session: Session) -> None:
 
 
 def night(company: Company, day: date = DAY) -> Night:
-    starts_at, ends_at = local_days.bounds(day, ZONE)
+    starts_at, ends_at = time_zones.day_bounds(day, ZONE)
     return Night(
         company_id=company.id,
         company=company.slug,
@@ -297,10 +297,10 @@ def test_job_of_the_night_makes_it(session: Session, sessions: Any) -> None:
     session.commit()
     job = find_job("daily_reports")
     assert job is not None
-    outcome = run_job(job, Run(job.name, sessions, threading.Event()))
+    outcome = run_job(job, JobRun(job.name, sessions, threading.Event()))
     assert outcome.error is None
     (row,) = session.scalars(select(DailyReport).where(DailyReport.company_id == company.id)).all()
-    assert row.day == local_days.last_over(datetime.now(UTC), "UTC", 1)
+    assert row.day == time_zones.last_day_over(datetime.now(UTC), "UTC", 1)
     assert nights.due(session, "daily_reports", 1, datetime.now(UTC)) == []
 
 
@@ -338,7 +338,7 @@ def house(session: Session) -> House:
 
 
 def today(house: House) -> str:
-    return local_days.of(datetime.now(UTC), house.company.time_zone).isoformat()
+    return time_zones.day_of(datetime.now(UTC), house.company.time_zone).isoformat()
 
 
 def test_day_so_far_in_three_formats(client: TestClient, house: House, settings: Settings) -> None:

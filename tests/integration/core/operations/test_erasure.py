@@ -16,7 +16,7 @@ from core.nightly.nights import Night
 from core.operations import retention
 from core.reporting import daily_report
 from core.rules.enums import Role, Status
-from core.rules.times import local_days
+from core.rules.times import time_zones
 from core.settings import Settings
 from tests.support import factories, pictures
 from tests.support.api_client import House, assert_bad_field, assert_problem, bearer
@@ -137,7 +137,7 @@ class Story:
 
     def report_the_day(self) -> None:
         """As at night: what it quotes is stored."""
-        day = local_days.of(datetime.now(UTC), "UTC")
+        day = time_zones.day_of(datetime.now(UTC), "UTC")
         start = datetime(day.year, day.month, day.day, tzinfo=UTC)
         company = self.house.company
         night = Night(
@@ -222,7 +222,7 @@ def test_what_was_deleted_or_taken_off_before_goes_too(
         {"ids": story.deliveries},
     )
     before = datetime.now(UTC) - timedelta(days=30)
-    assert retention.delete_deliveries(session, company.id, before, 10) == len(story.deliveries)
+    assert retention.purge_deliveries(session, company.id, before, 10) == len(story.deliveries)
     session.commit()
     assert {"audit_entry", "daily_report", "load_order", "load_item"} <= found(session, MARK).keys()
     assert story.erase().is_success

@@ -22,7 +22,7 @@ from core.operations import retention
 from core.rules.enums import CheckpointKind, Status
 from core.settings import Settings
 from core.trips import reading as trip_reading
-from jobs.schedule.run import Run
+from jobs.schedule.run import JobRun
 from jobs.schedule.table import JOBS
 from jobs.tasks import retention as job
 from jobs.tasks.retention import Removed, enforce
@@ -394,8 +394,8 @@ def test_ended_deliveries_go_with_all_that_hangs_on_them(
 @pytest.mark.parametrize("table", ["delivery", "delivery_checkpoint"])
 def test_whatever_refers_to_a_delivery_goes_with_it(session: Session, table: str) -> None:
     for referring, on_delete in session.execute(text(REFERRING), {"table": table}):
-        is_named = any(sql.startswith(f"DELETE FROM {referring} ") for sql in retention.HANGING)
-        assert is_named or on_delete == "c", f"{referring} keeps its deliveries: name it in HANGING"
+        is_named = any(sql.startswith(f"DELETE FROM {referring} ") for sql in retention.DEPENDENT_ROWS)
+        assert is_named or on_delete == "c", f"{referring} keeps its deliveries: name it in DEPENDENT_ROWS"
 
 
 def test_records_of_use_go_by_their_age(
@@ -467,5 +467,5 @@ def test_the_schedule_runs_it(session: Session, sessions: sessionmaker[Session])
     short = van(session, 30, days_ago(40))
     session.commit()
     (found,) = [listed for listed in JOBS if listed.name == "retention"]
-    found.body(Run("retention", sessions, threading.Event()))
+    found.body(JobRun("retention", sessions, threading.Event()))
     assert fixes(session, short) == []

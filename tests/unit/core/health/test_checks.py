@@ -8,11 +8,12 @@ from typing import Any
 import msgspec
 import pytest
 
-from core.health import checks, seeing
-from core.health.checks import DEGRADED, FAILING, OK, UNKNOWN, BrokerView, Check, CheckStatus, View
+from core.health import checks, results, seeing
+from core.health.checks import BrokerView, View
 from core.health.heartbeats import PartKind, PartState
 from core.health.history import ALERT_AFTER, History
 from core.health.leader import Leader
+from core.health.results import DEGRADED, FAILING, OK, UNKNOWN, CheckStatus, HealthCheck
 from core.health.seeing import DatabaseView, Disk, OutboxState
 from core.identities import SHARDS
 from core.models.heartbeat import Heartbeat
@@ -58,12 +59,12 @@ def bad(view: View) -> dict[str, CheckStatus]:
 
 def test_a_well_system_is_ok() -> None:
     assert bad(view()) == {}
-    assert checks.overall(checks.judge(view())) is OK
+    assert results.overall(checks.judge(view())) is OK
 
 
 def test_an_unknown_disk_makes_nothing_worse() -> None:
     assert bad(view(disk=None)) == {"disk": UNKNOWN}
-    assert checks.overall(checks.judge(view(disk=None))) is OK
+    assert results.overall(checks.judge(view(disk=None))) is OK
 
 
 @pytest.mark.parametrize("word", [seeing.AWAY, seeing.NOT_MIGRATED, "It has not answered within 1.5 s."])
@@ -144,8 +145,8 @@ def test_messages_that_pile_up_in_the_broker_degrade() -> None:
     assert bad(view(broker=full)) == {"queue": DEGRADED}
 
 
-def check(status: CheckStatus) -> list[Check]:
-    return [Check(name="ingest", status=status, detail="It is so.")]
+def check(status: CheckStatus) -> list[HealthCheck]:
+    return [HealthCheck(name="ingest", status=status, detail="It is so.")]
 
 
 def alerts(caplog: pytest.LogCaptureFixture, course: Sequence[tuple[float, CheckStatus]]) -> list[str]:

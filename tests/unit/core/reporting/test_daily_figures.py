@@ -8,7 +8,7 @@ import pytest
 from core.reporting import daily_figures
 from core.reporting.daily_figures import MAXIMUM_REASONS, Cell, Tally
 from core.rules.enums import Status
-from core.rules.times import local_days
+from core.rules.times import time_zones
 from reports.charts import day_charts
 from reports.pages.clock import Clock
 
@@ -41,7 +41,7 @@ def test_rate_is_over_all_that_had_a_window_and_failures_lower_it() -> None:
     ("day", "hours"), [(date(2026, 3, 28), 24), (date(2026, 3, 29), 23), (date(2026, 10, 25), 25)]
 )
 def test_day_has_as_many_hours_as_the_clocks_gave_it(day: date, hours: int) -> None:
-    starts_at, ends_at = local_days.bounds(day, "Europe/Berlin")
+    starts_at, ends_at = time_zones.day_bounds(day, "Europe/Berlin")
     found = daily_figures.hours([cell(hour=hours - 1)], starts_at, ends_at)
     assert len(found) == hours
     assert found[-1].tally.deliveries == 1
@@ -54,7 +54,7 @@ def test_day_has_as_many_hours_as_the_clocks_gave_it(day: date, hours: int) -> N
 
 
 def test_half_an_hour_of_change_leaves_a_short_last_hour() -> None:
-    starts_at, ends_at = local_days.bounds(date(2026, 10, 4), "Australia/Lord_Howe")
+    starts_at, ends_at = time_zones.day_bounds(date(2026, 10, 4), "Australia/Lord_Howe")
     assert ends_at - starts_at == timedelta(hours=23, minutes=30)
     assert len(daily_figures.hours([], starts_at, ends_at)) == 24
 

@@ -7,7 +7,7 @@ import pytest
 
 from core.models.delivery import Delivery, DeliveryCheckpoint
 from core.models.load_order import LoadItem
-from core.reporting import delivery_report
+from core.reporting import delivery_figures
 from core.rules.enums import CheckpointKind, Status
 from core.trips import measure, segments
 from core.trips.segments import TripSegment
@@ -35,7 +35,7 @@ def test_phases_last_from_one_status_to_the_next() -> None:
         checkpoint(Status.PICKUP_IN_PROGRESS, 0),
         checkpoint(Status.IN_TRANSIT, 20),
     ]
-    phases = delivery_report.phases(timeline, at(50))
+    phases = delivery_figures.phases(timeline, at(50))
     assert [(phase.status, phase.seconds / 60) for phase in phases] == [
         (Status.PENDING, 30),
         (Status.PICKUP_IN_PROGRESS, 20),
@@ -46,8 +46,8 @@ def test_phases_last_from_one_status_to_the_next() -> None:
 
 def test_final_status_is_no_phase_and_no_phase_is_negative() -> None:
     timeline = [checkpoint(Status.IN_TRANSIT, 20), checkpoint(Status.DELIVERED, 10)]
-    assert [phase.seconds for phase in delivery_report.phases(timeline, at(50))] == [0.0]
-    assert delivery_report.phases([], NOON) == []
+    assert [phase.seconds for phase in delivery_figures.phases(timeline, at(50))] == [0.0]
+    assert delivery_figures.phases([], NOON) == []
 
 
 @pytest.mark.parametrize(
@@ -64,14 +64,14 @@ def test_final_status_is_no_phase_and_no_phase_is_negative() -> None:
 def test_punctuality_is_against_the_windows_end(
     values: dict[str, Any], on_time: bool | None, late_seconds: float | None
 ) -> None:
-    found = delivery_report.punctuality(delivery(**values), at(90))
+    found = delivery_figures.punctuality(delivery(**values), at(90))
     assert (found.on_time, found.late_seconds) == (on_time, late_seconds)
 
 
 def test_active_time_runs_until_the_end_or_now() -> None:
-    assert delivery_report.active_seconds(delivery(), at(90)) == 3600
-    assert delivery_report.active_seconds(delivery(ended_at=None), at(90)) == 5400
-    assert delivery_report.active_seconds(delivery(started_at=None), at(90)) is None
+    assert delivery_figures.active_seconds(delivery(), at(90)) == 3600
+    assert delivery_figures.active_seconds(delivery(ended_at=None), at(90)) == 5400
+    assert delivery_figures.active_seconds(delivery(started_at=None), at(90)) is None
 
 
 def test_load_is_added_up() -> None:
@@ -79,7 +79,7 @@ def test_load_is_added_up() -> None:
         LoadItem(quantity=2, weight_kg=1.5, volume_m3=None),
         LoadItem(quantity=3, weight_kg=None, volume_m3=2),
     ]
-    assert delivery_report.load(items) == delivery_report.LoadSummary(2, 5, 1.5, 2)
+    assert delivery_figures.load(items) == delivery_figures.LoadSummary(2, 5, 1.5, 2)
 
 
 def test_each_vehicle_counts_while_it_was_the_deliverys() -> None:

@@ -4,8 +4,8 @@ from datetime import UTC, date, datetime, timedelta
 
 import pytest
 
-from core.nightly.nights import CAUGHT_UP_DAYS, missing_days
-from core.rules.times import local_days
+from core.rules.times import time_zones
+from core.rules.times.time_zones import CAUGHT_UP_DAYS, missing_days
 
 BERLIN = "Europe/Berlin"
 
@@ -27,9 +27,9 @@ BERLIN = "Europe/Berlin"
 def test_a_day_lasts_from_midnight_to_midnight(
     zone: str, day: date, starts_at: datetime, hours: float
 ) -> None:
-    assert local_days.bounds(day, zone) == (starts_at, starts_at + timedelta(hours=hours))
-    assert local_days.of(starts_at, zone) == day
-    assert local_days.of(starts_at - timedelta(seconds=1), zone) == day - local_days.DAY
+    assert time_zones.day_bounds(day, zone) == (starts_at, starts_at + timedelta(hours=hours))
+    assert time_zones.day_of(starts_at, zone) == day
+    assert time_zones.day_of(starts_at - timedelta(seconds=1), zone) == day - time_zones.DAY
 
 
 @pytest.mark.parametrize(
@@ -46,19 +46,19 @@ def test_a_day_lasts_from_midnight_to_midnight(
 )
 def test_a_day_is_over_when_the_hour_has_come(zone: str, hour: int, is_over_at: datetime, day: date) -> None:
     before = is_over_at - timedelta(seconds=1)
-    assert local_days.last_over(is_over_at, zone, hour) == day
-    assert local_days.last_over(before, zone, hour) == day - local_days.DAY
+    assert time_zones.last_day_over(is_over_at, zone, hour) == day
+    assert time_zones.last_day_over(before, zone, hour) == day - time_zones.DAY
 
 
 def test_an_hour_that_comes_twice_makes_no_second_day() -> None:
     first = datetime(2026, 10, 25, 0, 30, tzinfo=UTC)
-    assert {local_days.last_over(first + timedelta(hours=n), BERLIN, 2) for n in range(3)} == {
+    assert {time_zones.last_day_over(first + timedelta(hours=n), BERLIN, 2) for n in range(3)} == {
         date(2026, 10, 24)
     }
 
 
 def test_an_unknown_zone_is_utc() -> None:
-    assert local_days.at(date(2026, 1, 1), "Mars/Olympus", 5) == datetime(2026, 1, 1, 5, tzinfo=UTC)
+    assert time_zones.hour_of_day(date(2026, 1, 1), "Mars/Olympus", 5) == datetime(2026, 1, 1, 5, tzinfo=UTC)
 
 
 def test_what_was_missed_is_caught_up_in_order() -> None:
@@ -79,4 +79,4 @@ def test_the_first_night_is_the_last_one() -> None:
     last = date(2026, 3, 10)
     assert missing_days(last, date(2020, 1, 1), ()) == [last]
     assert missing_days(last, last, ()) == [last]
-    assert missing_days(last, last + local_days.DAY, ()) == []
+    assert missing_days(last, last + time_zones.DAY, ()) == []

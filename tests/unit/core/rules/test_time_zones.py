@@ -9,7 +9,7 @@ import pytest
 
 from core.accounts import companies
 from core.errors import InvalidValue
-from core.rules.times import local_days, time_zones
+from core.rules.times import time_zones
 from reports.pages.clock import Clock
 
 PROJECT = Path(__file__).parents[4]
@@ -30,7 +30,7 @@ UNKNOWN = [
 @pytest.mark.parametrize("name", UNKNOWN)
 def test_zone_that_this_machine_does_not_know_is_utc(name: str) -> None:
     assert time_zones.zone_of(name) is UTC
-    assert local_days.bounds(date(2026, 7, 1), name)[0] == NOON - timedelta(hours=12)
+    assert time_zones.day_bounds(date(2026, 7, 1), name)[0] == NOON - timedelta(hours=12)
     clock = Clock(name, [NOON])
     assert clock.both(NOON) == "1 Jul 2026, 12:00"
     assert clock.title == f"UTC (this server does not know the time zone {name})"
