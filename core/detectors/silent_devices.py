@@ -112,7 +112,7 @@ def _tell(
         detail=f"device {device.id} has been silent for {minutes} min",
         occurred_at=now,
     )
-    outbox.announce(session, company.id, fact)
+    outbox.add_fact(session, company.id, fact)
     return True
 
 

@@ -12,8 +12,8 @@ from core.access.actors import Actor
 from core.errors import Conflict
 from core.models.notification import Notification, NotificationAttempt, Webhook
 from core.notifications import expiry, recipients
-from core.notifications.kinds import Audience, Event
-from core.notifications.queue import CHANNEL, State
+from core.notifications.kinds import Audience, Event, State
+from core.notifications.queue import CHANNEL
 from core.records import audit
 
 KEPT = 200  # attempts shown per notification

@@ -22,7 +22,7 @@ from core.accounts import links, login_sessions, throttle
 from core.database import partitions
 from core.deliveries import search_words
 from core.nightly import job_states, nights
-from core.notifications import cleanup
+from core.notifications import housekeeping
 from core.operations import retained_facts
 from core.records import audit, idempotency
 from core.reporting import daily_report
@@ -44,7 +44,7 @@ JOBS = (
         "failed_logins_of_strangers",
         "Deletes old audit entries of nobody's e-mails.",
         6 * HOUR,
-        once(audit.forget_strangers),
+        once(audit.purge_without_tenant),
     ),
     Job(
         "retained_facts",
@@ -95,19 +95,19 @@ JOBS = (
         "notifications",
         "Watches that the sender sends what is due.",
         MINUTE,
-        once(cleanup.watch),
+        once(housekeeping.check_overdue),
     ),
     Job(
         "notifications_expired",
         "Gives up notifications that are old news.",
         MINUTE,
-        drained(cleanup.expire),
+        drained(housekeeping.expire_old),
     ),
     Job(
         "notifications_kept",
         "Deletes notifications long past.",
         6 * HOUR,
-        drained(cleanup.forget),
+        drained(housekeeping.purge_old),
     ),
 )
 

@@ -12,7 +12,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from core.access.actors import Actor
-from core.deliveries import checkpoints, lookup, status_changes
+from core.deliveries import lookup, publishing
 from core.deliveries.proofs.images import Picture
 from core.deliveries.proofs.showing import ProofFact, find
 from core.errors import Conflict, Forbidden, InvalidValue
@@ -20,7 +20,8 @@ from core.models.delivery import Delivery, DeliveryCheckpoint
 from core.models.proof import DeliveryProof, ProofImage
 from core.records import audit
 from core.rules.enums import CheckpointKind, Role
-from core.rules.fix import FUTURE_LIMIT, position_problem
+from core.rules.fix import position_problem
+from core.rules.lifecycle import reported_time
 from core.rules.text.spelling import composed
 
 MAXIMUM_PHOTOS = 5  # per proof, besides one signature
@@ -96,14 +97,6 @@ def _require_room(session: Session, delivery_id: int) -> None:
         raise Conflict(f"A delivery has at most {MAXIMUM_PROOFS} proofs.", maximum=MAXIMUM_PROOFS)
 
 
-def _occurred_at(new: ProofNew, now: datetime) -> datetime:
-    if new.occurred_at is None:
-        return now
-    if not now - status_changes.OFFLINE_LIMIT <= new.occurred_at <= now + FUTURE_LIMIT:
-        raise InvalidValue("occurred_at", "must lie within the last 30 days, and not in the future")
-    return min(new.occurred_at, now)
-
-
 def _store(
     session: Session, actor: Actor, delivery: Delivery, new: ProofNew, mark: bytes, now: datetime
 ) -> DeliveryProof:
@@ -116,7 +109,7 @@ def _store(
         latitude=latitude,
         longitude=longitude,
         fingerprint=mark,
-        occurred_at=_occurred_at(new, now),
+        occurred_at=reported_time(new.occurred_at, [], now),
         recorded_at=now,
         actor_user_id=actor.user_id,
         actor_driver_id=actor.driver_id,
@@ -146,7 +139,7 @@ def _image(proof: DeliveryProof, number: int, picture: Picture) -> ProofImage:
 def _record(
     session: Session, actor: Actor, delivery: Delivery, proof: DeliveryProof, new: ProofNew, now: datetime
 ) -> DeliveryCheckpoint:
-    return checkpoints.write(
+    return publishing.write_checkpoint(
         session,
         delivery,
         CheckpointKind.PROOF,

@@ -1,14 +1,8 @@
-"""A company's webhook endpoints. Their secrets are derived, like those of devices, so that none is stored.
+"""A company's webhook endpoints. Their secrets are derived, like those of devices, so that none is stored."""
 
-The signature of a call is ``t=<unix seconds>,v1=<hex HMAC-SHA256 of "<t>.<body>">``, with a second ``v1``
-made with the previous secret for a day after a rotation.
-"""
-
-import hashlib
-import hmac
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Protocol
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
@@ -29,6 +23,17 @@ MAXIMUM = 20
 OVERLAP = timedelta(days=1)
 PREFIX = "whsec_"
 BY_MANAGER, BY_FAILURES = "manager", "failures"
+
+
+class HasSecrets(Protocol):
+    """A webhook's row, or the part of it that derives its secrets."""
+
+    @property
+    def id(self) -> int: ...
+    @property
+    def secret_version(self) -> int: ...
+    @property
+    def previous_secret_until(self) -> datetime | None: ...
 
 
 def page(session: Session, actor: Actor, *, after: int | None, limit: int) -> Sequence[Webhook]:
@@ -144,19 +149,12 @@ def secret(key: str, webhook_id: int, version: int) -> str:
     return PREFIX + mqtt_secret(key, f"webhook\n{webhook_id}", version)
 
 
-def secrets(row: Webhook, key: str, now: datetime) -> list[str]:
+def secrets(row: HasSecrets, key: str, now: datetime) -> list[str]:
     """Return the secrets that sign calls at ``now``, the present one first."""
     versions = [row.secret_version]
     if row.previous_secret_until is not None and now < row.previous_secret_until:
         versions.append(row.secret_version - 1)
     return [secret(key, row.id, version) for version in versions]
-
-
-def signature(secrets: Sequence[str], at: int, body: bytes) -> str:
-    """Return the signature header's value; ``at`` is in Unix seconds."""
-    signed = f"{at}.".encode() + body
-    marks = [f"v1={hmac.new(key.encode(), signed, hashlib.sha256).hexdigest()}" for key in secrets]
-    return ",".join([f"t={at}", *marks])
 
 
 def _locked(session: Session, actor: Actor, webhook_id: int) -> Webhook:

@@ -6,7 +6,7 @@ from sqlalchemy import text, update
 from sqlalchemy.orm import Session
 
 from core.models.notification import Notification
-from core.notifications.queue import State
+from core.notifications.kinds import State
 
 _POSTPONED = text(
     "SELECT id FROM notification WHERE webhook_id = :webhook_id AND state = 'queued'"

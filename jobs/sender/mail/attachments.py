@@ -31,11 +31,11 @@ class DailyReports:
         self._sessions = sessions
         self._last: tuple[Key, bytes | None] | None = None
 
-    def attach(self, letter: EmailMessage, claimed: Claimed) -> None:
+    def attach(self, message: EmailMessage, claimed: Claimed) -> None:
         day = str(claimed.payload.get("day"))
         made = self._made((claimed.company_id, day))
         if made is not None:
-            letter.add_attachment(
+            message.add_attachment(
                 made, maintype="application", subtype="pdf", filename=f"daily-report-{day}.pdf"
             )
 

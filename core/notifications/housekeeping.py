@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 from core.health import leader
 from core.nightly.job_states import JobFailed
 from core.notifications import expiry
-from core.notifications.claims import LONGEST_ERROR, NO_SERVER
+from core.notifications.attempts import LONGEST_ERROR, NO_SERVER
 from core.notifications.kinds import Audience, Event
 
 PROMPT = timedelta(minutes=5)
@@ -37,13 +37,13 @@ _EXPIRE = text(
     " WHERE id IN (SELECT id FROM notification WHERE state = 'queued' AND expires_at <= :now"
     " ORDER BY expires_at LIMIT :batch FOR NO KEY UPDATE SKIP LOCKED)"
 )
-_FORGET = text(
+_PURGE = text(
     "DELETE FROM notification WHERE id IN (SELECT id FROM notification"
     " WHERE created_at < :before AND state <> 'queued' LIMIT :batch FOR UPDATE SKIP LOCKED)"
 )
 
 
-def watch(session: Session, now: datetime) -> str | None:
+def check_overdue(session: Session, now: datetime) -> str | None:
     """Return a warning about e-mails that wait for an SMTP server. Raises `JobFailed` for other overdue ones.
 
     A leader that has led for less than `PROMPT` is not blamed for the backlog that waited for it.
@@ -62,17 +62,17 @@ def _has_just_begun(session: Session) -> bool:
     return led_for is not None and led_for < PROMPT
 
 
-def expire(session: Session, now: datetime) -> int:
+def expire_old(session: Session, now: datetime) -> int:
     """Expire old notifications, with the reason; one whose attempt is running may still become sent."""
-    return _count(session, _EXPIRE, {"now": now, "batch": BATCH})
+    return _row_count(session, _EXPIRE, {"now": now, "batch": BATCH})
 
 
-def forget(session: Session, now: datetime) -> int:
+def purge_old(session: Session, now: datetime) -> int:
     """Purge notifications, with their attempts, after `KEPT`."""
-    return _count(session, _FORGET, {"before": now - KEPT, "batch": BATCH})
+    return _row_count(session, _PURGE, {"before": now - KEPT, "batch": BATCH})
 
 
-def _count(session: Session, statement: object, values: dict[str, object]) -> int:
+def _row_count(session: Session, statement: object, values: dict[str, object]) -> int:
     done = session.execute(statement, values)  # type: ignore[call-overload]
     assert isinstance(done, CursorResult)
     return done.rowcount
