@@ -59,13 +59,13 @@ def add(session: Session, actor: Actor, delivery_id: int, new: ProofNew, now: da
     """
     delivery = lookup.lock(session, actor, delivery_id)
     _require_writer(actor)
-    _require_something(new)
+    _require_content(new)
     if delivery.erased_at is not None:
         raise Conflict("The data of the delivery's customer were erased: it takes no proof any more.")
     mark = fingerprint(new)
     if (present := _by_fingerprint(session, delivery_id, mark)) is not None:
         return ProofAdded(present, written=False)
-    _require_room(session, delivery_id)
+    _require_below_maximum(session, delivery_id)
     proof = _store(session, actor, delivery, new, mark, now)
     audit.added(session, actor, proof)
     _record(session, actor, delivery, proof, new, now)
@@ -84,14 +84,14 @@ def _require_writer(actor: Actor) -> None:
         raise Forbidden("Only the delivery's driver or a manager adds a proof.")
 
 
-def _require_something(new: ProofNew) -> None:
+def _require_content(new: ProofNew) -> None:
     if not (new.pictures or new.recipient_name or new.note):
         raise InvalidValue("photos", "send a photo, a signature, the recipient's name or a note")
     if new.location is not None and (problem := position_problem(*new.location)):
         raise InvalidValue("latitude", problem)
 
 
-def _require_room(session: Session, delivery_id: int) -> None:
+def _require_below_maximum(session: Session, delivery_id: int) -> None:
     query = select(func.count()).where(DeliveryProof.delivery_id == delivery_id)
     if (session.scalar(query) or 0) >= MAXIMUM_PROOFS:
         raise Conflict(f"A delivery has at most {MAXIMUM_PROOFS} proofs.", maximum=MAXIMUM_PROOFS)

@@ -21,10 +21,10 @@ from core.notifications.attempts import AttemptOutcome
 from core.notifications.claims import Claimed
 from core.notifications.kinds import Audience, Event
 from core.settings import Settings
-from jobs.schedule.said import Said
 from jobs.sender import metrics
 from jobs.sender.mail import messages
 from jobs.sender.mail.attachments import DailyReports
+from jobs.sender.mail.logged_states import LoggedStates
 from jobs.sender.mail.smtp import ServerAway, SmtpSession
 from jobs.sender.recording import Recorder
 
@@ -54,7 +54,7 @@ class Mailer:
         self._last_company = 0
         self._open: set[SmtpSession] = set()
         self._daily_reports = DailyReports(sessions)
-        self._said = Said(log)
+        self._states = LoggedStates(log)
 
     @property
     def is_ready(self) -> bool:
@@ -77,7 +77,7 @@ class Mailer:
                         return
                     is_more = self._send_next(connection)
                     # Not earlier: some servers accept connections, but no message.
-                    self._said.ends("smtp_away")
+                    self._states.ends("smtp_away")
                     if not is_more:
                         return
         except ServerAway as away:
@@ -98,18 +98,18 @@ class Mailer:
     def explain(self, session: Session, now: datetime) -> None:
         """Record on every waiting e-mail that no server is configured."""
         if attempts.record_waiting(session, attempts.NO_SERVER, now):
-            self._said.begins("alert=emails_wait", attempts.NO_SERVER)
+            self._states.begins("alert=emails_wait", attempts.NO_SERVER)
         self.explain_links(session, now)
 
     def explain_links(self, session: Session, now: datetime) -> None:
         reason = attempts.NO_SERVER if self._settings.smtp_host is None else NO_PUBLIC_URL
         if links.note_waiting(session, reason, now):
-            self._said.begins("alert=password_links_wait", reason)
+            self._states.begins("alert=password_links_wait", reason)
 
     def _pause(self, reason: str) -> None:
         wait_s = self._backoff.next()
         self._paused_until = time.monotonic() + wait_s
-        self._said.begins("smtp_away", reason)
+        self._states.begins("smtp_away", reason)
         log.debug("smtp_paused wait_s=%.1f reason=%r", wait_s, reason)
         with self._sessions.begin() as session:
             attempts.record_waiting(session, reason, datetime.now(UTC))

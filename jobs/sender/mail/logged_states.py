@@ -7,7 +7,7 @@ import threading
 _VARYING = re.compile(r"\d+")  # queue ids, ports and times: another number is not another reason
 
 
-class Said:
+class LoggedStates:
     """The states already logged. Shared by the sender's threads."""
 
     def __init__(self, log: logging.Logger) -> None:
