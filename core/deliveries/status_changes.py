@@ -62,10 +62,8 @@ def change_status(
     if request.status is Status.DELIVERED:
         requirements.require(session, delivery)
     occurred_at = lifecycle.reported_time(request.occurred_at, [one.occurred_at for one in history], now)
-    assigned = {"driver_id": delivery.driver_id, "vehicle_id": delivery.vehicle_id}
-    lifecycle.require_details(
-        request.status, reason=request.reason, location=request.location, assigned=assigned
-    )
+    unassigned = [name for name in ("driver_id", "vehicle_id") if getattr(delivery, name) is None]
+    lifecycle.require_details(request.status, request.reason, request.location, unassigned)
     before, delivery.status = delivery.status, request.status
     audit.note_changed(session, actor, "status_changed", delivery, {"status": (before, request.status)})
     delivery.version += 1

@@ -58,13 +58,9 @@ def reported_time(sent: datetime | None, earlier: Iterable[datetime], now: datet
 
 
 def require_details(
-    status: Status,
-    *,
-    reason: str | None,
-    location: tuple[float, float] | None,
-    assigned: Mapping[str, int | None],
+    status: Status, reason: str | None, location: tuple[float, float] | None, unassigned: list[str]
 ) -> None:
-    """Check what the new status needs; ``assigned`` are the delivery's driver and vehicle ids.
+    """Check what the new status needs; ``unassigned`` names the delivery's missing driver or vehicle.
 
     Raises `InvalidValue`, `Conflict`.
     """
@@ -72,6 +68,5 @@ def require_details(
         raise InvalidValue("reason", f"say why the delivery is {status}")
     if location is not None and (problem := position_problem(*location)):
         raise InvalidValue("location", problem)
-    missing = [name for name, assigned_id in assigned.items() if assigned_id is None]
-    if status is Status.PICKUP_IN_PROGRESS and missing:
-        raise Conflict("Assign a driver and a vehicle before the pickup starts.", missing=missing)
+    if status is Status.PICKUP_IN_PROGRESS and unassigned:
+        raise Conflict("Assign a driver and a vehicle before the pickup starts.", missing=unassigned)
