@@ -11,7 +11,7 @@ from core.notifications import expiry
 from core.notifications.attempts import LONGEST_ERROR, NO_SERVER
 from core.notifications.kinds import Audience, Event
 
-PROMPT = timedelta(minutes=5)
+OVERDUE_AFTER = timedelta(minutes=5)
 KEPT = timedelta(days=90)
 BATCH = 5_000
 UNTRIED = "none was tried: does the sender run?"
@@ -46,20 +46,22 @@ _PURGE = text(
 def check_overdue(session: Session, now: datetime) -> str | None:
     """Return a warning about e-mails that wait for an SMTP server. Raises `JobFailed` for other overdue ones.
 
-    A leader that has led for less than `PROMPT` is not blamed for the backlog that waited for it.
+    A leader that has led for less than `OVERDUE_AFTER` is not blamed for the backlog that waited for it.
     """
     if _has_just_begun(session):
         return None
-    values = {"now": now, "before": now - PROMPT, "no_server": NO_SERVER}
+    values = {"now": now, "before": now - OVERDUE_AFTER, "no_server": NO_SERVER}
     row = session.execute(_OVERDUE, values).one()
     if row.many:
-        raise JobFailed(f"{row.many} notifications are due for {PROMPT}; the reason: {row.reason or UNTRIED}")
+        raise JobFailed(
+            f"{row.many} notifications are due for {OVERDUE_AFTER}; the reason: {row.reason or UNTRIED}"
+        )
     return f"{row.without_server} e-mails wait: {NO_SERVER}" if row.without_server else None
 
 
 def _has_just_begun(session: Session) -> bool:
     led_for = getattr(leader.read(session), "led_for", None)
-    return led_for is not None and led_for < PROMPT
+    return led_for is not None and led_for < OVERDUE_AFTER
 
 
 def expire_old(session: Session, now: datetime) -> int:

@@ -57,7 +57,7 @@ KEPT: Mapping[str, frozenset[str]] = {
     "delivery_proof": frozenset({"delivery_id", "occurred_at"}),
 }
 SPOOFED = "spoofed"
-QUIET = timedelta(minutes=1)
+SPOOFED_INTERVAL = timedelta(minutes=1)
 WITHOUT_TENANT_KEPT = timedelta(days=30)
 Changes = Mapping[str, Any]
 
@@ -172,13 +172,13 @@ def note_user(
 
 def note_spoofed(session: Session, company_id: int, device_id: str, now: datetime) -> None:
     """Write an entry that a device named another device or company."""
-    # At most one entry per device and `QUIET`; the quarantine has the messages.
+    # At most one entry per device and `SPOOFED_INTERVAL`; the quarantine has the messages.
     recent = exists().where(
         AuditEntry.company_id == company_id,
         AuditEntry.subject_kind == "device",
         AuditEntry.subject_id == device_id,
         AuditEntry.action == "device.spoofed",
-        AuditEntry.at > now - QUIET,
+        AuditEntry.at > now - SPOOFED_INTERVAL,
     )
     values = {
         "company_id": company_id,

@@ -14,7 +14,7 @@ from core.identities import mqtt_secret
 from core.models.notification import Notification, Webhook
 from core.notifications.kinds import Event
 from core.notifications.queue import queue_test
-from core.notifications.webhooks import queue
+from core.notifications.webhooks import backlog
 from core.notifications.webhooks.addresses import require_url
 from core.outgoing_settings import Networks
 from core.records import audit
@@ -91,7 +91,7 @@ def edit(
         require_url(changes["url"], allowed)
         if changes["url"] != row.url:
             row.failures, row.retry_at = 0, None
-            queue.hurry(session, row.id)
+            backlog.make_due(session, row.id)
     if "events" in changes:
         changes["events"] = _sorted(changes["events"])
     audit.change(session, actor, row, changes)
@@ -123,7 +123,7 @@ def enable(session: Session, actor: Actor, webhook_id: int) -> Webhook:
         audit.note(session, actor, "enabled", row)
     row.disabled_at = row.disabled_because = row.retry_at = None
     row.failures = 0
-    queue.hurry(session, row.id)
+    backlog.make_due(session, row.id)
     return row
 
 
@@ -140,7 +140,7 @@ def remove(session: Session, actor: Actor, webhook_id: int, now: datetime) -> No
     """Delete the URL and fail queued notifications; the row stays, because sent ones refer to it."""
     row = _locked(session, actor, webhook_id)
     row.deleted_at, row.url = now, ""
-    queue.give_up(session, row.id, "the webhook was removed", now)
+    backlog.fail_queued(session, row.id, "the webhook was removed", now)
     audit.note(session, actor, "removed", row)
 
 
