@@ -10,10 +10,9 @@ from api.schemas.fields import Input, Output, QueryId, whole
 from api.schemas.pages import PageQuery
 from core.access.actors import Actor
 from core.models.notification import Notification, NotificationAttempt
-from core.notifications.kinds import Audience, Event
+from core.notifications.kinds import Audience, Event, State
 from core.notifications.log import NotificationSelection
-from core.notifications.queue import State
-from core.notifications.settings import THRESHOLDS, Chosen
+from core.notifications.settings import THRESHOLDS, NotificationSettings
 
 DAY_MIN = 24 * 60
 Minutes = Annotated[int, Strict(), Field(ge=0, le=DAY_MIN), BeforeValidator(whole)]
@@ -83,9 +82,9 @@ class NotificationSettingsOut(Output):
     device_silent_after_min: int
 
     @classmethod
-    def of(cls, chosen: Chosen) -> Self:
-        events = {event.value: ChoiceOut.model_validate(choice) for event, choice in chosen.events.items()}
-        thresholds = {name: getattr(chosen.company, name) for name in THRESHOLDS}
+    def of(cls, settings: NotificationSettings) -> Self:
+        events = {event.value: ChoiceOut.model_validate(choice) for event, choice in settings.events.items()}
+        thresholds = {name: getattr(settings.company, name) for name in THRESHOLDS}
         return cls(events=ChoicesOut(**events), **thresholds)
 
 

@@ -120,8 +120,18 @@ class ActorOut(Output):
     @classmethod
     def of(cls, checkpoint: DeliveryCheckpoint, *, is_named: bool) -> Self:
         named = checkpoint if is_named else None
+        kind: ActorKind | None = None
+        # A driver counts as one over REST and by phone, so its id comes first.
+        if checkpoint.actor_driver_id is not None:
+            kind = "driver"
+        elif checkpoint.actor_user_id is not None:
+            kind = "user"
+        elif checkpoint.actor_api_token_id is not None:
+            kind = "token"
+        elif checkpoint.actor_device_id is not None:
+            kind = "device"
         return cls(
-            kind=_kind(checkpoint),
+            kind=kind,
             user_id=named and named.actor_user_id,
             driver_id=named and named.actor_driver_id,
             device_id=named and named.actor_device_id,
@@ -129,28 +139,11 @@ class ActorOut(Output):
         )
 
 
-def _kind(checkpoint: DeliveryCheckpoint) -> ActorKind | None:
-    """Return the actor's kind; a driver counts as one over REST and by phone."""
-    if checkpoint.actor_driver_id is not None:
-        return "driver"
-    if checkpoint.actor_user_id is not None:
-        return "user"
-    if checkpoint.actor_api_token_id is not None:
-        return "token"
-    return None if checkpoint.actor_device_id is None else "device"
-
-
 class ProofMark(Output):
     """The proof that a checkpoint refers to, and the SHA-256 of its images in order."""
 
     id: int
     sha256s: list[str]
-
-    @classmethod
-    def of(cls, checkpoint: DeliveryCheckpoint) -> Self | None:
-        if checkpoint.proof_id is None:
-            return None
-        return cls(id=checkpoint.proof_id, sha256s=checkpoint.proof_sha256s or [])
 
 
 class CheckpointOut(Output):
@@ -174,6 +167,9 @@ class CheckpointOut(Output):
 
     @classmethod
     def of(cls, checkpoint: DeliveryCheckpoint, *, names_actor: bool = True) -> Self:
+        proof = None
+        if checkpoint.proof_id is not None:
+            proof = ProofMark(id=checkpoint.proof_id, sha256s=checkpoint.proof_sha256s or [])
         return cls(
             id=checkpoint.id,
             kind=checkpoint.kind,
@@ -189,7 +185,7 @@ class CheckpointOut(Output):
             occurred_at=checkpoint.occurred_at,
             recorded_at=checkpoint.recorded_at,
             actor=ActorOut.of(checkpoint, is_named=names_actor),
-            proof=ProofMark.of(checkpoint),
+            proof=proof,
         )
 
 

@@ -8,8 +8,7 @@ from pydantic import Field, StringConstraints
 from api.schemas.fields import Input, Line, Output
 from core.access.actors import Actor
 from core.models.notification import Webhook
-from core.notifications.kinds import Event
-from core.notifications.queue import CHOSEN
+from core.notifications.kinds import CONFIGURABLE, Event
 from core.notifications.webhooks.addresses import LONGEST_URL, origin
 
 Url = Annotated[
@@ -24,7 +23,7 @@ ChosenEvent = Literal[
     Event.WEBHOOK_DISABLED,
     Event.DAILY_REPORT,
 ]
-Events = Annotated[list[ChosenEvent], Field(min_length=1, max_length=len(CHOSEN))]
+Events = Annotated[list[ChosenEvent], Field(min_length=1, max_length=len(CONFIGURABLE))]
 
 
 class WebhookIn(Input):

@@ -1,4 +1,4 @@
-"""A delivery's history: its checkpoints, each written under the delivery's row lock."""
+"""A delivery's history: its checkpoints (`publishing` writes them)."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -8,50 +8,10 @@ from sqlalchemy.orm import Session
 
 from core.access.actors import Actor
 from core.models.delivery import Delivery, DeliveryCheckpoint
-from core.rules.enums import ANNOUNCED, CheckpointKind
+from core.rules.enums import ANNOUNCED, CheckpointKind, Status
 from core.rules.facts import StatusFact
 
 MAXIMUM_PAGE = 200
-
-
-def write(
-    session: Session,
-    delivery: Delivery,
-    kind: CheckpointKind,
-    actor: Actor,
-    *,
-    occurred_at: datetime,
-    now: datetime,
-    occurred_at_sent: datetime | None = None,
-    reason: str | None = None,
-    location: tuple[float, float] | None = None,
-    proof_id: int | None = None,
-    proof_sha256s: list[str] | None = None,
-) -> DeliveryCheckpoint:
-    """Add a checkpoint with the delivery's present status and assignment. The caller holds the row lock."""
-    checkpoint = DeliveryCheckpoint(
-        company_id=delivery.company_id,
-        delivery_id=delivery.id,
-        kind=kind,
-        status=delivery.status,
-        vehicle_id=delivery.vehicle_id,
-        driver_id=delivery.driver_id,
-        latitude=location[0] if location else None,
-        longitude=location[1] if location else None,
-        reason=reason,
-        occurred_at=occurred_at,
-        occurred_at_sent=occurred_at_sent,
-        recorded_at=now,
-        actor_user_id=actor.user_id,
-        actor_driver_id=actor.driver_id,
-        actor_device_id=actor.device_id,
-        actor_api_token_id=actor.api_token_id,
-        proof_id=proof_id,
-        proof_sha256s=proof_sha256s,
-    )
-    session.add(checkpoint)
-    session.flush()
-    return checkpoint
 
 
 def fact_of(company: str, checkpoint: DeliveryCheckpoint, customer_id: int | None) -> StatusFact:
@@ -79,6 +39,35 @@ def statuses(session: Session, delivery_id: int) -> Sequence[DeliveryCheckpoint]
         .where(DeliveryCheckpoint.kind == CheckpointKind.STATUS)
         .order_by(DeliveryCheckpoint.id)
     ).all()
+
+
+def earlier_copy(
+    history: Sequence[DeliveryCheckpoint],
+    delivery: Delivery,
+    actor: Actor,
+    status: Status,
+    occurred_at: datetime | None,
+) -> DeliveryCheckpoint | None:
+    """Return the checkpoint that an earlier copy of this request wrote: the present one or an older one.
+
+    A phone that lost a response repeats the request, perhaps after later ones; ``occurred_at`` identifies it.
+    """
+    for checkpoint in reversed(history):
+        if checkpoint.status == status and _is_same_actor(checkpoint, actor):
+            # By the time the phone sent, because the stored time may have been clamped.
+            is_copy = (checkpoint.occurred_at_sent or checkpoint.occurred_at) == occurred_at
+            return checkpoint if is_copy or delivery.status == status else None
+    return None
+
+
+def _is_same_actor(checkpoint: DeliveryCheckpoint, actor: Actor) -> bool:
+    """Return whether the user or integration is the same, or the driver is, over REST or phone."""
+    known = (
+        (actor.user_id, checkpoint.actor_user_id),
+        (actor.driver_id, checkpoint.actor_driver_id),
+        (actor.api_token_id, checkpoint.actor_api_token_id),
+    )
+    return any(requesting is not None and requesting == wrote for requesting, wrote in known)
 
 
 def page(

@@ -9,16 +9,16 @@ from sqlalchemy.orm import Session
 from core.access.actors import Actor
 from core.access.references import require_reference
 from core.access.scoping import require_manager
-from core.deliveries.announcing import announce
 from core.deliveries.lookup import find, lock
-from core.errors import Conflict, InvalidValue, PreconditionFailed
-from core.models.delivery import Delivery, DeliveryCheckpoint
+from core.deliveries.publishing import publish_checkpoint
+from core.errors import Conflict, InvalidValue
+from core.models.delivery import Delivery
 from core.models.fleet import Vehicle
 from core.models.load_order import LoadOrder
 from core.models.people import Customer, Driver
 from core.records import audit
 from core.rules.enums import CheckpointKind, Status
-from core.rules.lifecycle import FINAL, UNDER_WAY
+from core.rules.lifecycle import FINAL, UNDER_WAY, require_version
 
 LONGEST_WINDOW = timedelta(days=366)
 REFERRED: Mapping[str, type[Customer | Driver | Vehicle | LoadOrder]] = {
@@ -42,7 +42,7 @@ def create(session: Session, actor: Actor, values: Mapping[str, Any], now: datet
     session.add(delivery)
     session.flush()
     audit.added(session, actor, delivery)
-    announce(session, delivery, CheckpointKind.STATUS, actor, now)
+    publish_checkpoint(session, delivery, CheckpointKind.STATUS, actor, now)
     return find(session, actor, delivery.id)
 
 
@@ -61,7 +61,7 @@ def edit(
     """
     delivery = lock(session, actor, delivery_id)
     require_manager(actor)
-    require_version(delivery, versions)
+    require_version(delivery.version, versions)
     changes = {name: value for name, value in values.items() if getattr(delivery, name) != value}
     if not changes:
         return find(session, actor, delivery_id)
@@ -75,19 +75,9 @@ def edit(
     if "vehicle_id" in changes:
         delivery.vehicle_since = now
     if changes.keys() & {"driver_id", "vehicle_id"}:
-        announce(session, delivery, CheckpointKind.ASSIGNMENT, actor, now)
+        publish_checkpoint(session, delivery, CheckpointKind.ASSIGNMENT, actor, now)
     session.flush()
     return find(session, actor, delivery_id)
-
-
-def sent_at(checkpoint: DeliveryCheckpoint) -> datetime:
-    """Return the time the phone sent; `status_changes._occurred_at` may have clamped the stored time."""
-    return checkpoint.occurred_at_sent or checkpoint.occurred_at
-
-
-def require_version(delivery: Delivery, versions: Container[int] | None) -> None:
-    if versions is not None and delivery.version not in versions:
-        raise PreconditionFailed(delivery.version)
 
 
 def _check_assignment(delivery: Delivery, changes: Mapping[str, Any]) -> None:

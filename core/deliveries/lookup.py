@@ -1,5 +1,6 @@
 """Find a delivery that the actor may see, and lock it."""
 
+from collections.abc import Callable
 from typing import Any
 
 from sqlalchemy import Select, select
@@ -14,30 +15,38 @@ from core.models.load_order import LoadOrder
 
 def find(session: Session, actor: Actor, delivery_id: int) -> Delivery:
     """Return the delivery with its load. Raises `NotFound` when it is missing or the actor may not see it."""
-    return _one(session, _visible(actor, delivery_id).options(_with_load()), delivery_id)
+    return _one(session, actor, delivery_id, lambda query: query.options(_with_load()))
 
 
 def require_visible(session: Session, actor: Actor, delivery_id: int) -> None:
     """Check visibility without reading the load. Raises `NotFound` as `find` does."""
-    _one(session, _visible(actor, delivery_id), delivery_id)
+    _one(session, actor, delivery_id, lambda query: query)
 
 
 def lock(session: Session, actor: Actor, delivery_id: int) -> Delivery:
     """Return the delivery, locked against every other writer. Raises `NotFound` as `find` does."""
-    query = _visible(actor, delivery_id).with_for_update(key_share=True)
-    return _one(session, query.execution_options(populate_existing=True), delivery_id)
-
-
-def _visible(actor: Actor, delivery_id: int) -> Select[Delivery]:
-    return select(Delivery).where(Delivery.id == delivery_id, visible_deliveries(actor))
+    return _one(
+        session,
+        actor,
+        delivery_id,
+        lambda query: query.with_for_update(key_share=True).execution_options(populate_existing=True),
+    )
 
 
 def _with_load() -> Any:
     return selectinload(Delivery.load_order).selectinload(LoadOrder.items)
 
 
-def _one(session: Session, query: Select[Delivery], delivery_id: int) -> Delivery:
-    delivery = session.scalar(query) if 0 < delivery_id <= MAXIMUM_ID else None
+def _one(
+    session: Session,
+    actor: Actor,
+    delivery_id: int,
+    refine: Callable[[Select[Delivery]], Select[Delivery]],
+) -> Delivery:
+    delivery = None
+    if 0 < delivery_id <= MAXIMUM_ID:
+        query = select(Delivery).where(Delivery.id == delivery_id, visible_deliveries(actor))
+        delivery = session.scalar(refine(query))
     if delivery is None:
         raise NotFound("delivery")
     return delivery

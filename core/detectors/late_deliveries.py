@@ -17,7 +17,7 @@ from core.models.company import Company
 from core.models.delivery import LATE_WITHOUT_EVENT, Delivery
 from core.notifications import queue
 from core.notifications.kinds import Event
-from core.notifications.queue import WORTH_TELLING
+from core.notifications.queue import MAXIMUM_EVENT_AGE
 from core.records import outbox
 from core.rules.facts import AlertFact
 
@@ -28,7 +28,7 @@ LONGEST_GRACE = timedelta(days=7)
 def is_late(window_end: datetime, late_after_min: int, now: datetime) -> bool:
     """Return whether the delivery is late; False again a day later, when the event is too old."""
     late_since = window_end + timedelta(minutes=late_after_min)
-    return late_since <= now < late_since + WORTH_TELLING
+    return late_since <= now < late_since + MAXIMUM_EVENT_AGE
 
 
 def late_minutes(window_end: datetime, now: datetime) -> int:
@@ -43,7 +43,7 @@ def find_without_event(session: Session, now: datetime) -> list[int]:
         .where(
             text(LATE_WITHOUT_EVENT),
             Delivery.window_end <= now,
-            Delivery.window_end > now - WORTH_TELLING - LONGEST_GRACE,
+            Delivery.window_end > now - MAXIMUM_EVENT_AGE - LONGEST_GRACE,
         )
         .order_by(Delivery.window_end)
     )
@@ -89,5 +89,5 @@ def _record_event(session: Session, delivery: Delivery, company: Company, now: d
             detail=f"delivery {delivery.id} is {minutes} min late",
             occurred_at=now,
         )
-        outbox.announce(session, company.id, fact)
+        outbox.add_fact(session, company.id, fact)
     return True

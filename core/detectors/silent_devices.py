@@ -111,7 +111,7 @@ def _record_event(
         detail=f"device {device.id} has been silent for {minutes} min",
         occurred_at=now,
     )
-    outbox.announce(session, company.id, fact)
+    outbox.add_fact(session, company.id, fact)
     return True
 
 

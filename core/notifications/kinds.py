@@ -1,6 +1,9 @@
-"""The events that notifications are about, and their audiences."""
+"""The events that notifications are about, their audiences, default recipients and states."""
 
 import enum
+from collections.abc import Mapping
+
+import msgspec
 
 
 class Event(enum.StrEnum):
@@ -17,3 +20,29 @@ class Audience(enum.StrEnum):
     CUSTOMER = "customer"
     MANAGER = "manager"
     WEBHOOK = "webhook"
+
+
+class State(enum.StrEnum):
+    QUEUED = "queued"
+    SENT = "sent"
+    FAILED = "failed"
+    EXPIRED = "expired"
+
+
+class Choice(msgspec.Struct, frozen=True):
+    """The recipients of e-mails about an event; webhooks choose their own events."""
+
+    customer: bool
+    managers: bool
+
+
+DEFAULTS: Mapping[Event, Choice] = {
+    Event.STATUS_CHANGED: Choice(customer=True, managers=False),
+    Event.ARRIVING_SOON: Choice(customer=True, managers=False),
+    Event.LATE: Choice(customer=False, managers=True),
+    Event.DEVICE_SILENT: Choice(customer=False, managers=True),
+    Event.WEBHOOK_DISABLED: Choice(customer=False, managers=True),
+    Event.DAILY_REPORT: Choice(customer=False, managers=False),
+}
+CONFIGURABLE = tuple(DEFAULTS)  # the events whose recipients a company chooses
+OF_A_DELIVERY = frozenset({Event.STATUS_CHANGED, Event.ARRIVING_SOON, Event.LATE})

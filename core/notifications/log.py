@@ -12,11 +12,11 @@ from core.access.actors import Actor
 from core.errors import Conflict
 from core.models.notification import Notification, NotificationAttempt, Webhook
 from core.notifications import expiry, recipients
-from core.notifications.kinds import Audience, Event
-from core.notifications.queue import CHANNEL, State
+from core.notifications.kinds import Audience, Event, State
+from core.notifications.queue import CHANNEL
 from core.records import audit
 
-KEPT = 200  # attempts shown per notification
+MAXIMUM_ATTEMPTS = 200  # attempts shown per notification
 
 
 class NotificationSelection(msgspec.Struct, frozen=True, kw_only=True):
@@ -53,7 +53,7 @@ def attempts(session: Session, notification: Notification) -> Sequence[Notificat
         select(NotificationAttempt)
         .where(NotificationAttempt.notification_id == notification.id)
         .order_by(NotificationAttempt.number.desc())
-        .limit(KEPT)
+        .limit(MAXIMUM_ATTEMPTS)
     )
     return session.scalars(query).all()[::-1]
 

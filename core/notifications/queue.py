@@ -9,67 +9,48 @@ Facts are JSON. Each event has ``occurred_at``, ``delivery`` where there is one,
 - ``daily_report``: ``day``, and the report's figures.
 """
 
-import enum
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
 import msgspec
-from sqlalchemy import and_, func, literal, select, update
+from sqlalchemy import and_, func, literal, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from core.models.company import Company
-from core.models.delivery import Delivery, DeliveryCheckpoint
+from core.models.delivery import Delivery
 from core.models.notification import Notification, NotificationSetting, Webhook
 from core.models.people import AppUser, Customer
 from core.notifications import expiry
-from core.notifications.kinds import Audience, Event
+from core.notifications.kinds import DEFAULTS, Audience, Choice, Event
 from core.rules.enums import Role
-from core.rules.lifecycle import FINAL
 
-WORTH_TELLING = timedelta(days=1)  # detectors report nothing that is older
+MAXIMUM_EVENT_AGE = timedelta(days=1)  # detectors report nothing that is older
 CHANNEL = "milepost_notifications"
+# Webhooks get ids and the reference; postal addresses go only into e-mails.
+_DELIVERY_FACTS = (
+    "id",
+    "reference",
+    "status",
+    "customer_id",
+    "driver_id",
+    "vehicle_id",
+    "window_start",
+    "window_end",
+)
+_ADDRESSES = ("pickup_address", "dropoff_address")
 
 
-class State(enum.StrEnum):
-    QUEUED = "queued"
-    SENT = "sent"
-    FAILED = "failed"
-    EXPIRED = "expired"
+class _Recipient(msgspec.Struct, frozen=True):
+    """``key`` stays the same when the e-mail address changes or is erased."""
 
-
-class Choice(msgspec.Struct, frozen=True):
-    """The recipients of e-mails about an event; webhooks choose their own events."""
-
-    customer: bool
-    managers: bool
-
-
-DEFAULTS: Mapping[Event, Choice] = {
-    Event.STATUS_CHANGED: Choice(customer=True, managers=False),
-    Event.ARRIVING_SOON: Choice(customer=True, managers=False),
-    Event.LATE: Choice(customer=False, managers=True),
-    Event.DEVICE_SILENT: Choice(customer=False, managers=True),
-    Event.WEBHOOK_DISABLED: Choice(customer=False, managers=True),
-    Event.DAILY_REPORT: Choice(customer=False, managers=False),
-}
-CHOSEN = tuple(DEFAULTS)  # the events that a company can configure
-OF_A_DELIVERY = frozenset({Event.STATUS_CHANGED, Event.ARRIVING_SOON, Event.LATE})
-
-
-class _Addressee(msgspec.Struct, frozen=True):
     audience: Audience
-    id: int
+    key: str
     name: str = ""
     email: str | None = None
-
-    @property
-    def key(self) -> str:
-        """Return a key that stays the same when the address changes or is erased."""
-        noun = "user" if self.audience is Audience.MANAGER else self.audience.value
-        return f"{noun}:{self.id}"
+    webhook_id: int | None = None
 
 
 def queue(
@@ -89,83 +70,34 @@ def queue(
     recipient is notified of the same again, however often it is queued. Each notification expires in its time
     (`core.notifications.expiry`).
     """
-    rows = [
-        _row(event, company_id, facts, now, who, delivery)
-        for who in _addressees(session, event, company_id, delivery)
-    ]
-    return len(_insert(session, rows, checkpoint_id, once)) if rows else 0
+    recipients = _recipients(session, event, company_id, delivery)
+    rows = (_row(event, company_id, facts, now, recipient, delivery) for recipient in recipients)
+    return len(_insert(session, rows, checkpoint_id, once))
 
 
 def queue_test(session: Session, company_id: int, webhook_id: int, now: datetime) -> int:
     """Queue a test event for one webhook; return the notification's id."""
-    who = _Addressee(Audience.WEBHOOK, webhook_id)
-    return _insert(session, [_row(Event.TEST, company_id, {}, now, who, None)], None, None)[0]
+    row = _row(Event.TEST, company_id, {}, now, _endpoint(webhook_id), None)
+    return _insert(session, [row], None, None)[0]
 
 
 def _insert(
-    session: Session, rows: list[dict[str, Any]], checkpoint_id: int | None, once: str | None
+    session: Session, rows: Iterable[dict[str, Any]], checkpoint_id: int | None, once: str | None
 ) -> list[int]:
     shared = {"checkpoint_id": checkpoint_id, "event_id": uuid.uuid4(), "once": once}
-    statement = insert(Notification).values([row | shared for row in rows]).on_conflict_do_nothing()
+    values = [row | shared for row in rows]
+    if not values:
+        return []
+    statement = insert(Notification).values(values).on_conflict_do_nothing()
     # PostgreSQL delivers NOTIFY at commit, so the sender never wakes before it can see the rows.
     queued = session.execute(statement.returning(Notification.id, func.pg_notify(CHANNEL, "")))
     return [row.id for row in queued]
 
 
-def queue_status_change(
-    session: Session, delivery: Delivery, checkpoint: DeliveryCheckpoint, previous_status: str, now: datetime
-) -> None:
-    if checkpoint.status in FINAL:
-        _expire_forecasts(session, delivery.id, now)
-    facts = {
-        "occurred_at": checkpoint.occurred_at,
-        "status": checkpoint.status,
-        "previous_status": previous_status,
-        "reason": checkpoint.reason,
-    }
-    queue(
-        session,
-        Event.STATUS_CHANGED,
-        delivery.company_id,
-        facts,
-        now,
-        delivery=delivery,
-        checkpoint_id=checkpoint.id,
-    )
-
-
-def _expire_forecasts(session: Session, delivery_id: int, now: datetime) -> None:
-    """Expire queued e-mails whose forecast is moot; one whose attempt is running may still become sent."""
-    session.execute(
-        update(Notification)
-        .where(
-            Notification.delivery_id == delivery_id,
-            Notification.state == State.QUEUED,
-            Notification.webhook_id.is_(None),
-            Notification.event.in_(sorted(expiry.UNTIL_THE_END)),
-        )
-        .values(state=State.EXPIRED, finished_at=now, error=expiry.HAS_ENDED)
-        .execution_options(synchronize_session=False)
-    )
-
-
-def _addressees(
+def _recipients(
     session: Session, event: Event, company_id: int, delivery: Delivery | None
-) -> Iterator[_Addressee]:
-    choice, webhook_ids = _chosen(session, event, company_id)
-    if choice.customer and delivery is not None:
-        customer = session.get_one(Customer, delivery.customer_id)
-        if customer.email:
-            yield _Addressee(Audience.CUSTOMER, customer.id, customer.name, customer.email)
-    if choice.managers:
-        for user_id, name, email in _managers(session, company_id):
-            yield _Addressee(Audience.MANAGER, user_id, name, email)
-    for webhook_id in webhook_ids:
-        yield _Addressee(Audience.WEBHOOK, webhook_id)
-
-
-def _chosen(session: Session, event: Event, company_id: int) -> tuple[Choice, list[int]]:
-    """Return the company's choice and webhook ids in one query, since every status change needs them.
+) -> list[_Recipient]:
+    """Return the recipients of an event: the company's choice per audience, and its webhooks' own.
 
     Disabled webhooks are included: they may be enabled before the notification expires.
     """
@@ -179,6 +111,7 @@ def _chosen(session: Session, event: Event, company_id: int) -> tuple[Choice, li
         .order_by(Webhook.id)
     )
     setting = and_(NotificationSetting.company_id == Company.id, NotificationSetting.event == event.value)
+    # One query, because every status change needs it.
     query = (
         select(
             NotificationSetting.customer, NotificationSetting.managers, func.array(webhooks.scalar_subquery())
@@ -188,10 +121,23 @@ def _chosen(session: Session, event: Event, company_id: int) -> tuple[Choice, li
         .where(Company.id == company_id)
     )
     customer, managers, webhook_ids = session.execute(query).one()
-    return DEFAULTS[event] if customer is None else Choice(customer, managers), webhook_ids
+    choice = DEFAULTS[event] if customer is None else Choice(customer, managers)
+    found = []
+    if choice.customer and delivery is not None:
+        found += _customer(session, delivery.customer_id)
+    if choice.managers:
+        found += _managers(session, company_id)
+    return found + [_endpoint(webhook_id) for webhook_id in webhook_ids]
 
 
-def _managers(session: Session, company_id: int) -> list[Any]:
+def _customer(session: Session, customer_id: int) -> list[_Recipient]:
+    customer = session.get_one(Customer, customer_id)
+    if not customer.email:
+        return []
+    return [_Recipient(Audience.CUSTOMER, f"customer:{customer.id}", customer.name, customer.email)]
+
+
+def _managers(session: Session, company_id: int) -> list[_Recipient]:
     """Return the managers who can log in: neither disabled nor only invited."""
     query = select(AppUser.id, AppUser.name, AppUser.email).where(
         AppUser.company_id == company_id,
@@ -199,7 +145,14 @@ def _managers(session: Session, company_id: int) -> list[Any]:
         AppUser.disabled_at.is_(None),
         AppUser.password_hash.is_not(None),
     )
-    return list(session.execute(query.order_by(AppUser.id)))
+    return [
+        _Recipient(Audience.MANAGER, f"user:{user_id}", name, email)
+        for user_id, name, email in session.execute(query.order_by(AppUser.id))
+    ]
+
+
+def _endpoint(webhook_id: int) -> _Recipient:
+    return _Recipient(Audience.WEBHOOK, f"webhook:{webhook_id}", webhook_id=webhook_id)
 
 
 def _row(
@@ -207,44 +160,26 @@ def _row(
     company_id: int,
     facts: Mapping[str, Any],
     now: datetime,
-    who: _Addressee,
+    recipient: _Recipient,
     delivery: Delivery | None,
 ) -> dict[str, Any]:
+    is_mail = recipient.email is not None
     payload: dict[str, Any] = {"occurred_at": now, **facts}
     if delivery is not None:
-        payload["delivery"] = _told_of(delivery, with_addresses=who.email is not None)
-    if who.email is not None:
-        payload["recipient_name"] = who.name
+        names = _DELIVERY_FACTS + _ADDRESSES if is_mail else _DELIVERY_FACTS
+        payload["delivery"] = {name: getattr(delivery, name) for name in names}
+    if is_mail:
+        payload["recipient_name"] = recipient.name
     return {
         "company_id": company_id,
         "delivery_id": delivery.id if delivery is not None else None,
         "event": event.value,
-        "audience": who.audience.value,
-        "addressee": who.key,
-        "webhook_id": who.id if who.audience is Audience.WEBHOOK else None,
-        "recipient": who.email,
+        "audience": recipient.audience.value,
+        "addressee": recipient.key,
+        "webhook_id": recipient.webhook_id,
+        "recipient": recipient.email,
         "payload": msgspec.to_builtins(payload),
         "created_at": now,
         "next_attempt_at": now,
-        "expires_at": expiry.expires_at(event, who.audience, now, facts.get("eta")),
+        "expires_at": expiry.expires_at(event, recipient.audience, now, facts.get("eta")),
     }
-
-
-def _told_of(delivery: Delivery, *, with_addresses: bool) -> dict[str, Any]:
-    """Return the delivery's fields.
-
-    Webhooks get ids and the reference; postal addresses go only into e-mails.
-    """
-    names = [
-        "id",
-        "reference",
-        "status",
-        "customer_id",
-        "driver_id",
-        "vehicle_id",
-        "window_start",
-        "window_end",
-    ]
-    if with_addresses:
-        names += ["pickup_address", "dropoff_address"]
-    return {name: getattr(delivery, name) for name in names}

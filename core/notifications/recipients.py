@@ -8,19 +8,18 @@ from sqlalchemy.orm import Session
 from core.errors import Conflict
 from core.models.notification import Notification
 from core.models.people import AppUser, Customer
-from core.notifications.kinds import Audience
-from core.notifications.queue import State
+from core.notifications.kinds import Audience, State
 
 
 def present_address(session: Session, row: Notification) -> str | None:
     """Return the recipient's present e-mail address. Raises `Conflict` if disabled or without an address."""
-    addressee_id = int(row.addressee.partition(":")[2])
+    recipient_id = int(row.addressee.partition(":")[2])
     if row.audience == Audience.MANAGER:
-        user = session.get(AppUser, addressee_id)
+        user = session.get(AppUser, recipient_id)
         if user is not None and user.disabled_at is not None:
             raise Conflict("The recipient is disabled.")
         return user.email if user is not None else row.recipient
-    customer = session.get(Customer, addressee_id)
+    customer = session.get(Customer, recipient_id)
     if customer is not None and not customer.email:
         raise Conflict("The recipient has no e-mail address any more.")
     return customer.email if customer is not None else row.recipient

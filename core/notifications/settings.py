@@ -12,29 +12,28 @@ from core.access.actors import Actor
 from core.errors import InvalidValue
 from core.models.company import Company
 from core.models.notification import NotificationSetting
-from core.notifications.kinds import Event
-from core.notifications.queue import DEFAULTS, OF_A_DELIVERY, Choice
+from core.notifications.kinds import DEFAULTS, OF_A_DELIVERY, Choice, Event
 from core.records import audit
 
 THRESHOLDS = ("arriving_soon_min", "late_after_min", "device_silent_after_min")
 
 
-class Chosen(msgspec.Struct, frozen=True):
+class NotificationSettings(msgspec.Struct, frozen=True):
     events: Mapping[Event, Choice]
     company: Company
 
 
-def read(session: Session, actor: Actor) -> Chosen:
+def read(session: Session, actor: Actor) -> NotificationSettings:
     """Return the settings, for managers and operators."""
     scoping.require_company_reader(actor)
     rows = session.scalars(select(NotificationSetting).where(scoping.is_ours(actor, NotificationSetting)))
     own = {Event(row.event): Choice(row.customer, row.managers) for row in rows}
-    return Chosen({**DEFAULTS, **own}, session.get_one(Company, actor.company_id))
+    return NotificationSettings({**DEFAULTS, **own}, session.get_one(Company, actor.company_id))
 
 
 def edit(
     session: Session, actor: Actor, events: Mapping[Event, Mapping[str, bool]], thresholds: Mapping[str, int]
-) -> Chosen:
+) -> NotificationSettings:
     """Set ``customer`` and ``managers`` per event, and thresholds; the rest is unchanged.
 
     Raises `InvalidValue` for ``customer`` of an event that concerns no delivery.
@@ -48,7 +47,12 @@ def edit(
             raise InvalidValue(f"events.{event}.customer", "is of no delivery: it has no customer to tell")
         if choice != before[event]:
             _put(session, actor, event, choice)
-            changes = {event.value: {"before": _plain(before[event]), "after": _plain(choice)}}
+            changes = {
+                event.value: {
+                    "before": msgspec.structs.asdict(before[event]),
+                    "after": msgspec.structs.asdict(choice),
+                }
+            }
             audit.note(session, actor, "notifications_changed", company, changes)
     audit.change(session, actor, company, thresholds)
     session.flush()
@@ -56,10 +60,6 @@ def edit(
 
 
 def _put(session: Session, actor: Actor, event: Event, choice: Choice) -> None:
-    values = _plain(choice)
+    values = msgspec.structs.asdict(choice)
     statement = insert(NotificationSetting).values(company_id=actor.company_id, event=event.value, **values)
     session.execute(statement.on_conflict_do_update(index_elements=["company_id", "event"], set_=values))
-
-
-def _plain(choice: Choice) -> dict[str, bool]:
-    return msgspec.structs.asdict(choice)

@@ -88,8 +88,8 @@ def _duration(minutes: Any) -> str:
         return str(minutes if minutes is not None else "")
     days, rest = divmod(round(minutes), 24 * 60)
     parts = ((days, "day"), (rest // 60, "hour"), (rest % 60, "minute"))
-    said = [f"{number} {unit}{'' if number == 1 else 's'}" for number, unit in parts if number]
-    return " ".join(said[:2]) or "less than a minute"
+    words = [f"{number} {unit}{'' if number == 1 else 's'}" for number, unit in parts if number]
+    return " ".join(words[:2]) or "less than a minute"
 
 
 def _environment(*, is_html: bool) -> SandboxedEnvironment:

@@ -92,45 +92,45 @@ _LATE = "{% if late_minutes == 0 %}late{% else %}{{ late_minutes | duration }} l
 _FAILURES = "{% if failures == 1 %}1 failure{% else %}{{ failures }} failures{% endif %}"
 
 
-def _letter(subject: str, body: str) -> Texts:
+def _texts(subject: str, body: str) -> Texts:
     return Texts(subject, f"{_GREETING}{body}{_SENDER}")
 
 
 DEFAULTS: Mapping[tuple[Event, Audience], Texts] = {
-    (Event.STATUS_CHANGED, Audience.CUSTOMER): _letter(
+    (Event.STATUS_CHANGED, Audience.CUSTOMER): _texts(
         f"Your delivery {_NAME} {{{{ status | phrase }}}}",
         f"Your delivery {_NAME} {{{{ status | phrase }}}}.\n\n{_REASON}{_WINDOW}{_TO}",
     ),
-    (Event.STATUS_CHANGED, Audience.MANAGER): _letter(
+    (Event.STATUS_CHANGED, Audience.MANAGER): _texts(
         f"Delivery {_NAME} {{{{ status | phrase }}}}",
         f"Delivery {_BOTH} {{{{ status | phrase }}}}.\n\n"
         "At: {{ occurred_at | datetime }}\n"
         "Status before: {{ previous_status | words }}\n" + _REASON + _WINDOW + _TO,
     ),
-    (Event.ARRIVING_SOON, Audience.CUSTOMER): _letter(
+    (Event.ARRIVING_SOON, Audience.CUSTOMER): _texts(
         f"Your delivery {_NAME} {_ARRIVES}",
         f"Your delivery {_NAME} {_ARRIVES} (around {{{{ eta | time }}}}).\n\n{_TO}",
     ),
-    (Event.ARRIVING_SOON, Audience.MANAGER): _letter(
+    (Event.ARRIVING_SOON, Audience.MANAGER): _texts(
         f"Delivery {_NAME} {_ARRIVES}",
         f"Delivery {_BOTH} {_ARRIVES} (around {{{{ eta | time }}}}).\n\n{_TO}",
     ),
-    (Event.LATE, Audience.CUSTOMER): _letter(
+    (Event.LATE, Audience.CUSTOMER): _texts(
         f"Your delivery {_NAME} is late",
         f"We are sorry: your delivery {_NAME} is late.\n\n{_ETA}{_WINDOW}{_TO}",
     ),
-    (Event.LATE, Audience.MANAGER): _letter(
+    (Event.LATE, Audience.MANAGER): _texts(
         f"Delivery {_NAME} is {_LATE}",
         f"Delivery {_BOTH} is {_LATE}. It {{{{ delivery.status | phrase }}}}.\n\n{_ETA}{_WINDOW}{_TO}",
     ),
-    (Event.DEVICE_SILENT, Audience.MANAGER): _letter(
+    (Event.DEVICE_SILENT, Audience.MANAGER): _texts(
         "{% if vehicle.name %}{{ vehicle.name }}{% else %}{{ device.name }}{% endif %} has gone silent",
         "Nothing has come from {{ device.name }} ({{ device.id }}) for {{ silent_minutes | duration }}.\n\n"
         "{% if vehicle.name %}Vehicle: {{ vehicle.name }}\n{% endif %}"
         "{% if last_seen_at %}Last heard: {{ last_seen_at | datetime }}"
         "{% else %}It has never been heard.{% endif %}\n",
     ),
-    (Event.WEBHOOK_DISABLED, Audience.MANAGER): _letter(
+    (Event.WEBHOOK_DISABLED, Audience.MANAGER): _texts(
         f"A webhook was disabled after {_FAILURES}",
         f"The webhook {{{{ webhook.id }}}} ({{{{ webhook.url }}}}) was disabled after {_FAILURES} in a row."
         "\n\n"
@@ -138,7 +138,7 @@ DEFAULTS: Mapping[tuple[Event, Audience], Texts] = {
         "Events are kept for it for up to a day: repair the receiver, then enable it with"
         " POST /webhooks/{{ webhook.id }}/enable/",
     ),
-    (Event.DAILY_REPORT, Audience.MANAGER): _letter(
+    (Event.DAILY_REPORT, Audience.MANAGER): _texts(
         "Deliveries of {{ day }}",
         "This is what became of the deliveries of {{ day }}.\n\n"
         "Deliveries: {{ deliveries }}\nDelivered: {{ delivered }}\nReturned: {{ returned }}\n"

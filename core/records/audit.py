@@ -57,8 +57,8 @@ KEPT: Mapping[str, frozenset[str]] = {
     "delivery_proof": frozenset({"delivery_id", "occurred_at"}),
 }
 SPOOFED = "spoofed"
-QUIET = timedelta(minutes=1)
-STRANGERS_KEPT = timedelta(days=30)
+SPOOFED_INTERVAL = timedelta(minutes=1)
+WITHOUT_TENANT_KEPT = timedelta(days=30)
 Changes = Mapping[str, Any]
 
 
@@ -99,7 +99,7 @@ def change(session: Session, actor: Actor, row: Base, values: Mapping[str, Any])
         setattr(row, name, value)
     changed = {name: (before[name], value) for name, value in values.items() if before[name] != value}
     if changed:
-        note(session, actor, "edited", row, _told(_kind(row), changed))
+        note_changed(session, actor, "edited", row, changed)
 
 
 def added(session: Session, actor: Actor, row: Base) -> None:
@@ -115,9 +115,16 @@ def added(session: Session, actor: Actor, row: Base) -> None:
     )
 
 
-def moved(session: Session, actor: Actor, row: Base, verb: str, field: str, before: Any) -> None:
-    """Write an entry of one field that has been set already; ``before`` is its old value."""
-    note(session, actor, verb, row, _told(_kind(row), {field: (before, getattr(row, field))}))
+def note_changed(
+    session: Session, actor: Actor, verb: str, row: Base, changed: Mapping[str, tuple[Any, Any]]
+) -> None:
+    """Write an entry of fields that were changed; ``changed`` maps each to its old and new value."""
+    kept = KEPT[_kind(row)]
+    changes = {
+        name: {"before": _plain(before), "after": _plain(after)} if name in kept else None
+        for name, (before, after) in changed.items()
+    }
+    note(session, actor, verb, row, changes)
 
 
 def note(session: Session, actor: Actor, verb: str, row: Base, changes: Changes | None = None) -> None:
@@ -165,13 +172,13 @@ def note_user(
 
 def note_spoofed(session: Session, company_id: int, device_id: str, now: datetime) -> None:
     """Write an entry that a device named another device or company."""
-    # At most one entry per device and `QUIET`; the quarantine has the messages.
+    # At most one entry per device and `SPOOFED_INTERVAL`; the quarantine has the messages.
     recent = exists().where(
         AuditEntry.company_id == company_id,
         AuditEntry.subject_kind == "device",
         AuditEntry.subject_id == device_id,
         AuditEntry.action == "device.spoofed",
-        AuditEntry.at > now - QUIET,
+        AuditEntry.at > now - SPOOFED_INTERVAL,
     )
     values = {
         "company_id": company_id,
@@ -187,23 +194,16 @@ def note_spoofed(session: Session, company_id: int, device_id: str, now: datetim
     session.execute(insert(AuditEntry).from_select(list(values), select(*columns).where(~recent)))
 
 
-def forget_strangers(session: Session, now: datetime) -> int:
+def purge_without_tenant(session: Session, now: datetime) -> int:
     """Purge old entries without a tenant (failed log-ins with unknown e-mail addresses); return how many."""
     gone = session.execute(
-        delete(AuditEntry).where(AuditEntry.company_id.is_(None), AuditEntry.at < now - STRANGERS_KEPT)
+        delete(AuditEntry).where(AuditEntry.company_id.is_(None), AuditEntry.at < now - WITHOUT_TENANT_KEPT)
     )
     return gone.rowcount  # type: ignore[attr-defined, no-any-return]
 
 
 def _kind(row: Base) -> str:
     return str(row.__tablename__).removeprefix("app_")
-
-
-def _told(kind: str, changed: Mapping[str, tuple[Any, Any]]) -> dict[str, Any]:
-    return {
-        name: {"before": _plain(before), "after": _plain(after)} if name in KEPT[kind] else None
-        for name, (before, after) in changed.items()
-    }
 
 
 def _plain(value: Any) -> Any:

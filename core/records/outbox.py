@@ -8,7 +8,6 @@ Kinds and payloads:
 """
 
 import enum
-from typing import Any
 
 import msgspec
 from sqlalchemy.orm import Session
@@ -30,23 +29,22 @@ class OutboxKind(enum.StrEnum):
     OPERATOR = "operator"
 
 
-def announce(session: Session, company_id: int, fact: StatusFact | AlertFact) -> None:
+def add_fact(session: Session, company_id: int, fact: StatusFact | AlertFact) -> None:
+    """Queue the publication of a fact."""
     kind = OutboxKind.STATUS if isinstance(fact, StatusFact) else OutboxKind.ALERT
-    _add(session, kind, company_id, msgspec.to_builtins(fact))
+    session.add(Outbox(company_id=company_id, kind=kind, payload=msgspec.to_builtins(fact)))
+    wake_relay(session)
 
 
 def clear_retained(session: Session, kind: OutboxKind, company_id: int, slug: str, fact_id: int) -> None:
     """Queue the clearing of a retained fact; ``kind`` is ``VEHICLE_GONE`` or ``DELIVERY_GONE``."""
-    _add(session, kind, company_id, {"company": slug, "id": fact_id})
+    session.add(Outbox(company_id=company_id, kind=kind, payload={"company": slug, "id": fact_id}))
+    wake_relay(session)
 
 
 def sync_access(session: Session, kind: OutboxKind, company_id: int, subject: int | str) -> None:
     """Queue a synchronization of the broker access of a company, device or operator."""
-    _add(session, kind, company_id, {"id": subject})
-
-
-def _add(session: Session, kind: OutboxKind, company_id: int, payload: dict[str, Any]) -> None:
-    session.add(Outbox(company_id=company_id, kind=kind, payload=payload))
+    session.add(Outbox(company_id=company_id, kind=kind, payload={"id": subject}))
     wake_relay(session)
 
 

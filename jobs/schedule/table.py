@@ -22,7 +22,7 @@ from core.accounts import links, login_sessions, throttle
 from core.database import partitions
 from core.deliveries import search_words
 from core.nightly import job_states, nights
-from core.notifications import cleanup
+from core.notifications import housekeeping
 from core.operations import retained_facts
 from core.records import audit, idempotency
 from core.reporting import daily_report
@@ -49,7 +49,7 @@ JOBS = (
         "failed_logins_of_strangers",
         "Purges old audit entries of log-ins with unknown e-mail addresses.",
         6 * HOUR,
-        once(audit.forget_strangers),
+        once(audit.purge_without_tenant),
     ),
     Job(
         "retained_facts",
@@ -100,19 +100,19 @@ JOBS = (
         "notifications",
         "Checks that the sender sends due notifications.",
         MINUTE,
-        once(cleanup.watch),
+        once(housekeeping.check_overdue),
     ),
     Job(
         "notifications_expired",
         "Expires notifications that are too old to send.",
         MINUTE,
-        drained(cleanup.expire),
+        drained(housekeeping.expire_old),
     ),
     Job(
         "notifications_kept",
         "Purges old notifications.",
         6 * HOUR,
-        drained(cleanup.forget),
+        drained(housekeeping.purge_old),
     ),
 )
 

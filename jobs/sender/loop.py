@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime
+from functools import partial
 
 import psycopg2
 from sqlalchemy.exc import SQLAlchemyError
@@ -24,9 +25,9 @@ from core.notifications import claims
 from core.notifications.queue import CHANNEL
 from core.settings import Settings
 from jobs import leadership
+from jobs.sender.endpoint_order import Endpoint, EndpointOrder
 from jobs.sender.mail.mailer import Mailer
 from jobs.sender.recording import Recorder
-from jobs.sender.turns import Endpoint, EndpointTurns
 from jobs.sender.webhooks import calls
 from jobs.sender.webhooks.caller import Caller
 
@@ -43,7 +44,7 @@ LAST_CALLS_S = 2.0  # for calls under way at a stop; then they are cut, and sent
 CUT_S = 1.0
 
 
-class Sender:
+class NotificationSender:
     """``caller`` is made from the settings unless a test passes its own; no work starts once ``is_over``."""
 
     def __init__(
@@ -56,13 +57,13 @@ class Sender:
         self._sessions = sessions
         self._settings = settings
         self._stop = threading.Event()
-        self._bell = threading.Event()
+        self._wake_up = threading.Event()
         self._is_over = is_over
         self._recorder = Recorder(sessions, self._stop, is_over)
         self._caller = caller or Caller(settings.webhook_networks)
         self._mailer = Mailer(sessions, settings, self._recorder)
         self._workers: dict[object, threading.Thread] = {}
-        self._turns = EndpointTurns(ENDPOINTS_AT_ONCE, ENDPOINTS_OF_A_COMPANY)
+        self._order = EndpointOrder(ENDPOINTS_AT_ONCE, ENDPOINTS_OF_A_COMPANY)
         self._explained_at = -EXPLAIN_EVERY_S
 
     def run(self) -> None:
@@ -72,7 +73,7 @@ class Sender:
         listener.start()
         backoff = Backoff(limit_s=5.0)
         while not self._stop.is_set():
-            self._bell.clear()
+            self._wake_up.clear()
             try:
                 if not self._is_over():
                     self._start_due()
@@ -81,24 +82,25 @@ class Sender:
                 self._stop.wait(backoff.next())
             else:
                 backoff.reset()
-                self._bell.wait(POLL_S)
+                self._wake_up.wait(POLL_S)
         self._end_workers(listener)
         log.info("sender_stopped")
 
     def stop(self) -> None:
         self._stop.set()
-        self._bell.set()
+        self._wake_up.set()
 
     def _start_due(self) -> None:
         busy = {key for key, thread in list(self._workers.items()) if thread.is_alive()}
         now = datetime.now(UTC)
         calling = [key for key in busy if isinstance(key, Endpoint)]
         with self._sessions.begin() as session:
-            begun = self._turns.begin(self._ready(session, now, calling), calling)
+            begun = self._order.begin(self._ready(session, now, calling), calling)
             has_mail = self._mailer.is_ready and self._mailer.has_work(session, now)
             self._explain(session, now)
-        for endpoint in begun:
-            self._start(endpoint, lambda one=endpoint: self._call(one.webhook_id))  # type: ignore[misc]
+        key = self._settings.mqtt_key.get_secret_value()
+        for one in begun:
+            self._start(one, partial(calls.drain, one.webhook_id, self._caller, key, self._recorder))
         idle = [name for name in MAIL_CONNECTIONS if name not in busy]
         # One per round: a second connects only if the first has not emptied the queue by then.
         if has_mail and idle:
@@ -110,10 +112,6 @@ class Sender:
         busy = [endpoint.webhook_id for endpoint in calling]
         found = claims.ready_webhooks(session, now, busy=busy, limit=ENDPOINTS_LOOKED_AT)
         return [Endpoint(*ids) for ids in found]
-
-    def _call(self, webhook_id: int) -> None:
-        key = self._settings.mqtt_key.get_secret_value()
-        calls.drain(webhook_id, self._sessions, self._caller, key, self._recorder)
 
     def _explain(self, session: Session, now: datetime) -> None:
         """Record on waiting e-mails, every `EXPLAIN_EVERY_S`, which setting they wait for."""
@@ -127,17 +125,23 @@ class Sender:
 
     def _start(self, key: object, work: Callable[[], None]) -> None:
         """Start a worker thread."""
-
         # A daemon: a thread that waits for a name server must not block the process's exit.
-        def run() -> None:
-            is_done = _ends_well(key, work)
-            self._workers.pop(key, None)
-            if is_done:  # otherwise the next attempt waits for the poll: it may fail as fast, again and again
-                self._bell.set()
-
-        thread = threading.Thread(target=run, name=f"sender-{key}", daemon=True)
+        thread = threading.Thread(target=self._work, args=(key, work), name=f"sender-{key}", daemon=True)
         self._workers[key] = thread
         thread.start()
+
+    def _work(self, key: object, work: Callable[[], None]) -> None:
+        is_done = False
+        try:
+            work()
+            is_done = True
+        except SQLAlchemyError as error:
+            log.warning("sender_worker_ended worker=%s reason=%r", key, str(error).strip())
+        except Exception:
+            log.exception("sender_worker_failed worker=%s", key)
+        self._workers.pop(key, None)
+        if is_done:  # otherwise the next attempt waits for the poll: it may fail as fast, again and again
+            self._wake_up.set()
 
     def _listen(self) -> None:
         """Wake the loop at each NOTIFY; while the database is away, polling continues."""
@@ -152,7 +156,7 @@ class Sender:
                         connection.poll()
                         if connection.notifies:
                             connection.notifies.clear()
-                            self._bell.set()
+                            self._wake_up.set()
             except psycopg2.Error as error:
                 log.warning("sender_listens_no_more reason=%r", str(error).strip())
                 self._stop.wait(backoff.next())
@@ -162,18 +166,6 @@ class Sender:
         self._caller.cut_all()
         self._mailer.cut_all()
         _join([listener, *self._workers.values()], CUT_S)
-
-
-def _ends_well(key: object, work: Callable[[], None]) -> bool:
-    try:
-        work()
-    except SQLAlchemyError as error:
-        log.warning("sender_worker_ended worker=%s reason=%r", key, str(error).strip())
-    except Exception:
-        log.exception("sender_worker_failed worker=%s", key)
-    else:
-        return True
-    return False
 
 
 def _join(threads: list[threading.Thread], seconds: float) -> None:
@@ -188,9 +180,9 @@ def running(
     settings: Settings,
     caller: Caller | None = None,
     is_over: Callable[[], bool] = lambda: False,
-) -> Iterator[Sender]:
+) -> Iterator[NotificationSender]:
     """Run the sender inside the context; on exit, cut calls that take longer than `LAST_CALLS_S`."""
-    sender = Sender(sessions, settings, caller, is_over)
+    sender = NotificationSender(sessions, settings, caller, is_over)
     thread = threading.Thread(target=sender.run, name="sender")
     thread.start()
     try:

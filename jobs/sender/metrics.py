@@ -12,8 +12,8 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session, sessionmaker
 
 from core.models.notification import Notification
-from core.notifications.claims import AttemptOutcome
-from core.notifications.queue import State
+from core.notifications.attempts import AttemptOutcome
+from core.notifications.kinds import State
 
 log = logging.getLogger(__name__)
 

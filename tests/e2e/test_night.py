@@ -23,7 +23,7 @@ from core.models.company import Company
 from core.models.delivery import Delivery
 from core.models.notification import NotificationSetting, Webhook
 from core.models.people import AppUser
-from core.notifications.claims import FAILURES_ALLOWED
+from core.notifications.attempts import FAILURES_ALLOWED
 from core.notifications.queue import CHANNEL
 from core.notifications.webhooks import endpoints
 from core.rules.enums import Status

@@ -12,7 +12,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from core.access.actors import Actor
-from core.deliveries import checkpoints, lookup, status_changes
+from core.deliveries import lookup, publishing
 from core.deliveries.proofs.images import Picture
 from core.deliveries.proofs.showing import ProofFact, find
 from core.errors import Conflict, Forbidden, InvalidValue
@@ -20,7 +20,8 @@ from core.models.delivery import Delivery, DeliveryCheckpoint
 from core.models.proof import DeliveryProof, ProofImage
 from core.records import audit
 from core.rules.enums import CheckpointKind, Role
-from core.rules.fix import FUTURE_LIMIT, position_problem
+from core.rules.fix import position_problem
+from core.rules.lifecycle import reported_time
 from core.rules.text.spelling import composed
 
 MAXIMUM_PHOTOS = 5  # per proof, besides one signature
@@ -58,13 +59,13 @@ def add(session: Session, actor: Actor, delivery_id: int, new: ProofNew, now: da
     """
     delivery = lookup.lock(session, actor, delivery_id)
     _require_writer(actor)
-    _require_something(new)
+    _require_content(new)
     if delivery.erased_at is not None:
         raise Conflict("The data of the delivery's customer were erased: it takes no proof any more.")
     mark = fingerprint(new)
     if (present := _by_fingerprint(session, delivery_id, mark)) is not None:
         return ProofAdded(present, written=False)
-    _require_room(session, delivery_id)
+    _require_below_maximum(session, delivery_id)
     proof = _store(session, actor, delivery, new, mark, now)
     audit.added(session, actor, proof)
     _record(session, actor, delivery, proof, new, now)
@@ -83,25 +84,17 @@ def _require_writer(actor: Actor) -> None:
         raise Forbidden("Only the delivery's driver or a manager adds a proof.")
 
 
-def _require_something(new: ProofNew) -> None:
+def _require_content(new: ProofNew) -> None:
     if not (new.pictures or new.recipient_name or new.note):
         raise InvalidValue("photos", "send a photo, a signature, the recipient's name or a note")
     if new.location is not None and (problem := position_problem(*new.location)):
         raise InvalidValue("latitude", problem)
 
 
-def _require_room(session: Session, delivery_id: int) -> None:
+def _require_below_maximum(session: Session, delivery_id: int) -> None:
     query = select(func.count()).where(DeliveryProof.delivery_id == delivery_id)
     if (session.scalar(query) or 0) >= MAXIMUM_PROOFS:
         raise Conflict(f"A delivery has at most {MAXIMUM_PROOFS} proofs.", maximum=MAXIMUM_PROOFS)
-
-
-def _occurred_at(new: ProofNew, now: datetime) -> datetime:
-    if new.occurred_at is None:
-        return now
-    if not now - status_changes.OFFLINE_LIMIT <= new.occurred_at <= now + FUTURE_LIMIT:
-        raise InvalidValue("occurred_at", "must lie within the last 30 days, and not in the future")
-    return min(new.occurred_at, now)
 
 
 def _store(
@@ -116,7 +109,7 @@ def _store(
         latitude=latitude,
         longitude=longitude,
         fingerprint=mark,
-        occurred_at=_occurred_at(new, now),
+        occurred_at=reported_time(new.occurred_at, [], now),
         recorded_at=now,
         actor_user_id=actor.user_id,
         actor_driver_id=actor.driver_id,
@@ -146,7 +139,7 @@ def _image(proof: DeliveryProof, number: int, picture: Picture) -> ProofImage:
 def _record(
     session: Session, actor: Actor, delivery: Delivery, proof: DeliveryProof, new: ProofNew, now: datetime
 ) -> DeliveryCheckpoint:
-    return checkpoints.write(
+    return publishing.write_checkpoint(
         session,
         delivery,
         CheckpointKind.PROOF,

@@ -30,7 +30,7 @@ BLANK = {
     ImageKind.SIGNATURE: "is blank: nothing is drawn on it; let the recipient sign again",
 }
 ORIENTATION = 0x0112
-TURNS = {
+TRANSPOSITIONS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
     4: Image.Transpose.FLIP_TOP_BOTTOM,
@@ -89,12 +89,12 @@ def _decoded(kind: ImageKind, data: bytes, field: str) -> Image.Image:
     try:
         with Image.open(BytesIO(data), formats=[name]) as file:
             _require_usable(file, name, data, field)
-            turn = TURNS.get(_orientation(file))
+            transposition = TRANSPOSITIONS.get(_orientation(file))
             # Converted before downscaling, which would mix a transparent colour with its neighbours.
             is_mixed = file.mode in {"1", "P", "LA"} or "transparency" in file.info
             image = file.convert("RGBA") if is_mixed else file
             image.thumbnail((edge, edge))
-            upright = image if turn is None else image.transpose(turn)
+            upright = image if transposition is None else image.transpose(transposition)
             return _on_white(upright) if kind is ImageKind.PHOTO else ink.on_paper(upright)
     except (InvalidValue, MemoryError):
         raise

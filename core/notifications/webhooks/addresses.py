@@ -34,13 +34,21 @@ def is_allowed(text: str, allowed: Networks) -> bool:
         address = _address(text)
     except ValueError:
         return False
-    return is_private_allowed(text, allowed) or _is_public(_innermost(address))
+    return is_private_allowed(text, allowed) or _is_public(_embedded(address) or address)
 
 
 def is_private_allowed(text: str, allowed: Networks) -> bool:
     """Return whether the operator allowed the address's network, where plain HTTP is allowed too."""
     address = _address(text)
-    return any(_is_within(address, network) for network in allowed)
+    embedded = _embedded(address)
+    if embedded is None:
+        return any(address in network for network in allowed)
+    # The outer address counts only in a network of embedded addresses: ``::/0`` allows IPv6's own addresses,
+    # but no IPv4 address inside one.
+    return any(
+        embedded in network or (address in network and _embedded(network.network_address) is not None)
+        for network in allowed
+    )
 
 
 def require_url(url: str, allowed: Networks) -> None:
@@ -89,24 +97,10 @@ def _address(text: str) -> IPv4Address | IPv6Address:
     return ip_address(text.partition("%")[0])
 
 
-def _is_within(address: IPv4Address | IPv6Address, network: IPv4Network | IPv6Network) -> bool:
-    """Return whether the innermost address is in the network.
-
-    The outer address counts only in a network of embedded addresses: ``::/0`` allows IPv6's own addresses,
-    but no IPv4 address inside one.
-    """
-    is_carried = _carrier(network.network_address) is not None
-    return _innermost(address) in network or (is_carried and address in network)
-
-
-def _carrier(address: IPv4Address | IPv6Address) -> tuple[IPv6Network, int] | None:
-    if not isinstance(address, IPv6Address) or address in _OWN:
-        return None
-    return next((carrier for carrier in _CARRIERS if address in carrier[0]), None)
-
-
-def _innermost(address: IPv4Address | IPv6Address) -> IPv4Address | IPv6Address:
-    carrier = _carrier(address)
-    if carrier is None:
-        return address
-    return IPv4Address(int(address) >> carrier[1] & 0xFFFFFFFF)
+def _embedded(address: IPv4Address | IPv6Address) -> IPv4Address | None:
+    """Return the IPv4 address inside an IPv6 one; None for any other address."""
+    if isinstance(address, IPv6Address) and address not in _OWN:
+        for network, shift in _CARRIERS:
+            if address in network:
+                return IPv4Address(int(address) >> shift & 0xFFFFFFFF)
+    return None

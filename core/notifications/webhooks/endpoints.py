@@ -1,14 +1,8 @@
-"""A company's webhook endpoints. Their secrets are derived, like those of devices, so that none is stored.
+"""A company's webhook endpoints. Their secrets are derived, like those of devices, so that none is stored."""
 
-The signature of a call is ``t=<unix seconds>,v1=<hex HMAC-SHA256 of "<t>.<body>">``, with a second ``v1``
-made with the previous secret for a day after a rotation.
-"""
-
-import hashlib
-import hmac
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Protocol
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
@@ -20,7 +14,7 @@ from core.identities import mqtt_secret
 from core.models.notification import Notification, Webhook
 from core.notifications.kinds import Event
 from core.notifications.queue import queue_test
-from core.notifications.webhooks import queue
+from core.notifications.webhooks import backlog
 from core.notifications.webhooks.addresses import require_url
 from core.outgoing_settings import Networks
 from core.records import audit
@@ -29,6 +23,17 @@ MAXIMUM = 20
 OVERLAP = timedelta(days=1)
 PREFIX = "whsec_"
 BY_MANAGER, BY_FAILURES = "manager", "failures"
+
+
+class HasSecrets(Protocol):
+    """A webhook's row, or the part of it that derives its secrets."""
+
+    @property
+    def id(self) -> int: ...
+    @property
+    def secret_version(self) -> int: ...
+    @property
+    def previous_secret_until(self) -> datetime | None: ...
 
 
 def page(session: Session, actor: Actor, *, after: int | None, limit: int) -> Sequence[Webhook]:
@@ -86,7 +91,7 @@ def edit(
         require_url(changes["url"], allowed)
         if changes["url"] != row.url:
             row.failures, row.retry_at = 0, None
-            queue.hurry(session, row.id)
+            backlog.make_due(session, row.id)
     if "events" in changes:
         changes["events"] = _sorted(changes["events"])
     audit.change(session, actor, row, changes)
@@ -118,7 +123,7 @@ def enable(session: Session, actor: Actor, webhook_id: int) -> Webhook:
         audit.note(session, actor, "enabled", row)
     row.disabled_at = row.disabled_because = row.retry_at = None
     row.failures = 0
-    queue.hurry(session, row.id)
+    backlog.make_due(session, row.id)
     return row
 
 
@@ -135,7 +140,7 @@ def remove(session: Session, actor: Actor, webhook_id: int, now: datetime) -> No
     """Delete the URL and fail queued notifications; the row stays, because sent ones refer to it."""
     row = _locked(session, actor, webhook_id)
     row.deleted_at, row.url = now, ""
-    queue.give_up(session, row.id, "the webhook was removed", now)
+    backlog.fail_queued(session, row.id, "the webhook was removed", now)
     audit.note(session, actor, "removed", row)
 
 
@@ -144,19 +149,12 @@ def secret(key: str, webhook_id: int, version: int) -> str:
     return PREFIX + mqtt_secret(key, f"webhook\n{webhook_id}", version)
 
 
-def secrets(row: Webhook, key: str, now: datetime) -> list[str]:
+def secrets(row: HasSecrets, key: str, now: datetime) -> list[str]:
     """Return the secrets that sign calls at ``now``, the present one first."""
     versions = [row.secret_version]
     if row.previous_secret_until is not None and now < row.previous_secret_until:
         versions.append(row.secret_version - 1)
     return [secret(key, row.id, version) for version in versions]
-
-
-def signature(secrets: Sequence[str], at: int, body: bytes) -> str:
-    """Return the signature header's value; ``at`` is in Unix seconds."""
-    signed = f"{at}.".encode() + body
-    marks = [f"v1={hmac.new(key.encode(), signed, hashlib.sha256).hexdigest()}" for key in secrets]
-    return ",".join([f"t={at}", *marks])
 
 
 def _locked(session: Session, actor: Actor, webhook_id: int) -> Webhook:

@@ -18,7 +18,7 @@ from reports.rendering import PdfNotMade
 
 log = logging.getLogger(__name__)
 
-Key = tuple[int, str]  # company and day
+ReportKey = tuple[int, str]  # company and day
 
 
 class DailyReports:
@@ -29,17 +29,17 @@ class DailyReports:
 
     def __init__(self, sessions: sessionmaker[Session]) -> None:
         self._sessions = sessions
-        self._last: tuple[Key, bytes | None] | None = None
+        self._last: tuple[ReportKey, bytes | None] | None = None
 
-    def attach(self, letter: EmailMessage, claimed: Claimed) -> None:
+    def attach(self, message: EmailMessage, claimed: Claimed) -> None:
         day = str(claimed.payload.get("day"))
         made = self._made((claimed.company_id, day))
         if made is not None:
-            letter.add_attachment(
+            message.add_attachment(
                 made, maintype="application", subtype="pdf", filename=f"daily-report-{day}.pdf"
             )
 
-    def _made(self, key: Key) -> bytes | None:
+    def _made(self, key: ReportKey) -> bytes | None:
         last = self._last
         if last is not None and last[0] == key:
             return last[1]
@@ -49,7 +49,7 @@ class DailyReports:
         self._last = (key, _pdf(page, key))
         return self._last[1]
 
-    def _page(self, key: Key) -> str | None:
+    def _page(self, key: ReportKey) -> str | None:
         """Return the report's page; None once its day is past the retention period."""
         company_id, day = key
         with self._sessions() as session:
@@ -57,7 +57,7 @@ class DailyReports:
         return None if daily is None else daily_page.html(daily)
 
 
-def _pdf(page: str, key: Key) -> bytes | None:
+def _pdf(page: str, key: ReportKey) -> bytes | None:
     try:
         return anyio.run(rendering.pdf_of, page)
     except PdfNotMade as error:

@@ -16,16 +16,18 @@ from core.accounts.links import OwedLink
 from core.backoff import Backoff
 from core.detectors.near_arrivals import minutes_left
 from core.models.company import Company
-from core.notifications import claims, templates
-from core.notifications.claims import AttemptOutcome, Claimed
+from core.notifications import attempts, claims, templates
+from core.notifications.attempts import AttemptOutcome
+from core.notifications.claims import Claimed
 from core.notifications.kinds import Audience, Event
 from core.settings import Settings
 from jobs.schedule.logged_states import LoggedStates
 from jobs.sender import metrics
 from jobs.sender.mail import messages
 from jobs.sender.mail.attachments import DailyReports
+from jobs.sender.mail.logged_states import LoggedStates
 from jobs.sender.mail.smtp import ServerAway, SmtpSession
-from jobs.sender.recording import Recorder, is_held_up
+from jobs.sender.recording import Recorder
 
 log = logging.getLogger(__name__)
 
@@ -96,12 +98,12 @@ class Mailer:
 
     def explain(self, session: Session, now: datetime) -> None:
         """Record on every waiting e-mail that no server is configured."""
-        if claims.note_waiting(session, claims.NO_SERVER, now):
-            self._states.begins("alert=emails_wait", claims.NO_SERVER)
+        if attempts.record_waiting(session, attempts.NO_SERVER, now):
+            self._states.begins("alert=emails_wait", attempts.NO_SERVER)
         self.explain_links(session, now)
 
     def explain_links(self, session: Session, now: datetime) -> None:
-        reason = claims.NO_SERVER if self._settings.smtp_host is None else NO_PUBLIC_URL
+        reason = attempts.NO_SERVER if self._settings.smtp_host is None else NO_PUBLIC_URL
         if links.note_waiting(session, reason, now):
             self._states.begins("alert=password_links_wait", reason)
 
@@ -111,7 +113,7 @@ class Mailer:
         self._states.begins("smtp_away", reason)
         log.debug("smtp_paused wait_s=%.1f reason=%r", wait_s, reason)
         with self._sessions.begin() as session:
-            claims.note_waiting(session, reason, datetime.now(UTC))
+            attempts.record_waiting(session, reason, datetime.now(UTC))
 
     def _send_next(self, connection: SmtpSession) -> bool:
         return self._send_link(connection) or self._send_notification(connection)
@@ -119,44 +121,43 @@ class Mailer:
     def _send_link(self, connection: SmtpSession) -> bool:
         if self._settings.public_url is None:
             return False
-        claimed_at = time.monotonic()
-        with self._sessions.begin() as session:
-            taken = links.take_owed(session, datetime.now(UTC), limit=1)
-        for owed in taken:
-            if is_held_up(claimed_at):
-                return False
-            outcome, away = _sent(connection, self._link_letter, owed)
-            self._recorder.keep(partial(_note_link, owed=owed, outcome=outcome))
-            _count(outcome, f"link={owed.link_id} attempt={owed.attempt}", away)
-        return bool(taken)
+        now = datetime.now(UTC)
+        owed = self._recorder.claim(lambda session: next(iter(links.take_owed(session, now, limit=1)), None))
+        if owed is None:
+            return False
+        outcome, away = _sent(connection, self._link_message, owed)
+        self._recorder.record(partial(_record_link, owed=owed, outcome=outcome))
+        _count(outcome, f"link={owed.link_id} attempt={owed.attempt}", away)
+        return True
 
     def _send_notification(self, connection: SmtpSession) -> bool:
-        claimed_at = time.monotonic()
-        with self._sessions.begin() as session:
-            claimed = claims.claim_mail(session, datetime.now(UTC), after_company=self._last_company)
-        if claimed is None or is_held_up(claimed_at):
+        now, after = datetime.now(UTC), self._last_company
+        claimed = self._recorder.claim(lambda session: claims.claim_mail(session, now, after_company=after))
+        if claimed is None:
             return False
         self._last_company = claimed.company_id
-        outcome, away = _sent(connection, self._notification_letter, claimed)
-        self._recorder.keep(partial(_note_mail, claimed=claimed, outcome=outcome))
+        outcome, away = _sent(connection, self._notification_message, claimed)
+        self._recorder.record(
+            lambda session: attempts.record_mail(session, claimed, outcome, datetime.now(UTC))
+        )
         _count(outcome, f"notification={claimed.sequence} attempt={claimed.number}", away)
         return True
 
-    def _link_letter(self, owed: OwedLink) -> EmailMessage:
+    def _link_message(self, owed: OwedLink) -> EmailMessage:
         public_url, sender = self._settings.public_url or "", self._settings.smtp_from or ""
         return messages.of_link(owed, public_url, sender, datetime.now(UTC))
 
-    def _notification_letter(self, claimed: Claimed) -> EmailMessage:
+    def _notification_message(self, claimed: Claimed) -> EmailMessage:
         event, audience = Event(claimed.event), Audience(claimed.audience)
         with self._sessions() as session:
             company = session.get_one(Company, claimed.company_id)
             texts = templates.own_texts(session, claimed.company_id, event, audience)
         facts = {**_present_facts(claimed, datetime.now(UTC)), "company_name": company.name}
-        written = templates.write(texts, facts, company.time_zone)
-        letter = messages.of_notification(claimed, written, company.name, self._settings.smtp_from or "")
+        rendered = templates.write(texts, facts, company.time_zone)
+        message = messages.of_notification(claimed, rendered, company.name, self._settings.smtp_from or "")
         if event is Event.DAILY_REPORT:
-            self._daily_reports.attach(letter, claimed)
-        return letter
+            self._daily_reports.attach(message, claimed)
+        return message
 
 
 def _present_facts(claimed: Claimed, now: datetime) -> dict[str, Any]:
@@ -167,11 +168,11 @@ def _present_facts(claimed: Claimed, now: datetime) -> dict[str, Any]:
     return facts
 
 
-def _sent(connection: SmtpSession, letter: Any, what: Any) -> tuple[AttemptOutcome, ServerAway | None]:
+def _sent(connection: SmtpSession, compose: Any, source: Any) -> tuple[AttemptOutcome, ServerAway | None]:
     """Send one e-mail; return its outcome, and the error that ended the connection, if any."""
     # The error is returned so that the caller records the outcome before raising it.
     try:
-        return connection.send(letter(what)), None
+        return connection.send(compose(source)), None
     except messages.UnusableRecipient as bad:
         return AttemptOutcome(error=str(bad), is_final=True), None
     except ServerAway as away:
@@ -185,21 +186,17 @@ def _sent(connection: SmtpSession, letter: Any, what: Any) -> tuple[AttemptOutco
         return AttemptOutcome(error=f"the e-mail cannot be written: {type(fault).__name__}"), None
 
 
-def _count(outcome: AttemptOutcome, what: str, away: ServerAway | None) -> None:
+def _count(outcome: AttemptOutcome, attempt: str, away: ServerAway | None) -> None:
     metrics.count("email", outcome)
     if outcome.error is not None:
-        log.info("mail_failed %s error=%r", what, outcome.error)
+        log.info("mail_failed %s error=%r", attempt, outcome.error)
     if away is not None:
         raise away
 
 
-def _note_mail(session: Session, claimed: Claimed, outcome: AttemptOutcome) -> None:
-    claims.note_mail(session, claimed, outcome, datetime.now(UTC))
-
-
-def _note_link(session: Session, owed: OwedLink, outcome: AttemptOutcome) -> None:
+def _record_link(session: Session, owed: OwedLink, outcome: AttemptOutcome) -> None:
     if outcome.error is None:
         return links.sent(session, owed)
-    wait: timedelta = claims.wait(owed.attempt, claims.MAIL_WAITS_S)
+    wait: timedelta = attempts.retry_wait(owed.attempt, attempts.MAIL_WAITS_S)
     again_at = None if outcome.is_final else datetime.now(UTC) + wait
     return links.not_sent(session, owed, outcome.error, again_at)

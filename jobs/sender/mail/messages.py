@@ -38,7 +38,7 @@ def of_notification(claimed: Claimed, texts: Texts, company: str, sender: str) -
     """Compose a notification, from the company by our address. Raises `UnusableRecipient`."""
     # The Message-ID is the same for every attempt.
     address = _address(parseaddr(sender)[1])
-    message = _letter(texts.subject, texts.text, claimed.recipient or "", claimed.created_at)
+    message = _message(texts.subject, texts.text, claimed.recipient or "", claimed.created_at)
     message["From"] = _named(company, address)
     message["Message-ID"] = f"<{claimed.sequence}.{claimed.event_id.hex}@{address.domain}>"
     message["X-Milepost-Event"] = claimed.event
@@ -54,13 +54,13 @@ def of_link(owed: OwedLink, public_url: str, sender: str, now: datetime) -> Emai
     until = owed.link.expires_at.astimezone(UTC)
     url = f"{public_url}/set-password#token={owed.link.token}"
     text = _RESET.format(email=owed.email, until=f"{until:%Y-%m-%d %H:%M}", url=url)
-    message = _letter("Set a new password", text, owed.email, now)
+    message = _message("Set a new password", text, owed.email, now)
     message["From"] = _named(name, _address(address))
     message["Message-ID"] = f"<link-{owed.link_id}-{owed.attempt}@{_address(address).domain}>"
     return message
 
 
-def _letter(subject: str, text: str, recipient: str, at: datetime) -> EmailMessage:
+def _message(subject: str, text: str, recipient: str, at: datetime) -> EmailMessage:
     message = EmailMessage(policy=_POLICY)
     message["Subject"] = _ENCODED_WORD.sub("= ", subject)
     message["To"] = _address(recipient)

@@ -13,7 +13,7 @@ from email.utils import parseaddr
 from types import TracebackType
 from typing import Self
 
-from core.notifications.claims import AttemptOutcome
+from core.notifications.attempts import AttemptOutcome
 from core.outgoing_settings import OutgoingSettings
 
 TIMEOUT_S = 15.0
@@ -40,7 +40,7 @@ class SmtpSession:
                 self._open()
         except (OSError, smtplib.SMTPException) as error:
             self.__exit__(None, None, None)
-            raise ServerAway(f"the SMTP server cannot be used: {_said(error, '')}") from error
+            raise ServerAway(f"the SMTP server cannot be used: {_error_text(error, '')}") from error
         return self
 
     def __exit__(
@@ -59,7 +59,7 @@ class SmtpSession:
             with self._bounded():
                 code, error, is_final = self._try(message, recipient)
         except (OSError, smtplib.SMTPServerDisconnected) as lost:
-            raise ServerAway(f"the SMTP server went away: {_said(lost, recipient)}") from lost
+            raise ServerAway(f"the SMTP server went away: {_error_text(lost, recipient)}") from lost
         return AttemptOutcome(code, error, is_final, duration_ms=round((time.monotonic() - began) * 1000))
 
     def cut(self) -> None:
@@ -79,9 +79,9 @@ class SmtpSession:
         else:
             self._client = smtplib.SMTP(local_hostname=ours, timeout=TIMEOUT_S)
         self._client._host = host  # type: ignore[attr-defined]  # what TLS verifies; only __init__ sets it
-        code, said = self._client.connect(host, port)
+        code, reply = self._client.connect(host, port)
         if code != 220:
-            raise smtplib.SMTPConnectError(code, said)
+            raise smtplib.SMTPConnectError(code, reply)
         if self._settings.smtp_tls == "starttls":
             self._client.starttls(context=self._tls)
         if self._settings.smtp_user is not None and self._settings.smtp_password is not None:
@@ -94,25 +94,25 @@ class SmtpSession:
         try:
             self._client.send_message(message, to_addrs=[recipient])
         except smtplib.SMTPRecipientsRefused as refused:
-            ((code, said),) = refused.recipients.values()
-            return self._refused(code, _reply(code, said, recipient), is_final=code >= 500)
+            ((code, reply),) = refused.recipients.values()
+            return self._refused(code, _reply_text(code, reply, recipient), is_final=code >= 500)
         except smtplib.SMTPSenderRefused as refused:
             # The server refuses our own address or its use: not this message's fault, unless it is too large.
             is_final = refused.smtp_code == _TOO_LARGE
-            return self._refused(refused.smtp_code, _said(refused, recipient), is_final=is_final)
+            return self._refused(refused.smtp_code, _error_text(refused, recipient), is_final=is_final)
         except smtplib.SMTPServerDisconnected:
             raise
         except smtplib.SMTPResponseException as refused:
             is_final = refused.smtp_code >= 500
-            return self._refused(refused.smtp_code, _said(refused, recipient), is_final=is_final)
+            return self._refused(refused.smtp_code, _error_text(refused, recipient), is_final=is_final)
         except smtplib.SMTPNotSupportedError:
             return None, "the SMTP server takes no address outside ASCII", True
         return 250, None, False
 
-    def _refused(self, code: int, said: str, *, is_final: bool) -> tuple[int, str, bool]:
+    def _refused(self, code: int, reply: str, *, is_final: bool) -> tuple[int, str, bool]:
         if code == _CLOSING:
-            raise smtplib.SMTPServerDisconnected(said)
-        return code, said, is_final
+            raise smtplib.SMTPServerDisconnected(reply)
+        return code, reply, is_final
 
     @contextlib.contextmanager
     def _bounded(self) -> Iterator[None]:
@@ -126,15 +126,15 @@ class SmtpSession:
             timer.cancel()
 
 
-def _said(error: Exception, recipient: str) -> str:
+def _error_text(error: Exception, recipient: str) -> str:
     if isinstance(error, smtplib.SMTPResponseException):
-        return _reply(error.smtp_code, error.smtp_error, recipient)
+        return _reply_text(error.smtp_code, error.smtp_error, recipient)
     return _without(" ".join(str(error).split()) or type(error).__name__, recipient)
 
 
-def _reply(code: int, said: bytes | str, recipient: str) -> str:
-    words = said.decode("utf-8", "replace") if isinstance(said, bytes) else said
-    return _without(f"{code} {' '.join(words.split())}", recipient)
+def _reply_text(code: int, reply: bytes | str, recipient: str) -> str:
+    text = reply.decode("utf-8", "replace") if isinstance(reply, bytes) else reply
+    return _without(f"{code} {' '.join(text.split())}", recipient)
 
 
 def _without(text: str, recipient: str) -> str:

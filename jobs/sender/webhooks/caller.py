@@ -1,5 +1,11 @@
-"""One webhook call: a signed POST, and its outcome. No redirects, no proxies, no response body."""
+"""One webhook call: a signed POST, and its outcome. No redirects, no proxies, no response body.
 
+The signature of a call is ``t=<unix seconds>,v1=<hex HMAC-SHA256 of "<t>.<body>">``, with a second ``v1``
+made with the previous secret for a day after a rotation.
+"""
+
+import hashlib
+import hmac
 import ssl
 import time
 from collections.abc import Sequence
@@ -10,8 +16,8 @@ from urllib.parse import urlsplit
 import httpcore
 import msgspec
 
-from core.notifications.claims import AttemptOutcome, Claimed
-from core.notifications.webhooks import endpoints
+from core.notifications.attempts import AttemptOutcome
+from core.notifications.claims import Claimed
 from core.outgoing_settings import Networks
 from jobs.sender.webhooks.network import AddressRefused, CheckedNetwork, NameRefused, Resolve, addresses_of
 
@@ -42,9 +48,16 @@ def headers_of(claimed: Claimed, body: bytes, secrets: Sequence[str], now: datet
         "Milepost-Event-Id": str(claimed.event_id),
         "Milepost-Event-Type": claimed.event,
         "Milepost-Attempt": str(claimed.number),
-        "Milepost-Signature": endpoints.signature(secrets, int(now.timestamp()), body),
+        "Milepost-Signature": signature(secrets, int(now.timestamp()), body),
         "Connection": "close",
     }
+
+
+def signature(secrets: Sequence[str], at: int, body: bytes) -> str:
+    """Return the signature header's value; ``at`` is in Unix seconds."""
+    signed = f"{at}.".encode() + body
+    marks = [f"v1={hmac.new(key.encode(), signed, hashlib.sha256).hexdigest()}" for key in secrets]
+    return ",".join([f"t={at}", *marks])
 
 
 class Caller:
@@ -68,14 +81,13 @@ class Caller:
         """Send a POST and return its outcome. Never raises for a failure of the receiver."""
         began = time.monotonic()
         is_plain = urlsplit(url).scheme == "http"
-        network = CheckedNetwork(self._allowed, self._resolve, self._total_s, is_plain=is_plain)
+        network = CheckedNetwork(self._allowed, self._resolve, began + self._total_s, is_plain=is_plain)
         self._under_way.add(network)
         try:
-            code, error = self._status(network, url, body, headers)
+            code, error = self._send(network, url, body, headers)
         except NameRefused as refused:
-            return AttemptOutcome(
-                error=str(refused)
-            )  # no duration: the look-up's time would reveal the reason
+            # Without the duration, because the look-up's time would reveal the reason.
+            return AttemptOutcome(error=str(refused))
         finally:
             self._under_way.discard(network)
         return AttemptOutcome(code=code, error=error, duration_ms=round((time.monotonic() - began) * 1000))
@@ -84,13 +96,13 @@ class Caller:
         for network in list(self._under_way):
             network.cut()
 
-    def _status(
+    def _send(
         self, network: CheckedNetwork, url: str, body: bytes, headers: dict[str, str]
     ) -> tuple[int | None, str | None]:
         pool = httpcore.ConnectionPool(ssl_context=self._tls, network_backend=network)
         try:
             with pool, pool.stream("POST", url, headers=list(headers.items()), content=body) as response:
-                return response.status, _problem(response.status)
+                code: int = response.status
         except NameRefused:
             raise
         except AddressRefused as refused:
@@ -101,14 +113,9 @@ class Caller:
             return None, f"no connection: {_words(error)}"
         except (httpcore.ProtocolError, httpcore.UnsupportedProtocol, ValueError) as error:
             return None, f"no HTTP: {_words(error)}"
-
-
-def _problem(status: int) -> str | None:
-    if 200 <= status < 300:
-        return None
-    if 300 <= status < 400:
-        return f"HTTP status {status}: redirects are not followed"
-    return f"HTTP status {status}"
+        if 200 <= code < 300:
+            return code, None
+        return code, f"HTTP status {code}" + (": redirects are not followed" if 300 <= code < 400 else "")
 
 
 def _words(error: Any) -> str:

@@ -6,11 +6,13 @@ no response, however slow, occupies a thread longer than the call's time limit.
 
 import contextlib
 import logging
+import math
 import socket
 import ssl
 import threading
 import time
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
 from typing import Any
 
@@ -47,15 +49,15 @@ def addresses_of(host: str, port: int) -> list[str]:
     return list(dict.fromkeys(str(info[4][0]) for info in found))
 
 
+@dataclass(eq=False)
 class CheckedNetwork(httpcore.NetworkBackend):
-    """The network backend of one call, which ends ``total_s`` after its creation."""
+    """The network backend of one call, which ends at ``deadline`` by the monotonic clock."""
 
-    def __init__(self, allowed: Networks, resolve: Resolve, total_s: float, *, is_plain: bool) -> None:
-        self._allowed = allowed
-        self._resolve = resolve
-        self._is_plain = is_plain
-        self._deadline = time.monotonic() + total_s
-        self._stream: _BoundedStream | None = None
+    allowed: Networks
+    resolve: Resolve
+    deadline: float
+    is_plain: bool
+    _stream: "_BoundedStream | None" = field(default=None, init=False)
 
     def connect_tcp(
         self,
@@ -65,8 +67,19 @@ class CheckedNetwork(httpcore.NetworkBackend):
         local_address: str | None = None,  # noqa: ARG002
         socket_options: Iterable[Any] | None = None,  # noqa: ARG002
     ) -> httpcore.NetworkStream:
-        self._stream = _BoundedStream(self._connect(self._checked(host, port), port), self._deadline)
-        return self._stream
+        last_error: OSError | None = None
+        for address in self._checked(host, port):
+            try:
+                connected = socket.create_connection(
+                    (address, port), _left_s(self.deadline, CONNECT_TIMEOUT_S)
+                )
+            except OSError as error:
+                last_error = error
+                continue
+            connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            self._stream = _BoundedStream(connected, self.deadline)
+            return self._stream
+        raise httpcore.ConnectError(str(last_error)) from last_error
 
     def cut(self) -> None:
         """Abort the call, from another thread."""
@@ -74,52 +87,44 @@ class CheckedNetwork(httpcore.NetworkBackend):
             self._stream.cut()
 
     def _checked(self, host: str, port: int) -> list[str]:
+        """Return the name's addresses, all of which are allowed. Raises `AddressRefused`."""
         try:
-            addresses = _within(lambda: self._resolve(host, port), self._left_s(CONNECT_TIMEOUT_S))
+            addresses = _resolve_within(
+                _left_s(self.deadline, CONNECT_TIMEOUT_S), lambda: self.resolve(host, port)
+            )
         except OSError as error:
             raise NameRefused(host, str(error)) from None
-        private = [address for address in addresses if not is_allowed(address, self._allowed)]
+        private = [address for address in addresses if not is_allowed(address, self.allowed)]
         if private or not addresses:
             raise NameRefused(host, f"private: {', '.join(private)}" if private else "it has no address")
-        if self._is_plain and not all(is_private_allowed(address, self._allowed) for address in addresses):
+        if self.is_plain and not all(is_private_allowed(address, self.allowed) for address in addresses):
             raise AddressRefused("http:// is only for networks that the operator allowed: use https://")
         return addresses
 
-    def _connect(self, addresses: list[str], port: int) -> socket.socket:
-        error: OSError | None = None
-        for address in addresses:
-            try:
-                connected = socket.create_connection((address, port), self._left_s(CONNECT_TIMEOUT_S))
-            except OSError as problem:
-                error = problem
-            else:
-                connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                return connected
-        raise httpcore.ConnectError(str(error)) from error
 
-    def _left_s(self, most_s: float) -> float:
-        return min(most_s, _left_s(self._deadline))
-
-
+@dataclass(eq=False)
 class _BoundedStream(httpcore.NetworkStream):
     """A stream whose waits are bounded by the call's deadline; httpcore's own time-outs are ignored."""
 
-    def __init__(self, connected: socket.socket, deadline: float) -> None:
-        self._socket = connected
-        self._deadline = deadline
+    connected: socket.socket
+    deadline: float
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ARG002
-        with _as_httpcore(httpcore.ReadTimeout, httpcore.ReadError):
-            self._socket.settimeout(_left_s(self._deadline))
-            return self._socket.recv(max_bytes)
+        self.connected.settimeout(_left_s(self.deadline))
+        return self.connected.recv(max_bytes)
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ARG002
-        with _as_httpcore(httpcore.WriteTimeout, httpcore.WriteError):
-            self._socket.settimeout(_left_s(self._deadline))
-            self._socket.sendall(buffer)
+        self.connected.settimeout(_left_s(self.deadline))
+        try:
+            self.connected.sendall(buffer)
+        except TimeoutError:
+            raise
+        except OSError as error:
+            # httpcore reads on after its own error: a receiver may answer before it has read everything.
+            raise httpcore.WriteError(str(error)) from error
 
     def close(self) -> None:
-        self._socket.close()
+        self.connected.close()
 
     def start_tls(
         self,
@@ -127,48 +132,34 @@ class _BoundedStream(httpcore.NetworkStream):
         server_hostname: str | None = None,
         timeout: float | None = None,  # noqa: ARG002
     ) -> httpcore.NetworkStream:
-        with _as_httpcore(httpcore.ConnectTimeout, httpcore.ConnectError):
-            self._socket.settimeout(_left_s(self._deadline))
-            self._socket = ssl_context.wrap_socket(self._socket, server_hostname=server_hostname)
+        self.connected.settimeout(_left_s(self.deadline))
+        self.connected = ssl_context.wrap_socket(self.connected, server_hostname=server_hostname)
         return self
-
-    def get_extra_info(self, info: str) -> Any:  # noqa: ARG002
-        return None
 
     def cut(self) -> None:
         with contextlib.suppress(OSError):
-            self._socket.shutdown(socket.SHUT_RDWR)
+            self.connected.shutdown(socket.SHUT_RDWR)
 
 
-@contextlib.contextmanager
-def _as_httpcore(timed_out: type[Exception], failed: type[Exception]) -> Any:
-    try:
-        yield
-    except TimeoutError as error:
-        raise timed_out(str(error)) from error
-    except OSError as error:
-        raise failed(str(error)) from error
-
-
-def _left_s(deadline: float) -> float:
-    left_s = deadline - time.monotonic()
+def _left_s(deadline: float, most_s: float = math.inf) -> float:
+    left_s = min(deadline - time.monotonic(), most_s)
     if left_s <= 0:
         raise TimeoutError("timed out")
     return left_s
 
 
-def _within(call: Callable[[], list[str]], seconds: float) -> list[str]:
-    """Run a look-up with a time limit. Raises `OSError`."""
+def _resolve_within(seconds: float, resolve: Callable[[], list[str]]) -> list[str]:
+    """Resolve a name with a time limit. Raises `OSError`."""
     # The system's resolver has no time-out: a slow look-up is abandoned in its thread.
     answer: SimpleQueue[list[str] | OSError] = SimpleQueue()
 
-    def ask() -> None:
+    def work() -> None:
         try:
-            answer.put(call())
+            answer.put(resolve())
         except (OSError, UnicodeError) as error:
             answer.put(error if isinstance(error, OSError) else OSError(str(error)))
 
-    threading.Thread(target=ask, name="resolver", daemon=True).start()
+    threading.Thread(target=work, name="resolver", daemon=True).start()
     try:
         found = answer.get(timeout=seconds)
     except Empty:

@@ -79,7 +79,7 @@ def announce(session: Session, company: Company, delivery: int, checkpoint: int)
         occurred_at=now,
         recorded_at=now,
     )
-    outbox.announce(session, company.id, fact)
+    outbox.add_fact(session, company.id, fact)
 
 
 def waiting_rows(session: Session) -> int:
@@ -140,7 +140,7 @@ def test_what_is_retained_is_what_the_contract_says(
     announce(session, acme, 1, 1)
     announce(session, acme, 2, 2)
     alert = AlertFact(company="acme", kind="speeding", vehicle=7, detail="130", occurred_at=datetime.now(UTC))
-    outbox.announce(session, acme.id, alert)
+    outbox.add_fact(session, acme.id, alert)
     outbox.clear_retained(session, OutboxKind.DELIVERY_GONE, acme.id, "acme", 2)
     outbox.clear_retained(session, OutboxKind.VEHICLE_GONE, acme.id, "acme", 7)
     session.commit()

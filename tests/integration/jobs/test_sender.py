@@ -19,8 +19,8 @@ from core.models.company import Company
 from core.models.job import JobsLeader
 from core.models.notification import NotificationTemplate
 from core.nightly.job_states import JobFailed
-from core.notifications import cleanup, queue
-from core.notifications.claims import NO_SERVER
+from core.notifications import housekeeping, queue
+from core.notifications.attempts import NO_SERVER
 from core.notifications.kinds import Event
 from core.notifications.webhooks import endpoints
 from core.rules.enums import Status
@@ -29,7 +29,7 @@ from jobs.sender import loop
 from jobs.sender.mail import mailer
 from jobs.sender.mail.messages import BAD_ADDRESS
 from jobs.sender.webhooks import calls
-from jobs.sender.webhooks.caller import Caller
+from jobs.sender.webhooks.caller import Caller, signature
 from local.services.ports import free_port
 from tests.support import factories
 from tests.support.receivers import SmtpInbox, http_receiver, smtp_server, status
@@ -248,8 +248,8 @@ def test_without_a_server_emails_wait_say_why_and_expire(
     with sending(sessions, plain):
         wait_until(lambda: rows(session)[0].error == NO_SERVER, "the reason")
     assert states(session) == ["queued"]
-    assert cleanup.expire(session, datetime.now(UTC)) == 0
-    assert cleanup.expire(session, datetime.now(UTC) + timedelta(days=2)) == 1
+    assert housekeeping.expire_old(session, datetime.now(UTC)) == 0
+    assert housekeeping.expire_old(session, datetime.now(UTC) + timedelta(days=2)) == 1
     session.commit()
     (row,) = rows(session)
     assert (row.state, attempts(session)) == ("expired", [])
@@ -277,7 +277,7 @@ def test_an_arrival_is_not_announced_after_it(
         all_are(session, "queued", "sent")
     (message,) = mailbox[0].messages
     assert message["Subject"] == "Your delivery near arrives in about 4 minutes", "as it is when it is sent"
-    assert cleanup.expire(session, datetime.now(UTC)) == 1
+    assert housekeeping.expire_old(session, datetime.now(UTC)) == 1
     session.commit()
     assert rows(session)[0].error == "not sent before the announced arrival, or within 15 minutes"
 
@@ -354,11 +354,11 @@ def test_a_leader_that_has_just_begun_is_not_judged(session: Session, company: C
     led = JobsLeader(id=1, term=1, holder="here:1", since=now - timedelta(minutes=4), renewed_at=now)
     session.add(led)
     session.flush()
-    assert cleanup.watch(session, now) is None
+    assert housekeeping.check_overdue(session, now) is None
     led.since = now - timedelta(minutes=6)
     session.flush()
     with pytest.raises(JobFailed, match="none was tried"):
-        cleanup.watch(session, now)
+        housekeeping.check_overdue(session, now)
 
 
 def test_what_does_not_leave_is_a_failed_job(session: Session, company: Company) -> None:
@@ -371,12 +371,12 @@ def test_what_does_not_leave_is_a_failed_job(session: Session, company: Company)
     row = factories.notification(session, company, error=NO_SERVER)
     session.flush()
     in_time, later = row.next_attempt_at + timedelta(minutes=5), row.next_attempt_at + timedelta(minutes=6)
-    assert cleanup.watch(session, in_time) is None
-    assert cleanup.watch(session, later) == f"1 e-mails wait: {NO_SERVER}"
+    assert housekeeping.check_overdue(session, in_time) is None
+    assert housekeeping.check_overdue(session, later) == f"1 e-mails wait: {NO_SERVER}"
     row.error = "451 busy"
     session.flush()
     with pytest.raises(JobFailed, match=r"^1 notifications are due for 0:05:00; the reason: 451 busy$"):
-        cleanup.watch(session, later)
+        housekeeping.check_overdue(session, later)
 
 
 def test_a_dead_server_is_waited_for(
@@ -472,7 +472,7 @@ def test_calls_of_one_endpoint_come_in_order_signed_and_once(
     call = receiver.calls[0]
     at = int(call.headers["milepost-signature"].split(",")[0].removeprefix("t="))
     key = endpoints.secret(plain.mqtt_key.get_secret_value(), hook.id, 1)
-    assert call.headers["milepost-signature"] == endpoints.signature([key], at, call.body)
+    assert call.headers["milepost-signature"] == signature([key], at, call.body)
     assert abs(at - time.time()) < 60
 
 
@@ -524,7 +524,7 @@ def test_endpoints_are_served_in_rotation(
     company: Company,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(calls, "TURN_S", 0.0)
+    monkeypatch.setattr(calls, "TIME_SLICE_S", 0.0)
     monkeypatch.setattr(loop, "ENDPOINTS_AT_ONCE", 1)
     with http_receiver() as receiver:
         for path in ("/a", "/b"):

@@ -16,7 +16,8 @@ from typing import Any
 import pytest
 import trustme
 
-from core.notifications.claims import AttemptOutcome, Claimed
+from core.notifications.attempts import AttemptOutcome
+from core.notifications.claims import Claimed
 from jobs.sender.webhooks.caller import Caller, body_of, headers_of
 from tests.support.receivers import HttpReceiver, http_receiver, status
 from tests.support.waiting import wait_until

@@ -204,8 +204,8 @@ def test_log_ins_are_written_and_strangers_belong_to_no_company(
     stranger = select(AuditEntry.action).where(AuditEntry.company_id.is_(None))
     assert session.scalars(stranger).all() == ["user.login_failed"]
     now = datetime.now(UTC)
-    assert audit.forget_strangers(session, now + timedelta(days=29)) == 0
-    assert audit.forget_strangers(session, now + timedelta(days=31)) == 1
+    assert audit.purge_without_tenant(session, now + timedelta(days=29)) == 0
+    assert audit.purge_without_tenant(session, now + timedelta(days=31)) == 1
 
 
 def test_personal_data_is_named_but_never_written(

@@ -6,7 +6,7 @@ from sqlalchemy import text, update
 from sqlalchemy.orm import Session
 
 from core.models.notification import Notification
-from core.notifications.queue import State
+from core.notifications.kinds import State
 
 _POSTPONED = text(
     "SELECT id FROM notification WHERE webhook_id = :webhook_id AND state = 'queued'"
@@ -14,20 +14,20 @@ _POSTPONED = text(
 )
 # A statement apart from the lock, so that it sees the attempt of a sender that was faster and leaves its
 # lease alone.
-_HURRY = text(
+_MAKE_DUE = text(
     "UPDATE notification n SET next_attempt_at = n.created_at WHERE n.id = ANY(:ids) AND NOT EXISTS ("
     " SELECT FROM notification_attempt a WHERE a.notification_id = n.id AND a.number = n.attempts"
     " AND a.finished_at IS NULL)"
 )
 
 
-def hurry(session: Session, webhook_id: int) -> None:
+def make_due(session: Session, webhook_id: int) -> None:
     """Make all postponed notifications due now, oldest first, except one that is being sent."""
     ids = list(session.scalars(_POSTPONED, {"webhook_id": webhook_id}))
-    session.execute(_HURRY, {"ids": ids})
+    session.execute(_MAKE_DUE, {"ids": ids})
 
 
-def give_up(session: Session, webhook_id: int, reason: str, now: datetime) -> None:
+def fail_queued(session: Session, webhook_id: int, reason: str, now: datetime) -> None:
     """Fail all queued notifications; one whose attempt is running may still become sent."""
     session.execute(
         update(Notification)

@@ -12,26 +12,26 @@ class Endpoint(msgspec.Struct, frozen=True):
     company_id: int
 
 
-class EndpointTurns:
+class EndpointOrder:
     """At most ``at_once`` calls, ``of_a_company`` per company; the longest-waiting endpoint is first."""
 
     def __init__(self, at_once: int, of_a_company: int) -> None:
         self._at_once = at_once
         self._of_a_company = of_a_company
-        self._clock = count(1)
-        self._last_turn: dict[Endpoint, int] = {}
+        self._numbers = count(1)
+        self._called_last: dict[Endpoint, int] = {}
 
     def begin(self, ready: Sequence[Endpoint], busy: Collection[Endpoint]) -> list[Endpoint]:
         """Return the ``ready`` endpoints to call now, without ``busy`` ones; ties keep their order."""
         present = {*ready, *busy}
-        self._last_turn = {one: turn for one, turn in self._last_turn.items() if one in present}
+        self._called_last = {one: number for one, number in self._called_last.items() if one in present}
         calls = Counter(one.company_id for one in busy)
         begun: list[Endpoint] = []
-        for one in sorted(ready, key=lambda one: self._last_turn.get(one, 0)):
+        for one in sorted(ready, key=lambda one: self._called_last.get(one, 0)):
             if len(busy) + len(begun) == self._at_once:
                 break
             if one not in busy and calls[one.company_id] < self._of_a_company:
                 calls[one.company_id] += 1
                 begun.append(one)
-                self._last_turn[one] = next(self._clock)
+                self._called_last[one] = next(self._numbers)
         return begun

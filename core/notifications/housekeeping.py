@@ -8,10 +8,10 @@ from sqlalchemy.orm import Session
 from core.health import leader
 from core.nightly.job_states import JobFailed
 from core.notifications import expiry
-from core.notifications.claims import LONGEST_ERROR, NO_SERVER
+from core.notifications.attempts import LONGEST_ERROR, NO_SERVER
 from core.notifications.kinds import Audience, Event
 
-PROMPT = timedelta(minutes=5)
+OVERDUE_AFTER = timedelta(minutes=5)
 KEPT = timedelta(days=90)
 BATCH = 5_000
 UNTRIED = "none was tried: does the sender run?"
@@ -37,42 +37,44 @@ _EXPIRE = text(
     " WHERE id IN (SELECT id FROM notification WHERE state = 'queued' AND expires_at <= :now"
     " ORDER BY expires_at LIMIT :batch FOR NO KEY UPDATE SKIP LOCKED)"
 )
-_FORGET = text(
+_PURGE = text(
     "DELETE FROM notification WHERE id IN (SELECT id FROM notification"
     " WHERE created_at < :before AND state <> 'queued' LIMIT :batch FOR UPDATE SKIP LOCKED)"
 )
 
 
-def watch(session: Session, now: datetime) -> str | None:
+def check_overdue(session: Session, now: datetime) -> str | None:
     """Return a warning about e-mails that wait for an SMTP server. Raises `JobFailed` for other overdue ones.
 
-    A leader that has led for less than `PROMPT` is not blamed for the backlog that waited for it.
+    A leader that has led for less than `OVERDUE_AFTER` is not blamed for the backlog that waited for it.
     """
     if _has_just_begun(session):
         return None
-    values = {"now": now, "before": now - PROMPT, "no_server": NO_SERVER}
+    values = {"now": now, "before": now - OVERDUE_AFTER, "no_server": NO_SERVER}
     row = session.execute(_OVERDUE, values).one()
     if row.many:
-        raise JobFailed(f"{row.many} notifications are due for {PROMPT}; the reason: {row.reason or UNTRIED}")
+        raise JobFailed(
+            f"{row.many} notifications are due for {OVERDUE_AFTER}; the reason: {row.reason or UNTRIED}"
+        )
     return f"{row.without_server} e-mails wait: {NO_SERVER}" if row.without_server else None
 
 
 def _has_just_begun(session: Session) -> bool:
     led_for = getattr(leader.read(session), "led_for", None)
-    return led_for is not None and led_for < PROMPT
+    return led_for is not None and led_for < OVERDUE_AFTER
 
 
-def expire(session: Session, now: datetime) -> int:
+def expire_old(session: Session, now: datetime) -> int:
     """Expire old notifications, with the reason; one whose attempt is running may still become sent."""
-    return _count(session, _EXPIRE, {"now": now, "batch": BATCH})
+    return _row_count(session, _EXPIRE, {"now": now, "batch": BATCH})
 
 
-def forget(session: Session, now: datetime) -> int:
+def purge_old(session: Session, now: datetime) -> int:
     """Purge notifications, with their attempts, after `KEPT`."""
-    return _count(session, _FORGET, {"before": now - KEPT, "batch": BATCH})
+    return _row_count(session, _PURGE, {"before": now - KEPT, "batch": BATCH})
 
 
-def _count(session: Session, statement: object, values: dict[str, object]) -> int:
+def _row_count(session: Session, statement: object, values: dict[str, object]) -> int:
     done = session.execute(statement, values)  # type: ignore[call-overload]
     assert isinstance(done, CursorResult)
     return done.rowcount
