@@ -17,7 +17,7 @@ from api.live.watchers import fan_out
 from api.live.watchers.groups import Group, Groups, refusal
 from core.accounts import token_holders
 from core.backoff import Backoff
-from core.deliveries import watched
+from core.deliveries import missed_statuses, watched
 from core.rules.facts import StatusFact
 
 CHECK_INTERVAL_S = 2.0
@@ -99,4 +99,4 @@ class Guard:
 
 
 def _read_now(session: Session, last: Mapping[int, int], deliveries: list[int]) -> Now:
-    return Now(watched.missed_by(session, last) if last else [], watched.targets(session, deliveries))
+    return Now(missed_statuses.missed_by(session, last) if last else [], watched.targets(session, deliveries))
