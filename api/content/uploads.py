@@ -34,7 +34,7 @@ MAXIMUM_PROOF_BYTES = (MAXIMUM_PHOTOS + 1) * MAXIMUM_BYTES + FORM_BYTES
 LARGER_BODIES: Mapping[re.Pattern[str], int] = {
     re.compile(r"/deliveries/\d+/proofs/?", re.ASCII): MAXIMUM_PROOF_BYTES
 }
-PAINTERS = 2  # images re-encoded at once in a process: each may need 190 MiB briefly
+MAXIMUM_REENCODED = 2  # images re-encoded at once in a process: each may need 190 MiB briefly
 
 
 class UploadsBusy(DomainError):
@@ -54,13 +54,13 @@ class Uploads:
         self.admission = Admission(
             UploadsBusy, slots=MAXIMUM_UPLOADS, per_company=MAXIMUM_OF_COMPANY, per_holder=MAXIMUM_OF_ONE
         )
-        self.painters = CapacityLimiter(PAINTERS)
+        self._reencoding = CapacityLimiter(MAXIMUM_REENCODED)
 
     async def picture(self, kind: ImageKind, file: UploadFile, field: str) -> Picture:
         """Decode and re-encode one image. Raises `ImageTooLarge`, `InvalidValue`."""
         if file.size is not None and file.size > MAXIMUM_BYTES:
             raise ImageTooLarge(field)
-        async with self.painters:  # before reading, so that waiting images are not held in memory
+        async with self._reencoding:  # before reading, so that waiting images are not held in memory
             data = await file.read()
             await file.seek(0)
             return await anyio.to_thread.run_sync(paint, kind, data, field, limiter=CapacityLimiter(1))
