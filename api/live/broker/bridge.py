@@ -120,17 +120,16 @@ class Bridge:
 
     async def _receive(self, client: aiomqtt.Client) -> None:
         async for message in client.messages:
-            topic = message.topic.value
             try:
-                if topic.startswith(figures.ALL):
-                    self.gauges.note(topic, message.payload)
-                else:
-                    self._handle_fact(topic, message.payload)
+                self._handle(message.topic.value, message.payload)
             except payloads.PayloadError as error:
-                log.warning("not a fact topic=%s error=%s", topic, error)
+                log.warning("not a fact topic=%s error=%s", message.topic, error)
 
-    def _handle_fact(self, topic: str, payload: Any) -> None:
+    def _handle(self, topic: str, payload: Any) -> None:
         """Decode the fact and pass it to the watchers, unless it contradicts its topic."""
+        if topic.startswith(figures.ALL):
+            self.gauges.note(topic, payload)
+            return
         match topics.parse_fleet(topic):
             case topics.VehicleTopic(company, vehicle):
                 position = payloads.decode_position(payload)
