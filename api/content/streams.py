@@ -4,12 +4,15 @@ import logging
 from collections.abc import AsyncIterator, Generator
 
 import anyio
+import psycopg2
+from sqlalchemy.exc import SQLAlchemyError
 from starlette.concurrency import iterate_in_threadpool, run_in_threadpool
 from starlette.responses import StreamingResponse
 from starlette.types import Message, Receive, Scope, Send
 
 from api.content.admission import Admission, Holder
 from api.dependencies import Authorized
+from api.http.protocol import BREAK_OFF
 from core.errors import DomainError
 
 MAXIMUM_STREAMS = 4  # of the threads' 10 connections, so that slow clients leave enough to the others
@@ -57,12 +60,20 @@ class DatabaseStream(StreamingResponse):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         holder = Holder.of(await run_in_threadpool(self._authorized.require_known))
+        is_started = False
         with self._streams.slot(holder):
             try:
                 with anyio.fail_after(STREAM_TIMEOUT_S):
                     first = await run_in_threadpool(next, self._chunks, b"")
+                    is_started = True
                     self.body_iterator = self._all(first)
                     await super().__call__(scope, receive, _impatient(send))
+            except (TimeoutError, SQLAlchemyError, psycopg2.Error) as error:
+                break_off = scope.get("extensions", {}).get(BREAK_OFF)
+                if not is_started or break_off is None:
+                    raise
+                log.warning("stream_broken_off error=%s", type(error).__name__)
+                break_off()
             finally:
                 await self._give_back()
 

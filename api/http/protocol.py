@@ -7,6 +7,8 @@
   closed. The clock stops while the server is the slow side: while reading is paused, or before it asks for
   the body (100-continue).
 * A client that reads nothing of a response for `UNREAD_S` is disconnected.
+* The scope's extension `BREAK_OFF` ends a response that cannot be completed; an exception would as well,
+  but with a stack trace in the log.
 * At most `MAXIMUM_PIPELINED` requests wait behind the one that is being answered.
 
 A slow client that keeps sending or reading is never cut off. This relies on uvicorn's internals, hence the
@@ -15,13 +17,15 @@ bounds on the versions of uvicorn and httptools in pyproject.toml.
 
 import asyncio
 import socket
+from functools import partial
 from http import HTTPStatus
 from typing import Any, cast
 
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from api.http.errors import problem
 
+BREAK_OFF = "milepost.break_off"
 MAXIMUM_HEADER_BYTES = 64 * 1024
 MAXIMUM_HEADERS = 128  # the same number as the WebSocket library's
 HALF_OPEN_S = 30.0
@@ -116,6 +120,7 @@ class HttpProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         super().on_headers_complete()
+        cast(dict[str, Any], self.scope)["extensions"] = {BREAK_OFF: partial(self._break_off, self.cycle)}
         self._is_in_body = self._is_parsed = True
         self._restart_clock()
 
@@ -185,6 +190,10 @@ class HttpProtocol(HttpToolsProtocol):
         """Close, with a response if the client can match it to its request."""
         if self._may_answer():
             self.transport.write(_rendered(status))
+        self._close()
+
+    def _break_off(self, cycle: RequestResponseCycle) -> None:
+        cycle.disconnected = True  # uvicorn then expects no end of the response
         self._close()
 
     def _close(self) -> None:

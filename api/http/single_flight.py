@@ -23,7 +23,9 @@ class SingleFlight(Generic[Value]):
         """Return the work's result. Raises `TimeoutError`; the work then goes on for later callers."""
         if self._running is None or self._running.done():
             self._running = asyncio.create_task(self._run())
-        return await asyncio.wait_for(asyncio.shield(self._running), within_s)
+        # Not `asyncio.wait_for`: that of Python 3.11 swallows a cancellation that coincides with the result.
+        async with asyncio.timeout(within_s):
+            return await asyncio.shield(self._running)
 
     async def _run(self) -> Value:
         # Abandoned when the process ends: a daemon thread does not delay the exit.

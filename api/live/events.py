@@ -90,10 +90,6 @@ RESYNC = '{"type":"resync"}'
 Complaint = Literal["NotText", "NotUnderstood"]
 
 
-def sighting(fact: PositionFact) -> LivePosition:
-    return LivePosition(fact.vehicle, fact.fix_time)
-
-
 def location_event(fact: PositionFact, delivery: int, dropoff: tuple[float, float] | None) -> LocationEvent:
     """Return the encoded position; without ``dropoff`` (latitude, longitude in degrees) it has no ``eta``."""
     update = LocationUpdate(
@@ -106,7 +102,7 @@ def location_event(fact: PositionFact, delivery: int, dropoff: tuple[float, floa
         course_deg=fact.course_deg,
         eta=eta(fact.fix_time, fact.latitude, fact.longitude, fact.smoothed_speed_kmh, dropoff),
     )
-    return LocationEvent(_encode(update).decode(), sighting(fact))
+    return LocationEvent(_encode(update).decode(), LivePosition(fact.vehicle, fact.fix_time))
 
 
 def status_event(fact: StatusFact) -> StatusEvent:

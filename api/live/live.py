@@ -84,7 +84,7 @@ class Live:
         }
         for name, loop in loops.items():
             task = asyncio.create_task(loop, name=f"live-{name}")
-            task.add_done_callback(_say_if_dead)
+            task.add_done_callback(_log_failure)
             self._tasks.append(task)
         log.info("live started")
         return self
@@ -114,6 +114,6 @@ class Live:
         self.reader.close()
 
 
-def _say_if_dead(task: asyncio.Task[None]) -> None:
+def _log_failure(task: asyncio.Task[None]) -> None:
     if not task.cancelled() and (error := task.exception()) is not None:
         log.critical("%s died", task.get_name(), exc_info=error)

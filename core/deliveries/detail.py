@@ -17,6 +17,7 @@ from core.errors import NotFound
 from core.models.delivery import Delivery
 from core.models.fleet import Vehicle
 from core.models.load_order import LoadItem, LoadOrder
+from core.positions.vehicle_position import VEHICLE_COLUMNS, VehicleView
 from core.rules.enums import Status
 
 
@@ -69,20 +70,7 @@ class ListedDelivery(DeliveryRow, frozen=True):
     load_totals: LoadOrderTotals | None
 
 
-class VehicleView(msgspec.Struct, frozen=True):
-    """The newest position of the delivery's vehicle; all None when the vehicle has none."""
-
-    position_time: datetime | None
-    position_latitude: float | None
-    position_longitude: float | None
-    position_speed_kmh: float | None
-    position_course_deg: float | None
-    position_accuracy_m: float | None
-    smoothed_speed_kmh: float | None
-
-
 OWN: list[Any] = [getattr(Delivery, name) for name in DeliveryRow.__struct_fields__]
-VAN = [getattr(Vehicle, name) for name in VehicleView.__struct_fields__]
 ITEM = [getattr(LoadItem, name) for name in LoadItemView.__struct_fields__]
 
 
@@ -96,7 +84,7 @@ LOAD = (LoadOrder.id, LoadOrder.reference, LoadOrder.created_at, ITEMS)
 
 def _select(actor: Actor) -> Select[*tuple[Any, ...]]:
     return (
-        select(*OWN, *VAN, *LOAD)
+        select(*OWN, *VEHICLE_COLUMNS, *LOAD)
         .outerjoin(Vehicle, Vehicle.id == Delivery.vehicle_id)
         .outerjoin(LoadOrder, LoadOrder.id == Delivery.load_order_id)
         .where(Delivery.id == bindparam("delivery_id"), visible_deliveries(actor))

@@ -1,11 +1,10 @@
 """Database reads of the live updates. Blocking: always called in a worker thread."""
 
-from collections.abc import Iterable, Mapping
-from datetime import UTC, datetime, timedelta
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
-from sqlalchemy import ColumnElement, func, select
+from sqlalchemy import ColumnElement, select
 from sqlalchemy.orm import Session
 
 from core.access.actors import Actor, visible_deliveries
@@ -13,17 +12,15 @@ from core.access.scoping import MAXIMUM_ID
 from core.database import row_security
 from core.database.ids import is_any_of
 from core.deliveries import checkpoints as delivery_checkpoints
+from core.deliveries import missed_statuses
+from core.deliveries.whereabouts import whereabouts_of
 from core.errors import NotFound
 from core.models.company import Company
 from core.models.delivery import Delivery, DeliveryCheckpoint
 from core.models.fleet import Vehicle
-from core.positions.vehicle_position import dropoff_of
+from core.positions.vehicle_position import VEHICLE_COLUMNS, dropoff_of
 from core.rules.enums import ANNOUNCED, CheckpointKind, Role, Status
 from core.rules.facts import PositionFact, StatusFact
-from core.rules.lifecycle import UNDER_WAY, served_since
-
-MAXIMUM_MISSED = 500
-MAXIMUM_AGE = timedelta(hours=24)
 
 
 class WatchedDelivery(msgspec.Struct, frozen=True, kw_only=True):
@@ -73,7 +70,7 @@ def snapshot(session: Session, actor: Actor, delivery_id: int, last_checkpoint: 
     # The history is read first: a status committed after this read also arrives as a live event.
     missed = None
     if last_checkpoint is not None:
-        missed = _missed(session, delivery_id, last_checkpoint)
+        missed = missed_statuses.missed_since(session, delivery_id, last_checkpoint)
     statuses = missed if missed is not None else _present(session, actor, delivery_id)
     newest = max((fact.checkpoint for fact in statuses), default=last_checkpoint or 0)
     return Snapshot(
@@ -93,56 +90,6 @@ def still_newest(session: Session, facts: list[PositionFact]) -> list[PositionFa
     )
     newest = {row.id: row.position_time for row in rows}
     return [fact for fact in facts if newest.get(fact.vehicle) == fact.fix_time]
-
-
-def missed_by(session: Session, last: Mapping[int, int]) -> list[StatusFact]:
-    """Return, per delivery, the status facts after the last one published, in order."""
-    newest = session.execute(
-        select(DeliveryCheckpoint.delivery_id, func.max(DeliveryCheckpoint.id))
-        .where(
-            is_any_of(DeliveryCheckpoint.delivery_id, last),
-            DeliveryCheckpoint.kind.in_(ANNOUNCED),
-        )
-        .group_by(DeliveryCheckpoint.delivery_id)
-    )
-    behind = [delivery for delivery, checkpoint in newest if checkpoint > last[delivery]]
-    facts: list[StatusFact] = []
-    for delivery in behind:
-        facts += _announced(session, delivery, last[delivery])
-    return facts
-
-
-def _missed(session: Session, delivery_id: int, last_checkpoint: int) -> list[StatusFact] | None:
-    """Return the missed facts.
-
-    None when the client was away too long, or its checkpoint belongs to another delivery.
-    """
-    if last_checkpoint > 0 and not _is_announced(session, delivery_id, last_checkpoint):
-        return None
-    facts = _announced(session, delivery_id, last_checkpoint)
-    if len(facts) > MAXIMUM_MISSED or (facts and _is_old(session, last_checkpoint)):
-        return None
-    return facts
-
-
-def _is_announced(session: Session, delivery_id: int, checkpoint_id: int) -> bool:
-    checkpoint = session.get(DeliveryCheckpoint, checkpoint_id)
-    return checkpoint is not None and checkpoint.delivery_id == delivery_id
-
-
-def _is_old(session: Session, checkpoint_id: int) -> bool:
-    checkpoint = session.get(DeliveryCheckpoint, checkpoint_id)
-    return checkpoint is not None and checkpoint.recorded_at < datetime.now(UTC) - MAXIMUM_AGE
-
-
-def _announced(session: Session, delivery_id: int, after_id: int) -> list[StatusFact]:
-    checkpoints = delivery_checkpoints.announced_since(session, delivery_id, after_id, MAXIMUM_MISSED + 1)
-    slug, customer_id = session.execute(
-        select(Company.slug, Delivery.customer_id)
-        .join(Delivery, Delivery.company_id == Company.id)
-        .where(Delivery.id == delivery_id)
-    ).one_or_none() or ("", None)
-    return [delivery_checkpoints.fact_of(slug, checkpoint, customer_id) for checkpoint in checkpoints]
 
 
 def _present(session: Session, actor: Actor, delivery_id: int) -> list[StatusFact]:
@@ -177,13 +124,7 @@ def _targets(session: Session, *conditions: ColumnElement[bool]) -> list[Watched
             Delivery.vehicle_since,
             Delivery.dropoff_latitude,
             Delivery.dropoff_longitude,
-            Vehicle.position_time,
-            Vehicle.position_latitude,
-            Vehicle.position_longitude,
-            Vehicle.position_speed_kmh,
-            Vehicle.position_course_deg,
-            Vehicle.position_accuracy_m,
-            Vehicle.smoothed_speed_kmh,
+            *VEHICLE_COLUMNS,
         )
         .join(Company, Company.id == Delivery.company_id)
         .outerjoin(Vehicle, Vehicle.id == Delivery.vehicle_id)
@@ -207,20 +148,19 @@ def _target(row: Any) -> WatchedDelivery:
 
 
 def _position(row: Any) -> PositionFact | None:
-    """Return the position, but not from before the delivery began: that is another customer's business."""
-    if row.status not in UNDER_WAY or row.position_time is None:
-        return None
-    if row.position_time < served_since(row.started_at, row.vehicle_since):
+    """Return the fact that the delivery may show now."""
+    position = whereabouts_of(row, row).position
+    if position is None:
         return None
     return PositionFact(
         company=row.company,
         vehicle=row.vehicle_id,
-        fix_time=row.position_time,
-        latitude=row.position_latitude,
-        longitude=row.position_longitude,
-        speed_kmh=row.position_speed_kmh,
-        course_deg=row.position_course_deg,
-        accuracy_m=row.position_accuracy_m,
+        fix_time=position.fix_time,
+        latitude=position.latitude,
+        longitude=position.longitude,
+        speed_kmh=position.speed_kmh,
+        course_deg=position.course_deg,
+        accuracy_m=position.accuracy_m,
         smoothed_speed_kmh=row.smoothed_speed_kmh,
         deliveries=(row.delivery,),
         customers=(row.customer_id,),

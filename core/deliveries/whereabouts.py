@@ -47,7 +47,7 @@ def whereabouts(session: Session, delivery: Delivery) -> Whereabouts:
 
 
 def whereabouts_of(delivery: Tracked, vehicle: VehicleState) -> Whereabouts:
-    """Return `whereabouts` for rows that have already been read."""
+    """Return `whereabouts` for rows that have already been read: the rule for every reader of a position."""
     position = position_of(vehicle)
     if position is None or delivery.started_at is None or delivery.status not in UNDER_WAY:
         return NOWHERE
@@ -60,9 +60,15 @@ def whereabouts_of(delivery: Tracked, vehicle: VehicleState) -> Whereabouts:
 
 def expected_arrival(session: Session, delivery: Delivery, now: datetime) -> datetime | None:
     """Return the ETA at the drop-off from a fresh position in transit, else None; never in the past."""
-    if delivery.status is not Status.IN_TRANSIT:
+    return _expected(delivery.status, whereabouts(session, delivery), now)
+
+
+def expected_arrival_of(delivery: Tracked, vehicle: VehicleState, now: datetime) -> datetime | None:
+    """Return `expected_arrival` for rows that have already been read."""
+    return _expected(delivery.status, whereabouts_of(delivery, vehicle), now)
+
+
+def _expected(status: Status, seen: Whereabouts, now: datetime) -> datetime | None:
+    if status is not Status.IN_TRANSIT or seen.position is None or seen.eta is None:
         return None
-    seen = whereabouts(session, delivery)
-    if seen.position is None or seen.eta is None or seen.position.fix_time < now - FRESH:
-        return None
-    return max(seen.eta, now.replace(microsecond=0))
+    return None if seen.position.fix_time < now - FRESH else max(seen.eta, now.replace(microsecond=0))

@@ -4,25 +4,25 @@ The event is sent once per vehicle that takes the delivery on. Only a fresh posi
 from an old one is a guess.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from math import ceil
+from typing import Any
 
-from sqlalchemy import RowMapping, select, text
+from sqlalchemy import select, text
 from sqlalchemy.orm import Session
 
-from core.deliveries.whereabouts import FRESH, expected_arrival
+from core.deliveries.whereabouts import FRESH, expected_arrival, expected_arrival_of
 from core.models.company import Company
 from core.models.delivery import ARRIVAL_UNTOLD, Delivery
 from core.models.fleet import Vehicle
 from core.notifications import queue
 from core.notifications.kinds import Event
-from core.rules.eta import eta
-from core.rules.lifecycle import served_since
+from core.positions.vehicle_position import VEHICLE_COLUMNS
 
 
 def is_soon(expected: datetime | None, arriving_soon_min: int, now: datetime) -> bool:
-    """Return whether the arrival is near; never with a threshold of 0, which turns the event off."""
+    """Return whether the arrival is near; never with a threshold of 0, which disables the event."""
     if expected is None or not arriving_soon_min:
         return False
     return expected - now <= timedelta(minutes=arriving_soon_min)
@@ -34,17 +34,15 @@ def minutes_left(expected: datetime, now: datetime) -> int:
 
 def untold(session: Session, now: datetime) -> list[int]:
     """Return the deliveries that arrive soon and have no event yet."""
-    rows = session.execute(
+    rows: Iterable[Any] = session.execute(
         select(
             Delivery.id,
+            Delivery.status,
             Delivery.started_at,
             Delivery.vehicle_since,
             Delivery.dropoff_latitude,
             Delivery.dropoff_longitude,
-            Vehicle.position_time,
-            Vehicle.position_latitude,
-            Vehicle.position_longitude,
-            Vehicle.smoothed_speed_kmh,
+            *VEHICLE_COLUMNS,
             Company.arriving_soon_min,
         )
         .join(Vehicle, Vehicle.id == Delivery.vehicle_id)
@@ -58,20 +56,7 @@ def untold(session: Session, now: datetime) -> list[int]:
         )
         .order_by(Delivery.id)
     )
-    return [row["id"] for row in rows.mappings() if is_soon(_expected(row), row["arriving_soon_min"], now)]
-
-
-def _expected(row: RowMapping) -> datetime | None:
-    """Compute the ETA as `core.deliveries.whereabouts.whereabouts` does, without a query per delivery."""
-    if row["position_time"] < served_since(row["started_at"], row["vehicle_since"]):
-        return None
-    return eta(
-        row["position_time"],
-        row["position_latitude"],
-        row["position_longitude"],
-        row["smoothed_speed_kmh"],
-        (row["dropoff_latitude"], row["dropoff_longitude"]),
-    )
+    return [row.id for row in rows if is_soon(expected_arrival_of(row, row, now), row.arriving_soon_min, now)]
 
 
 def tell(session: Session, delivery_ids: Sequence[int], now: datetime) -> int:
@@ -86,11 +71,10 @@ def tell(session: Session, delivery_ids: Sequence[int], now: datetime) -> int:
         .order_by(Delivery.id)
         .with_for_update(of=Delivery, key_share=True, skip_locked=True)
     ).all()
-    told = [_tell(session, delivery, soon_min, now) for delivery, soon_min in rows]
-    return sum(told)
+    return sum(_queue_notification(session, delivery, soon_min, now) for delivery, soon_min in rows)
 
 
-def _tell(session: Session, delivery: Delivery, arriving_soon_min: int, now: datetime) -> bool:
+def _queue_notification(session: Session, delivery: Delivery, arriving_soon_min: int, now: datetime) -> bool:
     expected = expected_arrival(session, delivery, now)
     if expected is None or not is_soon(expected, arriving_soon_min, now):
         return False

@@ -5,6 +5,7 @@ from typing import Protocol
 
 import msgspec
 
+from core.models.fleet import Vehicle
 from core.rules.eta import eta
 
 
@@ -37,6 +38,20 @@ class VehicleState(Protocol):
     @property
     def smoothed_speed_kmh(self) -> float | None: ...
 
+
+class VehicleView(msgspec.Struct, frozen=True):
+    """A `VehicleState` as read with `VEHICLE_COLUMNS`; all None when the vehicle has no position."""
+
+    position_time: datetime | None
+    position_latitude: float | None
+    position_longitude: float | None
+    position_speed_kmh: float | None
+    position_course_deg: float | None
+    position_accuracy_m: float | None
+    smoothed_speed_kmh: float | None
+
+
+VEHICLE_COLUMNS = [getattr(Vehicle, name) for name in VehicleView.__struct_fields__]
 
 Dropoff = tuple[float, float] | None
 

@@ -7,34 +7,27 @@ facts it missed from the database. No message handler awaits anything, so the ev
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine
+from collections.abc import Coroutine
 from typing import Any
 
 import aiomqtt
 from aiomqtt.exceptions import MqttConnectError
-from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 from sqlalchemy.exc import SQLAlchemyError
 
 from api.live.broker import slots
+from api.live.broker.client import BrokerClient
 from api.live.broker.outgoing import OutgoingPositions
+from api.live.broker.subscriptions import REFUSED_RETRY_S, is_refusal, keep_subscribed
 from api.live.reader import DatabaseReader
+from api.live.watchers import fan_out
 from api.live.watchers.groups import Groups
 from broker import figures, payloads, topics
-from broker.connection import aiomqtt_arguments, login
 from core.backoff import Backoff
-from core.deliveries import watched
 from core.identities import api_user
-from core.rules.facts import PositionFact
 from core.settings import Settings
 
-ANSWER_TIMEOUT_S = 5.0
-KEEP_ALIVE_S = 20
-MAXIMUM_QUEUED = 10_000
-TOPICS_A_PACKET = 100
-REFUSED_RETRY_S = 10.0
 CLAIM_CHECK_S = 5.0
-RETAIN_NEVER_SENT = 2  # MQTT 5 retain handling; snapshots come from the database instead
 
 log = logging.getLogger(__name__)
 
@@ -94,7 +87,7 @@ class Bridge:
             await asyncio.to_thread(released.release)
 
     async def _connection(self, claim: slots.Claim, backoff: Backoff) -> None:
-        async with self._client(claim.slot) as client:
+        async with BrokerClient(self._settings, claim.slot, self._on_full_queue) as client:
             log.info("connected user=%s", api_user(claim.slot))
             backoff.reset()
             self._set_connected(True)
@@ -102,24 +95,14 @@ class Bridge:
             try:
                 await _until_one_ends(
                     self._receive(client),
-                    self._subscribe(client),
-                    self._publish(client),
+                    keep_subscribed(client, self._subscriptions, self._groups.outdated.set, self._metrics),
+                    self._outgoing.publish(client, self._reader),
                     self._subscribe_to_figures(client),
                     self._keep_claim(claim),
                 )
             finally:
                 self._set_connected(False)
                 self._subscriptions.reset()
-
-    def _client(self, slot: int) -> aiomqtt.Client:
-        return aiomqtt.Client(
-            **aiomqtt_arguments(login(self._settings, api_user(slot))),
-            clean_start=True,
-            keepalive=KEEP_ALIVE_S,
-            timeout=ANSWER_TIMEOUT_S,
-            queue_type=_queue(self._on_full_queue),
-            max_queued_incoming_messages=MAXIMUM_QUEUED,
-        )
 
     def _set_connected(self, connected: bool) -> None:
         self.connected = connected
@@ -143,6 +126,7 @@ class Bridge:
                 log.warning("not a fact topic=%s error=%s", message.topic, error)
 
     def _handle(self, topic: str, payload: Any) -> None:
+        """Decode the fact and pass it to the watchers, unless it contradicts its topic."""
         if topic.startswith(figures.ALL):
             self.gauges.note(topic, payload)
             return
@@ -150,58 +134,19 @@ class Bridge:
             case topics.VehicleTopic(company, vehicle):
                 position = payloads.decode_position(payload)
                 if position and (position.company, position.vehicle) == (company, vehicle):
-                    self._groups.on_position(position)
+                    fan_out.send_position(self._groups, position)
             case topics.DeliveryTopic(company, delivery):
                 status = payloads.decode_status(payload)
                 if status and (status.company, status.delivery) == (company, delivery):
-                    self._groups.on_status(status)
-
-    async def _subscribe(self, client: aiomqtt.Client) -> None:
-        while True:
-            await self._subscriptions.changed.wait()
-            wanted, unwanted = self._subscriptions.take_changes()
-            for batch in _batches(wanted):
-                await self._subscribe_to(client, batch)
-            for batch in _batches(unwanted):
-                await client.unsubscribe(batch)
-
-    async def _subscribe_to(self, client: aiomqtt.Client, batch: list[str]) -> None:
-        codes = await client.subscribe([(topic, _options(topic)) for topic in batch])
-        refused = [topic for topic, code in zip(batch, codes, strict=True) if _is_failure(code)]
-        self._subscriptions.activate([topic for topic in batch if topic not in refused])
-        self._groups.outdated.set()
-        if refused:
-            self._metrics.refused.inc(len(refused))
-            log.error("the broker refused subscriptions topics=%s", refused)
-            asyncio.get_running_loop().call_later(REFUSED_RETRY_S, self._subscriptions.retry, refused)
+                    fan_out.handle_status(self._groups, status)
 
     async def _subscribe_to_figures(self, client: aiomqtt.Client) -> None:
         """Subscribe to the broker's own figures, and retry while the broker refuses."""
         # A broker set up by an older version refuses these until the jobs process has updated its roles.
         wanted = [(topic, SubscribeOptions(qos=0)) for topic in figures.TOPICS]
-        while any(map(_is_failure, await client.subscribe(wanted))):
+        while any(map(is_refusal, await client.subscribe(wanted))):
             await asyncio.sleep(REFUSED_RETRY_S)
         await asyncio.Event().wait()  # `_until_one_ends` ends the connection when this returns
-
-    async def _publish(self, client: aiomqtt.Client) -> None:
-        facts = self._outgoing.take()
-        try:
-            # Positions queued while the broker was away may be stale: ingest may have published newer ones.
-            facts = await self._reader.read(watched.still_newest, facts) if facts else []
-            await self._publish_all(client, facts)
-            while True:
-                await self._outgoing.ready.wait()
-                facts = self._outgoing.take()
-                await self._publish_all(client, facts)
-        except (aiomqtt.MqttError, SQLAlchemyError, asyncio.CancelledError):
-            self._outgoing.put(facts)
-            raise
-
-    async def _publish_all(self, client: aiomqtt.Client, facts: list[PositionFact]) -> None:
-        while facts:
-            topic, payload = payloads.position_message(facts[-1])
-            await client.publish(topic, payload, qos=0, retain=True)
-            facts.pop()
 
     async def _keep_claim(self, claim: slots.Claim) -> None:
         while await asyncio.to_thread(claim.holds):
@@ -221,33 +166,6 @@ def _fault_of(error: BaseException) -> str:
         case SlotLost() | slots.NoFreeSlot():
             return str(error)
     return type(error).__name__
-
-
-def _options(topic: str) -> SubscribeOptions:
-    qos = 1 if isinstance(topics.parse_fleet(topic), topics.DeliveryTopic) else 0
-    return SubscribeOptions(qos=qos, retainHandling=RETAIN_NEVER_SENT)
-
-
-def _is_failure(code: object) -> bool:
-    # aiomqtt returns `ReasonCode` for MQTT 5.
-    return isinstance(code, ReasonCode) and code.is_failure
-
-
-def _batches(wanted: list[str]) -> list[list[str]]:
-    return [wanted[i : i + TOPICS_A_PACKET] for i in range(0, len(wanted), TOPICS_A_PACKET)]
-
-
-def _queue(on_full: Callable[[], None]) -> type[asyncio.Queue[aiomqtt.Message]]:
-    """Return a queue class that calls ``on_full`` where aiomqtt's own would log and drop the message."""
-
-    class Incoming(asyncio.Queue[aiomqtt.Message]):
-        def put_nowait(self, item: aiomqtt.Message) -> None:
-            if self.full():
-                on_full()
-            else:
-                super().put_nowait(item)
-
-    return Incoming
 
 
 async def _until_one_ends(*coroutines: Coroutine[Any, Any, None]) -> None:

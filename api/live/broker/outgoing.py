@@ -4,7 +4,11 @@ import asyncio
 import threading
 from collections.abc import Callable, Iterable
 
-from broker import topics
+import aiomqtt
+
+from api.live.reader import DatabaseReader
+from broker import payloads, topics
+from core.deliveries import watched
 from core.rules.facts import PositionFact
 
 MAXIMUM_TOPICS = 10_000
@@ -41,6 +45,23 @@ class OutgoingPositions:
             facts, self._facts = list(self._facts.values()), {}
         self.ready.clear()
         return facts
+
+    async def publish(self, client: aiomqtt.Client, reader: DatabaseReader) -> None:
+        """Publish the facts as they come, until the connection ends; unpublished ones stay queued."""
+        facts = self.take()
+        try:
+            # Positions queued while the broker was away may be stale: ingest may have published newer ones.
+            facts = await reader.read(watched.still_newest, facts) if facts else []
+            while True:
+                while facts:
+                    topic, payload = payloads.position_message(facts[-1])
+                    await client.publish(topic, payload, qos=0, retain=True)
+                    facts.pop()
+                await self.ready.wait()
+                facts = self.take()
+        except BaseException:
+            self.put(facts)
+            raise
 
     def __len__(self) -> int:
         return len(self._facts)

@@ -20,7 +20,7 @@ class NoFreeSlot(Exception):
     """Raised when there are more API processes than broker users."""
 
     def __init__(self) -> None:
-        super().__init__(f"all {API_SLOTS} broker users of the api are taken: fewer api processes, please")
+        super().__init__(f"all {API_SLOTS} broker users of the API are taken: run fewer API processes")
 
 
 class Claim:

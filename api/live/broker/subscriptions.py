@@ -1,8 +1,22 @@
-"""Track which topics must be subscribed on the broker and which are, by reference counts. No I/O."""
+"""Track which topics are watched, by reference counts, and subscribe to exactly these on the broker."""
 
 import asyncio
+import logging
 from collections import Counter
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
+
+import aiomqtt
+from paho.mqtt.reasoncodes import ReasonCode
+from paho.mqtt.subscribeoptions import SubscribeOptions
+
+from api.live.metrics import LiveMetrics
+from broker import topics as broker_topics
+
+TOPICS_PER_PACKET = 100
+REFUSED_RETRY_S = 10.0
+RETAIN_NEVER_SENT = 2  # MQTT 5 retain handling; snapshots come from the database instead
+
+log = logging.getLogger(__name__)
 
 
 class Subscriptions:
@@ -51,7 +65,7 @@ class Subscriptions:
                 self._mark([topic])
 
     def reset(self) -> None:
-        """Forget all active topics: a new connection starts without subscriptions."""
+        """Mark all topics as inactive: a new connection starts without subscriptions."""
         self._active.clear()
         self._mark(self._watchers)
 
@@ -68,3 +82,42 @@ class Subscriptions:
         self._dirty.update(topics)
         if self._dirty:
             self.changed.set()
+
+
+async def keep_subscribed(
+    client: aiomqtt.Client,
+    subscriptions: Subscriptions,
+    on_granted: Callable[[], object],
+    metrics: LiveMetrics,
+) -> None:
+    """Subscribe and unsubscribe whenever the watched topics change; call ``on_granted`` after each SUBACK."""
+    while True:
+        await subscriptions.changed.wait()
+        wanted, unwanted = subscriptions.take_changes()
+        for start in range(0, len(wanted), TOPICS_PER_PACKET):
+            await _subscribe(client, subscriptions, wanted[start : start + TOPICS_PER_PACKET], metrics)
+            on_granted()
+        for start in range(0, len(unwanted), TOPICS_PER_PACKET):
+            await client.unsubscribe(unwanted[start : start + TOPICS_PER_PACKET])
+
+
+async def _subscribe(
+    client: aiomqtt.Client, subscriptions: Subscriptions, batch: list[str], metrics: LiveMetrics
+) -> None:
+    codes = await client.subscribe([(topic, _options(topic)) for topic in batch])
+    refused = [topic for topic, code in zip(batch, codes, strict=True) if is_refusal(code)]
+    subscriptions.activate([topic for topic in batch if topic not in refused])
+    if refused:
+        metrics.refused.inc(len(refused))
+        log.error("the broker refused subscriptions topics=%s", refused)
+        asyncio.get_running_loop().call_later(REFUSED_RETRY_S, subscriptions.retry, refused)
+
+
+def _options(topic: str) -> SubscribeOptions:
+    qos = 1 if isinstance(broker_topics.parse_fleet(topic), broker_topics.DeliveryTopic) else 0
+    return SubscribeOptions(qos=qos, retainHandling=RETAIN_NEVER_SENT)
+
+
+def is_refusal(code: object) -> bool:
+    # aiomqtt returns `ReasonCode` for MQTT 5.
+    return isinstance(code, ReasonCode) and code.is_failure

@@ -1,4 +1,4 @@
-"""Send, receive and close on a WebSocket, each bounded in time."""
+"""Receive and close on a WebSocket, each bounded in time."""
 
 import asyncio
 
@@ -11,11 +11,9 @@ from api.live.events import (
     client_message,
     complaint,
 )
-from api.live.live import Live
 from api.live.socket.protocol import ABORT
 from api.live.watchers.mailbox import Mailbox
 
-SEND_TIMEOUT_S = 10.0
 CLOSE_TIMEOUT_S = 1.0
 FLUSH_TIMEOUT_S = 5.0
 
@@ -24,12 +22,6 @@ class SocketRefused(Exception):
     def __init__(self, code: int, reason: str | None = None) -> None:
         super().__init__(reason or codes.REASONS[code])
         self.code = code
-
-
-async def send_text(websocket: WebSocket, live: Live, text: str) -> None:
-    async with asyncio.timeout(SEND_TIMEOUT_S):
-        await websocket.send_text(text)
-    live.metrics.sent.inc()
 
 
 async def receive(websocket: WebSocket, mailbox: Mailbox) -> None:

@@ -3,34 +3,31 @@
 import asyncio
 import logging
 from datetime import UTC, datetime
+from functools import partial
 
-from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
-from starlette.websockets import WebSocket, WebSocketDisconnect
+from starlette.websockets import WebSocket
 
 from api.auth import scopes
 from api.auth.authentication import Authenticated, authenticate, note_use
 from api.live import codes
 from api.live.events import (
-    PING,
     RESYNC,
     location_event,
     status_event,
 )
 from api.live.live import Live
-from api.live.socket.messages import close, receive, send_text
+from api.live.socket.messages import close, receive
 from api.live.socket.protocol import ADMIT
 from api.live.watchers.groups import Group, Watcher
-from api.live.watchers.mailbox import Mailbox
+from api.live.watchers.mailbox import Mailbox, write
 from core.accounts import token_holders
 from core.database import row_security
 from core.deliveries import watched
-from core.errors import NotFound
 from core.rules.enums import Role
 from core.settings import Settings
 
 SUBSCRIBE_TIMEOUT_S = 5.0
-PING_INTERVAL_S = 20.0
 LONGEST_TIMER_S = 30 * 24 * 3600.0
 
 log = logging.getLogger(__name__)
@@ -79,8 +76,9 @@ async def watch(websocket: WebSocket, live: Live, viewer: Viewer) -> None:
     expiry = asyncio.get_running_loop().call_later(
         _seconds_left(viewer.who.expires_at), mailbox.close, codes.NOT_AUTHENTICATED
     )
+    snapshot = partial(_snapshot, live, group, member, viewer.last_checkpoint)
     tasks = [
-        asyncio.create_task(_send(websocket, live, group, member, viewer.last_checkpoint)),
+        asyncio.create_task(write(mailbox, websocket, snapshot, group.delivery)),
         asyncio.create_task(receive(websocket, mailbox)),
     ]
     try:
@@ -104,31 +102,6 @@ def _seconds_left(expires_at: datetime | None) -> float:
     return min(LONGEST_TIMER_S, max(0.0, (expires_at - datetime.now(UTC)).total_seconds()))
 
 
-async def _send(
-    websocket: WebSocket, live: Live, group: Group, member: Watcher, last_checkpoint: int | None
-) -> None:
-    """Send the snapshot, then whatever reaches the mailbox; every failure ends as a close of the socket."""
-    mailbox = member.mailbox
-    try:
-        for first in await _snapshot(live, group, member, last_checkpoint):
-            await send_text(websocket, live, first)
-        while (text := await _next(mailbox)) is not None:
-            await send_text(websocket, live, text)
-    except TimeoutError:
-        mailbox.close(codes.TOO_SLOW)
-    except NotFound:
-        mailbox.close(codes.NOT_FOUND)
-    except SQLAlchemyError as error:
-        log.warning("the database did not answer delivery=%d error=%s", group.delivery, error)
-        mailbox.close(codes.TRY_AGAIN_LATER)
-    except (WebSocketDisconnect, RuntimeError):
-        # Starlette and uvicorn raise RuntimeError when the socket was closed while sending.
-        mailbox.close(codes.GONE)
-    except Exception:
-        log.exception("sending failed delivery=%d", group.delivery)
-        mailbox.close(codes.TRY_AGAIN_LATER)
-
-
 async def _snapshot(live: Live, group: Group, member: Watcher, last_checkpoint: int | None) -> list[str]:
     """Return the first texts to send. Reading once the subscription is active leaves no gap."""
     groups = live.groups
@@ -138,26 +111,18 @@ async def _snapshot(live: Live, group: Group, member: Watcher, last_checkpoint: 
                 await groups.subscriptions.wait_active(group.topics)
         except TimeoutError:
             log.warning("not subscribed in time delivery=%d", group.delivery)
-    stands, generation = groups.subscriptions.are_active(group.topics), groups.generation
+    is_subscribed, generation = groups.subscriptions.are_active(group.topics), groups.generation
     now = await live.reader.read(watched.snapshot, member.actor, group.delivery, last_checkpoint)
     groups.refresh(now.target)
     groups.set_baseline(group, now.checkpoint)
-    if not stands or generation != groups.generation:
+    if not is_subscribed or generation != groups.generation:
         groups.mark_behind(group)
     location = None
     if (position := now.target.position) is not None:
         location = location_event(position, group.delivery, now.target.dropoff)
     member.mailbox.skip_to(now.checkpoint, location.seen if location else None)
     events = [status_event(fact) for fact in now.statuses]
-    told = [e.for_customer if member.actor.role is Role.CUSTOMER else e.for_staff for e in events]
+    shown = [e.for_customer if member.actor.role is Role.CUSTOMER else e.for_staff for e in events]
     texts = [RESYNC] if now.resync else []
-    texts += [text for text in told if text is not None]
+    texts += [text for text in shown if text is not None]
     return [*texts, location.text] if location else texts
-
-
-async def _next(mailbox: Mailbox) -> str | None:
-    try:
-        async with asyncio.timeout(PING_INTERVAL_S):
-            return await mailbox.next()
-    except TimeoutError:
-        return PING

@@ -1,36 +1,19 @@
-"""Track which sockets watch which delivery, and pass each fact to the watchers entitled to it.
+"""Track which sockets watch which delivery, and which topics each delivery needs.
 
-Invariants per delivery:
-
-* Checkpoint ids only rise.
-* A position is sent only if its fact names the delivery as under way, and it is of the delivery's vehicle and
-  newer than the last one.
-* An event goes only to actors who may see the delivery both as this process knows it and as the fact found
-  it.
-* An event is encoded once per group, not once per socket.
-* While a group is behind (it may have missed facts), live status facts wait until the database has supplied
-  the missing ones in order.
-
-All of it runs on the event loop's thread and never waits.
+All of it runs on the event loop's thread and never waits. Facts are passed on by `fan_out`.
 """
 
 import asyncio
-from collections.abc import Iterable
-from itertools import islice, zip_longest
-
-import msgspec
 
 from api.live import codes
 from api.live.broker.subscriptions import Subscriptions
-from api.live.events import LivePosition, location_event, sighting, status_event
+from api.live.events import LivePosition
 from api.live.metrics import LiveMetrics
 from api.live.watchers.mailbox import Mailbox
 from broker import topics
 from core.access.actors import Actor, sees
 from core.accounts.token_holders import Person, TokenHolder
 from core.deliveries.watched import WatchedDelivery
-from core.rules.enums import Status
-from core.rules.facts import PositionFact, StatusFact
 from core.rules.lifecycle import FINAL
 
 
@@ -49,22 +32,19 @@ class Group:
 
     def __init__(self, target: WatchedDelivery) -> None:
         self.target = target
+        self.delivery = target.delivery
+        self.status_topic = topics.status(target.company, target.delivery)
+        self.position_topic = _position_topic(target)
         self.members: set[Watcher] = set()
         self.last_checkpoint: int | None = None
         self.last_seen: LivePosition | None = None
         self.is_behind = False
 
     @property
-    def delivery(self) -> int:
-        return self.target.delivery
-
-    @property
     def topics(self) -> list[str]:
-        company, vehicle = self.target.company, self.target.vehicle
-        wanted = [topics.status(company, self.delivery)]
-        if vehicle is not None and self.target.status not in FINAL:
-            wanted.append(topics.position(company, vehicle))
-        return wanted
+        return (
+            [self.status_topic] if self.position_topic is None else [self.status_topic, self.position_topic]
+        )
 
 
 class Groups:
@@ -79,118 +59,63 @@ class Groups:
         self.outdated = asyncio.Event()
         self.generation = 0
         self.metrics = metrics
-        self._groups: dict[int, Group] = {}
+        self.by_delivery: dict[int, Group] = {}
         self._outdated: set[int] = set()
 
     def __len__(self) -> int:
-        return len(self._groups)
+        return len(self.by_delivery)
 
     def watching(self) -> list[tuple[Watcher, int]]:
         """Return every watcher with the id of the delivery it watches."""
-        return [(member, group.delivery) for group in self._groups.values() for member in group.members]
+        return [(member, group.delivery) for group in self.by_delivery.values() for member in group.members]
 
     def join(self, target: WatchedDelivery, member: Watcher) -> Group:
-        group = self._groups.get(target.delivery)
+        group = self.by_delivery.get(target.delivery)
         if group is None:
-            group = self._groups[target.delivery] = Group(target)
+            group = self.by_delivery[target.delivery] = Group(target)
             for topic in group.topics:
                 self.subscriptions.acquire(topic)
         else:
             self.refresh(target)
         group.members.add(member)
         self.metrics.sockets.inc()
-        self.metrics.groups.set(len(self._groups))
+        self.metrics.groups.set(len(self.by_delivery))
         return group
 
     def leave(self, group: Group, member: Watcher) -> None:
         group.members.remove(member)
         self.metrics.sockets.dec()
         if not group.members:
-            del self._groups[group.delivery]
+            del self.by_delivery[group.delivery]
             self._outdated.discard(group.delivery)
             for topic in group.topics:
                 self.subscriptions.release(topic)
-        self.metrics.groups.set(len(self._groups))
+        self.metrics.groups.set(len(self.by_delivery))
 
     def refresh(self, target: WatchedDelivery) -> None:
         """Take over the delivery's state from the database; close watchers that may no longer see it."""
-        group = self._groups.get(target.delivery)
+        group = self.by_delivery.get(target.delivery)
         if group is None:
             return
-        self._retarget(group, target)
+        self.retarget(group, target)
         for member in group.members:
             if not sees(member.actor, target):
                 member.mailbox.close(codes.NOT_FOUND)
 
-    def _retarget(self, group: Group, target: WatchedDelivery) -> None:
+    def retarget(self, group: Group, target: WatchedDelivery) -> None:
         """Replace the group's target and move the subscription when the delivery's vehicle changes."""
-        before = group.topics
-        group.target = target
+        before, after = group.position_topic, _position_topic(target)
+        group.target, group.position_topic = target, after
         if target.status in FINAL:
             for member in group.members:
-                member.mailbox.forget_location()
-        after = group.topics
-        for topic in after:
-            if topic not in before:
-                self.subscriptions.acquire(topic)
-                self.mark_outdated(group)
-        for topic in before:
-            if topic not in after:
-                self.subscriptions.release(topic)
-
-    def on_status(self, fact: StatusFact) -> None:
-        """Handle a live status fact."""
-        group = self._groups.get(fact.delivery)
-        if group is None or group.target.company != fact.company:
+                member.mailbox.drop_location()
+        if after == before:
             return
-        if group.is_behind:
+        if after is not None:
+            self.subscriptions.acquire(after)
             self.mark_outdated(group)
-            return
-        if self.announce(fact):
-            # The fact carries neither drop-off nor position; `CatchUp` reads them.
-            self.mark_outdated(group)
-
-    def announce(self, fact: StatusFact) -> bool:
-        """Send the checkpoint to the group's watchers; return False if they have had it already."""
-        group = self._groups.get(fact.delivery)
-        if group is None or fact.checkpoint <= (group.last_checkpoint or 0):
-            return False
-        group.last_checkpoint = fact.checkpoint
-        # Retarget at once, without waiting for the database; `refresh` follows.
-        self._retarget(group, _after(group.target, fact))
-        event = status_event(fact)
-        for member in self._entitled(group, fact.customer):
-            member.mailbox.offer_status(event)
-        return True
-
-    def on_position(self, fact: PositionFact) -> None:
-        for delivery, customer, driver in _named(fact):
-            group = self._groups.get(delivery)
-            if group is None or (group.target.company, group.target.vehicle) != (fact.company, fact.vehicle):
-                continue
-            seen = sighting(fact)
-            if group.target.status in FINAL or not seen.is_after(group.last_seen):
-                continue
-            group.last_seen = seen
-            event = location_event(fact, delivery, group.target.dropoff)
-            for member in self._entitled(group, customer, driver):
-                member.mailbox.offer_location(event)
-
-    def _entitled(
-        self, group: Group, customer: int | None = None, driver: int | None = None
-    ) -> list[Watcher]:
-        """Return the watchers that may see the delivery both as known here and as the fact found it.
-
-        None means that the fact does not name a customer or driver. If fact and target disagree on customer
-        or driver, the group is marked outdated, and the database decides.
-        """
-        known = group.target
-        found = msgspec.structs.replace(
-            known, customer_id=customer or known.customer_id, driver_id=driver or known.driver_id
-        )
-        if (found.customer_id, found.driver_id) != (known.customer_id, known.driver_id):
-            self.mark_outdated(group)
-        return [member for member in group.members if sees(member.actor, known) and sees(member.actor, found)]
+        if before is not None:
+            self.subscriptions.release(before)
 
     def set_baseline(self, group: Group, checkpoint: int) -> None:
         """Set where the group's new events begin, from its first snapshot."""
@@ -198,7 +123,7 @@ class Groups:
             group.last_checkpoint = checkpoint
 
     def mark_outdated(self, group: Group) -> None:
-        if self._groups.get(group.delivery) is group:
+        if self.by_delivery.get(group.delivery) is group:
             self._outdated.add(group.delivery)
             self.outdated.set()
 
@@ -209,7 +134,7 @@ class Groups:
     def mark_all_behind(self) -> None:
         """Mark every group: facts may have been missed (a new connection, or a full queue)."""
         self.generation += 1
-        for group in self._groups.values():
+        for group in self.by_delivery.values():
             self.mark_behind(group)
 
     def take_outdated(self) -> list[Group]:
@@ -218,7 +143,7 @@ class Groups:
         ready = [
             group
             for delivery in self._outdated
-            if self.subscriptions.are_active((group := self._groups[delivery]).topics)
+            if self.subscriptions.are_active((group := self.by_delivery[delivery]).topics)
         ]
         self._outdated.difference_update(group.delivery for group in ready)
         return ready
@@ -232,18 +157,11 @@ class Groups:
             member.mailbox.close(code)
 
 
-def _named(fact: PositionFact) -> Iterable[tuple[int, int | None, int | None]]:
-    """Yield (delivery, customer, driver) for each delivery of the fact.
-
-    Customer or driver is None where the fact does not name one.
-    """
-    return islice(zip_longest(fact.deliveries, fact.customers, fact.drivers), len(fact.deliveries))
-
-
-def _after(target: WatchedDelivery, fact: StatusFact) -> WatchedDelivery:
-    return msgspec.structs.replace(
-        target, status=Status(fact.status), vehicle=fact.vehicle, driver_id=fact.driver
-    )
+def _position_topic(target: WatchedDelivery) -> str | None:
+    """Return the topic of the vehicle's positions; None without a vehicle and after the delivery's end."""
+    if target.vehicle is None or target.status in FINAL:
+        return None
+    return topics.position(target.company, target.vehicle)
 
 
 def refusal(member: Watcher, person: Person | None, target: WatchedDelivery | None) -> int | None:

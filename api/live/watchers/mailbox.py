@@ -1,33 +1,44 @@
-"""The outgoing events of one socket, bounded whatever the client does.
+"""The outgoing events of one socket, bounded whatever the client does, and the task that writes them.
 
-Invariants: at most one location (the latest wins), statuses in checkpoint order up to a limit of bytes, and
-one ping, pong and error each. After `close` nothing more is returned.
+Invariants: the snapshot comes first; then at most one location (the latest wins), statuses in checkpoint
+order up to a limit of bytes, and one ping, pong and error each. After `close` nothing more is returned.
 """
 
 import asyncio
+import logging
 from collections import deque
+from collections.abc import Awaitable, Callable, Iterable
+
+from sqlalchemy.exc import SQLAlchemyError
+from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from api.live import codes
-from api.live.events import LivePosition, LocationEvent, StatusEvent
+from api.live.events import PING, LivePosition, LocationEvent, StatusEvent
 from api.live.metrics import LiveMetrics
+from core.errors import NotFound
 
 MAXIMUM_BYTES = 256 * 1024
+PING_INTERVAL_S = 20.0
+SEND_TIMEOUT_S = 10.0
+
+log = logging.getLogger(__name__)
 
 
 class Mailbox:
-    """Filled by the groups, drained by the socket's own task; all on the event loop's thread."""
+    """Filled by `fan_out`, drained by the socket's own task (`write`); all on the event loop's thread."""
 
     def __init__(
         self, metrics: LiveMetrics, *, is_customer: bool, maximum_bytes: int = MAXIMUM_BYTES
     ) -> None:
         self.closed = asyncio.Event()
         self.close_code = 0
-        self._metrics = metrics
+        self.metrics = metrics
         self._is_customer = is_customer
         self._maximum_bytes = maximum_bytes
         self._ready = asyncio.Event()
         self._last_checkpoint = 0
         self._last_seen: LivePosition | None = None
+        self._first: deque[str] = deque()
         self._answers: dict[str, str] = {}
         self._statuses: deque[tuple[int, str]] = deque()
         self._status_bytes = 0
@@ -51,7 +62,7 @@ class Mailbox:
         if not event.seen.is_after(self._last_seen):
             return
         if self._location is not None:
-            self._metrics.conflated.inc()
+            self.metrics.conflated.inc()
         self._last_seen = event.seen
         self._location = event
         self._ready.set()
@@ -61,9 +72,14 @@ class Mailbox:
         self._answers[kind] = text
         self._ready.set()
 
-    def forget_location(self) -> None:
+    def drop_location(self) -> None:
         """Drop the unsent location: once a delivery has ended, its viewers may not see the vehicle."""
         self._location = None
+
+    def put_first(self, texts: Iterable[str]) -> None:
+        """Queue the snapshot's texts before everything else."""
+        self._first.extend(texts)
+        self._ready.set()
 
     def skip_to(self, checkpoint_id: int, seen: LivePosition | None) -> None:
         """Drop events that the socket's snapshot already contains; keep later ones."""
@@ -84,15 +100,21 @@ class Mailbox:
             self._ready.set()
 
     async def next(self) -> str | None:
-        """Wait for the next text to send; return None once closed."""
+        """Wait for the next text to send: a ping when there is nothing else for long; None once closed."""
         while not self.closed.is_set():
             if (text := self._take()) is not None:
                 return text
             self._ready.clear()
-            await self._ready.wait()
+            try:
+                async with asyncio.timeout(PING_INTERVAL_S):
+                    await self._ready.wait()
+            except TimeoutError:
+                return PING
         return None
 
     def _take(self) -> str | None:
+        if self._first:
+            return self._first.popleft()
         if self._answers:
             return self._answers.pop(next(iter(self._answers)))
         if self._statuses:
@@ -103,3 +125,28 @@ class Mailbox:
             location, self._location = self._location, None
             return location.text
         return None
+
+
+async def write(
+    mailbox: Mailbox, websocket: WebSocket, snapshot: Callable[[], Awaitable[Iterable[str]]], delivery: int
+) -> None:
+    """Send the snapshot, then whatever reaches the mailbox; every failure ends as a close of the socket."""
+    try:
+        mailbox.put_first(await snapshot())
+        while (text := await mailbox.next()) is not None:
+            async with asyncio.timeout(SEND_TIMEOUT_S):
+                await websocket.send_text(text)
+            mailbox.metrics.sent.inc()
+    except TimeoutError:
+        mailbox.close(codes.TOO_SLOW)
+    except NotFound:
+        mailbox.close(codes.NOT_FOUND)
+    except SQLAlchemyError as error:
+        log.warning("the database did not answer delivery=%d error=%s", delivery, error)
+        mailbox.close(codes.TRY_AGAIN_LATER)
+    except (WebSocketDisconnect, RuntimeError):
+        # Starlette and uvicorn raise RuntimeError when the socket was closed while sending.
+        mailbox.close(codes.GONE)
+    except Exception:
+        log.exception("sending failed delivery=%d", delivery)
+        mailbox.close(codes.TRY_AGAIN_LATER)

@@ -13,10 +13,11 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from api.live.reader import DatabaseReader
+from api.live.watchers import fan_out
 from api.live.watchers.groups import Group, Groups, refusal
 from core.accounts import token_holders
 from core.backoff import Backoff
-from core.deliveries import watched
+from core.deliveries import missed_statuses, watched
 from core.rules.facts import StatusFact
 
 CHECK_INTERVAL_S = 2.0
@@ -58,11 +59,11 @@ class CatchUp:
         }
         now = await self._reader.read(_read_now, last, [group.delivery for group in groups])
         for fact in now.missed:
-            self._groups.announce(fact)
+            fan_out.send_status(self._groups, fact)
         for target in now.targets.values():
             self._groups.refresh(target)
             if target.position is not None:
-                self._groups.on_position(target.position)
+                fan_out.send_position(self._groups, target.position)
         for group in groups:
             self._groups.caught_up(group)
 
@@ -98,4 +99,4 @@ class Guard:
 
 
 def _read_now(session: Session, last: Mapping[int, int], deliveries: list[int]) -> Now:
-    return Now(watched.missed_by(session, last) if last else [], watched.targets(session, deliveries))
+    return Now(missed_statuses.missed_by(session, last) if last else [], watched.targets(session, deliveries))

@@ -25,7 +25,6 @@ from jobs.schedule.logged_states import LoggedStates
 from jobs.sender import metrics
 from jobs.sender.mail import messages
 from jobs.sender.mail.attachments import DailyReports
-from jobs.sender.mail.logged_states import LoggedStates
 from jobs.sender.mail.smtp import ServerAway, SmtpSession
 from jobs.sender.recording import Recorder
 

@@ -1,5 +1,6 @@
 """Readers of tracks that take nothing: their slots come back, and other companies have theirs."""
 
+import logging
 import socket
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -94,6 +95,28 @@ def test_slot_of_a_reader_that_takes_nothing_comes_back(
         wait_until(lambda: held(session) == 2, what="the server to wait for its readers")
         wait_until(lambda: idle_again(server), timeout=30, what="the slots to come back")
         assert ask(server, track).status_code == 200
+
+
+def test_stream_broken_off_is_logged_in_one_line(
+    server: LiveServer,
+    session: Session,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(streams, "STALL_TIMEOUT_S", 1.0)
+    track = long_track(session, server.settings)
+    uvicorn_log = logging.getLogger("uvicorn.error")  # does not propagate
+    uvicorn_log.addHandler(caplog.handler)
+    try:
+        with stalled(server, track, 1):
+            wait_until(lambda: held(session) == 1, what="the server to wait for its reader")
+            wait_until(lambda: not server.connections(), timeout=30, what="the connection to be closed")
+    finally:
+        uvicorn_log.removeHandler(caplog.handler)
+    loggers = {"uvicorn.error", streams.log.name}
+    warnings = [r for r in caplog.records if r.name in loggers and r.levelno >= logging.WARNING]
+    assert [record.getMessage() for record in warnings] == ["stream_broken_off error=TimeoutError"]
+    assert warnings[0].exc_info is None
 
 
 def test_stalled_company_leaves_slots_to_the_others(server: LiveServer, session: Session) -> None:

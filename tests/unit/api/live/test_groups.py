@@ -4,6 +4,7 @@ import pytest
 
 from api.live import codes
 from api.live.metrics import LiveMetrics
+from api.live.watchers import fan_out
 from api.live.watchers.groups import Group, Groups, Watcher, refusal
 from api.live.watchers.mailbox import Mailbox
 from core.access.actors import Actor
@@ -125,16 +126,16 @@ def test_delivery_without_vehicle_wants_its_status_only() -> None:
 def test_reassignment_moves_the_position_subscription() -> None:
     watched = Watched()
     watched.changes()
-    watched.groups.on_status(status(5, vehicle=8))
+    fan_out.handle_status(watched.groups, status(5, vehicle=8))
     assert watched.changes() == ({VAN_8}, {VAN_7})
 
 
 def test_ended_delivery_wants_no_position_and_gets_none() -> None:
     watched = Watched()
     watched.changes()
-    watched.groups.on_position(position(1))
-    watched.groups.on_status(status(5, "delivered"))
-    watched.groups.on_position(position(2))
+    fan_out.send_position(watched.groups, position(1))
+    fan_out.handle_status(watched.groups, status(5, "delivered"))
+    fan_out.send_position(watched.groups, position(2))
     assert watched.changes() == (set(), {VAN_7})
     assert watched.got == ["5"]
 
@@ -142,23 +143,23 @@ def test_ended_delivery_wants_no_position_and_gets_none() -> None:
 @pytest.mark.parametrize("fact", [position(vehicle=8), position(company="other"), position(named=43)])
 def test_position_of_another_van_company_or_delivery_is_not_for_us(fact: PositionFact) -> None:
     watched = Watched()
-    watched.groups.on_position(fact)
+    fan_out.send_position(watched.groups, fact)
     assert watched.got == []
 
 
 def test_older_position_is_dropped() -> None:
     watched = Watched()
-    watched.groups.on_position(position(5))
-    watched.groups.on_position(position(4))
+    fan_out.send_position(watched.groups, position(5))
+    fan_out.send_position(watched.groups, position(4))
     assert watched.got == ["05"]
-    assert watched.member.mailbox._metrics.conflated._value.get() == 0
+    assert watched.member.mailbox.metrics.conflated._value.get() == 0
 
 
 def test_status_is_announced_once_and_in_order() -> None:
     watched = Watched()
     watched.groups.set_baseline(watched.group, 4)
     for checkpoint in (4, 5, 5, 3, 6):
-        watched.groups.on_status(status(checkpoint))
+        fan_out.handle_status(watched.groups, status(checkpoint))
     assert watched.got == ["5", "6"]
 
 
@@ -167,15 +168,15 @@ def test_live_status_waits_while_the_group_is_behind() -> None:
     watched.changes()
     watched.groups.mark_all_behind()
     [group] = watched.groups.take_outdated()
-    watched.groups.on_status(status(6))
+    fan_out.handle_status(watched.groups, status(6))
     assert watched.got == []
-    watched.groups.announce(status(5))
+    fan_out.send_status(watched.groups, status(5))
     watched.groups.caught_up(group)
     assert group.is_behind, "6 came meanwhile: the database must be asked again"
     assert watched.groups.take_outdated() == [group]
-    watched.groups.announce(status(6))
+    fan_out.send_status(watched.groups, status(6))
     watched.groups.caught_up(group)
-    watched.groups.on_status(status(7))
+    fan_out.handle_status(watched.groups, status(7))
     assert watched.got == ["5", "6", "7"]
 
 
@@ -216,14 +217,14 @@ def test_a_fact_that_contradicts_the_members_marks_the_group_outdated() -> None:
     watched.changes()
     manager = member(Role.MANAGER)
     watched.groups.join(target(), manager)
-    watched.groups.on_position(position(1, customers=(6,), drivers=(3,)))
+    fan_out.send_position(watched.groups, position(1, customers=(6,), drivers=(3,)))
     assert watched.got == []
     assert manager.mailbox._location is not None
     assert watched.groups.take_outdated() == [watched.group]
-    watched.groups.on_status(status(5, customer=6))
+    fan_out.handle_status(watched.groups, status(5, customer=6))
     assert watched.got == []
     assert len(manager.mailbox._statuses) == 1
-    watched.groups.on_position(position(2, customers=(5,), drivers=(3,)))
+    fan_out.send_position(watched.groups, position(2, customers=(5,), drivers=(3,)))
     assert watched.got == ["02"], "a fact from before may have been late: nobody was closed for it"
 
 
@@ -231,9 +232,9 @@ def test_driver_who_lost_the_delivery_gets_no_more_of_its_facts() -> None:
     watched = Watched()
     driver = member(Role.DRIVER)
     watched.groups.join(target(), driver)
-    watched.groups.on_position(position(1, customers=(5,), drivers=(4,)))
-    watched.groups.on_status(status(5, driver=4))
-    watched.groups.on_position(position(2, customers=(5,), drivers=(4,)))
+    fan_out.send_position(watched.groups, position(1, customers=(5,), drivers=(4,)))
+    fan_out.handle_status(watched.groups, status(5, driver=4))
+    fan_out.send_position(watched.groups, position(2, customers=(5,), drivers=(4,)))
     assert (driver.mailbox._location, list(driver.mailbox._statuses)) == (None, [])
     assert watched.got == ["5", "02"]
 
