@@ -17,7 +17,7 @@ import msgspec
 from sqlalchemy import create_engine, insert
 from sqlalchemy.orm import Session, sessionmaker
 
-from broker import access, plugin_file
+from broker.access_control import plugin_file, roles
 from core.database.engine import make_sessions
 from core.database.schema import migrate
 from core.identities import SHARDS, new_device_id
@@ -105,7 +105,7 @@ def _add_watcher(stage: Stage) -> None:
         for acltype in ("subscribePattern", "publishClientReceive")
     ]
     state["roles"].append({"rolename": WATCHER, "acls": acls})
-    state["clients"].append(plugin_file._user_document(access.User(WATCHER, (WATCHER,)), stage.mqtt_key))
+    state["clients"].append(plugin_file.user_document(roles.User(WATCHER, (WATCHER,)), stage.mqtt_key))
     path.write_text(json.dumps(state))
 
 

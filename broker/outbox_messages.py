@@ -4,7 +4,8 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from broker import payloads, provisioning
+from broker import payloads
+from broker.access_control import provisioning
 from core.records.outbox import OutboxKind
 from core.rules.facts import AlertFact, StatusFact
 

@@ -22,9 +22,10 @@ import psycopg2.extensions
 from prometheus_client import Counter
 from sqlalchemy.orm import Session, sessionmaker
 
-from broker import payloads, provisioning
+from broker import payloads
+from broker.access_control import provisioning
+from broker.access_control.control import Control, ControlError
 from broker.connection import login
-from broker.control import Control, ControlError
 from broker.link import WINDOW, BrokerAway, BrokerLink
 from broker.outbox_messages import OutboxRow, RowError, message_of
 from broker.refusals import Refusals

@@ -13,7 +13,7 @@ from sqlalchemy import create_engine, func, select
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session, sessionmaker
 
-from broker import plugin_file
+from broker.access_control import plugin_file
 from core.database.engine import connect_arguments, make_sessions
 from core.database.errors import sqlstate
 from core.database.schema import migrate

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from sqlalchemy.orm import Session
 
+from broker.access_control.control import Control
 from broker.connection import BrokerLogin
-from broker.control import Control
 from core.identities import PROVISIONER_USER, mqtt_secret
 from core.settings import Settings
 from local.services.account import service_account

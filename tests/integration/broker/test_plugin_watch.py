@@ -8,10 +8,10 @@ from collections.abc import Callable, Iterator
 import pytest
 from sqlalchemy.orm import Session, sessionmaker
 
-from broker import plugin_file
+from broker.access_control import plugin_file
+from broker.access_control.plugin_watch import CHECKED, PluginWatch
 from broker.connection import BrokerLogin
 from broker.link import BrokerAway, BrokerLink
-from broker.plugin_watch import CHECKED, PluginWatch
 from core.identities import PROVISIONER_USER, mqtt_secret
 from local.services.ports import answers
 from local.supervision.processes import end, spawn

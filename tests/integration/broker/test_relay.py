@@ -13,10 +13,10 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from broker import refusals
 from broker import relay as relay_module
-from broker.access import SERVICE_ROLES
+from broker.access_control.control import Control
+from broker.access_control.plugin_file import role_document
+from broker.access_control.roles import SERVICE_ROLES
 from broker.connection import login
-from broker.control import Control
-from broker.plugin_file import role_document
 from broker.relay import Relay
 from core.identities import PROVISIONER_USER
 from core.models.company import Company

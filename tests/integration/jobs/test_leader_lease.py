@@ -16,9 +16,9 @@ from prometheus_client import REGISTRY
 from sqlalchemy import make_url, select, text
 from sqlalchemy.orm import Session, sessionmaker
 
-from broker import control as control_module
 from broker import relay as relay_module
-from broker.control import Control
+from broker.access_control import control as control_module
+from broker.access_control.control import Control
 from broker.link import BrokerLink
 from broker.relay import Relay
 from core.health import leader

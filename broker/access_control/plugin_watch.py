@@ -14,9 +14,9 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from broker import plugin_file
+from broker.access_control import plugin_file
+from broker.access_control.control import Control, ControlError
 from broker.connection import BrokerLogin, login
-from broker.control import Control, ControlError
 from broker.link import BrokerAway
 from core.database.engine import make_engine, make_sessions
 from core.identities import PROVISIONER_USER

@@ -6,8 +6,7 @@ from itertools import count
 from types import TracebackType
 from typing import Any, Self
 
-from broker import access
-from broker.access import Acl, BrokerRole
+from broker.access_control.roles import CONTROL, CONTROL_RESPONSE, Acl, BrokerRole
 from broker.connection import BrokerLogin
 from broker.link import BrokerAway, BrokerLink
 
@@ -36,7 +35,7 @@ class Control:
     def __enter__(self) -> Self:
         self._link.__enter__()
         try:
-            self._link.subscribe(access.CONTROL_RESPONSE)
+            self._link.subscribe(CONTROL_RESPONSE)
         except BrokerAway:
             self._link.close()
             raise
@@ -51,7 +50,7 @@ class Control:
         """Send commands in one message; return one answer per command, refusals (``"error"``) included."""
         number = str(next(self._numbers))
         request = {"commands": [{**command, "correlationData": number} for command in commands]}
-        sent = self._link.publish(access.CONTROL, json.dumps(request).encode(), retain=False)
+        sent = self._link.publish(CONTROL, json.dumps(request).encode(), retain=False)
         if self._link.answers([sent])[0].is_failure:
             raise ControlError("the broker does not let the provisioner user change access control")
         while True:
