@@ -38,7 +38,7 @@ def _stir(link: BrokerLink, gauges: Gauges) -> None:
     A broker set up by an older version refuses it until the jobs process has changed its roles.
     """
     for payload in (b"1", b""):
-        if link.answers([link.publish(figures.STIRRER, payload, retain=True)])[0].is_failure:
+        if link.wait_for_answers([link.publish(figures.STIRRER, payload, retain=True)])[0].is_failure:
             return
         with suppress(BrokerAway):
             _listen(link, gauges, STIRRED_WITHIN_S, lambda: gauges.read().waiting is not None)

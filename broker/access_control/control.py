@@ -51,7 +51,7 @@ class Control:
         number = str(next(self._numbers))
         request = {"commands": [{**command, "correlationData": number} for command in commands]}
         sent = self._link.publish(CONTROL, json.dumps(request).encode(), retain=False)
-        if self._link.answers([sent])[0].is_failure:
+        if self._link.wait_for_answers([sent])[0].is_failure:
             raise ControlError("the broker does not let the provisioner user change access control")
         while True:
             answers: list[Answer] = json.loads(self._link.receive())["responses"]

@@ -33,7 +33,7 @@ class QuietBroker:
             self._said = [(TOPICS[0], b"152"), (TOPICS[1], b"52")]
         return 1
 
-    def answers(self, packet_ids: list[int]) -> list[Any]:
+    def wait_for_answers(self, packet_ids: list[int]) -> list[Any]:
         return [SimpleNamespace(is_failure=self.refuses) for _ in packet_ids]
 
     def receive_message(self, _timeout_s: float) -> tuple[str, bytes]:
