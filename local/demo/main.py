@@ -115,7 +115,7 @@ class Demo:
         log.info("started vehicles=%d", len(self._couriers))
         while not stop.is_set():
             self._turn(time.monotonic())
-            self._network.turn(min(LONGEST_WAIT_S, self._fix_every_s / 4))
+            self._network.loop(min(LONGEST_WAIT_S, self._fix_every_s / 4))
         self._network.close()
         log.info(
             "stopped stored=%d rejected=%d", self.tally.answers["stored"], self.tally.answers["rejected"]

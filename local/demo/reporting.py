@@ -15,7 +15,7 @@ from typing import Protocol
 from broker.connection import BrokerLogin
 from local.demo.errands import Errands
 from local.demo.rest import Away, RequestRefused, Rest
-from local.simulator.network import SimulatedLink
+from local.simulator.device_link import DeviceLink
 
 FORMAT = "status"
 RESEND_S = 5.0
@@ -55,7 +55,7 @@ class Phone:
     """A driver's phone. Call `turn` regularly, for replies may be lost."""
 
     def __init__(self, login: BrokerLogin, clock: Callable[[], float] = time.monotonic) -> None:
-        self.link = SimulatedLink(login, self._answered)
+        self.link = DeviceLink(login, self._answered)
         self.link.on_ready = self._send_again
         self._clock = clock
         self._numbers = itertools.count(1)
