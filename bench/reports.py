@@ -2,7 +2,8 @@
 
     python -m bench.reports [--vehicles 10]
 
-The day: that many vehicles with a fix per second, and 500 deliveries. Under row-level security, as the API reads them.
+The day: that many vehicles with a fix per second, and 500 deliveries, read under row-level security as by the
+API.
 """
 
 import argparse

@@ -87,9 +87,9 @@ def _try_out(file: Path, *, other_keys: bool) -> None:
 
 def _print_restored(done: "Restored") -> None:
     typer.echo(f"restored as it was at {done.manifest.made_at:%Y-%m-%d %H:%M:%S} UTC")
-    for said, names in (("erased again", done.erased_again), ("STILL TO BE ERASED", done.not_erased)):
+    for label, names in (("erased again", done.erased_again), ("STILL TO BE ERASED", done.not_erased)):
         if names:
-            typer.echo(f"{said}: {', '.join(names)}")
+            typer.echo(f"{label}: {', '.join(names)}")
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""`milepost outbox`: dead-lettered (parked) rows, which the broker refused too often."""
+"""`milepost outbox`: dead-lettered rows, which the broker refused too often."""
 
 from datetime import UTC, datetime
 from typing import Annotated
@@ -7,13 +7,13 @@ import typer
 
 from cli.common import admin_settings, transaction
 
-app = typer.Typer(help="What the broker refused, parked by the relay.", no_args_is_help=True)
+app = typer.Typer(help="Dead-lettered rows, which the broker refused too often.", no_args_is_help=True)
 IdsArgument = Annotated[list[int], typer.Argument(help="As `milepost outbox list` shows them.")]
 
 
 @app.command("list")
 def outbox_list() -> None:
-    """Show the parked (dead-lettered) rows, oldest first: id, kind, topic, age, error."""
+    """Show the dead-lettered rows, oldest first: id, kind, topic, age, error."""
     from broker.outbox_messages import subject_of
     from core.operations import dead_letters
 
@@ -27,7 +27,7 @@ def outbox_list() -> None:
 
 @app.command("retry")
 def outbox_retry(ids: IdsArgument) -> None:
-    """Give rows to the relay once more. Refused for a status when a newer one has been published."""
+    """Let the relay publish rows once more. Refused for a status when a newer one has been published."""
     from core.operations import dead_letters
 
     with transaction(admin_settings()) as session:
@@ -37,7 +37,7 @@ def outbox_retry(ids: IdsArgument) -> None:
 
 @app.command("drop")
 def outbox_drop(ids: IdsArgument) -> None:
-    """Delete parked rows for good: their messages are never published."""
+    """Delete dead-lettered rows for good: their messages are never published."""
     from core.operations import dead_letters
 
     with transaction(admin_settings()) as session:

@@ -46,7 +46,7 @@ class Control:
     ) -> None:
         self._link.close()
 
-    def ask(self, *commands: Command) -> list[Answer]:
+    def send(self, *commands: Command) -> list[Answer]:
         """Send commands in one message; return one answer per command, refusals (``"error"``) included."""
         number = str(next(self._numbers))
         request = {"commands": [{**command, "correlationData": number} for command in commands]}
@@ -61,17 +61,17 @@ class Control:
 
     def change(self, *commands: Command) -> None:
         """Send commands; raise `ControlError` on a refusal, unless the state is already as commanded."""
-        for answer in self.ask(*commands):
+        for answer in self.send(*commands):
             command, error = answer["command"], answer.get("error")
             if error and error != ALREADY_SO.get(command):
                 raise ControlError(f"{command}: {error}")
 
     def role(self, name: str) -> BrokerRole | None:
-        answer = self.ask({"command": "getRole", "rolename": name})[0]
+        answer = self.send({"command": "getRole", "rolename": name})[0]
         return _read_role(answer["data"]["role"]) if "data" in answer else None
 
     def user(self, name: str) -> Answer | None:
-        answer = self.ask({"command": "getClient", "username": name})[0]
+        answer = self.send({"command": "getClient", "username": name})[0]
         found: Answer | None = answer["data"]["client"] if "data" in answer else None
         return found
 
@@ -85,7 +85,7 @@ class Control:
         offset = 0
         while True:
             request = {"command": command, "verbose": True, "count": PAGE, "offset": offset}
-            answer = self.ask(request)[0]
+            answer = self.send(request)[0]
             if "data" not in answer:
                 raise ControlError(f"{command}: {answer.get('error')}")
             page = answer["data"][key]
@@ -100,7 +100,7 @@ class Control:
         self.change({"command": "setDefaultACLAccess", "acls": defaults})
 
     def default_access(self) -> dict[str, bool]:
-        answer = self.ask({"command": "getDefaultACLAccess"})[0]
+        answer = self.send({"command": "getDefaultACLAccess"})[0]
         return {default["acltype"]: default["allow"] for default in answer["data"]["acls"]}
 
 

@@ -90,7 +90,7 @@ def company_role_name(slug: str) -> str:
 
 def company_role(slug: str) -> BrokerRole:
     """Return the role of a company's MQTT clients: all facts of the company, and no other tenant's."""
-    return _closed(company_role_name(slug), *_reads(topics.company_filter(slug)))
+    return _closed(company_role_name(slug), *_grant_reading(topics.company_filter(slug)))
 
 
 def _closed(name: str, *grants: Acl) -> BrokerRole:
@@ -101,11 +101,11 @@ def _closed(name: str, *grants: Acl) -> BrokerRole:
     return BrokerRole(name, frozenset((*grants, *denials)))
 
 
-def _reads(filter: str) -> tuple[Acl, Acl]:
+def _grant_reading(filter: str) -> tuple[Acl, Acl]:
     return Acl(AclType.SUBSCRIBE, filter), Acl(AclType.RECEIVE, filter)
 
 
-def _writes(*filters: str) -> tuple[Acl, ...]:
+def _grant_writing(*filters: str) -> tuple[Acl, ...]:
     return tuple(Acl(AclType.SEND, filter) for filter in filters)
 
 
@@ -125,11 +125,11 @@ def _ingest_role(shard: str) -> BrokerRole:
         Acl(AclType.SUBSCRIBE_EXACTLY, topics.shard_filter(shard)),
         Acl(AclType.RECEIVE, topics.shard_filter(shard)),
         # Its own filter too, to clear the retained messages of devices.
-        *_writes(topics.ALL_FACTS, topics.ALL_DOWN, topics.shard_filter(shard)),
+        *_grant_writing(topics.ALL_FACTS, topics.ALL_DOWN, topics.shard_filter(shard)),
     )
 
 
-def _reads_figures() -> tuple[Acl, ...]:
+def _grant_figures() -> tuple[Acl, ...]:
     """Grant the broker's figures topic by topic: `$SYS` offers more than a process needs to know."""
     return tuple(
         Acl(acltype, topic)
@@ -141,10 +141,10 @@ def _reads_figures() -> tuple[Acl, ...]:
 SERVICE_ROLES: tuple[BrokerRole, ...] = (
     *map(_device_role, SHARDS),
     *map(_ingest_role, SHARDS),
-    _closed("api", *_reads(topics.ALL_FACTS), *_writes(topics.ALL_FACTS), *_reads_figures()),
-    _closed("relay", *_writes(topics.ALL_FACTS, topics.ALL_DOWN)),
-    _closed("provisioner", *_reads(CONTROL_RESPONSE), *_writes(CONTROL)),
-    _closed("status", *_reads_figures(), *_writes(figures.STIRRER)),
+    _closed("api", *_grant_reading(topics.ALL_FACTS), *_grant_writing(topics.ALL_FACTS), *_grant_figures()),
+    _closed("relay", *_grant_writing(topics.ALL_FACTS, topics.ALL_DOWN)),
+    _closed("provisioner", *_grant_reading(CONTROL_RESPONSE), *_grant_writing(CONTROL)),
+    _closed("status", *_grant_figures(), *_grant_writing(figures.UPDATE_TRIGGER)),
 )
 
 SERVICE_USERS: tuple[User, ...] = (

@@ -49,5 +49,5 @@ def test_a_quiet_broker_is_made_to_say_its_figures(
     broker = QuietBroker(refuses=refuses)
     monkeypatch.setattr(probe, "BrokerLink", lambda _to: broker)
     to: Any = None
-    assert probe.ask(to) == Figures(waiting, None)
-    assert broker.retained.get(figures.STIRRER, b"") == b""
+    assert probe.read_figures(to) == Figures(waiting, None)
+    assert broker.retained.get(figures.UPDATE_TRIGGER, b"") == b""

@@ -99,7 +99,7 @@ def test_a_running_broker_writes_a_damaged_file_again(
     container.start(PATIENCE_S="0")
     wait_until(lambda: answers(container.mosquitto.port))
     container.path.write_bytes(TRUNCATED)
-    container.watch(write=needs_no_database).turn()
+    container.watch(write=needs_no_database).check()
     assert plugin_file.damage(container.path) is None
     assert "alert=broker_users_damaged" in caplog.text
     assert container.lets_in(container.device)
@@ -112,7 +112,7 @@ def test_a_broker_without_users_is_said_and_its_next_start_lets_them_in(
     process = container.mosquitto.process = container.mosquitto.spawn()
     wait_until(lambda: answers(container.mosquitto.port))
     assert not container.lets_in(container.device)
-    container.watch().turn()
+    container.watch().check()
     assert "alert=broker_users_damaged" in caplog.text
     assert not container.lets_in(container.device), "it never reads its file again"
     end(process)
@@ -122,13 +122,13 @@ def test_a_broker_without_users_is_said_and_its_next_start_lets_them_in(
 
 def test_a_file_that_cannot_be_written_is_not_called_whole(container: Container) -> None:
     checked = container.path.with_name(CHECKED)
-    container.watch().turn()
+    container.watch().check()
     assert checked.exists()
     container.path.write_bytes(TRUNCATED)
     with pytest.raises(OSError, match="No space left"):
-        container.watch(write=find_no_room).turn()
+        container.watch(write=find_no_room).check()
     assert not checked.exists()
-    container.watch().turn()
+    container.watch().check()
     assert checked.exists()
 
 

@@ -208,9 +208,9 @@ def test_a_leader_frozen_before_a_change_of_access_makes_none(
                     end_session(own, connection)
             return super().__enter__()
 
-        def ask(self, *commands: control_module.Command) -> list[control_module.Answer]:
+        def send(self, *commands: control_module.Command) -> list[control_module.Answer]:
             asked.extend(commands if waiting else ())
-            return super().ask(*commands)
+            return super().send(*commands)
 
     waiting: list[bool] = []
     monkeypatch.setattr(relay_module, "Control", ThawsLater)
