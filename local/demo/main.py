@@ -17,6 +17,7 @@ from sqlalchemy.exc import OperationalError
 from core.backoff import Backoff
 from core.database.engine import make_engine, make_sessions
 from core.errors import NotFound
+from core.logs import LoggedStates
 from core.settings import Settings
 from local import settings as local_settings
 from local.demo import cast
@@ -106,7 +107,7 @@ class Demo:
         self._listing: Future[Listing] | None = None
         self._list_at = 0.0
         self._backoff = Backoff(limit_s=3.0)
-        self._trouble = ""
+        self._states = LoggedStates()
 
     def run(self, stop: threading.Event) -> None:
         now = time.monotonic()
@@ -144,19 +145,14 @@ class Demo:
         try:
             listing = answer.result()
         except (Away, RequestRefused) as error:
-            self._warn_once(f"the API: {error}")
+            if self._states.begin("api_away", str(error), time.monotonic()) is not None:
+                log.warning("the API: %s; trying again", error)
             return self._backoff.next()
         self._backoff.reset()
-        self._warn_once("")
+        self._states.end("api_away", time.monotonic())
         for member, courier in self._couriers.items():
             courier.take(listing.of(member), listing.listed_at)
         return DISPATCH_EVERY_S
-
-    def _warn_once(self, trouble: str) -> None:
-        """Log a problem once, not at every attempt."""
-        if trouble and trouble != self._trouble:
-            log.warning("%s; trying again", trouble)
-        self._trouble = trouble
 
     def _courier(self, member: RosterMember) -> Courier | None:
         if member.unit is None:
