@@ -14,6 +14,11 @@ from core.settings import Settings
 LONG_S = 30.0
 
 
+class NotWaitedFor:
+    def fileno(self) -> int:
+        raise AssertionError("it waits although it has been notified")
+
+
 @pytest.fixture
 def listener(settings: Settings) -> Iterator[Connection]:
     with closing(connect(settings, "tested")) as connection:
@@ -32,10 +37,10 @@ def test_a_notification_ends_the_wait_once(listener: Connection, session: Sessio
     assert not wait_notified(listener, 0)
 
 
-def test_one_that_came_with_a_statement_is_not_lost(listener: Connection, session: Session) -> None:
+def test_one_that_came_with_a_statement_ends_the_wait(listener: Connection, session: Session) -> None:
     notify(session)
     assert execute(listener, "SELECT 1") == [(1,)]
-    assert wait_notified(listener, LONG_S)
+    assert wait_notified(listener, LONG_S, NotWaitedFor())
 
 
 def test_input_from_elsewhere_ends_the_wait(listener: Connection, settings: Settings) -> None:
