@@ -5,7 +5,7 @@
 A real ingest process stores a steady stream of fixes of many devices. Meanwhile the retention job first drops
 a month of ``--rows`` fixes, then deletes a tenth as many rows of a company that keeps less, in its small
 transactions. Ratios are against the stretch before, in the same run. ``--plain`` drops the month while it is
-still part of the table, for comparison; ``--reader`` has somebody read `position` for so long when it is
+still part of the table, for comparison; ``--reader`` reads `position` for so many seconds while it is
 dropped, as a track or a backup does.
 """
 
@@ -21,7 +21,7 @@ from datetime import UTC, datetime, timedelta
 
 from sqlalchemy import text
 
-from bench.stage import Stage, ingest, stage
+from bench.services import BenchServices, ingest, running_services
 from core.database import partitions
 from core.models.company import Company
 from core.models.fleet import Vehicle
@@ -40,19 +40,19 @@ Window = tuple[str, float, float]
 Sample = tuple[float, float | None]
 
 
-def fill(made: Stage, first: int, vehicles: int, start: datetime, days: float, rows: int) -> None:
+def fill(services: BenchServices, first: int, vehicles: int, start: datetime, days: float, rows: int) -> None:
     """``rows`` fixes from ``start`` on, spread over vehicles and days."""
     step_s = days * 86_400 / max(1, rows // vehicles)
-    with made.sessions() as session:
+    with services.sessions() as session:
         partitions.make(session, [partitions.month_start(start)])
         known = {"first": first, "vehicles": vehicles, "start": start, "rows": rows, "step": f"{step_s} s"}
         session.execute(text(FILL), known)
         session.commit()
 
 
-def another_company(made: Stage) -> tuple[int, int]:
+def another_company(services: BenchServices) -> tuple[int, int]:
     """One that keeps fixes as long as the first, for now: its id and its vehicle's."""
-    with made.sessions() as session:
+    with services.sessions() as session:
         company = Company(slug="short", name="Short")
         session.add(company)
         session.flush()
@@ -63,15 +63,15 @@ def another_company(made: Stage) -> tuple[int, int]:
         return company.id, vehicle.id
 
 
-def keep(made: Stage, company_id: int, days: int) -> None:
-    with made.sessions.begin() as session:
+def keep(services: BenchServices, company_id: int, days: int) -> None:
+    with services.sessions.begin() as session:
         query = "UPDATE company SET fixes_kept_days = :days WHERE id = :id"
         session.execute(text(query), {"days": days, "id": company_id})
 
 
-def settle(made: Stage) -> None:
+def settle(services: BenchServices) -> None:
     """What filling leaves behind must not disturb the stretch before."""
-    with made.sessions() as session:
+    with services.sessions() as session:
         connection = session.connection(execution_options={"isolation_level": "AUTOCOMMIT"})
         connection.execute(text("VACUUM ANALYZE position"))
         connection.execute(text("CHECKPOINT"))
@@ -80,10 +80,10 @@ def settle(made: Stage) -> None:
 class FixLoad:
     """The devices: they send until the samples are asked for."""
 
-    def __init__(self, made: Stage, rate: float) -> None:
-        command = [sys.executable, "-m", "bench.reply_load", "127.0.0.1", str(made.mosquitto.port)]
+    def __init__(self, services: BenchServices, rate: float) -> None:
+        command = [sys.executable, "-m", "bench.reply_load", "127.0.0.1", str(services.mosquitto.port)]
         self._process = subprocess.Popen(
-            [*command, made.mqtt_key, str(rate), *made.devices],
+            [*command, services.mqtt_key, str(rate), *services.devices],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -97,12 +97,12 @@ class FixLoad:
         return [(due, seconds) for due, seconds in json.loads(output)]
 
 
-def drop_plainly(made: Stage) -> str:
+def drop_plainly(services: BenchServices) -> str:
     """As one would by hand. Behind a reader it is tried again and again, each time for a short while only."""
     tries = 0
     while True:
         tries += 1
-        with made.sessions() as session:
+        with services.sessions() as session:
             connection = session.connection(execution_options={"isolation_level": "AUTOCOMMIT"})
             connection.execute(text("SET lock_timeout = '500ms'"))
             try:
@@ -116,11 +116,11 @@ def drop_plainly(made: Stage) -> str:
         time.sleep(0.5)
 
 
-def read_for(made: Stage, seconds: float) -> None:
-    """Somebody reads in a transaction of so many seconds."""
+def read_for(services: BenchServices, seconds: float) -> None:
+    """Read `position` in a transaction of so many seconds."""
 
     def read() -> None:
-        with made.sessions() as session:
+        with services.sessions() as session:
             session.execute(text("SELECT max(fix_time) FROM position WHERE vehicle_id = 1"))
             time.sleep(seconds)
 
@@ -130,13 +130,13 @@ def read_for(made: Stage, seconds: float) -> None:
 
 
 def during(name: str, seconds: float, work: Callable[[], object]) -> Window:
-    """Do it, and watch for ``seconds`` at least."""
+    """Do the work, and measure for at least ``seconds``."""
     began = time.perf_counter()
     result = work()
     took = time.perf_counter() - began
     time.sleep(max(0.0, seconds - took))
-    told = f"{name} ({took:.1f} s{f': {result}' if result else ''})"
-    return told, began, max(began + took, began + seconds)
+    label = f"{name} ({took:.1f} s{f': {result}' if result else ''})"
+    return label, began, max(began + took, began + seconds)
 
 
 def percentile(values: list[float], percent: float) -> float:
@@ -157,14 +157,14 @@ def show(windows: list[Window], samples: list[Sample]) -> None:
         )
 
 
-def prepare(made: Stage, rows: int) -> int:
+def prepare(services: BenchServices, rows: int) -> int:
     """The month to drop and the rows to delete; gives the company that will keep less."""
-    company_id, vehicle_id = another_company(made)
+    company_id, vehicle_id = another_company(services)
     now = datetime.now(UTC)
     old = partitions.month_start(now, -(LONGEST_DAYS // 28) - 2)
-    fill(made, 1_000_000, FILL_VEHICLES, old, 27, rows)
-    fill(made, vehicle_id, 1, now - timedelta(days=IN_BETWEEN_DAYS), 20, rows // 10)
-    settle(made)
+    fill(services, 1_000_000, FILL_VEHICLES, old, 27, rows)
+    fill(services, vehicle_id, 1, now - timedelta(days=IN_BETWEEN_DAYS), 20, rows // 10)
+    settle(services)
     return company_id
 
 
@@ -177,21 +177,21 @@ def main() -> None:
     parser.add_argument("--plain", action="store_true")
     options = parser.parse_args()
     stop = threading.Event()
-    with stage(DEVICES) as made:
-        company_id = prepare(made, options.rows)
+    with running_services(DEVICES) as services:
+        company_id = prepare(services, options.rows)
 
         def drop() -> object:
-            read_for(made, options.reader)
-            return drop_plainly(made) if options.plain else enforce(made.sessions, stop)
+            read_for(services, options.reader)
+            return drop_plainly(services) if options.plain else enforce(services.sessions, stop)
 
-        with ingest(made):
-            load = FixLoad(made, options.rate)
+        with ingest(services):
+            load = FixLoad(services, options.rate)
             time.sleep(3)  # until everything is warm
             windows = [during("before", options.seconds, lambda: None)]
             windows.append(during("a month is dropped", options.seconds, drop))
             windows.append(during("after", options.seconds, lambda: None))
-            keep(made, company_id, SHORT_DAYS)
-            windows.append(during("rows are deleted", 0, lambda: enforce(made.sessions, stop)))
+            keep(services, company_id, SHORT_DAYS)
+            windows.append(during("rows are deleted", 0, lambda: enforce(services.sessions, stop)))
             windows.append(during("after", options.seconds, lambda: None))
             samples = load.samples()
     print(

@@ -1,4 +1,4 @@
-"""How many fixes a second go from the devices' sockets to committed rows, beside a bare subscriber.
+"""How many fixes per second go from the devices' sockets to committed rows, beside a bare subscriber.
 
     python -m bench.ingest [--fixes 200000] [--devices 200] [--loaders 1]
 
@@ -16,22 +16,29 @@ from contextlib import contextmanager
 
 from sqlalchemy import text
 
-from bench.stage import WATCHER, Stage, ingest, stage
+from bench.services import WATCHER, BenchServices, ingest, running_services
 from core.identities import mqtt_secret
 
 LIMIT_S = 300
 
 
 @contextmanager
-def loaders(made: Stage, fixes: int, count: int) -> Iterator[list[subprocess.Popen[str]]]:
+def loaders(services: BenchServices, fixes: int, count: int) -> Iterator[list[subprocess.Popen[str]]]:
     """Load processes, connected and encoded, waiting for ``go``."""
-    share = fixes // len(made.devices)
+    share = fixes // len(services.devices)
     started = []
     for k in range(count):
-        command = [sys.executable, "-m", "bench.load", "127.0.0.1", str(made.mosquitto.port), made.mqtt_key]
+        command = [
+            sys.executable,
+            "-m",
+            "bench.load",
+            "127.0.0.1",
+            str(services.mosquitto.port),
+            services.mqtt_key,
+        ]
         started.append(
             subprocess.Popen(
-                [*command, str(share), *made.devices[k::count]],
+                [*command, str(share), *services.devices[k::count]],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 text=True,
@@ -61,29 +68,29 @@ def _go(processes: list[subprocess.Popen[str]]) -> float:
     return time.perf_counter()
 
 
-def measure_ingest(made: Stage, fixes: int, count: int) -> tuple[float, float]:
+def measure_ingest(services: BenchServices, fixes: int, count: int) -> tuple[float, float]:
     """Seconds until all fixes are committed, and until the load had its last PUBACK."""
-    with ingest(made) as process, loaders(made, fixes, count) as sending:
+    with ingest(services) as process, loaders(services, fixes, count) as sending:
         started = _go(sending)
-        while _rows(made) < fixes:
+        while _rows(services) < fixes:
             if time.perf_counter() - started > LIMIT_S or process.poll() is not None:
-                raise SystemExit(f"only {_rows(made)} of {fixes} fixes were stored")
+                raise SystemExit(f"only {_rows(services)} of {fixes} fixes were stored")
             time.sleep(0.1)
         took = time.perf_counter() - started
         return took, max(float(_line(one)) for one in sending)
 
 
-def _rows(made: Stage) -> int:
-    with made.sessions() as session:
+def _rows(services: BenchServices) -> int:
+    with services.sessions() as session:
         rows: int = session.execute(text("SELECT count(*) FROM position")).scalar_one()
         return rows
 
 
-def measure_subscriber(made: Stage, fixes: int, count: int) -> float:
+def measure_subscriber(services: BenchServices, fixes: int, count: int) -> float:
     """Seconds until ``mosquitto_sub`` has received all of the same load."""
-    command = ["mosquitto_sub", "-V", "5", "-h", "127.0.0.1", "-p", str(made.mosquitto.port), "-q", "1"]
-    login = ["-u", WATCHER, "-P", mqtt_secret(made.mqtt_key, WATCHER)]
-    with loaders(made, fixes, count) as processes:
+    command = ["mosquitto_sub", "-V", "5", "-h", "127.0.0.1", "-p", str(services.mosquitto.port), "-q", "1"]
+    login = ["-u", WATCHER, "-P", mqtt_secret(services.mqtt_key, WATCHER)]
+    with loaders(services, fixes, count) as processes:
         subscriber = subprocess.Popen(
             [
                 *command,
@@ -112,9 +119,9 @@ def main() -> None:
     parser.add_argument("--loaders", type=int, default=1)
     options = parser.parse_args()
     fixes = options.fixes - options.fixes % options.devices
-    with stage(options.devices) as made:
-        took, sent = measure_ingest(made, fixes, options.loaders)
-        drained = measure_subscriber(made, fixes, options.loaders)
+    with running_services(options.devices) as services:
+        took, sent = measure_ingest(services, fixes, options.loaders)
+        drained = measure_subscriber(services, fixes, options.loaders)
     rate, drain_rate = fixes / took, fixes / drained
     print(f"{fixes} fixes, {options.devices} connections, QoS 1, access control on, {os.cpu_count()} cores")
     print(f"  ingest, until all are committed   {rate:10,.0f} fixes/s   (last PUBACK after {sent:.1f} s)")

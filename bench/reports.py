@@ -1,8 +1,9 @@
-"""What reports cost: a delivery of a day at a fix a second, as figures, page and PDF; and a fleet's day.
+"""What reports cost: a delivery of a day at a fix per second, as figures, page and PDF; and a fleet's day.
 
     python -m bench.reports [--vehicles 10]
 
-The day: that many vehicles with a fix a second, and 500 deliveries. Inside the fence, as the API reads them.
+The day: that many vehicles with a fix per second, and 500 deliveries, read under row-level security as by the
+API.
 """
 
 import argparse
@@ -15,7 +16,7 @@ import anyio
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from bench.stage import stage
+from bench.services import running_services
 from core.access.actors import Actor
 from core.database import row_security
 from core.reporting import daily_report, delivery_report
@@ -63,7 +64,7 @@ def main() -> None:
     vehicles = parser.parse_args().vehicles
     now = datetime.now(UTC)
     start = now.replace(hour=0, minute=0, second=0, microsecond=0) - timedelta(days=1)
-    with stage(1) as made, made.sessions() as session:
+    with running_services(1) as services, services.sessions() as session:
         session.execute(text("SET statement_timeout = 0"))
         filling = {"vehicles": vehicles, "start": start, "deliveries": DELIVERIES, "seconds": SECONDS}
         session.execute(text(FILL), filling)

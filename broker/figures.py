@@ -7,7 +7,7 @@ _RETAINED = "$SYS/broker/retained messages/count"
 _DROPPED = "$SYS/broker/publish/messages/dropped"
 TOPICS = (_STORED, _RETAINED, _DROPPED)
 ALL = "$SYS/"
-STIRRER = "status/stirrer"  # a retained message here changes what is stored and what is retained
+UPDATE_TRIGGER = "status/stirrer"  # a retained message here changes what is stored and what is retained
 _LARGEST_NUMBER = 20
 
 

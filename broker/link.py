@@ -63,7 +63,7 @@ class BrokerLink:
                 f"cannot connect to {self._to.host}:{self._to.port}: {error}", "the broker cannot be reached"
             ) from None
         try:
-            self._turn_until(lambda: self._connack is not None, CONNECT_TIMEOUT_S)
+            self._loop_until(lambda: self._connack is not None, CONNECT_TIMEOUT_S)
         except BrokerAway:
             self.close()
             if self._refusal:
@@ -90,32 +90,34 @@ class BrokerLink:
         self._client.disconnect()
 
     def fileno(self) -> int:
-        """Return the socket for `select`: readable when `turn` has work."""
+        """Return the socket for `select`: readable when `loop` has work."""
         socket = self._client.socket()
         if socket is None:
             raise BrokerAway(self._reason or "disconnected")
         return int(socket.fileno())
 
-    def turn(self, timeout_s: float = 0.0) -> None:
+    def loop(self, timeout_s: float = 0.0) -> None:
         """Read and write whatever is due, keep-alive included, waiting at most ``timeout_s`` for input."""
         if self._client.loop(timeout_s) != paho.MQTT_ERR_SUCCESS:
             raise BrokerAway(self._reason or "connection lost")
 
     def publish(self, topic: str, payload: bytes, *, retain: bool) -> int:
-        """Send with QoS 1 without waiting; pass the returned packet id to `answers`."""
+        """Send with QoS 1 without waiting; pass the returned packet id to `wait_for_answers`."""
         sent = self._client.publish(topic, payload, qos=1, retain=retain)
         if sent.rc != paho.MQTT_ERR_SUCCESS:
             raise BrokerAway(self._reason or "connection lost")
         return sent.mid
 
-    def answers(self, packet_ids: list[int], timeout_s: float = ANSWER_TIMEOUT_S) -> list[ReasonCode]:
-        """Wait for the PUBACKs of ``packet_ids`` and return them in the same order."""
-        self._turn_until(lambda: all(packet_id in self._answers for packet_id in packet_ids), timeout_s)
+    def wait_for_answers(self, packet_ids: list[int]) -> list[ReasonCode]:
+        """Wait for the answers to ``packet_ids``, such as PUBACKs, and return them in the same order."""
+        self._loop_until(
+            lambda: all(packet_id in self._answers for packet_id in packet_ids), ANSWER_TIMEOUT_S
+        )
         return [self._answers.pop(packet_id) for packet_id in packet_ids]
 
     def subscribe(self, filter: str) -> None:
         _, packet_id = self._client.subscribe(filter, qos=1)
-        if packet_id is None or self.answers([packet_id])[0].is_failure:
+        if packet_id is None or self.wait_for_answers([packet_id])[0].is_failure:
             raise BrokerRefused(f"may not subscribe {filter} as {self._to.user_name}")
 
     def receive(self, timeout_s: float = ANSWER_TIMEOUT_S) -> bytes:
@@ -124,16 +126,16 @@ class BrokerLink:
 
     def receive_message(self, timeout_s: float = ANSWER_TIMEOUT_S) -> tuple[str, bytes]:
         """Return topic and payload of the next message."""
-        self._turn_until(lambda: bool(self._messages), timeout_s)
+        self._loop_until(lambda: bool(self._messages), timeout_s)
         return self._messages.popleft()
 
-    def _turn_until(self, done: Callable[[], bool], timeout_s: float) -> None:
+    def _loop_until(self, done: Callable[[], bool], timeout_s: float) -> None:
         deadline = time.monotonic() + timeout_s
         while not done():
             left = deadline - time.monotonic()
             if left <= 0:
                 raise BrokerAway("no answer in time")
-            self.turn(left)
+            self.loop(left)
 
     def _on_connect(
         self, _client: Any, _data: Any, _flags: Any, reason: ReasonCode, _properties: Any

@@ -11,29 +11,30 @@ dead-lettered and blocks no other; the database's errors end `Relay.run` and are
 """
 
 import logging
-import select
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from itertools import islice, takewhile
-from typing import Any, Protocol
+from typing import Protocol
 
-import psycopg2.extensions
 from prometheus_client import Counter
 from sqlalchemy.orm import Session, sessionmaker
 
-from broker import payloads, provisioning
+from broker import outbox_messages, payloads
+from broker.access_control import provisioning
+from broker.access_control.control import Control, ControlError
 from broker.connection import login
-from broker.control import Control, ControlError
-from broker.link import WINDOW, BrokerAway, BrokerLink
-from broker.outbox_messages import OutboxRow, RowError, message_of
-from broker.refusals import Refusals
+from broker.link import WINDOW, BrokerAway, BrokerLink, BrokerRefused
+from broker.outbox_messages import OutboxRow, RowError
 from core.backoff import Backoff
+from core.database.dedicated import Connection, execute, listen, wait_notified
 from core.deliveries import open_facts
 from core.health import heartbeats
 from core.health.heartbeats import Beat, PartState
 from core.identities import PROVISIONER_USER, RELAY_USER
-from core.records.outbox import CHANNEL, OutboxKind
+from core.logs import LoggedStates
+from core.records import outbox
+from core.records.outbox import OutboxKind
 from core.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -41,19 +42,11 @@ log = logging.getLogger(__name__)
 POLL_S = 1.0  # the fallback below NOTIFY, and the longest that a stop goes unnoticed
 ATTEMPTS = 5
 STUCK_AFTER_S = 30.0  # longer than any wait for the broker or the database
-LARGEST_BYTES = 256 * 1024  # a larger packet makes the broker disconnect us, again and again
+REFUSED_ALERT_S = 60.0
 
 PUBLISHED = Counter("milepost_relay_published", "Outbox rows published and deleted")
 REFUSED = Counter("milepost_relay_refused", "Times that the broker refused an outbox row")
-PARKED = Counter("milepost_relay_parked", "Outbox rows given up after repeated refusal")
-
-_NEXT_ROWS = "SELECT id, kind, payload, attempts FROM outbox WHERE parked_at IS NULL ORDER BY id LIMIT %s"
-_DELETE = "DELETE FROM outbox WHERE id = ANY(%s)"
-_COUNT_REFUSAL = (
-    "UPDATE outbox SET attempts = attempts + 1, error = %s,"
-    " parked_at = CASE WHEN attempts + 1 >= %s THEN now() END"
-    " WHERE id = %s RETURNING parked_at IS NOT NULL"
-)
+DEAD_LETTERED = Counter("milepost_relay_parked", "Outbox rows given up after repeated refusal")
 
 
 class Stopping(Protocol):
@@ -67,23 +60,22 @@ class Relay:
 
     def __init__(
         self,
-        connection: psycopg2.extensions.connection,
+        connection: Connection,
         sessions: sessionmaker[Session],
         settings: Settings,
         stop: Stopping,
     ) -> None:
-        connection.autocommit = True  # a notification arrives only between transactions
         self._connection = connection
         self._sessions = sessions
         self._settings = settings
         self._mqtt_key = settings.mqtt_key.get_secret_value()
         self._stop = stop
         self._backoff = Backoff()
-        self._refusals = Refusals()
+        self._refusals = LoggedStates(after_s=REFUSED_ALERT_S)
         # why nothing is relayed; None while the relay works
         self._fault: str | None = "it has not connected yet"
         self._impairment: str | None = None  # what failed although the broker is connected
-        self._turned_at = time.monotonic()
+        self._progressed_at = time.monotonic()
         self._published_at: datetime | None = None
 
     def beats(self) -> list[Beat]:
@@ -95,13 +87,13 @@ class Relay:
     def _state(self) -> tuple[PartState, str | None]:
         if (fault := self._fault) is not None:
             return PartState.OFF_BROKER, fault
-        if (still_s := time.monotonic() - self._turned_at) > STUCK_AFTER_S:
+        if (still_s := time.monotonic() - self._progressed_at) > STUCK_AFTER_S:
             return PartState.STUCK, f"for {still_s:.0f} s"
         return PartState.IMPAIRED if self._impairment else PartState.OK, self._impairment
 
     def run(self) -> None:
         """Relay until ``stop``. Raises `psycopg2.Error` or `SQLAlchemyError` when the database fails."""
-        self._execute(f"LISTEN {CHANNEL}")
+        listen(self._connection, outbox.CHANNEL)
         while not self._stop.is_set():
             self._confirm()  # or the connection below would displace the present leader's
             try:
@@ -111,22 +103,33 @@ class Relay:
             except BrokerAway as error:
                 self._fault = error.summary
                 log.warning("relay_broker_away reason=%r", str(error))
-                self._refusals.count(error, time.monotonic())
+                if isinstance(error, BrokerRefused):
+                    self._note_login_refused(str(error))
                 self._pause(self._backoff.next())
 
     def _confirm(self) -> None:
         """Raise `psycopg2.Error` unless the lock is still ours: it ends with its session, and only then."""
-        self._execute("SELECT 1")
+        execute(self._connection, "SELECT 1")
+
+    def _note_login_refused(self, reason: str) -> None:
+        # A broker that has lost its users answers, but refuses every login: one that is away does not answer.
+        since_s = self._refusals.begin("login", "refused", time.monotonic())
+        if since_s is not None:
+            log.error("alert=broker_refuses_us since_s=%.0f reason=%r", since_s, reason)
+
+    def _note_login_accepted(self) -> None:
+        if self._refusals.end("login", time.monotonic()) is not None:
+            log.warning("broker_lets_us_in_again")
 
     def _serve(self, link: BrokerLink) -> None:
         self._fault = "it is bringing the broker up to date"
         self._reconcile()
-        self._refusals.end()
-        self._announce_open_deliveries(link)
+        self._note_login_accepted()
+        self._publish_open_deliveries(link)
         self._backoff.reset()
         self._fault = None
         while not self._stop.is_set():
-            self._turned_at = time.monotonic()
+            self._progressed_at = time.monotonic()
             if not self._relay_some(link):
                 self._wait_for_rows(link)
 
@@ -142,36 +145,37 @@ class Relay:
             self._impairment = "the broker's users and roles may differ from the database"
             log.error("access_not_reconciled reason=%r", str(error))
 
-    def _announce_open_deliveries(self, link: BrokerLink) -> None:
+    def _publish_open_deliveries(self, link: BrokerLink) -> None:
         """Publish the status of every open delivery as a retained fact."""
         # A PUBACK is no guarantee: a broker killed after it may have lost a retained fact.
-        announced = refused = 0
+        published = refused = 0
         with self._sessions() as session:
             facts = open_facts.read(session, datetime.now(UTC))
             while batch := list(islice(facts, WINDOW)):
                 sent = [link.publish(*payloads.status_message(fact), retain=True) for fact in batch]
-                refused += sum(answer.is_failure for answer in link.answers(sent))
-                announced += len(batch)
+                refused += sum(answer.is_failure for answer in link.wait_for_answers(sent))
+                published += len(batch)
         log.log(
             logging.ERROR if refused else logging.INFO,
             "relay_connected open_facts=%d refused=%d",
-            announced,
+            published,
             refused,
         )
 
     def _relay_some(self, link: BrokerLink) -> bool:
         """Relay the next rows of one kind, access changes or facts; return False when there are none."""
-        rows = [OutboxRow(*row) for row in self._execute(_NEXT_ROWS, (WINDOW,))]
+        rows = [OutboxRow(*row) for row in execute(self._connection, outbox.NEXT_ROWS, (WINDOW,))]
         if not rows:
             return False
-        same = list(takewhile(lambda row: row.is_access == rows[0].is_access, rows))
-        done, error = self._apply(same) if rows[0].is_access else _publish(link, same)
+        are_access = rows[0].kind in provisioning.KINDS
+        same = list(takewhile(lambda row: (row.kind in provisioning.KINDS) == are_access, rows))
+        done, error = self._apply(same) if are_access else outbox_messages.publish(link, same)
         if done:
-            self._execute(_DELETE, ([row.id for row in same[:done]],))
+            execute(self._connection, outbox.DELETE_ROWS, ([row.id for row in same[:done]],))
             PUBLISHED.inc(done)
             self._published_at = datetime.now(UTC)
         if error is not None:
-            self._refused(same[done], str(error))
+            self._count_refusal(same[done], str(error))
         return True
 
     def _apply(self, rows: Sequence[OutboxRow]) -> tuple[int, RowError | None]:
@@ -187,11 +191,11 @@ class Relay:
                 done += 1
         return done, None
 
-    def _refused(self, row: OutboxRow, error: str) -> None:
+    def _count_refusal(self, row: OutboxRow, error: str) -> None:
         REFUSED.inc()
-        [(is_parked,)] = self._execute(_COUNT_REFUSAL, (error, ATTEMPTS, row.id)) or [(False,)]
-        if is_parked:
-            PARKED.inc()
+        counted = execute(self._connection, outbox.COUNT_REFUSAL, (error, ATTEMPTS, row.id))
+        if counted == [(True,)]:
+            DEAD_LETTERED.inc()
             log.error("alert=outbox_row_parked row=%d kind=%s error=%r", row.id, row.kind, error)
         else:
             log.warning("relay_row_refused row=%d kind=%s error=%r", row.id, row.kind, error)
@@ -199,43 +203,11 @@ class Relay:
 
     def _wait_for_rows(self, link: BrokerLink) -> None:
         """Wait for a notification, the next poll, or input from the broker."""
-        if not self._was_notified():
-            readable: list[Any] = [self._connection, link]
-            select.select(readable, [], [], POLL_S)
-            link.turn()
+        wait_notified(self._connection, POLL_S, link)
+        link.loop()
 
     def _pause(self, seconds: float) -> None:
-        """Wait ``seconds``, less on a stop; raise when the leader's connection is lost."""
+        """Wait ``seconds``, less on a stop. Raises `psycopg2.Error` when the leader's connection is lost."""
         deadline = time.monotonic() + seconds
         while not self._stop.is_set() and (left := deadline - time.monotonic()) > 0:
-            select.select([self._connection], [], [], min(left, POLL_S))
-            self._was_notified()
-
-    def _was_notified(self) -> bool:
-        self._connection.poll()
-        notified = bool(self._connection.notifies)
-        self._connection.notifies.clear()
-        return notified
-
-    def _execute(self, statement: str, values: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
-        with self._connection.cursor() as cursor:
-            cursor.execute(statement, values)
-            return cursor.fetchall() if cursor.description else []
-
-
-def _publish(link: BrokerLink, rows: Sequence[OutboxRow]) -> tuple[int, RowError | None]:
-    """Publish rows in order, await all PUBACKs; return how many are done and the next one's error."""
-    sent, error = [], None
-    for row in rows:
-        try:
-            topic, payload, retain = message_of(row)
-            if len(payload) > LARGEST_BYTES:
-                raise RowError(f"{len(payload)} bytes are too many")
-        except RowError as malformed:
-            error = malformed
-            break
-        sent.append(link.publish(topic, payload, retain=retain))
-    for done, answer in enumerate(link.answers(sent)):
-        if answer.is_failure:
-            return done, RowError(f"PUBACK {answer.value:#04x} {answer}")
-    return len(sent), error
+            wait_notified(self._connection, min(left, POLL_S))

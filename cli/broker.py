@@ -38,7 +38,7 @@ def broker_write(
     ] = False,
 ) -> None:
     """Write the plugin's file from the database, for a broker that does not run yet."""
-    from broker import plugin_file
+    from broker.access_control import plugin_file
 
     settings = admin_settings()
     try:
@@ -84,7 +84,7 @@ def broker_check(
     path: Annotated[Path, typer.Option(help="The dynamic-security plugin's file.")],
 ) -> None:
     """Report whether a broker can start with the plugin's file; exit code 1 if not."""
-    from broker import plugin_file
+    from broker.access_control import plugin_file
 
     try:
         damage = plugin_file.damage(path)
@@ -100,7 +100,7 @@ def broker_watch(
     path: Annotated[Path, typer.Option(help="The dynamic-security plugin's file.")],
 ) -> None:
     """Keep the plugin's file whole beside a broker in a container (`broker/start.sh`), until SIGTERM."""
-    from broker import plugin_watch
+    from broker.access_control import plugin_watch
 
     plugin_watch.run(process_settings("broker-users"), path)
 
@@ -108,10 +108,10 @@ def broker_watch(
 @app.command("reconcile")
 def broker_reconcile() -> None:
     """Make a running broker's users and roles match the database (the jobs process does it at its start)."""
+    from broker.access_control.control import Control, ControlError
+    from broker.access_control.provisioning import reconcile
     from broker.connection import login
-    from broker.control import Control, ControlError
     from broker.link import BrokerAway
-    from broker.provisioning import reconcile
     from core.identities import PROVISIONER_USER
 
     settings = admin_settings()
@@ -172,7 +172,8 @@ def _require_usable(layout: "Layout") -> None:
 
 
 def _write_layout(layout: "Layout", settings: Settings, *, replace: bool) -> None:
-    from broker import mosquitto_conf, plugin_file
+    from broker import mosquitto_conf
+    from broker.access_control import plugin_file
 
     files = mosquitto_conf.files(layout)
     for path, text in files.items():

@@ -53,7 +53,7 @@ def _broker(settings: "Settings") -> "BrokerView":
     from core.identities import STATUS_USER
 
     try:
-        figures = probe.ask(login(settings, STATUS_USER))
+        figures = probe.read_figures(login(settings, STATUS_USER))
     except BrokerAway as away:
         return BrokerView(user_name=STATUS_USER, fault=away.summary)
     return BrokerView(user_name=STATUS_USER, fault=None, waiting=figures.waiting, dropped=figures.dropped)

@@ -1,7 +1,7 @@
 """Leader election: the one active jobs process holds a PostgreSQL advisory lock and renews a lease.
 
 Invariants: the lock belongs to the connection on which the leader works during its term, so losing either
-ends both. The leader renews its row (`nightly.leader`) from a thread of its own; a standby that sees no
+ends both. The leader renews its row (`core.health.leader`) from a thread of its own; a standby that sees no
 renewal for `LEASE_S`, by its own monotonic clock, ends the leader's session on the server, which frees the
 lock. A leader that was frozen or cut off ends its term by its own monotonic clock no later than that, and its
 session is gone: any statement it still sends there fails.
@@ -18,13 +18,12 @@ from typing import Any
 
 import psycopg2
 import psycopg2.errors
-import psycopg2.extensions
 from prometheus_client import Gauge
 from sqlalchemy.exc import SQLAlchemyError
 
 from core.backoff import Backoff
-from core.database.deadlines import BoundedConnection
-from core.database.engine import connect_arguments
+from core.database import dedicated
+from core.database.dedicated import Connection, execute
 from core.health import leader
 from core.health.leader import LEASE_S, RENEW_EVERY_S
 from core.settings import Settings
@@ -34,8 +33,6 @@ log = logging.getLogger(__name__)
 
 LONGEST_GAP_S = 5.0  # between two checks of a standby; after more it may have been frozen itself
 IS_LEADER = Gauge("milepost_jobs_is_leader", "1 in the active jobs process, 0 in one that stands by")
-
-Connection = psycopg2.extensions.connection
 
 
 class Term:
@@ -64,7 +61,7 @@ class Term:
     def renew(self, connection: Connection) -> bool:
         """Renew the lease on another connection; return False if another process leads by now."""
         asked_at = time.monotonic()
-        if not _execute(connection, leader.RENEW, (self.number, ME)):
+        if not execute(connection, leader.RENEW, (self.number, ME)):
             self._is_replaced = True
             self.end()
             return False
@@ -88,17 +85,17 @@ class Standby:
     def __init__(self) -> None:
         self._seen: object = None
         self._since: float | None = None
-        self._looked_at = 0.0
+        self._checked_at = 0.0
 
     def has_ended(self, lease: object, at: float) -> bool:
         """Return whether ``lease`` has stayed unchanged for its full length, observed without a gap."""
-        was_away = at - self._looked_at > LONGEST_GAP_S
-        if self._since is None or lease != self._seen or was_away:
+        had_a_gap = at - self._checked_at > LONGEST_GAP_S
+        if self._since is None or lease != self._seen or had_a_gap:
             self._seen, self._since = lease, at
-        self._looked_at = at
+        self._checked_at = at
         return at - self._since >= LEASE_S
 
-    def look_anew(self) -> None:
+    def restart(self) -> None:
         self._since = None
 
 
@@ -107,7 +104,7 @@ def lead(settings: Settings, serve: Serve, stop: threading.Event) -> None:
     backoff = Backoff(limit_s=5.0)
     while not stop.is_set():
         try:
-            with closing(connect(settings)) as connection:
+            with closing(dedicated.connect(settings, "jobs-leader")) as connection:
                 if wait_for_lock(connection, stop):
                     backoff.reset()
                     _lead_for_a_term(settings, serve, connection, stop)
@@ -116,26 +113,16 @@ def lead(settings: Settings, serve: Serve, stop: threading.Event) -> None:
             stop.wait(backoff.next())
 
 
-def connect(settings: Settings, process: str = "jobs-leader") -> Connection:
-    """Return a connection outside every pool, in autocommit mode."""
-    url = settings.database_url.get_secret_value().replace("+psycopg2", "", 1)
-    connection: Connection = psycopg2.connect(
-        url, **connect_arguments(process), connection_factory=BoundedConnection
-    )
-    connection.autocommit = True
-    return connection
-
-
 def wait_for_lock(connection: Connection, stop: threading.Event) -> bool:
     """Stand by until this process holds the lock; return False if stopped before."""
     log.info("jobs_standing_by")
     standby = Standby()
     while not stop.is_set():
-        if _execute(connection, "SELECT pg_try_advisory_lock(%s)", (leader.LOCK,)) == [(True,)]:
+        if execute(connection, "SELECT pg_try_advisory_lock(%s)", (leader.LOCK,)) == [(True,)]:
             return True
-        lease = _execute(connection, leader.BEAT)
+        lease = execute(connection, leader.BEAT)
         if standby.has_ended(lease, time.monotonic()):
-            standby.look_anew()
+            standby.restart()
             _evict(connection, lease)
             continue
         stop.wait(random.uniform(0.5, 1.5))  # noqa: S311  # spreads load, guards nothing
@@ -147,7 +134,7 @@ def _evict(connection: Connection, lease: list[tuple[Any, ...]]) -> None:
     # A frozen process would keep the lock for ever, one cut off from the network for hours.
     holder = lease[0][1] if lease else None
     try:
-        evicted = _execute(connection, leader.EVICT)
+        evicted = execute(connection, leader.EVICT)
     except psycopg2.errors.InsufficientPrivilege:
         log.error("alert=jobs_leader_stuck holder=%s reason='its database user is not ours: end it'", holder)
         return
@@ -158,14 +145,14 @@ def _evict(connection: Connection, lease: list[tuple[Any, ...]]) -> None:
 
 def _lead_for_a_term(settings: Settings, serve: Serve, connection: Connection, stop: threading.Event) -> None:
     taken_at = time.monotonic()
-    [(number,)] = _execute(connection, leader.TAKE, (ME,))
+    [(number,)] = execute(connection, leader.TAKE, (ME,))
     term = Term(connection, number, stop, taken_at)
     log.info("jobs_leading term=%d", number)
     IS_LEADER.set(1)
     try:
         with _renewed(settings, term):
             serve(term)
-        _execute(connection, leader.STEP_DOWN, (number, ME))
+        execute(connection, leader.STEP_DOWN, (number, ME))
     finally:
         IS_LEADER.set(0)
         log.info("jobs_leading_ended term=%d lease_lost=%s", number, str(term.is_lost).lower())
@@ -190,7 +177,7 @@ def _renew(settings: Settings, term: Term) -> None:
     backoff = Backoff(limit_s=RENEW_EVERY_S)
     while not term.is_set():
         try:
-            with closing(connect(settings, "jobs-lease")) as connection:
+            with closing(dedicated.connect(settings, "jobs-lease")) as connection:
                 while not term.is_set() and term.renew(connection):
                     backoff.reset()
                     term.wait(RENEW_EVERY_S)
@@ -199,9 +186,3 @@ def _renew(settings: Settings, term: Term) -> None:
             term.wait(backoff.next())
     if term.is_lost:
         log.warning("jobs_lease_lost term=%d", term.number)
-
-
-def _execute(connection: Connection, statement: str, values: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
-    with connection.cursor() as cursor:
-        cursor.execute(statement, values)
-        return cursor.fetchall() if cursor.description else []

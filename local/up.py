@@ -9,7 +9,8 @@ from local.services.account import make_passable
 from local.services.kept_files import Damaged
 from local.services.mosquitto import MosquittoMissing
 from local.settings import RUN_ENV, LocalSettings, load
-from local.supervision.machine import Machine, PortTaken
+from local.supervision.machine import Machine
+from local.supervision.port_checks import PortTaken
 from local.supervision.processes import ServiceFailed
 from local.supervision.run_state import AlreadyRunning, end_leftovers, exclusive
 from local.supervision.supervisor import Supervisor

@@ -6,57 +6,47 @@ trouble.
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 import msgspec
 
 from core.health.results import CheckStatus, HealthCheck
+from core.logs import LoggedStates
 
 ALERT_AFTER = timedelta(seconds=10)
 
 log = logging.getLogger(__name__)
 
 
-@dataclass
-class _Course:
-    """One check's history. ``trouble_since`` is None while OK; ``logged`` is the worst status logged."""
-
-    status: CheckStatus
-    since: datetime
-    trouble_since: datetime | None = None
-    logged: CheckStatus | None = None
-
-
 class History:
     """The history as seen by one process; those of other processes may differ."""
 
     def __init__(self) -> None:
-        self._courses: dict[str, _Course] = {}
+        self._changes: dict[str, tuple[CheckStatus, datetime]] = {}
+        self._trouble = LoggedStates(after_s=ALERT_AFTER.total_seconds())
 
     def note(self, checks: Sequence[HealthCheck], now: datetime) -> list[HealthCheck]:
         """Return the checks with ``since``, and log an alert for each that has begun or ended."""
         return [self._note(check, now) for check in checks]
 
     def _note(self, check: HealthCheck, now: datetime) -> HealthCheck:
-        course = self._courses.setdefault(check.name, _Course(check.status, now))
-        if course.status is not check.status:
-            course.status, course.since = check.status, now
-        _alert(course, check, now)
-        return msgspec.structs.replace(check, since=course.since)
+        status, since = self._changes.get(check.name, (None, now))
+        if status is not check.status:
+            since = now
+        self._changes[check.name] = check.status, since
+        self._alert(check, now)
+        return msgspec.structs.replace(check, since=since)
 
-
-def _alert(course: _Course, check: HealthCheck, now: datetime) -> None:
-    if check.status is CheckStatus.UNKNOWN:
-        return
-    if check.status is CheckStatus.OK:
-        if course.logged is not None and course.trouble_since is not None:
-            lasted_s = (now - course.trouble_since).total_seconds()
-            log.warning("alert=status check=%s status=ok lasted_s=%.0f", check.name, lasted_s)
-        course.trouble_since = course.logged = None
-        return
-    course.trouble_since = course.trouble_since or now
-    is_worse = course.logged is not CheckStatus.FAILING and course.logged is not check.status
-    if is_worse and now - course.trouble_since >= ALERT_AFTER:
-        log.error("alert=status check=%s status=%s detail=%r", check.name, check.status.value, check.detail)
-        course.logged = check.status
+    def _alert(self, check: HealthCheck, now: datetime) -> None:
+        name, status, at = check.name, check.status, now.timestamp()
+        if status is CheckStatus.UNKNOWN:
+            return
+        if status is CheckStatus.OK:
+            if (lasted_s := self._trouble.end(name, at)) is not None:
+                log.warning("alert=status check=%s status=ok lasted_s=%.0f", name, lasted_s)
+            return
+        # A failing check that becomes only degraded is no news.
+        was_failing = self._trouble.logged_reason(name) == CheckStatus.FAILING
+        reason = CheckStatus.FAILING if was_failing else status
+        if self._trouble.begin(name, reason, at) is not None:
+            log.error("alert=status check=%s status=%s detail=%r", name, status.value, check.detail)

@@ -18,6 +18,15 @@ from core.rules.facts import AlertFact, StatusFact
 
 CHANNEL = "milepost_outbox"
 
+# The relay's statements, for the connection that holds the leader's lock.
+NEXT_ROWS = "SELECT id, kind, payload, attempts FROM outbox WHERE parked_at IS NULL ORDER BY id LIMIT %s"
+DELETE_ROWS = "DELETE FROM outbox WHERE id = ANY(%s)"
+COUNT_REFUSAL = (
+    "UPDATE outbox SET attempts = attempts + 1, error = %s,"
+    " parked_at = CASE WHEN attempts + 1 >= %s THEN now() END"
+    " WHERE id = %s RETURNING parked_at IS NOT NULL"
+)
+
 
 class OutboxKind(enum.StrEnum):
     STATUS = "status"

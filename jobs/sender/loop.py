@@ -8,7 +8,6 @@ next round starts another; an unfinished attempt is repeated after its lease.
 """
 
 import logging
-import select
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -21,10 +20,10 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session, sessionmaker
 
 from core.backoff import Backoff
+from core.database import dedicated
 from core.notifications import claims
 from core.notifications.queue import CHANNEL
 from core.settings import Settings
-from jobs import leadership
 from jobs.sender.endpoint_order import Endpoint, EndpointOrder
 from jobs.sender.mail.mailer import Mailer
 from jobs.sender.recording import Recorder
@@ -148,14 +147,11 @@ class NotificationSender:
         backoff = Backoff(limit_s=5.0)
         while not self._stop.is_set():
             try:
-                with closing(leadership.connect(self._settings, "jobs-listener")) as connection:
-                    connection.cursor().execute(f"LISTEN {CHANNEL}")
+                with closing(dedicated.connect(self._settings, "jobs-listener")) as connection:
+                    dedicated.listen(connection, CHANNEL)
                     backoff.reset()
                     while not self._stop.is_set():
-                        select.select([connection], [], [], LISTEN_S)
-                        connection.poll()
-                        if connection.notifies:
-                            connection.notifies.clear()
+                        if dedicated.wait_notified(connection, LISTEN_S):
                             self._wake_up.set()
             except psycopg2.Error as error:
                 log.warning("sender_listens_no_more reason=%r", str(error).strip())

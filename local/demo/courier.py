@@ -38,9 +38,9 @@ class Courier:
         self._rng = rng
         self._jobs: list[CourierJob] = []
         self._job: CourierJob | None = None
-        self._asked: tuple[CourierJob, Future[str]] | None = None
+        self._request: tuple[CourierJob, Future[str]] | None = None
         self._answered_at = 0.0
-        self._ask_at = 0.0
+        self._retry_at = 0.0
         self._backoff = Backoff(base_s=0.5, limit_s=10.0)
 
     def take(self, jobs: Sequence[CourierJob], listed_at: float) -> None:
@@ -48,15 +48,15 @@ class Courier:
 
         A list from before our own last change would revert it, and is ignored.
         """
-        if self._asked is None and listed_at > self._answered_at:
+        if self._request is None and listed_at > self._answered_at:
             self._jobs = [job for job in jobs if job.can_be_driven]
             self._choose()
 
     def step(self, now: float) -> None:
         """Make one decision, unless an answer is pending or the van is on its way."""
-        if self._asked is not None:
-            self._hear(*self._asked, now)
-        elif self.unit.van.is_done and self._job is not None and now >= self._ask_at:
+        if self._request is not None:
+            self._handle_answer(*self._request, now)
+        elif self.unit.van.is_done and self._job is not None and now >= self._retry_at:
             self._work_on(self._job)
 
     def _choose(self) -> None:
@@ -67,12 +67,12 @@ class Courier:
 
     def _work_on(self, job: CourierJob) -> None:
         if job.status is Status.PENDING:
-            self._ask(job, Status.PICKUP_IN_PROGRESS)
+            self._report(job, Status.PICKUP_IN_PROGRESS)
         elif job.status is Status.PICKUP_IN_PROGRESS and job.pickup is not None:
             if not self._drive_to(job.pickup):
-                self._ask(job, Status.IN_TRANSIT)
+                self._report(job, Status.IN_TRANSIT)
         elif job.status is Status.IN_TRANSIT and job.dropoff is not None and not self._drive_to(job.dropoff):
-            self._ask(job, *self._ending())
+            self._report(job, *self._ending())
 
     def _drive_to(self, place: Place) -> bool:
         """Depart for ``place``, loading time included; return False if the van is already there."""
@@ -89,22 +89,22 @@ class Courier:
             return Status.RETURNED, self._rng.choice(cast.RETURNS)
         return Status.FAILED, self._rng.choice(cast.FAILURES)
 
-    def _ask(self, job: CourierJob, status: Status, reason: str | None = None) -> None:
-        self._asked = job, self._reporter.report(job.id, status.value, reason)
+    def _report(self, job: CourierJob, status: Status, reason: str | None = None) -> None:
+        self._request = job, self._reporter.report(job.id, status.value, reason)
 
-    def _hear(self, job: CourierJob, answer: Future[str], now: float) -> None:
+    def _handle_answer(self, job: CourierJob, answer: Future[str], now: float) -> None:
         if not answer.done():
             return
-        self._asked, self._answered_at = None, now
+        self._request, self._answered_at = None, now
         try:
             job.status = Status(answer.result())
         except Away as away:
-            self._ask_at = now + self._backoff.next()
+            self._retry_at = now + self._backoff.next()
             log.debug("%s: delivery %d: %s", self.name, job.id, away)
             return
         except RequestRefused as refused:
             if refused.missing:
-                self._asked = job, self._prover.prove(job.id, refused.missing)
+                self._request = job, self._prover.prove(job.id, refused.missing)
                 return
             # Another user changed the delivery: the next list brings its present state.
             log.info("%s: delivery %d: %s", self.name, job.id, refused)

@@ -48,7 +48,7 @@ class Dispatch:
         self._walk_driver = walk_driver
         self._rng = rng
 
-    def turn(self) -> Listing:
+    def refill(self) -> Listing:
         """Return the open deliveries, after at most one new order. Raises `RequestRefused` or `Away`."""
         listing = self._list()
         self._keep_walk_under_way(listing)

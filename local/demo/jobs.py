@@ -50,6 +50,6 @@ def job(delivery: Mapping[str, Any]) -> CourierJob:
 
 def _place(place: Mapping[str, Any]) -> Place | None:
     latitude, longitude = place["latitude"], place["longitude"]
-    if latitude is None or longitude is None or city.nearest(latitude, longitude)[1] > REACH_M:
+    if latitude is None or longitude is None or city.nearest_junction(latitude, longitude)[1] > REACH_M:
         return None
     return latitude, longitude

@@ -17,6 +17,7 @@ from sqlalchemy.exc import OperationalError
 from core.backoff import Backoff
 from core.database.engine import make_engine, make_sessions
 from core.errors import NotFound
+from core.logs import LoggedStates
 from core.settings import Settings
 from local import settings as local_settings
 from local.demo import cast
@@ -30,7 +31,7 @@ from local.demo.roster import Roster, RosterMember, read_roster
 from local.simulator import driving
 from local.simulator.fleet import logins
 from local.simulator.network import Network
-from local.simulator.stopping import told_to_stop
+from local.simulator.stopping import stop_on_signals
 from local.simulator.tally import SimulationTally
 from local.simulator.units import Unit
 
@@ -47,7 +48,7 @@ def run(settings: Settings) -> int:
     if password is None:
         typer.echo("MILEPOST_DEMO_PASSWORD is not set: `milepost up` runs the demo.", err=True)
         return 1
-    with told_to_stop() as stop:
+    with stop_on_signals() as stop:
         try:
             roster = _roster(settings, stop)
         except NotFound:
@@ -106,7 +107,7 @@ class Demo:
         self._listing: Future[Listing] | None = None
         self._list_at = 0.0
         self._backoff = Backoff(limit_s=3.0)
-        self._trouble = ""
+        self._states = LoggedStates()
 
     def run(self, stop: threading.Event) -> None:
         now = time.monotonic()
@@ -114,16 +115,16 @@ class Demo:
             self._ticked_at[member] = now - number * self._fix_every_s / len(self._couriers)
         log.info("started vehicles=%d", len(self._couriers))
         while not stop.is_set():
-            self._turn(time.monotonic())
-            self._network.turn(min(LONGEST_WAIT_S, self._fix_every_s / 4))
+            self._step(time.monotonic())
+            self._network.loop(min(LONGEST_WAIT_S, self._fix_every_s / 4))
         self._network.close()
         log.info(
             "stopped stored=%d rejected=%d", self.tally.answers["stored"], self.tally.answers["rejected"]
         )
 
-    def _turn(self, now: float) -> None:
+    def _step(self, now: float) -> None:
         for phone in self._phones:
-            phone.turn()
+            phone.send_due()
         for member, courier in self._couriers.items():
             courier.step(now)
             dt_s = now - self._ticked_at[member]
@@ -134,29 +135,24 @@ class Demo:
 
     def _manage(self, now: float) -> None:
         if self._listing is None and now >= self._list_at:
-            self._listing = self._errands.send(self._dispatch.turn)
+            self._listing = self._errands.send(self._dispatch.refill)
         elif self._listing is not None and self._listing.done():
-            self._list_at = now + self._hand_out(self._listing)
+            self._list_at = now + self._assign(self._listing)
             self._listing = None
 
-    def _hand_out(self, answer: Future[Listing]) -> float:
+    def _assign(self, answer: Future[Listing]) -> float:
         """Give the couriers their deliveries; return the seconds until the next listing."""
         try:
             listing = answer.result()
         except (Away, RequestRefused) as error:
-            self._complain(f"the API: {error}")
+            if self._states.begin("api_away", str(error), time.monotonic()) is not None:
+                log.warning("the API: %s; trying again", error)
             return self._backoff.next()
         self._backoff.reset()
-        self._complain("")
+        self._states.end("api_away", time.monotonic())
         for member, courier in self._couriers.items():
             courier.take(listing.of(member), listing.listed_at)
         return DISPATCH_EVERY_S
-
-    def _complain(self, trouble: str) -> None:
-        """Log a problem once, not at every attempt."""
-        if trouble and trouble != self._trouble:
-            log.warning("%s; trying again", trouble)
-        self._trouble = trouble
 
     def _courier(self, member: RosterMember) -> Courier | None:
         if member.unit is None:

@@ -14,7 +14,7 @@ from local.demo.rest import Rest
 RECIPIENT = "Rita Recipient"
 
 
-class Part(NamedTuple):
+class FormPart(NamedTuple):
     """A part of a form; with a file name it is a file."""
 
     name: str
@@ -38,17 +38,17 @@ class RestProver:
 
     def _post(self, delivery_id: int, missing: Collection[str]) -> str:
         status = Status.DELIVERED.value
-        body, content_type = form([*proof_parts(missing), Part("status", status.encode())])
+        body, content_type = form([*proof_parts(missing), FormPart("status", status.encode())])
         self._rest.send(f"/deliveries/{delivery_id}/proofs/", body, content_type)
         return status
 
 
-def proof_parts(missing: Collection[str]) -> list[Part]:
+def proof_parts(missing: Collection[str]) -> list[FormPart]:
     """Return what a driver adds for each missing part of the proof. Raises `KeyError` for an unknown part."""
     return [_parts()[name] for name in missing]
 
 
-def form(parts: Iterable[Part]) -> tuple[bytes, str]:
+def form(parts: Iterable[FormPart]) -> tuple[bytes, str]:
     """Encode ``parts`` as multipart/form-data: the body and its Content-Type."""
     boundary = secrets.token_hex(16)
     body = b"".join(_encoded(part, boundary) for part in parts) + f"--{boundary}--\r\n".encode()
@@ -56,16 +56,16 @@ def form(parts: Iterable[Part]) -> tuple[bytes, str]:
 
 
 @cache
-def _parts() -> dict[str, Part]:
+def _parts() -> dict[str, FormPart]:
     """Return the sample parts, drawn once."""
     return {
-        ProofPart.PHOTO: Part("photos", proof_pictures.door(), "door.jpg", "image/jpeg"),
-        ProofPart.SIGNATURE: Part("signature", proof_pictures.signature(), "signature.png", "image/png"),
-        ProofPart.RECIPIENT_NAME: Part("recipient_name", RECIPIENT.encode()),
+        ProofPart.PHOTO: FormPart("photos", proof_pictures.door(), "door.jpg", "image/jpeg"),
+        ProofPart.SIGNATURE: FormPart("signature", proof_pictures.signature(), "signature.png", "image/png"),
+        ProofPart.RECIPIENT_NAME: FormPart("recipient_name", RECIPIENT.encode()),
     }
 
 
-def _encoded(part: Part, boundary: str) -> bytes:
+def _encoded(part: FormPart, boundary: str) -> bytes:
     head = f'--{boundary}\r\nContent-Disposition: form-data; name="{part.name}"'
     if part.file_name is not None:
         head += f'; filename="{part.file_name}"\r\nContent-Type: {part.content_type}'

@@ -15,7 +15,7 @@ from typing import Protocol
 from broker.connection import BrokerLogin
 from local.demo.errands import Errands
 from local.demo.rest import Away, RequestRefused, Rest
-from local.simulator.network import SimulatedLink
+from local.simulator.device_link import DeviceLink
 
 FORMAT = "status"
 RESEND_S = 5.0
@@ -46,16 +46,16 @@ class RestReporter:
 class _Request:
     status: str
     payload: bytes
-    asked_at: float
+    requested_at: float
     sent_at: float = 0.0
     future: Future[str] = field(default_factory=Future)
 
 
 class Phone:
-    """A driver's phone. Call `turn` regularly, for replies may be lost."""
+    """A driver's phone. Call `send_due` regularly, for replies may be lost."""
 
     def __init__(self, login: BrokerLogin, clock: Callable[[], float] = time.monotonic) -> None:
-        self.link = SimulatedLink(login, self._answered)
+        self.link = DeviceLink(login, self._answered)
         self.link.on_ready = self._send_again
         self._clock = clock
         self._numbers = itertools.count(1)
@@ -65,14 +65,14 @@ class Phone:
         body = {"delivery": delivery_id, "status": status} | ({"reason": reason} if reason else {})
         request = _Request(status, json.dumps(body).encode(), self._clock())
         self._requests[b"%d" % next(self._numbers)] = request
-        self.turn()
+        self.send_due()
         return request.future
 
-    def turn(self) -> None:
+    def send_due(self) -> None:
         """Send new requests, resend those unanswered in time, and give up after `GIVE_UP_S`."""
         now = self._clock()
         for correlation, request in list(self._requests.items()):
-            if now - request.asked_at > GIVE_UP_S:
+            if now - request.requested_at > GIVE_UP_S:
                 del self._requests[correlation]
                 request.future.set_exception(Away("no reply to the phone"))
             elif self.link.ready and now - request.sent_at > RESEND_S:
@@ -82,7 +82,7 @@ class Phone:
     def _send_again(self) -> None:
         for request in self._requests.values():
             request.sent_at = 0.0
-        self.turn()
+        self.send_due()
 
     def _answered(self, correlation: bytes, payload: bytes) -> None:
         request = self._requests.pop(correlation, None)

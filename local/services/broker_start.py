@@ -1,6 +1,6 @@
 """Start the local broker only with a whole users file, and with a session store that it can read.
 
-A full disk damages both (see `broker.plugin_file`). The database is the source of truth for users; sessions
+A full disk damages both (see `plugin_file`). The database is the source of truth for users; sessions
 and their queues have no second copy, so an unreadable store is kept under another name.
 """
 
@@ -8,7 +8,7 @@ import subprocess
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 
-from broker import plugin_file
+from broker.access_control import plugin_file
 from local.services.mosquitto import Mosquitto
 from local.supervision.processes import NotYet
 

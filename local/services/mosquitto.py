@@ -1,7 +1,6 @@
 """The local Mosquitto, run with the one ``mosquitto.conf`` that compose uses too."""
 
 import shutil
-import signal
 import subprocess
 from pathlib import Path
 
@@ -9,7 +8,8 @@ from broker.mosquitto_conf import Layout, acl_text, conf_text, find_plugin
 from local.services import ports
 from local.services.account import Account, give, make_passable, make_private
 from local.services.kept_files import Damaged
-from local.supervision.processes import GiveUp, ServiceFailed, end, never, spawn, tail, wait_answering
+from local.services.server import LocalServer
+from local.supervision.processes import spawn, tail
 
 # /usr/sbin is not on a normal user's PATH in Debian.
 BINARY_FOLDERS = ("/usr/sbin", "/usr/local/sbin", "/opt/homebrew/sbin", "/usr/local/opt/mosquitto/sbin")
@@ -26,23 +26,26 @@ class MosquittoMissing(Exception):
         super().__init__(HOW_TO_INSTALL)
 
 
-class Mosquitto:
+class Mosquitto(LocalServer):
     """One broker on one folder and port.
 
     The caller writes ``plugin_file`` (users and roles) before the start; from then on the broker owns it and
-    rewrites it with every change made over MQTT.
+    rewrites it with every change made over MQTT. A stop saves sessions, queues and retained messages; a kill
+    loses the changes of about the last two seconds.
     """
 
+    name = "Mosquitto"
+    ready_within_s = 15.0
+
     def __init__(self, home: Path, *, port: int, account: Account | None, log: Path) -> None:
+        super().__init__(log)
         self.binary, plugin = find_mosquitto()
         self.folder = make_passable(home / "mosquitto")
         self.state = make_private(self.folder / "state", account)
         self.layout = Layout(self.folder, self.state, plugin, f"{port} {ports.LOOPBACK}")
         self.account = account
         self.port = port
-        self.log = log
         self.plugin_file = self.layout.plugin_file
-        self.process: subprocess.Popen[bytes] | None = None
         self._logged_before: int | None = None
 
     @property
@@ -70,15 +73,13 @@ class Mosquitto:
             account=self.account,
         )
 
-    def wait_ready(
-        self, process: subprocess.Popen[bytes], within_s: float = 15.0, give_up: GiveUp = never
-    ) -> None:
-        """Wait until its port answers. Raises `ServiceFailed`, `Damaged` or `AskedToStop`."""
-        wait_answering("Mosquitto", process, lambda: ports.answers(self.port), self.log, within_s, give_up)
-        if process.poll() is not None:
-            if self.refused_its_store():
-                raise Damaged(self.store, "without it sessions and what they queued are lost")
-            raise ServiceFailed("Mosquitto", f"ended with {process.returncode}", self.log)
+    def accepts(self) -> bool:
+        return ports.answers(self.port)
+
+    def failure(self, exit_code: int) -> Exception:
+        if self.refused_its_store():
+            return Damaged(self.store, "without it sessions and what they queued are lost")
+        return super().failure(exit_code)
 
     def refused_its_store(self) -> bool:
         """Return whether it has logged that it cannot read its store since the last start."""
@@ -90,32 +91,6 @@ class Mosquitto:
     def put_store_aside(self) -> Path:
         """Keep the unreadable store under another name for inspection; return its path."""
         return self.store.replace(self.store.with_name(f"{self.store.name}.damaged"))
-
-    def start(self) -> None:
-        self.prepare()
-        self.process = self.spawn()
-        try:
-            self.wait_ready(self.process)
-        except BaseException:
-            self.stop()
-            raise
-
-    def stop(self) -> None:
-        """Stop it; it saves its sessions, queues and retained messages. Does nothing when it does not run."""
-        if self.process is not None:
-            end(self.process, (signal.SIGTERM,))
-            self.process = None
-
-    def kill(self) -> None:
-        """Kill it with SIGKILL: the unsaved changes of about the last two seconds are lost."""
-        if self.process is not None:
-            self.process.kill()
-            self.process.wait()
-            self.process = None
-
-    def restart(self) -> None:
-        self.stop()
-        self.start()
 
 
 def find_mosquitto() -> tuple[Path, Path]:

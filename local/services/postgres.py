@@ -7,36 +7,23 @@ Unix socket is limited to 107 bytes, which a long data folder exceeds.
 
 import contextlib
 import secrets
-import shutil
 import signal
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
-import psutil
 import psycopg2
 from psycopg2 import sql
 
 from local.services import ports
-from local.services.account import Account, give, make_passable, make_private
+from local.services.account import Account, give, make_passable
 from local.services.kept_files import Damaged, read_text
 from local.services.postgres_binaries import reachable_binaries
-from local.supervision.processes import (
-    GiveUp,
-    ServiceFailed,
-    end,
-    never,
-    spawn,
-    wait_answering,
-    wait_gone,
-    wait_until,
-)
+from local.services.postgres_data import ENVIRONMENT, STOP_SIGNALS, initialise, stop_leftover
+from local.services.server import LocalServer
+from local.supervision.processes import GiveUp, never, spawn
 
 USER = "milepost"
-INITDB_WITHIN_S = 120.0
-STOP_SIGNALS = (signal.SIGINT, signal.SIGQUIT)  # a fast shutdown, then an immediate one
-# No variable is inherited: the caller's PGDATA, PGPORT or locale must not reach the server.
-ENVIRONMENT = {"PATH": "/usr/bin:/bin", "LC_ALL": "C", "TZ": "UTC"}
 SERVER_OPTIONS = {
     "listen_addresses": ports.LOOPBACK,
     "unix_socket_directories": "",
@@ -60,11 +47,16 @@ SERVER_OPTIONS = {
 THROWAWAY_OPTIONS = {"fsync": "off", "full_page_writes": "off", "shared_buffers": "64MB"}
 
 
-class Postgres:
-    """One server on one data folder, on a port that it keeps.
+class Postgres(LocalServer):
+    """One server on one data folder, on a port that it keeps unless another process has taken it.
 
-    Either ``start``, ``stop`` and ``kill`` it, or ``prepare`` it once and let a supervisor call ``spawn``.
+    A stop rolls open transactions back.
     """
+
+    name = "PostgreSQL"
+    ready_within_s = 60.0
+    stop_signals = STOP_SIGNALS
+    stop_within_s = 10.0
 
     def __init__(
         self,
@@ -74,28 +66,36 @@ class Postgres:
         log: Path,
         options: Mapping[str, str] | None = None,
     ) -> None:
+        super().__init__(log)
         self.folder = make_passable(home / "postgres")
         self.account = account
-        self.log = log
         self.data = self.folder / "data"
         self.port = _kept_port(self.folder / "port")
         self.password = _kept_password(self.folder / "password", account)
         self._options = {**SERVER_OPTIONS, **(options or {})}
         self._binaries: Path | None = None
-        self.process: subprocess.Popen[bytes] | None = None
 
     def url(self, database: str = USER) -> str:
         """Return the ``postgresql+psycopg2://…`` URL of a database, including the password."""
         return f"postgresql+psycopg2://{USER}:{self.password}@{ports.LOOPBACK}:{self.port}/{database}"
 
     def prepare(self, give_up: GiveUp = never) -> None:
-        """Prepare the start: binaries, data folder, a free port; end a server that an earlier run left.
+        """Prepare binaries, data folder and a free port; end a server that an earlier run left.
 
         Raises `ServiceFailed`; `AskedToStop` as soon as ``give_up()``.
         """
         self._binaries = reachable_binaries(self.folder, self.account)
         if not self.data.exists():
-            self._initialise(give_up)
+            initialise(
+                self.data,
+                self._binaries / "initdb",
+                user=USER,
+                password_file=self.folder / "password",
+                account=self.account,
+                log=self.log,
+                more=["--no-sync"] if self._options.get("fsync") == "off" else [],
+                give_up=give_up,
+            )
         stop_leftover(self.data, give_up=give_up)
         if not ports.is_free(self.port):
             self.port = _choose_port(self.folder / "port")
@@ -111,43 +111,6 @@ class Postgres:
             account=self.account,
             death_signal=signal.SIGINT,
         )
-
-    def wait_ready(
-        self, process: subprocess.Popen[bytes], within_s: float = 60.0, give_up: GiveUp = never
-    ) -> None:
-        """Wait until it accepts our login. Raises `ServiceFailed`, `Damaged` or `AskedToStop`."""
-        wait_answering("PostgreSQL", process, self._accepts, self.log, within_s, give_up)
-        if process.poll() is not None:
-            raise ServiceFailed("PostgreSQL", f"ended with {process.returncode}", self.log)
-
-    def start(self) -> None:
-        """Start it and wait until it answers; on the same port as before, unless that is taken now."""
-        self.prepare()
-        self.process = self.spawn()
-        try:
-            self.wait_ready(self.process)
-        except BaseException:
-            self.stop()
-            raise
-
-    def stop(self, within_s: float = 10.0) -> None:
-        """Shut down fast: open transactions are rolled back. Does nothing when it does not run."""
-        if self.process is not None:
-            end(self.process, STOP_SIGNALS, within_s)
-            self.process = None
-
-    def kill(self) -> None:
-        """Kill it as ``kill -9`` or a power cut would; return when its last process is gone."""
-        if self.process is None:
-            return
-        backends = psutil.Process(self.process.pid).children(recursive=True)
-        self.process.kill()
-        self.process.wait()
-        self.process = None
-        for backend in backends:
-            with contextlib.suppress(psutil.NoSuchProcess):
-                backend.kill()
-        wait_gone(backends, within_s=5)
 
     def make_database(self, name: str) -> None:
         """Create the database unless it exists."""
@@ -168,7 +131,8 @@ class Postgres:
         connection.autocommit = True
         return contextlib.closing(connection)
 
-    def _accepts(self) -> bool:
+    def accepts(self) -> bool:
+        """Return whether it accepts our login. Raises `Damaged`."""
         try:
             with self._superuser():
                 return True
@@ -176,49 +140,6 @@ class Postgres:
             if "password authentication failed" in str(error):
                 raise Damaged(self.folder / "password", "PostgreSQL has another password") from None
             return False
-
-    def _initialise(self, give_up: GiveUp) -> None:
-        """Run ``initdb`` beside the final path, then rename: an interrupted run leaves nothing half-made."""
-        assert self._binaries is not None
-        unfinished = self.folder / "data.unfinished"
-        shutil.rmtree(unfinished, ignore_errors=True)
-        make_private(unfinished, self.account)
-        command: list[str | Path] = [self._binaries / "initdb", "-D", unfinished, "-U", USER, "-E", "UTF8"]
-        command += [
-            "--locale=C",
-            "--locale-provider=builtin",
-            "--builtin-locale=C.UTF-8",
-            "--no-instructions",
-        ]
-        command += ["--auth=scram-sha-256", f"--pwfile={self.folder / 'password'}"]
-        if self._options.get("fsync") == "off":
-            command.append("--no-sync")
-        process = spawn(command, log=self.log, cwd=self.folder, env=ENVIRONMENT, account=self.account)
-        try:
-            if not wait_until(lambda: process.poll() is not None, INITDB_WITHIN_S, give_up):
-                raise ServiceFailed("initdb", f"did not end within {INITDB_WITHIN_S:.0f} s", self.log)
-        finally:
-            end(process)
-        if process.returncode != 0:
-            raise ServiceFailed("initdb", f"ended with {process.returncode}", self.log)
-        unfinished.rename(self.data)
-
-
-def stop_leftover(data: Path, within_s: float = 10.0, give_up: GiveUp = never) -> None:
-    """End a server that an earlier run left on this data folder; faster once ``give_up()``."""
-    try:
-        pid = int((data / "postmaster.pid").read_text().split("\n", 1)[0])
-        leftover = psutil.Process(pid)
-        if str(data) not in leftover.cmdline():
-            return  # the pid is another process's by now; PostgreSQL removes the stale file itself
-    except (FileNotFoundError, ValueError, psutil.NoSuchProcess, psutil.AccessDenied):
-        return
-    processes = [leftover, *leftover.children(recursive=True)]
-    for number in (*STOP_SIGNALS, signal.SIGKILL):
-        with contextlib.suppress(psutil.NoSuchProcess):
-            leftover.send_signal(number)
-        if wait_gone(processes, within_s / 2, give_up):
-            return
 
 
 def _kept_password(path: Path, account: Account | None) -> str:

@@ -9,7 +9,7 @@ from random import Random
 
 import msgspec
 
-from local.simulator import city, routes
+from local.simulator import city, routes, street_graph
 from local.simulator.trips import Trip, plan
 
 NOISE_MEMORY_S = 25.0
@@ -157,7 +157,7 @@ def random_trip(rng: Random, start: str | None = None) -> Trip:
         end = rng.choice(names)
         if end == start:
             continue
-        route = routes.along(city.way(start, end))
+        route = routes.along(street_graph.quickest_way(start, end))
         if ROUTE_M[0] <= route.length_m <= ROUTE_M[1]:
             return plan(route, rng, parked_s=rng.uniform(*PARKED_S))
 
@@ -168,7 +168,7 @@ def trip_to(van: SimulatedVan, latitude: float, longitude: float, rng: Random, p
     Raises `ValueError` when the van is already there.
     """
     here, there = routes.to_degrees(*van.place), (latitude, longitude)
-    way = city.way(city.nearest(*here)[0], city.nearest(*there)[0])
+    way = street_graph.quickest_way(city.nearest_junction(*here)[0], city.nearest_junction(*there)[0])
     return plan(routes.along(way, here, there), rng, parked_s)
 
 
@@ -184,7 +184,7 @@ def parked_at(
 
 def next_trip(van: SimulatedVan, rng: Random) -> Trip:
     """Return a random trip from the van's place."""
-    junction, _ = city.nearest(*routes.to_degrees(*van.place))
+    junction, _ = city.nearest_junction(*routes.to_degrees(*van.place))
     return random_trip(rng, junction)
 
 

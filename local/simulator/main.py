@@ -9,7 +9,7 @@ from core.errors import NotFound
 from core.settings import Settings
 from local.simulator.fleet import logins, simulated_units
 from local.simulator.simulation import Simulation
-from local.simulator.stopping import told_to_stop
+from local.simulator.stopping import stop_on_signals
 
 MAXIMUM_VEHICLES = 1_000
 MAXIMUM_RATE_HZ = 100.0
@@ -23,7 +23,7 @@ def run(
     if problem:
         typer.echo(problem, err=True)
         return 2
-    with told_to_stop() as stop:
+    with stop_on_signals() as stop:
         try:
             units = _units(settings, company, vehicles)
         except NotFound:
@@ -41,7 +41,7 @@ def _problem(vehicles: int, rate_hz: float) -> str | None:
     if not 1 <= vehicles <= MAXIMUM_VEHICLES:
         return f"The number of vehicles must be from 1 to {MAXIMUM_VEHICLES}."
     if not 0 < rate_hz <= MAXIMUM_RATE_HZ:
-        return f"The rate must be above 0 and at most {MAXIMUM_RATE_HZ:g} fixes a second and vehicle."
+        return f"The rate must be above 0 and at most {MAXIMUM_RATE_HZ:g} fixes per second and vehicle."
     return None
 
 

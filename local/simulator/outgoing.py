@@ -42,7 +42,7 @@ _reply = msgspec.json.Decoder(WholeReply)
 
 
 @dataclass(slots=True)
-class Message:
+class OutgoingMessage:
     """One publish with ``fixes`` fixes; times are of one monotonic clock, in seconds."""
 
     correlation: bytes
@@ -69,7 +69,7 @@ class OutgoingFixes:
     capacity: int = 5_000
     dropped: int = 0
     _waiting: deque[Reading] = field(default_factory=deque)
-    _in_flight: dict[bytes, Message] = field(default_factory=dict)
+    _in_flight: dict[bytes, OutgoingMessage] = field(default_factory=dict)
     _sent: int = 0
 
     @property
@@ -86,7 +86,7 @@ class OutgoingFixes:
             self._waiting.popleft()
             self.dropped += 1
 
-    def due(self, now: float) -> Iterator[Message]:
+    def due(self, now: float) -> Iterator[OutgoingMessage]:
         """Yield the messages to send now: those unanswered in time, then new ones while the window allows."""
         for message in self._in_flight.values():
             if message.resend_at <= now:
@@ -111,14 +111,14 @@ class OutgoingFixes:
             message.patience_s = PATIENCE_S / 2
             message.resend_at = 0.0
 
-    def _next(self, now: float) -> Message:
+    def _next(self, now: float) -> OutgoingMessage:
         """Encode the next message: one fix as an object, several as an array."""
         readings = list(islice(self._waiting, MAXIMUM_ARRAY))
         for _ in readings:
             self._waiting.popleft()
         self._sent += 1
         payload = _encode(readings[0] if len(readings) == 1 else readings)
-        message = Message(b"%d" % self._sent, payload, len(readings), now, resend_at=now + PATIENCE_S)
+        message = OutgoingMessage(b"%d" % self._sent, payload, len(readings), now, resend_at=now + PATIENCE_S)
         self._in_flight[message.correlation] = message
         return message
 

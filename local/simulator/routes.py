@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from itertools import accumulate, pairwise
 from math import acos, atan2, cos, degrees, dist, radians, sqrt, tan
 
-from local.simulator.city import Edge, Point
+from local.simulator.city import Point
+from local.simulator.street_graph import Edge
 
 ORIGIN: Point = (38.735, -9.145)
 METRES_PER_DEGREE = 111_195.0

@@ -61,13 +61,13 @@ class Simulation:
         self._ticked_at = [due for due, _ in self._due]
         try:
             while not stop.is_set() and (duration_s is None or time.monotonic() < started + duration_s):
-                self._turn()
+                self._run_due()
             self._drain()
         finally:
             self._network.close()
             self._say(self._summary())
 
-    def _turn(self) -> None:
+    def _run_due(self) -> None:
         now = time.monotonic()
         while self._due[0][0] <= now:
             due, index = heapq.heappop(self._due)
@@ -76,7 +76,7 @@ class Simulation:
         if now >= self._reported + REPORT_EVERY_S:
             self._report(now)
         wait_s = min(self._due[0][0], self._reported + REPORT_EVERY_S) - time.monotonic()
-        self._network.turn(min(wait_s, LONGEST_WAIT_S))
+        self._network.loop(min(wait_s, LONGEST_WAIT_S))
 
     def _tick(self, index: int, now: float) -> None:
         unit = self.units[index]
@@ -106,7 +106,7 @@ class Simulation:
         """Wait a moment for replies that are on their way."""
         end = time.monotonic() + DRAIN_S
         while time.monotonic() < end and any(unit.outgoing.unanswered for unit in self.units):
-            self._network.turn(0.05)
+            self._network.loop(0.05)
 
     def _summary(self) -> str:
         return self.tally.summary(time.monotonic() - self._started, self._left())

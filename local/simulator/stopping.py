@@ -9,7 +9,7 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 @contextmanager
-def told_to_stop() -> Iterator[threading.Event]:
+def stop_on_signals() -> Iterator[threading.Event]:
     """Yield an event that either signal sets; outside the main thread, which alone gets them, none does."""
     stop = threading.Event()
     if threading.current_thread() is not threading.main_thread():

@@ -6,8 +6,8 @@ from random import Random
 
 from broker.connection import BrokerLogin
 from local.simulator import driving
+from local.simulator.device_link import DeviceLink
 from local.simulator.driving import Reading, SimulatedVan
-from local.simulator.network import SimulatedLink
 from local.simulator.outgoing import OutgoingFixes
 from local.simulator.tally import SimulationTally
 
@@ -20,7 +20,7 @@ class Unit:
     def __init__(self, login: BrokerLogin, van: SimulatedVan, tally: SimulationTally, rng: Random) -> None:
         self.van = van
         self.outgoing = OutgoingFixes()
-        self.link = SimulatedLink(login, self._answered)
+        self.link = DeviceLink(login, self._answered)
         self.link.on_ready = self.send
         self.link.on_lost = self.outgoing.disconnected
         self.was_ready = False

@@ -1,4 +1,4 @@
-"""Bound the logs of running processes, which append to an open file and are never told to open another.
+"""Bound the logs of running processes, which append to an open file and never reopen it.
 
 A large log is copied and then truncated: with O_APPEND its writers continue at its new end. Lines written
 between the copy and the truncation are lost; after a rename, all later ones would be missing in the file that

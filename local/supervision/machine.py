@@ -2,47 +2,25 @@
 
 import os
 import sys
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
 
-import psycopg2
-from sqlalchemy import create_engine, func, select
-from sqlalchemy.exc import DBAPIError
-from sqlalchemy.orm import Session, sessionmaker
-
-from broker import plugin_file
-from core.database.engine import connect_arguments, make_sessions
-from core.database.errors import sqlstate
-from core.database.schema import migrate
 from core.identities import SHARDS
-from core.models.company import Company
-from core.settings import Settings, SettingsError
-from local import banner, demo, loopback
+from local import banner, loopback
 from local.services import ports
 from local.services.account import make_private, service_account, service_home
 from local.services.broker_start import BrokerStart
 from local.services.kept_files import write_private
 from local.services.mosquitto import Mosquitto
-from local.services.postgres import STOP_SIGNALS, USER, Postgres
+from local.services.postgres import Postgres
 from local.settings import RUN_ENV, LocalSettings, kept_secrets, settings_of_children
+from local.supervision.database import LocalDatabase, run_in_background
+from local.supervision.port_checks import require_free_metrics_ports, require_free_ports
 from local.supervision.processes import AskedToStop, ServiceFailed, connections_to, spawn
 from local.supervision.supervisor import Child, Supervisor
 
 READY_WITHIN_S = 60.0
 CHILD_SHUTDOWN_S = 4  # a child gives up before the supervisor's own time-out
-
-
-Result = TypeVar("Result")
-
-
-class PortTaken(Exception):
-    """Another process listens on a port of ours."""
-
-    def __init__(self, port: int, variable: str) -> None:
-        super().__init__(f"Port {port} on 127.0.0.1 is taken or forbidden: set {variable} to another one.")
 
 
 class Machine:
@@ -63,7 +41,7 @@ class Machine:
         self._say = say
         self._with_demo = with_demo
         self._secrets = kept_secrets(data_dir)
-        self._check_ports()
+        require_free_ports(settings)
         account = service_account(data_dir)
         home = service_home(data_dir, account)
         self._logs = make_private(data_dir / "logs", None)
@@ -71,8 +49,9 @@ class Machine:
         self._mosquitto = Mosquitto(
             home, port=settings.mqtt_port, account=account, log=self._log("mosquitto")
         )
+        self._database = LocalDatabase(self._postgres, self._secrets.mqtt_key)
         self._processes: dict[str, Child] = {}
-        self._check_metrics_ports(settings_of_children(self._variables()))
+        require_free_metrics_ports(settings, settings_of_children(self._variables()))
 
     @property
     def steps(self) -> list[Callable[[], None]]:
@@ -92,74 +71,22 @@ class Machine:
     def _asked_to_stop(self) -> bool:
         return self._supervisor.stopping
 
-    def _check_ports(self) -> None:
-        settings = self._settings
-        for port, name in ((settings.http_port, "HTTP"), (settings.mqtt_port, "MQTT")):
-            if not ports.is_free(port):
-                raise PortTaken(port, f"MILEPOST_{name}_PORT")
-
-    def _check_metrics_ports(self, settings: Settings) -> None:
-        """Refuse a taken port now: a child would fail on it at each restart."""
-        used = {self._settings.http_port: "HTTP", self._settings.mqtt_port: "MQTT"}
-        wanted = {"INGEST_METRICS": settings.ingest_metrics_port, "JOBS_METRICS": settings.jobs_metrics_port}
-        for name, port in wanted.items():
-            if port is None:
-                continue
-            if port in used:
-                raise SettingsError(f"MILEPOST_{name}_PORT and MILEPOST_{used[port]}_PORT must differ")
-            if not ports.is_free(port):
-                raise PortTaken(port, f"MILEPOST_{name}_PORT")
-            used[port] = name
-
     def _start_postgres(self) -> None:
         self._postgres.prepare(self._asked_to_stop)
-        child = Child("postgres", self._postgres.spawn, self._postgres.log, STOP_SIGNALS)
+        child = Child("postgres", self._postgres.spawn, self._postgres.log, self._postgres.stop_signals)
         self._postgres.wait_ready(self._supervisor.start(child), give_up=self._asked_to_stop)
         self._say("postgres started")
 
     def _fill_database(self) -> None:
-        self._in_background(self._prepare_database)
+        run_in_background(self._prepare_database, self._supervisor, self._postgres)
         self._say("database ready")
 
     def _prepare_database(self) -> None:
-        """Migrate the database, create the demo company, and write the broker's users from the database."""
-        self._postgres.make_database(USER)
-        migrate(self._postgres.url())
-        with self._sessions() as sessions:
-            if self._with_demo:
-                demo.prepare(sessions, self._demo_password, self._secrets.mqtt_key)
+        self._database.prepare(self._demo_password if self._with_demo else None)
         self._write_plugin_file()
 
     def _write_plugin_file(self) -> None:
-        with self._sessions() as sessions, sessions() as session:
-            plugin_file.write(self._mosquitto.plugin_file, session, self._secrets.mqtt_key)
-
-    @contextmanager
-    def _sessions(self) -> Iterator[sessionmaker[Session]]:
-        engine = create_engine(self._postgres.url(), connect_args=connect_arguments("up"))
-        try:
-            yield make_sessions(engine)
-        finally:
-            engine.dispose()
-
-    def _in_background(self, work: Callable[[], Result]) -> Result:
-        """Run database work on a thread, so that Ctrl-C works even while the database does not answer.
-
-        The thread ends with PostgreSQL, which stops with us. Raises `ServiceFailed` if PostgreSQL goes away
-        before.
-        """
-        thread = ThreadPoolExecutor(1)
-        try:
-            doing = thread.submit(work)
-            if not self._supervisor.run(doing.done):
-                raise AskedToStop
-            return doing.result()
-        except (DBAPIError, psycopg2.Error) as error:
-            if _is_gone(error):
-                raise ServiceFailed("PostgreSQL", "went away while we used it", self._postgres.log) from None
-            raise
-        finally:
-            thread.shutdown(wait=False)
+        self._database.write_plugin_file(self._mosquitto.plugin_file)
 
     def _start_mosquitto(self) -> None:
         self._mosquitto.prepare()
@@ -215,20 +142,17 @@ class Machine:
             return False
 
     def _show_banner(self) -> None:
-        self._say(self._in_background(self._banner))
+        self._say(run_in_background(self._banner, self._supervisor, self._postgres))
 
     def _banner(self) -> str:
-        with self._sessions() as sessions, sessions() as session:
-            operator = demo.operator_login(session, self._secrets.mqtt_key) if self._with_demo else None
-            companies = session.scalar(select(func.count()).select_from(Company)) or 0
         return banner.render(
             http_url=self._http_url,
             mqtt_port=self._settings.mqtt_port,
             data_dir=self._data_dir,
             command=_own_command(),
             password=self._demo_password,
-            operator=operator,
-            companies=companies,
+            operator=self._database.operator_login() if self._with_demo else None,
+            companies=self._database.count_companies(),
         )
 
     @property
@@ -255,13 +179,6 @@ class Machine:
 
     def _log(self, name: str) -> Path:
         return self._logs / f"{name}.log"
-
-
-def _is_gone(error: DBAPIError | psycopg2.Error) -> bool:
-    """Return whether the server is gone, rather than refusing our statement."""
-    if isinstance(error, DBAPIError):
-        return error.connection_invalidated or not sqlstate(error)
-    return not error.pgcode
 
 
 def _own_command() -> str:

@@ -163,16 +163,3 @@ def connections_to(pid: int, port: int) -> int:
     except psutil.Error:
         return 0
     return sum(one.status == psutil.CONN_ESTABLISHED and one.raddr.port == port for one in found)
-
-
-def wait_answering(
-    service: str,
-    process: subprocess.Popen[bytes],
-    answers: Callable[[], bool],
-    log: Path,
-    within_s: float,
-    give_up: GiveUp,
-) -> None:
-    """Wait until the service answers or has ended. Raises `ServiceFailed` or `AskedToStop`."""
-    if not wait_until(lambda: answers() or process.poll() is not None, within_s, give_up):
-        raise ServiceFailed(service, f"did not answer within {within_s:.0f} s", log)

@@ -68,7 +68,7 @@ def record(data_dir: Path, processes: Sequence[Started]) -> None:
     unfinished.replace(data_dir / RECORD)
 
 
-def forget(data_dir: Path) -> None:
+def clear_record(data_dir: Path) -> None:
     """Record that no process runs any more; on a full disk delete the record. Raises `OSError`."""
     try:
         record(data_dir, [])
@@ -101,7 +101,7 @@ def _recorded(path: Path) -> list[Started]:
         return []
     for process in recorded:
         if process.pid not in PIDS:
-            raise ValueError(f"{process.pid} is nobody's number")
+            raise ValueError(f"{process.pid} is no process id of ours")
         Signals(process.stop_signal)
     return recorded
 

@@ -21,14 +21,14 @@ from types import FrameType, TracebackType
 from core.backoff import Backoff
 from local.supervision.log_files import LARGE_LOG_BYTES, rotate_if_large
 from local.supervision.processes import NotYet, end, kill_group, tail
-from local.supervision.run_state import Started, forget, record
+from local.supervision.run_state import Started, clear_record, record
 
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 STOP_WITHIN_S = 9.0
 RESERVE_S = 0.8  # what a hanging process must leave to each one still to be stopped
 STEADY_S = 10.0  # a process that ran this long restarts without a growing back-off
 POLL_S = 0.1
-TEND_S = 1.0  # how often log sizes are checked and an unwritten record is retried
+MAINTAIN_EVERY_S = 1.0  # how often log sizes are checked and an unwritten record is retried
 
 
 @dataclass
@@ -59,7 +59,7 @@ class Supervisor:
         self._asked_at: float | None = None
         self._stop_within_s = stop_within_s
         self._log_bytes = log_bytes
-        self._tend_at = 0.0
+        self._maintain_at = 0.0
         self._is_recorded = True
         self._data_dir = data_dir
         self._say = say
@@ -101,13 +101,13 @@ class Supervisor:
         """
         deadline = None if within_s is None else time.monotonic() + within_s
         while not self.stopping:
-            self._look_after()
-            self._tend()
+            self._restart_ended()
+            self._maintain()
             if until is not None and until():
                 return True
             if deadline is not None and time.monotonic() > deadline:
                 return False
-            self._sleep(TEND_S if until is None else POLL_S)
+            self._sleep(MAINTAIN_EVERY_S if until is None else POLL_S)
         return False
 
     def stop(self) -> None:
@@ -118,19 +118,19 @@ class Supervisor:
             child = self._children.pop()
             if child.process is not None:
                 left = deadline - time.monotonic() - RESERVE_S * len(self._children)
-                asked = end(child.process, child.stop_signals, max(left, RESERVE_S / 2))
-                self._say(f"{child.name} stopped" if asked else f"{child.name} did not stop and was killed")
-        forget(self._data_dir)
+                ended = end(child.process, child.stop_signals, max(left, RESERVE_S / 2))
+                self._say(f"{child.name} stopped" if ended else f"{child.name} did not stop and was killed")
+        clear_record(self._data_dir)
 
     def _note(self, _number: int, _frame: FrameType | None) -> None:
         if not self.stopping:
             self.stopping, self._asked_at = True, time.monotonic()
             self._say("stopping …")
 
-    def _look_after(self) -> None:
+    def _restart_ended(self) -> None:
         for child in self._children:
             if child.process is not None and child.process.poll() is not None:
-                self._bury(child, child.process)
+                self._schedule_restart(child, child.process)
             if child.restart_at is not None and time.monotonic() >= child.restart_at:
                 self._restart(child)
 
@@ -144,11 +144,11 @@ class Supervisor:
         else:
             self._say(f"{child.name} restarted")
 
-    def _tend(self) -> None:
+    def _maintain(self) -> None:
         """Do the regular maintenance: logs and the record."""
-        if time.monotonic() < self._tend_at:
+        if time.monotonic() < self._maintain_at:
             return
-        self._tend_at = time.monotonic() + TEND_S
+        self._maintain_at = time.monotonic() + MAINTAIN_EVERY_S
         if not self._is_recorded:
             self._record()
         for child in self._children:
@@ -166,7 +166,7 @@ class Supervisor:
         else:
             self._is_recorded = True
 
-    def _bury(self, child: Child, process: subprocess.Popen[bytes]) -> None:
+    def _schedule_restart(self, child: Child, process: subprocess.Popen[bytes]) -> None:
         kill_group(process.pid)  # its own children
         if time.monotonic() - child.started_at >= STEADY_S:
             child.backoff.reset()

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import psutil
 import pytest
 
+from broker.access_control.control import Control
 from broker.connection import BrokerLogin
-from broker.control import Control
 from broker.link import BrokerAway, BrokerLink
 from core.identities import PROVISIONER_USER, mqtt_secret
 from local.services.account import remove_home

@@ -1,6 +1,7 @@
 """Send e-mails over one SMTP connection: password links first, then notifications, round robin by company."""
 
 import logging
+import re
 import ssl
 import time
 from datetime import UTC, datetime, timedelta
@@ -15,13 +16,13 @@ from core.accounts import links
 from core.accounts.links import OwedLink
 from core.backoff import Backoff
 from core.detectors.near_arrivals import minutes_left
+from core.logs import LoggedStates
 from core.models.company import Company
 from core.notifications import attempts, claims, templates
 from core.notifications.attempts import AttemptOutcome
 from core.notifications.claims import Claimed
 from core.notifications.kinds import Audience, Event
 from core.settings import Settings
-from jobs.schedule.logged_states import LoggedStates
 from jobs.sender import metrics
 from jobs.sender.mail import messages
 from jobs.sender.mail.attachments import DailyReports
@@ -33,6 +34,7 @@ log = logging.getLogger(__name__)
 AT_MOST = 200  # messages per connection
 FIRST_PAUSE_S = 2.0
 NO_PUBLIC_URL = "MILEPOST_PUBLIC_URL is not set: a link needs it"
+_VARYING = re.compile(r"\d+")  # queue ids, ports and times: another number is not another reason
 
 
 class Mailer:
@@ -54,7 +56,7 @@ class Mailer:
         self._last_company = 0
         self._open: set[SmtpSession] = set()
         self._daily_reports = DailyReports(sessions)
-        self._states = LoggedStates(log)
+        self._states = LoggedStates()
 
     @property
     def is_ready(self) -> bool:
@@ -77,7 +79,8 @@ class Mailer:
                         return
                     is_more = self._send_next(connection)
                     # Not earlier: some servers accept connections, but no message.
-                    self._states.ends("smtp_away")
+                    if self._states.end("smtp_away", time.monotonic()) is not None:
+                        log.info("smtp_away is_over=true")
                     if not is_more:
                         return
         except ServerAway as away:
@@ -98,18 +101,22 @@ class Mailer:
     def explain(self, session: Session, now: datetime) -> None:
         """Record on every waiting e-mail that no server is configured."""
         if attempts.record_waiting(session, attempts.NO_SERVER, now):
-            self._states.begins("alert=emails_wait", attempts.NO_SERVER)
+            self._warn_once("alert=emails_wait", attempts.NO_SERVER)
         self.explain_links(session, now)
 
     def explain_links(self, session: Session, now: datetime) -> None:
         reason = attempts.NO_SERVER if self._settings.smtp_host is None else NO_PUBLIC_URL
         if links.note_waiting(session, reason, now):
-            self._states.begins("alert=password_links_wait", reason)
+            self._warn_once("alert=password_links_wait", reason)
+
+    def _warn_once(self, state: str, reason: str) -> None:
+        if self._states.begin(state, _VARYING.sub("#", reason), time.monotonic()) is not None:
+            log.warning("%s reason=%r", state, reason)
 
     def _pause(self, reason: str) -> None:
         wait_s = self._backoff.next()
         self._paused_until = time.monotonic() + wait_s
-        self._states.begins("smtp_away", reason)
+        self._warn_once("smtp_away", reason)
         log.debug("smtp_paused wait_s=%.1f reason=%r", wait_s, reason)
         with self._sessions.begin() as session:
             attempts.record_waiting(session, reason, datetime.now(UTC))

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from sqlalchemy.orm import Session
 
+from broker.access_control.control import Control
 from broker.connection import BrokerLogin
-from broker.control import Control
 from core.identities import PROVISIONER_USER, mqtt_secret
 from core.settings import Settings
 from local.services.account import service_account
@@ -77,7 +77,7 @@ def test_a_mosquitto_runs_from_what_it_writes_and_knows_our_users(
     assert f"mosquitto -c {place.conf / 'mosquitto.conf'}" in said
     secret = mqtt_secret(settings.mqtt_key.get_secret_value(), PROVISIONER_USER)
     with running(place), Control(BrokerLogin("127.0.0.1", place.port, PROVISIONER_USER, secret)) as control:
-        assert device.id in str(control.ask({"command": "listClients"}))
+        assert device.id in str(control.send({"command": "listClients"}))
 
 
 def test_again_it_changes_nothing(processes: Processes, place: BrokerFolders) -> None:

@@ -29,13 +29,13 @@ def test_a_broker_that_dies_is_a_broker_away(settings: Settings, broker: Broker)
     with BrokerLink(login(settings, RELAY_USER)) as link:
         broker.kill()
         with pytest.raises(BrokerAway):
-            link.answers([link.publish("fleet/acme/deliveries/1/status", b"x", retain=False)])
+            link.wait_for_answers([link.publish("fleet/acme/deliveries/1/status", b"x", retain=False)])
         with pytest.raises(BrokerAway):
-            link.turn()
+            link.loop()
 
 
 def test_a_full_window_is_answered_in_order(settings: Settings) -> None:
     topics = ["up/0/x/y", "fleet/acme/deliveries/1/status"] * (WINDOW // 2)
     with BrokerLink(login(settings, RELAY_USER)) as link:
-        answers = link.answers([link.publish(topic, b"x", retain=False) for topic in topics])
+        answers = link.wait_for_answers([link.publish(topic, b"x", retain=False) for topic in topics])
     assert [answer.is_failure for answer in answers] == [True, False] * (WINDOW // 2)

@@ -6,7 +6,7 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from broker import plugin_file
+from broker.access_control import plugin_file
 from core.identities import mqtt_secret
 from tests.support import factories
 

@@ -8,10 +8,10 @@ from collections.abc import Callable, Iterator
 import pytest
 from sqlalchemy.orm import Session, sessionmaker
 
-from broker import plugin_file
+from broker.access_control import plugin_file
+from broker.access_control.plugin_watch import CHECKED, PluginWatch
 from broker.connection import BrokerLogin
 from broker.link import BrokerAway, BrokerLink
-from broker.plugin_watch import CHECKED, PluginWatch
 from core.identities import PROVISIONER_USER, mqtt_secret
 from local.services.ports import answers
 from local.supervision.processes import end, spawn
@@ -99,7 +99,7 @@ def test_a_running_broker_writes_a_damaged_file_again(
     container.start(PATIENCE_S="0")
     wait_until(lambda: answers(container.mosquitto.port))
     container.path.write_bytes(TRUNCATED)
-    container.watch(write=needs_no_database).turn()
+    container.watch(write=needs_no_database).check()
     assert plugin_file.damage(container.path) is None
     assert "alert=broker_users_damaged" in caplog.text
     assert container.lets_in(container.device)
@@ -112,7 +112,7 @@ def test_a_broker_without_users_is_logged_and_repaired_at_restart(
     process = container.mosquitto.process = container.mosquitto.spawn()
     wait_until(lambda: answers(container.mosquitto.port))
     assert not container.lets_in(container.device)
-    container.watch().turn()
+    container.watch().check()
     assert "alert=broker_users_damaged" in caplog.text
     assert not container.lets_in(container.device), "it never reads its file again"
     end(process)
@@ -122,13 +122,13 @@ def test_a_broker_without_users_is_logged_and_repaired_at_restart(
 
 def test_a_file_that_cannot_be_written_is_not_called_whole(container: Container) -> None:
     checked = container.path.with_name(CHECKED)
-    container.watch().turn()
+    container.watch().check()
     assert checked.exists()
     container.path.write_bytes(TRUNCATED)
     with pytest.raises(OSError, match="No space left"):
-        container.watch(write=find_no_room).turn()
+        container.watch(write=find_no_room).check()
     assert not checked.exists()
-    container.watch().turn()
+    container.watch().check()
     assert checked.exists()
 
 

@@ -9,10 +9,10 @@ import pytest
 from sqlalchemy import delete
 from sqlalchemy.orm import Session
 
-from broker import access, plugin_file, provisioning
+from broker.access_control import plugin_file, provisioning, roles
+from broker.access_control.control import Control, ControlError
+from broker.access_control.provisioning import Changes
 from broker.connection import login
-from broker.control import Control, ControlError
-from broker.provisioning import Changes
 from core.identities import PROVISIONER_USER, SHARDS, operator_user, shard_of
 from core.models.fleet import Device
 from core.models.people import AppUser
@@ -106,7 +106,7 @@ def test_a_device_that_is_gone_takes_its_role_along(
 ) -> None:
     device = factories.device(session, factories.company(session))
     apply(control, session, broker, OutboxKind.DEVICE, device.id)
-    role = access.device_own_role(device.id)
+    role = roles.device_own_role(device.id)
     assert control.role(role.name) == role
     session.execute(delete(Device).where(Device.id == device.id))
     for _ in range(2):

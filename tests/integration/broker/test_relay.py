@@ -11,13 +11,13 @@ import pytest
 from sqlalchemy import func, select, text
 from sqlalchemy.orm import Session, sessionmaker
 
-from broker import refusals
 from broker import relay as relay_module
-from broker.access import SERVICE_ROLES
+from broker.access_control.control import Control
+from broker.access_control.plugin_file import role_document
+from broker.access_control.roles import SERVICE_ROLES
 from broker.connection import login
-from broker.control import Control
-from broker.plugin_file import role_document
 from broker.relay import Relay
+from core.database import dedicated
 from core.identities import PROVISIONER_USER
 from core.models.company import Company
 from core.models.delivery import Delivery
@@ -29,7 +29,6 @@ from core.records.outbox import OutboxKind
 from core.rules.enums import Status
 from core.rules.facts import AlertFact, StatusFact
 from core.settings import Settings
-from jobs import leadership
 from tests.support import factories
 from tests.support.mqtt_client import MqttClient, connected
 from tests.support.services.mosquitto import Broker
@@ -41,7 +40,7 @@ from tests.support.waiting import wait_until
 def relaying(settings: Settings, sessions: sessionmaker[Session]) -> Iterator[None]:
     """A relay at work on a connection of its own."""
     stop = threading.Event()
-    connection = leadership.connect(settings)
+    connection = dedicated.connect(settings, "jobs-leader")
     worker = threading.Thread(target=Relay(connection, sessions, settings, stop).run)
     worker.start()
     try:
@@ -268,7 +267,7 @@ def test_rows_of_access_change_the_broker(
 def test_losing_the_leaders_connection_stops_the_relay(
     session: Session, sessions: sessionmaker[Session], settings: Settings, acme: Company
 ) -> None:
-    connection = leadership.connect(settings)
+    connection = dedicated.connect(settings, "jobs-leader")
     failure: list[BaseException] = []
 
     def run() -> None:
@@ -367,7 +366,7 @@ def test_a_broker_without_users_is_told_from_one_that_is_away(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    monkeypatch.setattr(refusals, "REFUSED_ALERT_S", 0.5)
+    monkeypatch.setattr(relay_module, "REFUSED_ALERT_S", 0.5)
     broker.stop()
     with relaying(settings, sessions):
         wait_until(lambda: caplog.text.count("relay_broker_away") >= 3, what="it was away for a while")

@@ -8,9 +8,9 @@ from contextlib import contextmanager
 from sqlalchemy.orm import Session, sessionmaker
 
 from broker.relay import Relay
+from core.database import dedicated
 from core.health.heartbeats import PartState
 from core.settings import Settings
-from jobs import leadership
 from tests.support.services.mosquitto import Broker
 from tests.support.waiting import wait_until
 
@@ -18,7 +18,7 @@ from tests.support.waiting import wait_until
 @contextmanager
 def relay_at_work(settings: Settings, sessions: sessionmaker[Session]) -> Iterator[Relay]:
     stop = threading.Event()
-    connection = leadership.connect(settings)
+    connection = dedicated.connect(settings, "jobs-leader")
     relay = Relay(connection, sessions, settings, stop)
     worker = threading.Thread(target=relay.run)
     worker.start()

@@ -16,11 +16,12 @@ from prometheus_client import REGISTRY
 from sqlalchemy import make_url, select, text
 from sqlalchemy.orm import Session, sessionmaker
 
-from broker import control as control_module
 from broker import relay as relay_module
-from broker.control import Control
+from broker.access_control import control as control_module
+from broker.access_control.control import Control
 from broker.link import BrokerLink
 from broker.relay import Relay
+from core.database import dedicated
 from core.health import leader
 from core.health.leader import LEASE_S
 from core.models.company import Company
@@ -144,7 +145,10 @@ def test_a_leader_without_a_lease_is_replaced(
 ) -> None:
     """One of the version before holds the lock only."""
     monkeypatch.setattr(leadership, "LEASE_S", 1.0)
-    with closing(leadership.connect(settings)) as older, closing(leadership.connect(settings)) as newer:
+    with (
+        closing(dedicated.connect(settings, "jobs-leader")) as older,
+        closing(dedicated.connect(settings, "jobs-leader")) as newer,
+    ):
         older.cursor().execute("SELECT pg_advisory_lock(%s)", (leader.LOCK,))
         found = leader.read(session)
         assert found is not None
@@ -155,7 +159,7 @@ def test_a_leader_without_a_lease_is_replaced(
 
 
 def test_a_lease_taken_by_another_is_not_renewed(session: Session, settings: Settings) -> None:
-    with closing(leadership.connect(settings)) as connection:
+    with closing(dedicated.connect(settings, "jobs-leader")) as connection:
         terms = [_take(connection) for _ in range(2)]
         assert not terms[0].renew(connection)
         assert terms[0].is_lost
@@ -182,7 +186,7 @@ def test_a_leader_frozen_while_it_connects_says_nothing(
             return super().__enter__()
 
     monkeypatch.setattr(relay_module, "BrokerLink", ThawsLater)
-    with closing(leadership.connect(settings)) as connection, pytest.raises(psycopg2.Error):
+    with closing(dedicated.connect(settings, "jobs-leader")) as connection, pytest.raises(psycopg2.Error):
         Relay(connection, sessions, settings, threading.Event()).run()
     assert watcher.subscribe("fleet/acme/alerts/#") == 1  # its SUBACK comes after all retained messages
     assert watcher.received() == []
@@ -205,13 +209,13 @@ def test_a_leader_frozen_before_a_change_of_access_makes_none(
                     end_session(own, connection)
             return super().__enter__()
 
-        def ask(self, *commands: control_module.Command) -> list[control_module.Answer]:
+        def send(self, *commands: control_module.Command) -> list[control_module.Answer]:
             asked.extend(commands if waiting else ())
-            return super().ask(*commands)
+            return super().send(*commands)
 
     waiting: list[bool] = []
     monkeypatch.setattr(relay_module, "Control", ThawsLater)
-    with closing(leadership.connect(settings)) as connection:
+    with closing(dedicated.connect(settings, "jobs-leader")) as connection:
         failed: list[BaseException] = []
 
         def run() -> None:
@@ -313,7 +317,7 @@ def test_the_leader_is_shown_and_counted(
         assert (REGISTRY.get_sample_value("milepost_jobs_leader_silent_seconds") or 0) >= 2 * LEASE_S
 
 
-def end_session(session: Session, connection: leadership.Connection) -> None:
+def end_session(session: Session, connection: dedicated.Connection) -> None:
     """As a standby does while we are frozen."""
     ended = session.scalar(
         text("SELECT pg_terminate_backend(:pid, 5000)"), {"pid": connection.info.backend_pid}
@@ -328,7 +332,7 @@ def _is_silent(session: Session) -> bool:
     return found is not None and found.is_silent
 
 
-def _take(connection: leadership.Connection) -> leadership.Term:
+def _take(connection: dedicated.Connection) -> leadership.Term:
     with connection.cursor() as cursor:
         cursor.execute(leader.TAKE, (ME,))
         [(number,)] = cursor.fetchall()

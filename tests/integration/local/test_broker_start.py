@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 from sqlalchemy.orm import Session
 
-from broker import plugin_file
+from broker.access_control import plugin_file
 from local.services.broker_start import BrokerStart
 from local.services.mosquitto import Mosquitto
 from local.services.ports import answers

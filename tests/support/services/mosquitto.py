@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 from sqlalchemy.orm import Session
 
-from broker import plugin_file
+from broker.access_control import plugin_file
 from core.identities import mqtt_secret
 
 

@@ -33,7 +33,7 @@ class QuietBroker:
             self._said = [(TOPICS[0], b"152"), (TOPICS[1], b"52")]
         return 1
 
-    def answers(self, packet_ids: list[int]) -> list[Any]:
+    def wait_for_answers(self, packet_ids: list[int]) -> list[Any]:
         return [SimpleNamespace(is_failure=self.refuses) for _ in packet_ids]
 
     def receive_message(self, _timeout_s: float) -> tuple[str, bytes]:
@@ -49,5 +49,5 @@ def test_a_quiet_broker_is_made_to_say_its_figures(
     broker = QuietBroker(refuses=refuses)
     monkeypatch.setattr(probe, "BrokerLink", lambda _to: broker)
     to: Any = None
-    assert probe.ask(to) == Figures(waiting, None)
-    assert broker.retained.get(figures.STIRRER, b"") == b""
+    assert probe.read_figures(to) == Figures(waiting, None)
+    assert broker.retained.get(figures.UPDATE_TRIGGER, b"") == b""

@@ -42,7 +42,7 @@ def test_a_standby_that_was_frozen_itself_looks_anew() -> None:
 def test_it_looks_anew_after_an_attempt() -> None:
     standby = Standby()
     assert looks(standby, "a", *range(16))[-1]
-    standby.look_anew()
+    standby.restart()
     assert not standby.has_ended("a", 17.0)
 
 

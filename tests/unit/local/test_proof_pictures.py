@@ -8,7 +8,7 @@ from PIL import Image
 from core.deliveries.proofs import images
 from core.rules.enums import ImageKind, ProofPart
 from local import proof_pictures
-from local.demo.proving import Part, form, proof_parts
+from local.demo.proving import FormPart, form, proof_parts
 from tests.support.services.settings import PROJECT
 
 SAMPLES = PROJECT / "docs" / "samples"
@@ -40,7 +40,7 @@ def test_a_demo_driver_has_every_part_a_company_may_ask_for() -> None:
 
 
 def test_a_form_has_each_part_once_and_ends() -> None:
-    body, content_type = form([Part("note", b"left"), *proof_parts(["photo"])])
+    body, content_type = form([FormPart("note", b"left"), *proof_parts(["photo"])])
     boundary = content_type.rpartition("=")[2].encode()
     assert body.count(b"--" + boundary) == 3
     assert body.endswith(b"--" + boundary + b"--\r\n")

@@ -9,7 +9,7 @@ from random import Random
 import pytest
 
 from core.rules.geo import distance_m
-from local.simulator import city, driving, routes
+from local.simulator import city, driving, routes, street_graph
 from local.simulator.driving import Reading, SimulatedVan
 from local.simulator.routes import Route
 from local.simulator.simulation import next_due
@@ -20,7 +20,7 @@ THROUGH_THE_TUNNEL = ("Amoreiras", "Saldanha")
 
 
 def trip_between(start: str, end: str, seed: int = 1) -> Trip:
-    return plan(routes.along(city.way(start, end)), Random(seed), parked_s=30.0)
+    return plan(routes.along(street_graph.quickest_way(start, end)), Random(seed), parked_s=30.0)
 
 
 def drive(trip: Trip, seed: int = 1, step_s: float = 1.0) -> Iterator[tuple[SimulatedVan, Reading]]:
@@ -52,7 +52,9 @@ def trip(request: pytest.FixtureRequest) -> Trip:
 
 
 def test_every_junction_can_be_reached_from_every_other() -> None:
-    reached = {(a, b) for a in city.JUNCTIONS for b in city.JUNCTIONS if a != b and city.way(a, b)}
+    reached = {
+        (a, b) for a in city.JUNCTIONS for b in city.JUNCTIONS if a != b and street_graph.quickest_way(a, b)
+    }
     assert len(reached) == len(city.JUNCTIONS) * (len(city.JUNCTIONS) - 1)
 
 
@@ -165,8 +167,8 @@ def test_a_tunnel_gives_a_gap_and_then_one_array() -> None:
 
 def test_a_route_may_start_and_end_beside_the_streets() -> None:
     start, end = (38.7230, -9.1520), (38.7440, -9.1400)
-    first, last = city.nearest(*start)[0], city.nearest(*end)[0]
-    route = routes.along(city.way(first, last), start, end)
+    first, last = city.nearest_junction(*start)[0], city.nearest_junction(*end)[0]
+    route = routes.along(street_graph.quickest_way(first, last), start, end)
     assert distance_m(*start, *routes.to_degrees(*routes.place_on(route.pieces[0], 0.0))) < 1
     assert distance_m(*end, *routes.to_degrees(*routes.place_on(route.pieces[-1], route.length_m))) < 1
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
-from broker import plugin_watch
+from broker.access_control import plugin_watch
 from core.settings import Settings
 from local.settings import LocalSettings
 

@@ -192,3 +192,16 @@ def test_since_is_when_the_status_was_taken_on() -> None:
     for after_s, status in ((0, OK), (2, FAILING), (4, FAILING)):
         (noted,) = history.note(check(status), NOW + timedelta(seconds=after_s))
     assert noted.since == NOW + timedelta(seconds=2)
+
+
+def test_an_alert_is_logged_again_only_when_it_gets_worse(caplog: pytest.LogCaptureFixture) -> None:
+    course = [
+        (0.0, DEGRADED),
+        (11.0, DEGRADED),
+        (12.0, FAILING),
+        (13.0, DEGRADED),
+        (14.0, FAILING),
+        (15.0, OK),
+    ]
+    logged = [line.split()[2] for line in alerts(caplog, course)]
+    assert logged == ["status=degraded", "status=failing", "status=ok"]

@@ -14,9 +14,9 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from broker import plugin_file
+from broker.access_control import plugin_file
+from broker.access_control.control import Control, ControlError
 from broker.connection import BrokerLogin, login
-from broker.control import Control, ControlError
 from broker.link import BrokerAway
 from core.database.engine import make_engine, make_sessions
 from core.identities import PROVISIONER_USER
@@ -24,10 +24,10 @@ from core.settings import Settings
 
 CHECKED = "users-checked"
 POLL_S = 0.5
-LOOK_S = 20.0
-SAVING_S = 1.0
+CHECK_EVERY_S = 20.0
+SAVED_WITHIN_S = 1.0
 RETRY_S = 5.0
-REPEAT_S = 600.0
+LOG_AGAIN_AFTER_S = 600.0
 
 log = logging.getLogger(__name__)
 
@@ -57,29 +57,29 @@ class PluginWatch:
         self._checked = path.with_name(CHECKED)
         self._write = write
         self._to = to
-        self._look_at = 0.0
-        self._said_at: float | None = None
+        self._check_at = 0.0
+        self._logged_at: float | None = None
 
     def run(self, stop: threading.Event) -> None:
         """Watch until ``stop`` is set."""
         while not stop.wait(POLL_S):
             try:
-                self.turn()
+                self.check()
             except Exception as error:  # the broker's start depends on us: no error may end the watch
                 log.error("broker_users_not_repaired path=%s error=%r", self._path, _describe(error))
                 stop.wait(RETRY_S)
 
-    def turn(self) -> None:
+    def check(self) -> None:
         """Check the file if a check is due or requested, and restore it. Raises whatever made that fail."""
-        if self._checked.exists() and time.monotonic() < self._look_at:
+        if self._checked.exists() and time.monotonic() < self._check_at:
             return
-        self._look_at = time.monotonic() + LOOK_S
+        self._check_at = time.monotonic() + CHECK_EVERY_S
         damage = self._damage()
         if damage is not None:
             self._checked.unlink(missing_ok=True)
-            self._say(damage)
+            self._log_damage(damage)
             self._repair()
-        self._said_at = None
+        self._logged_at = None
         if not self._checked.exists():
             self._checked.touch()
             log.info("broker_users_whole path=%s", self._path)
@@ -88,12 +88,12 @@ class PluginWatch:
         """Return the damage that two checks agree on: Mosquitto truncates its file before writing it."""
         if plugin_file.damage(self._path) is None:
             return None
-        time.sleep(SAVING_S)
+        time.sleep(SAVED_WITHIN_S)
         return plugin_file.damage(self._path)
 
-    def _say(self, damage: str) -> None:
-        if self._said_at is None or time.monotonic() - self._said_at >= REPEAT_S:
-            self._said_at = time.monotonic()
+    def _log_damage(self, damage: str) -> None:
+        if self._logged_at is None or time.monotonic() - self._logged_at >= LOG_AGAIN_AFTER_S:
+            self._logged_at = time.monotonic()
             log.error("alert=broker_users_damaged path=%s reason=%r", self._path, damage)
 
     def _repair(self) -> None:

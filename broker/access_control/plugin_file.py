@@ -1,9 +1,9 @@
 """The file of Mosquitto's dynamic-security plugin, written whole from the database.
 
 For a broker that does not run yet. A running broker has already read it and rewrites it on every change:
-there `broker.provisioning` does the same over ``$CONTROL``. Mosquitto 2.0 does not notice a failed write: on
-a full disk it leaves a truncated file, and its next start would refuse every user. So `damage` checks the
-file before each start of the broker.
+there `provisioning` does the same over ``$CONTROL``. Mosquitto 2.0 does not notice a failed write: on a full
+disk it leaves a truncated file, and its next start would refuse every user. So `damage` checks the file
+before each start of the broker.
 """
 
 import base64
@@ -22,7 +22,7 @@ from typing import Any, TextIO
 import msgspec
 from sqlalchemy.orm import Session
 
-from broker import access
+from broker.access_control import roles
 from core.identities import DEVICE_ID, mqtt_secret
 
 log = logging.getLogger(__name__)
@@ -69,16 +69,16 @@ def damage(path: Path) -> str | None:
         return "it is missing"
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         return f"it cannot be read: {error}"
-    roles = {role.rolename for role in state.roles}
-    if missing := {role.name for role in access.SERVICE_ROLES} - roles:
+    present = {role.rolename for role in state.roles}
+    if missing := {role.name for role in roles.SERVICE_ROLES} - present:
         return f"it lacks the role {min(missing)}"
-    if missing := {user.name for user in access.SERVICE_USERS} - {user.username for user in state.clients}:
+    if missing := {user.name for user in roles.SERVICE_USERS} - {user.username for user in state.clients}:
         return f"it lacks the user {min(missing)}"
     for user in state.clients:
         theirs = {role.rolename for role in user.roles}
-        if missing := theirs - roles:
+        if missing := theirs - present:
             return f"it lacks the role {min(missing)} of {user.username}"
-        if DEVICE_ID.fullmatch(user.username) and access.device_own_role_name(user.username) not in theirs:
+        if DEVICE_ID.fullmatch(user.username) and roles.device_own_role_name(user.username) not in theirs:
             return f"it is an older Milepost's: {user.username} has no role of its own"
     return None
 
@@ -111,7 +111,7 @@ def text_name(version: int) -> str:
     return f"v{version}"
 
 
-def role_document(role: access.BrokerRole) -> dict[str, Any]:
+def role_document(role: roles.BrokerRole) -> dict[str, Any]:
     """Return a role in the format of the plugin's file and commands."""
     acls = [
         {"acltype": acl.acltype, "topic": acl.topic, "priority": acl.priority, "allow": acl.allow}
@@ -120,7 +120,7 @@ def role_document(role: access.BrokerRole) -> dict[str, Any]:
     return {"rolename": role.name, "acls": acls}
 
 
-def roles_document(user: access.User) -> list[dict[str, Any]]:
+def roles_document(user: roles.User) -> list[dict[str, Any]]:
     """Return a user's roles as the plugin's file, commands and answers list them; the first has priority."""
     first, *rest = ({"rolename": name} for name in user.roles)
     return [{**first, "priority": 1}, *rest] if rest else [first]
@@ -130,9 +130,9 @@ def _write_state(file: TextIO, session: Session, mqtt_key: str) -> int:
     """Write the plugin's JSON, one user at a time; return the number of users."""
     file.write(json.dumps({"defaultACLAccess": DEFAULT_ACCESS})[:-1])
     file.write(', "roles": [')
-    _write_items(file, (role_document(role) for role in access.roles(session)))
+    _write_items(file, (role_document(role) for role in roles.wanted_roles(session)))
     file.write('], "clients": [')
-    count = _write_items(file, (_user_document(user, mqtt_key) for user in access.users(session)))
+    count = _write_items(file, (user_document(user, mqtt_key) for user in roles.wanted_users(session)))
     file.write("]}\n")
     return count
 
@@ -145,7 +145,7 @@ def _write_items(file: TextIO, documents: Iterator[dict[str, Any]]) -> int:
     return count
 
 
-def _user_document(user: access.User, mqtt_key: str) -> dict[str, Any]:
+def user_document(user: roles.User, mqtt_key: str) -> dict[str, Any]:
     salt = secrets.token_bytes(SALT_BYTES)
     secret = mqtt_secret(mqtt_key, user.name, user.version).encode()
     password = hashlib.pbkdf2_hmac("sha512", secret, salt, ITERATIONS, KEY_BYTES)

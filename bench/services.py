@@ -17,7 +17,7 @@ import msgspec
 from sqlalchemy import create_engine, insert
 from sqlalchemy.orm import Session, sessionmaker
 
-from broker import access, plugin_file
+from broker.access_control import plugin_file, roles
 from core.database.engine import make_sessions
 from core.database.schema import migrate
 from core.identities import SHARDS, new_device_id
@@ -28,10 +28,10 @@ from local.services.mosquitto import Mosquitto
 from local.services.ports import free_port
 from local.services.postgres import Postgres
 
-WATCHER = "bench-watcher"  # may read everything, so that mosquitto_sub can drain what ingest would
+WATCHER = "bench-watcher"  # may read everything: mosquitto_sub drains what ingest would
 
 
-class Stage(msgspec.Struct):
+class BenchServices(msgspec.Struct):
     postgres: Postgres
     mosquitto: Mosquitto
     sessions: sessionmaker[Session]
@@ -50,7 +50,7 @@ class Stage(msgspec.Struct):
 
 
 @contextmanager
-def stage(devices: int) -> Iterator[Stage]:
+def running_services(devices: int) -> Iterator[BenchServices]:
     folder = Path(tempfile.mkdtemp(prefix="milepost-bench-"))
     folder.chmod(0o711)
     account = service_account(folder)
@@ -62,12 +62,12 @@ def stage(devices: int) -> Iterator[Stage]:
         postgres.make_database("bench")
         migrate(postgres.url("bench"))
         engine = create_engine(postgres.url("bench"))
-        made = Stage(
+        services = BenchServices(
             postgres, mosquitto, make_sessions(engine), [], secrets.token_hex(32), secrets.token_hex(32)
         )
-        _populate(made, devices)
+        _populate(services, devices)
         mosquitto.start()
-        yield made
+        yield services
         engine.dispose()
     finally:
         mosquitto.stop()
@@ -76,8 +76,8 @@ def stage(devices: int) -> Iterator[Stage]:
         shutil.rmtree(folder)
 
 
-def _populate(stage: Stage, devices: int) -> None:
-    with stage.sessions() as session:
+def _populate(services: BenchServices, devices: int) -> None:
+    with services.sessions() as session:
         company = Company(slug="bench", name="Bench")
         vehicles = [Vehicle(name=f"Van {i}") for i in range(devices)]
         session.add(company)
@@ -86,34 +86,34 @@ def _populate(stage: Stage, devices: int) -> None:
             vehicle.company_id = company.id
         session.add_all(vehicles)
         session.flush()
-        stage.devices = [new_device_id() for _ in vehicles]
+        services.devices = [new_device_id() for _ in vehicles]
         rows = [
             {"id": device, "company_id": company.id, "label": vehicle.name, "vehicle_id": vehicle.id}
-            for device, vehicle in zip(stage.devices, vehicles, strict=True)
+            for device, vehicle in zip(services.devices, vehicles, strict=True)
         ]
         session.execute(insert(Device), rows)
         session.commit()
-        plugin_file.write(stage.mosquitto.plugin_file, session, stage.mqtt_key)
-    _add_watcher(stage)
+        plugin_file.write(services.mosquitto.plugin_file, session, services.mqtt_key)
+    _add_watcher(services)
 
 
-def _add_watcher(stage: Stage) -> None:
-    path = stage.mosquitto.plugin_file
+def _add_watcher(services: BenchServices) -> None:
+    path = services.mosquitto.plugin_file
     state = json.loads(path.read_text())
     acls = [
         {"acltype": acltype, "topic": "#", "priority": 0, "allow": True}
         for acltype in ("subscribePattern", "publishClientReceive")
     ]
     state["roles"].append({"rolename": WATCHER, "acls": acls})
-    state["clients"].append(plugin_file._user_document(access.User(WATCHER, (WATCHER,)), stage.mqtt_key))
+    state["clients"].append(plugin_file.user_document(roles.User(WATCHER, (WATCHER,)), services.mqtt_key))
     path.write_text(json.dumps(state))
 
 
 @contextmanager
-def ingest(stage: Stage) -> Iterator[subprocess.Popen[bytes]]:
-    """A real ingest process, once it is on the broker: what is published before its first time is dropped."""
+def ingest(services: BenchServices) -> Iterator[subprocess.Popen[bytes]]:
+    """Run a real ingest process; it is on the broker, which drops messages from before its first session."""
     port = free_port()
-    environment = {**os.environ, **stage.environment, "MILEPOST_INGEST_METRICS_PORT": str(port)}
+    environment = {**os.environ, **services.environment, "MILEPOST_INGEST_METRICS_PORT": str(port)}
     command = [sys.executable, "-m", "milepost", "ingest"]
     process = subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL)
     try:

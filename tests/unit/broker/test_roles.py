@@ -2,11 +2,12 @@
 
 import pytest
 
-from broker import access, figures
-from broker.access import LAST, SERVICE_ROLES, SERVICE_USERS, Acl, AclType, BrokerRole
+from broker import figures
+from broker.access_control import roles
+from broker.access_control.roles import LAST, SERVICE_ROLES, SERVICE_USERS, Acl, AclType, BrokerRole
 from core.identities import SHARDS
 
-ALL_ROLES = [*SERVICE_ROLES, access.company_role("acme")]
+ALL_ROLES = [*SERVICE_ROLES, roles.company_role("acme")]
 CLOSED = [role for role in ALL_ROLES if not role.name.startswith("device-")]
 PLUGIN_WORDS = {"publishClientSend", "publishClientReceive", "subscribePattern", "subscribeLiteral"}
 
@@ -29,7 +30,7 @@ def test_no_role_uses_a_word_that_the_plugin_would_ignore(role: BrokerRole) -> N
 
 
 def test_a_device_may_subscribe_to_a_counted_few_filters() -> None:
-    role = access.device_own_role("k3v9x0q2ma")
+    role = roles.device_own_role("k3v9x0q2ma")
     assert {acl.acltype for acl in role.acls} == {AclType.SUBSCRIBE_EXACTLY}
     assert {acl.topic for acl in role.acls} == {
         "down/k3v9x0q2ma/reply",

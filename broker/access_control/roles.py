@@ -1,4 +1,4 @@
-"""Access control on the broker: roles as data, and the users that the database calls for.
+"""Access control on the broker: roles as data, and users as values made from the database's logins.
 
 Mosquitto's dynamic-security plugin decides by the first entry that matches, highest priority first. Where
 none matches, it defers to ``acl_file``, which grants every SUBSCRIBE; so every role ends with a denial of all
@@ -12,10 +12,11 @@ import enum
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from sqlalchemy import Row, select
 from sqlalchemy.orm import Session
 
 from broker import figures, topics
+from core.accounts import broker_logins
+from core.accounts.broker_logins import DeviceLogin, UserLogin
 from core.identities import (
     API_SLOTS,
     PROVISIONER_USER,
@@ -27,14 +28,9 @@ from core.identities import (
     operator_user,
     shard_of,
 )
-from core.models.company import Company
-from core.models.fleet import Device
-from core.models.people import AppUser
-from core.rules.enums import Role as PersonRole
 
 CONTROL = "$CONTROL/dynamic-security/v1"
 CONTROL_RESPONSE = f"{CONTROL}/response"
-MQTT_PEOPLE = (PersonRole.OPERATOR, PersonRole.MANAGER)
 LAST = -1
 
 
@@ -94,7 +90,7 @@ def company_role_name(slug: str) -> str:
 
 def company_role(slug: str) -> BrokerRole:
     """Return the role of a company's MQTT clients: all facts of the company, and no other tenant's."""
-    return _closed(company_role_name(slug), *_reads(topics.company_filter(slug)))
+    return _closed(company_role_name(slug), *_grant_reading(topics.company_filter(slug)))
 
 
 def _closed(name: str, *grants: Acl) -> BrokerRole:
@@ -105,11 +101,11 @@ def _closed(name: str, *grants: Acl) -> BrokerRole:
     return BrokerRole(name, frozenset((*grants, *denials)))
 
 
-def _reads(filter: str) -> tuple[Acl, Acl]:
+def _grant_reading(filter: str) -> tuple[Acl, Acl]:
     return Acl(AclType.SUBSCRIBE, filter), Acl(AclType.RECEIVE, filter)
 
 
-def _writes(*filters: str) -> tuple[Acl, ...]:
+def _grant_writing(*filters: str) -> tuple[Acl, ...]:
     return tuple(Acl(AclType.SEND, filter) for filter in filters)
 
 
@@ -129,11 +125,11 @@ def _ingest_role(shard: str) -> BrokerRole:
         Acl(AclType.SUBSCRIBE_EXACTLY, topics.shard_filter(shard)),
         Acl(AclType.RECEIVE, topics.shard_filter(shard)),
         # Its own filter too, to clear the retained messages of devices.
-        *_writes(topics.ALL_FACTS, topics.ALL_DOWN, topics.shard_filter(shard)),
+        *_grant_writing(topics.ALL_FACTS, topics.ALL_DOWN, topics.shard_filter(shard)),
     )
 
 
-def _reads_figures() -> tuple[Acl, ...]:
+def _grant_figures() -> tuple[Acl, ...]:
     """Grant the broker's figures topic by topic: `$SYS` offers more than a process needs to know."""
     return tuple(
         Acl(acltype, topic)
@@ -145,10 +141,10 @@ def _reads_figures() -> tuple[Acl, ...]:
 SERVICE_ROLES: tuple[BrokerRole, ...] = (
     *map(_device_role, SHARDS),
     *map(_ingest_role, SHARDS),
-    _closed("api", *_reads(topics.ALL_FACTS), *_writes(topics.ALL_FACTS), *_reads_figures()),
-    _closed("relay", *_writes(topics.ALL_FACTS, topics.ALL_DOWN)),
-    _closed("provisioner", *_reads(CONTROL_RESPONSE), *_writes(CONTROL)),
-    _closed("status", *_reads_figures(), *_writes(figures.STIRRER)),
+    _closed("api", *_grant_reading(topics.ALL_FACTS), *_grant_writing(topics.ALL_FACTS), *_grant_figures()),
+    _closed("relay", *_grant_writing(topics.ALL_FACTS, topics.ALL_DOWN)),
+    _closed("provisioner", *_grant_reading(CONTROL_RESPONSE), *_grant_writing(CONTROL)),
+    _closed("status", *_grant_figures(), *_grant_writing(figures.UPDATE_TRIGGER)),
 )
 
 SERVICE_USERS: tuple[User, ...] = (
@@ -160,56 +156,26 @@ SERVICE_USERS: tuple[User, ...] = (
 )
 
 
-def roles(session: Session) -> Iterator[BrokerRole]:
+def wanted_roles(session: Session) -> Iterator[BrokerRole]:
     """Yield every role that must exist: ours, one per company, one per device."""
     yield from SERVICE_ROLES
-    for slug in session.scalars(select(Company.slug).order_by(Company.id)):
-        yield company_role(slug)
-    devices = select(Device.id).order_by(Device.id)
-    for device_id in session.scalars(devices, execution_options={"yield_per": 1000}):
-        yield device_own_role(device_id)
+    yield from map(company_role, broker_logins.read_company_slugs(session))
+    for login in broker_logins.read_device_logins(session):
+        yield device_own_role(login.device_id)
 
 
-def users(session: Session) -> Iterator[User]:
+def wanted_users(session: Session) -> Iterator[User]:
     """Yield every user that must exist: our services, all devices, all operators and managers."""
     yield from SERVICE_USERS
-    for device in session.execute(_DEVICES, execution_options={"yield_per": 1000}):
-        yield _device_user(device)
-    for person in session.execute(_PEOPLE, execution_options={"yield_per": 1000}):
-        yield _person_user(person)
+    yield from map(device_user, broker_logins.read_device_logins(session))
+    yield from map(person_user, broker_logins.read_user_logins(session))
 
 
-def device_user(session: Session, device_id: str) -> User | None:
-    """Return a device's present broker user, or ``None`` if there is no such device."""
-    row = session.execute(_DEVICES.where(Device.id == device_id)).one_or_none()
-    return _device_user(row) if row else None
+def device_user(login: DeviceLogin) -> User:
+    roles = device_own_role_name(login.device_id), device_role_name(shard_of(login.device_id))
+    return User(login.device_id, roles, login.secret_version, login.is_disabled)
 
 
-def person_user(session: Session, user_id: int) -> User | None:
-    """Return a person's present broker user, or ``None`` for a person without an MQTT login."""
-    row = session.execute(_PEOPLE.where(AppUser.id == user_id)).one_or_none()
-    return _person_user(row) if row else None
-
-
-def company_slug(session: Session, company_id: int) -> str | None:
-    return session.scalar(select(Company.slug).where(Company.id == company_id))
-
-
-_DEVICES = select(Device.id, Device.secret_version, Device.disabled_at.is_not(None)).order_by(Device.id)
-_PEOPLE = (
-    select(AppUser.id, AppUser.mqtt_secret_version, AppUser.disabled_at.is_not(None), Company.slug)
-    .join(Company, Company.id == AppUser.company_id)
-    .where(AppUser.role.in_(MQTT_PEOPLE))
-    .order_by(AppUser.id)
-)
-
-
-def _device_user(row: Row[str, int, bool]) -> User:
-    name, version, disabled = row
-    roles = device_own_role_name(name), device_role_name(shard_of(name))
-    return User(name, roles, version, disabled)
-
-
-def _person_user(row: Row[int, int, bool, str]) -> User:
-    user_id, version, disabled, slug = row
-    return User(operator_user(user_id), (company_role_name(slug),), version, disabled)
+def person_user(login: UserLogin) -> User:
+    roles = (company_role_name(login.company_slug),)
+    return User(operator_user(login.user_id), roles, login.secret_version, login.is_disabled)

@@ -15,17 +15,18 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
-from broker import access
-from broker.access import BrokerRole, User
-from broker.control import Answer, Command, Control, ControlError
-from broker.plugin_file import DEFAULT_ACCESS, role_document, roles_document, text_name
+from broker.access_control import roles
+from broker.access_control.control import Answer, Command, Control, ControlError
+from broker.access_control.plugin_file import DEFAULT_ACCESS, role_document, roles_document, text_name
+from broker.access_control.roles import BrokerRole, User
+from core.accounts import broker_logins
 from core.identities import mqtt_secret, operator_user
 from core.records.outbox import OutboxKind
 
 log = logging.getLogger(__name__)
 
-CHANGES_A_MESSAGE = 5  # the broker serves no other client while it works on one message
-MANY_CHANGES = 500
+CHANGES_PER_MESSAGE = 5  # the broker serves no other client while it works on one message
+LOG_EVERY = 500  # changes
 KINDS = frozenset({OutboxKind.COMPANY, OutboxKind.DEVICE, OutboxKind.OPERATOR})
 
 
@@ -44,14 +45,16 @@ def apply(
     """Make the broker match the present state of the company, device or person that an outbox row names."""
     match kind:
         case OutboxKind.COMPANY:
-            slug = access.company_slug(session, int(payload["id"]))
+            slug = broker_logins.find_company_slug(session, int(payload["id"]))
             if slug is not None:
-                _ensure_role(control, access.company_role(slug))
+                _ensure_role(control, roles.company_role(slug))
         case OutboxKind.DEVICE:
             _ensure_device(control, session, mqtt_key, str(payload["id"]))
         case OutboxKind.OPERATOR:
             user_id = int(payload["id"])
-            _ensure_user(control, mqtt_key, operator_user(user_id), access.person_user(session, user_id))
+            login = broker_logins.find_user_login(session, user_id)
+            user = roles.person_user(login) if login else None
+            _ensure_user(control, mqtt_key, operator_user(user_id), user)
         case _:
             raise ValueError(f"{kind} is no change of access")
 
@@ -63,14 +66,14 @@ def reconcile(control: Control, session: Session, mqtt_key: str) -> Changes:
         defaults = [{"acltype": acltype, "allow": allow} for acltype, allow in DEFAULT_ACCESS.items()]
         control.change({"command": "setDefaultACLAccess", "acls": defaults})
         changes.roles += 1
-    differing, strange = _create_roles(control, session, changes)
+    differing, unknown = _create_roles(control, session, changes)
     _reconcile_users(control, session, mqtt_key, changes)
     # Existing roles change only after the users: a user may still depend on a role's old entries for a right
     # that he is about to get by another role.
     for role in differing:
         _ensure_role(control, role)
     changes.roles += len(differing)
-    _remove(control, "deleteRole", "rolename", strange, changes)
+    _remove(control, "deleteRole", "rolename", unknown, changes)
     log.info("access_reconciled roles=%d users=%d removed=%d", changes.roles, changes.users, changes.removed)
     return changes
 
@@ -79,7 +82,7 @@ def _create_roles(control: Control, session: Session, changes: Changes) -> tuple
     """Create the missing roles; return those that differ, and the names of those to be removed."""
     present = {role.name: role for role in control.all_roles()}
     differing, missing = [], []
-    for role in access.roles(session):
+    for role in roles.wanted_roles(session):
         found = present.pop(role.name, None)
         if found is None:
             missing.append(role)
@@ -88,28 +91,32 @@ def _create_roles(control: Control, session: Session, changes: Changes) -> tuple
     for batch in _batches({"command": "createRole", **role_document(role)} for role in missing):
         control.change(*batch)
         changes.roles += len(batch)
-        if changes.roles % MANY_CHANGES == 0:
+        if changes.roles % LOG_EVERY == 0:
             log.info("access_reconciling roles=%d", changes.roles)
-    _require_as_told(control, missing)
+    _require_created(control, missing)
     return differing, list(present)
 
 
-def _require_as_told(control: Control, roles: list[BrokerRole]) -> None:
+def _require_created(control: Control, created: list[BrokerRole]) -> None:
     """Read created roles back. Raises `ControlError` if one differs."""
-    present = {role.name: role for role in control.all_roles()} if roles else {}
-    for role in roles:
-        if present.get(role.name) != role:
-            raise ControlError(f"role {role.name} is not what the broker was told")
+    present = {role.name: role for role in control.all_roles()} if created else {}
+    for role in created:
+        _require_equal(present.get(role.name), role)
+
+
+def _require_equal(present: BrokerRole | None, wanted: BrokerRole) -> None:
+    if present != wanted:
+        raise ControlError(f"the broker holds role {wanted.name} with other entries than it was sent")
 
 
 def _reconcile_users(control: Control, session: Session, mqtt_key: str, changes: Changes) -> None:
     present = {user["username"]: user for user in control.all_users()}
-    wanted = ((user, present.pop(user.name, None)) for user in access.users(session))
+    wanted = ((user, present.pop(user.name, None)) for user in roles.wanted_users(session))
     commands = (command for user, found in wanted for command in user_commands(mqtt_key, user, found))
     for batch in _batches(commands):
         control.change(*batch)
         changes.users += len(batch)
-        if changes.users % MANY_CHANGES == 0:
+        if changes.users % LOG_EVERY == 0:
             log.info("access_reconciling users=%d", changes.users)
     _remove(control, "deleteClient", "username", present, changes)
 
@@ -127,17 +134,16 @@ def _ensure_role(control: Control, role: BrokerRole) -> None:
         return
     command = "createRole" if present is None else "modifyRole"
     control.change({"command": command, **role_document(role)})
-    if control.role(role.name) != role:
-        raise ControlError(f"role {role.name} is not what the broker was told")
+    _require_equal(control.role(role.name), role)
 
 
 def _ensure_device(control: Control, session: Session, mqtt_key: str, device_id: str) -> None:
-    user = access.device_user(session, device_id)
-    if user is not None:
-        _ensure_role(control, access.device_own_role(device_id))
-    _ensure_user(control, mqtt_key, device_id, user)
-    if user is None:
-        control.change({"command": "deleteRole", "rolename": access.device_own_role_name(device_id)})
+    login = broker_logins.find_device_login(session, device_id)
+    if login is not None:
+        _ensure_role(control, roles.device_own_role(device_id))
+    _ensure_user(control, mqtt_key, device_id, roles.device_user(login) if login else None)
+    if login is None:
+        control.change({"command": "deleteRole", "rolename": roles.device_own_role_name(device_id)})
 
 
 def _ensure_user(control: Control, mqtt_key: str, name: str, user: User | None) -> None:
@@ -155,15 +161,15 @@ def user_commands(mqtt_key: str, user: User, present: Answer | None) -> list[Com
     commands = []
     identity = {"username": user.name}
     secret = {"password": mqtt_secret(mqtt_key, user.name, user.version), "textname": text_name(user.version)}
-    roles = {"roles": roles_document(user)}
+    theirs = {"roles": roles_document(user)}
     if present is None:
-        commands.append({"command": "createClient", **identity, **secret, **roles})
+        commands.append({"command": "createClient", **identity, **secret, **theirs})
     else:
         changes: Command = {}
         if present.get("textname") != text_name(user.version):
             changes |= secret
-        if present.get("roles") != roles["roles"]:
-            changes |= roles
+        if present.get("roles") != theirs["roles"]:
+            changes |= theirs
         if changes:
             commands.append({"command": "modifyClient", **identity, **changes})
     is_disabled = present is not None and present.get("disabled", False)
@@ -174,5 +180,5 @@ def user_commands(mqtt_key: str, user: User, present: Answer | None) -> list[Com
 
 def _batches(commands: Iterable[Command]) -> Iterator[list[Command]]:
     rest = iter(commands)
-    while batch := list(islice(rest, CHANGES_A_MESSAGE)):
+    while batch := list(islice(rest, CHANGES_PER_MESSAGE)):
         yield batch

@@ -6,8 +6,7 @@ from itertools import count
 from types import TracebackType
 from typing import Any, Self
 
-from broker import access
-from broker.access import Acl, BrokerRole
+from broker.access_control.roles import CONTROL, CONTROL_RESPONSE, Acl, BrokerRole
 from broker.connection import BrokerLogin
 from broker.link import BrokerAway, BrokerLink
 
@@ -36,7 +35,7 @@ class Control:
     def __enter__(self) -> Self:
         self._link.__enter__()
         try:
-            self._link.subscribe(access.CONTROL_RESPONSE)
+            self._link.subscribe(CONTROL_RESPONSE)
         except BrokerAway:
             self._link.close()
             raise
@@ -47,12 +46,12 @@ class Control:
     ) -> None:
         self._link.close()
 
-    def ask(self, *commands: Command) -> list[Answer]:
+    def send(self, *commands: Command) -> list[Answer]:
         """Send commands in one message; return one answer per command, refusals (``"error"``) included."""
         number = str(next(self._numbers))
         request = {"commands": [{**command, "correlationData": number} for command in commands]}
-        sent = self._link.publish(access.CONTROL, json.dumps(request).encode(), retain=False)
-        if self._link.answers([sent])[0].is_failure:
+        sent = self._link.publish(CONTROL, json.dumps(request).encode(), retain=False)
+        if self._link.wait_for_answers([sent])[0].is_failure:
             raise ControlError("the broker does not let the provisioner user change access control")
         while True:
             answers: list[Answer] = json.loads(self._link.receive())["responses"]
@@ -62,17 +61,17 @@ class Control:
 
     def change(self, *commands: Command) -> None:
         """Send commands; raise `ControlError` on a refusal, unless the state is already as commanded."""
-        for answer in self.ask(*commands):
+        for answer in self.send(*commands):
             command, error = answer["command"], answer.get("error")
             if error and error != ALREADY_SO.get(command):
                 raise ControlError(f"{command}: {error}")
 
     def role(self, name: str) -> BrokerRole | None:
-        answer = self.ask({"command": "getRole", "rolename": name})[0]
+        answer = self.send({"command": "getRole", "rolename": name})[0]
         return _read_role(answer["data"]["role"]) if "data" in answer else None
 
     def user(self, name: str) -> Answer | None:
-        answer = self.ask({"command": "getClient", "username": name})[0]
+        answer = self.send({"command": "getClient", "username": name})[0]
         found: Answer | None = answer["data"]["client"] if "data" in answer else None
         return found
 
@@ -86,7 +85,7 @@ class Control:
         offset = 0
         while True:
             request = {"command": command, "verbose": True, "count": PAGE, "offset": offset}
-            answer = self.ask(request)[0]
+            answer = self.send(request)[0]
             if "data" not in answer:
                 raise ControlError(f"{command}: {answer.get('error')}")
             page = answer["data"][key]
@@ -101,7 +100,7 @@ class Control:
         self.change({"command": "setDefaultACLAccess", "acls": defaults})
 
     def default_access(self) -> dict[str, bool]:
-        answer = self.ask({"command": "getDefaultACLAccess"})[0]
+        answer = self.send({"command": "getDefaultACLAccess"})[0]
         return {default["acltype"]: default["allow"] for default in answer["data"]["acls"]}
 
 

@@ -1,6 +1,6 @@
-"""What row-level security costs a transaction of the API: inside the fence, and as the owner, in turns.
+"""Cost of row-level security per transaction of the API: inside it, and as the owner, alternately.
 
-    python -m bench.fences [--rounds 2000]
+    python -m bench.row_security [--rounds 2000]
 
 Two transactions, without HTTP and authentication, which are the same for both: a delivery's detail is read,
 and a location is posted for it. Among 100,000 deliveries of 20 companies. Medians; a round is one of each.
@@ -15,7 +15,7 @@ from statistics import median
 from sqlalchemy import create_engine, text
 from sqlalchemy.orm import Session, sessionmaker
 
-from bench.stage import stage
+from bench.services import running_services
 from core.access.actors import Actor
 from core.database import row_security
 from core.database.engine import make_sessions
@@ -51,13 +51,13 @@ def post(session: Session, actor: Actor, delivery_id: int) -> object:
 
 
 def took(
-    sessions: sessionmaker[Session], work: Work, actor: Actor, delivery_id: int, *, fenced: bool
+    sessions: sessionmaker[Session], work: Work, actor: Actor, delivery_id: int, *, within: bool
 ) -> float:
     """Microseconds of one transaction. It has begun before, as authentication has in the API."""
     with sessions() as session:
         session.execute(text("SELECT 1"))
         started = time.perf_counter()
-        if fenced:
+        if within:
             row_security.enter(session, actor.company_id)
         work(session, actor, delivery_id)
         session.commit()
@@ -68,8 +68,8 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--rounds", type=int, default=2_000)
     rounds = parser.parse_args().rounds
-    with stage(1) as made:
-        with made.sessions() as session:
+    with running_services(1) as services:
+        with services.sessions() as session:
             session.execute(text(FILL))
             session.commit()
             session.execute(text("ANALYZE"))
@@ -77,13 +77,13 @@ def main() -> None:
             session.commit()
         actor = Actor(company_id=company_id, company_slug="c1", role=Role.MANAGER, user_id=1)
         # Connections of their own: a temporary table belongs to the role that made it.
-        engines = {fenced: create_engine(made.postgres.url("bench")) for fenced in (False, True)}
-        print(f"medians of {rounds} transactions, in turns")
+        engines = {within: create_engine(services.postgres.url("bench")) for within in (False, True)}
+        print(f"medians of {rounds} transactions, alternately")
         for name, work in {"detail read": read, "location post": post}.items():
             times: dict[bool, list[float]] = {False: [], True: []}
             for _ in range(rounds):
-                for fenced, engine in engines.items():
-                    times[fenced].append(took(make_sessions(engine), work, actor, delivery_id, fenced=fenced))
+                for within, engine in engines.items():
+                    times[within].append(took(make_sessions(engine), work, actor, delivery_id, within=within))
             outside, inside = median(times[False]), median(times[True])
             more = f"+{inside - outside:.0f} µs"
             print(f"  {name:14} as the owner {outside:6.0f} µs   inside {inside:6.0f} µs   {more}")
