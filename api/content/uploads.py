@@ -11,14 +11,14 @@ from collections.abc import Mapping
 import anyio
 from anyio import CapacityLimiter
 from fastapi import Request, Response, UploadFile
+from fastapi.routing import APIRoute
 from fastapi.security.utils import get_authorization_scheme_param
 from starlette.concurrency import run_in_threadpool
 
 from api.auth.authentication import credential_of
 from api.content.admission import Admission, Holder
-from api.dependencies import Authorized
-from api.fast_path.quick import Handler
-from api.http.idempotency import OnceRoute
+from api.dependencies import Authorized, Handler
+from api.http.route import ApiRoute
 from core.deliveries.proofs.adding import MAXIMUM_PHOTOS
 from core.deliveries.proofs.images import MAXIMUM_BYTES, ImageTooLarge, Picture, paint
 from core.errors import DomainError, NotAuthenticated
@@ -66,15 +66,11 @@ class Uploads:
             return await anyio.to_thread.run_sync(paint, kind, data, field, limiter=CapacityLimiter(1))
 
 
-class UploadRoute(OnceRoute):
-    """Read a POST's body only for a valid token, and only while few other uploads are running."""
+def _admitted(route: APIRoute, handler: Handler) -> Handler:
+    """Wrap ``handler`` so that a POST's body is read for a valid token, while few other uploads run."""
+    if "POST" not in (route.methods or ()):
+        return handler
 
-    def get_route_handler(self) -> Handler:
-        handler = super().get_route_handler()
-        return _admitted(handler) if self.is_once else handler
-
-
-def _admitted(handler: Handler) -> Handler:
     async def handle(request: Request) -> Response:
         uploads: Uploads = request.app.state.uploads
         sender = await _authenticate(request)
@@ -85,6 +81,10 @@ def _admitted(handler: Handler) -> Handler:
             raise UploadsBusy from None
 
     return handle
+
+
+class UploadRoute(ApiRoute):
+    wrappings = (*ApiRoute.wrappings, _admitted)
 
 
 async def _authenticate(request: Request) -> Holder:

@@ -6,15 +6,15 @@ from fastapi import APIRouter, Query, Response
 
 from api.dependencies import AuthorizedCall, now
 from api.http import cursors
-from api.http.idempotency import OnceRoute
 from api.http.openapi import CONFLICT
+from api.http.route import ApiRoute
 from api.schemas.companions import CustomerIn, CustomerOut, CustomerPatch, ErasureIn
 from api.schemas.fields import PathId
 from api.schemas.pages import Page, PageQuery
 from core.fleet import customers
 from core.operations import erasure
 
-router = APIRouter(prefix="/customers", tags=["customers"], route_class=OnceRoute)
+router = APIRouter(prefix="/customers", tags=["customers"], route_class=ApiRoute)
 
 
 @router.get("/", summary="List customers")

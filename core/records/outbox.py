@@ -13,7 +13,6 @@ from typing import Any
 import msgspec
 from sqlalchemy.orm import Session
 
-from core.database.engine import send_ahead
 from core.models.record import Outbox
 from core.rules.facts import AlertFact, StatusFact
 
@@ -52,4 +51,4 @@ def _add(session: Session, kind: OutboxKind, company_id: int, payload: dict[str,
 
 def wake_relay(session: Session) -> None:
     # PostgreSQL delivers NOTIFY at commit, so the relay never wakes before it can see the row.
-    send_ahead(session.connection(), f"NOTIFY {CHANNEL}".encode())
+    session.connection().exec_driver_sql(f"NOTIFY {CHANNEL}")
