@@ -9,6 +9,7 @@ from typing import Annotated, Any
 from fastapi import Depends, Request, Response
 from fastapi.routing import APIRoute
 from fastapi.security import OAuth2PasswordBearer
+from fastapi.security.utils import get_authorization_scheme_param
 from sqlalchemy.orm import Session, sessionmaker
 
 from api.auth import authentication, scopes
@@ -30,10 +31,11 @@ class Authorized:
     yield-dependency: set-up, tear-down and the route would then each wait for a thread of their own.
     """
 
-    def __init__(self, request: Request, credential: Credential) -> None:
+    def __init__(self, request: Request) -> None:
+        self.credential = require_credential(request)
+        self.received_at = now()
         self.sessions: sessionmaker[Session] = request.app.state.sessions
         self.request = request
-        self.credential = credential
         self._route: scopes.Route = (request.method, getattr(request.scope.get("route"), "path", ""))
         self._afterwards: list[Callable[[], object]] = []
 
@@ -55,10 +57,10 @@ class Authorized:
 
     def identify(self, session: Session) -> Actor:
         """Return the actor and place the transaction under the tenant's row-level security (RLS) policy."""
-        who = authentication.enter(session, self.credential, now())
+        who = authentication.enter(session, self.credential, self.received_at)
         scopes.require(who.actor, self._route)
         if who.is_use_due:
-            authentication.note_use(session, who, now())
+            authentication.note_use(session, who, self.received_at)
         return who.actor
 
     def afterwards(self, action: Callable[[], object]) -> None:
@@ -90,7 +92,7 @@ async def health_of(request: Request) -> HealthWatch:
     return health
 
 
-async def require_credential(request: Request) -> Credential:
+def require_credential(request: Request) -> Credential:
     """Return the request's credential without any I/O. Raises `NotAuthenticated`.
 
     Only a genuine JWT, or text that may be an API token, reaches the database. Routes check it before they
@@ -99,15 +101,15 @@ async def require_credential(request: Request) -> Credential:
     known: Credential | None = getattr(request.state, "credential", None)
     if known is not None:
         return known
-    token = await bearer(request)
-    if token is None:
+    scheme, token = get_authorization_scheme_param(request.headers.get("authorization"))
+    if scheme.lower() != "bearer":
         raise NotAuthenticated
     request.state.credential = credential = credential_of(request.app.state.settings, token)
     return credential
 
 
 async def authorized(request: Request, _token: Annotated[str | None, Depends(bearer)]) -> Authorized:
-    return Authorized(request, await require_credential(request))
+    return Authorized(request)
 
 
 def authorizes(endpoint: Callable[..., Any]) -> bool:
@@ -121,7 +123,7 @@ def token_first(route: APIRoute, handler: Handler) -> Handler:
         return handler
 
     async def handle(request: Request) -> Response:
-        await require_credential(request)
+        require_credential(request)
         return await handler(request)
 
     return handle

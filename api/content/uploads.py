@@ -12,16 +12,14 @@ import anyio
 from anyio import CapacityLimiter
 from fastapi import Request, Response, UploadFile
 from fastapi.routing import APIRoute
-from fastapi.security.utils import get_authorization_scheme_param
 from starlette.concurrency import run_in_threadpool
 
-from api.auth.authentication import credential_of
 from api.content.admission import Admission, Holder
 from api.dependencies import Authorized, Handler
 from api.http.route import ApiRoute
 from core.deliveries.proofs.adding import MAXIMUM_PHOTOS
 from core.deliveries.proofs.images import MAXIMUM_BYTES, ImageTooLarge, Picture, paint
-from core.errors import DomainError, NotAuthenticated
+from core.errors import DomainError
 from core.rules.enums import ImageKind
 
 MAXIMUM_UPLOADS = 24  # at once in a process; those that are not being re-encoded yet cost a file each
@@ -89,8 +87,4 @@ class UploadRoute(ApiRoute):
 
 async def _authenticate(request: Request) -> Holder:
     """Return the sender before its body of up to 12 MiB is read; the work's transaction checks it again."""
-    scheme, token = get_authorization_scheme_param(request.headers.get("authorization"))
-    if scheme.lower() != "bearer" or not token:
-        raise NotAuthenticated
-    authorized = Authorized(request, credential_of(request.app.state.settings, token))
-    return Holder.of(await run_in_threadpool(authorized.require_known))
+    return Holder.of(await run_in_threadpool(Authorized(request).require_known))

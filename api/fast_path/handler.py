@@ -14,9 +14,10 @@ from fastapi.routing import APIRoute
 from pydantic import ValidationError
 from starlette.requests import ClientDisconnect
 
-from api.dependencies import Handler, require_credential
-from api.fast_path.readers import JSON, NotPlain, readers_of
+from api.dependencies import Authorized, Handler
+from api.fast_path.parameters import JSON, NotPlain, parameters_of, read
 from api.fast_path.threads import FastThreads
+from api.http.body_limits import most_values_of, require_few_values
 
 MARK = "is_on_fast_path"
 Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])
@@ -34,7 +35,7 @@ def fast_path(endpoint: Endpoint) -> Endpoint:
 def require_bindable(endpoint: Callable[..., Any]) -> None:
     """Raise `CannotBind` for a marked endpoint that the fast path cannot serve."""
     if hasattr(endpoint, MARK):
-        readers_of(endpoint)
+        parameters_of(endpoint)
 
 
 def take_fast_path(route: APIRoute, whole: Handler) -> Handler:
@@ -42,16 +43,20 @@ def take_fast_path(route: APIRoute, whole: Handler) -> Handler:
     endpoint = inspect.unwrap(route.endpoint)
     if not hasattr(endpoint, MARK):
         return whole
-    readers = readers_of(endpoint)
+    parameters = parameters_of(endpoint)
     status_code = route.status_code or 200
+    model: Any = route.body_field.field_info.annotation if route.body_field is not None else None
+    maximum_values = 0 if model is None else most_values_of(model)
 
     async def handle(request: Request) -> Response:
         threads: FastThreads | None = request.app.state.fast_threads
         if threads is None or "idempotency-key" in request.headers:
             return await whole(request)
-        await require_credential(request)
+        authorized = Authorized(request)
         try:
-            values = {name: await read(request) for name, read in readers.items()}
+            body = b"" if model is None else await request.body()
+            require_few_values(body, maximum_values)
+            values = read(request, parameters, authorized, body)
         except (NotPlain, ValidationError, ClientDisconnect):
             return await whole(request)
         return await threads.run(_call, endpoint, values, status_code)

@@ -53,7 +53,7 @@ class OnceAuthorized(Authorized):
     """Run every block of the request in one transaction; `keep` commits it, `close` rolls it back."""
 
     def __init__(self, plain: Authorized, request: idempotency.Request) -> None:
-        super().__init__(plain.request, plain.credential)
+        super().__init__(plain.request)
         self._request = request
         self._session: Session | None = None
         self._actor: Actor | None = None

@@ -117,7 +117,7 @@ def report_location(
 
     409 unless the delivery is under way and has a vehicle.
     """
-    received_at = now()
+    received_at = authorized.received_at
     fix = body.fix(received_at)
     with authorized() as (session, actor):
         reported = report.report(session, actor, delivery_id, fix, received_at)

@@ -19,7 +19,7 @@ from starlette.testclient import TestClient
 from api.dependencies import AuthorizedCall
 from api.fast_path import handler, threads
 from api.fast_path.handler import fast_path
-from api.fast_path.readers import CannotBind
+from api.fast_path.parameters import CannotBind
 from api.fast_path.threads import FastThreads
 from api.http.route import ApiRoute
 from core.rules.enums import Status
