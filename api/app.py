@@ -13,7 +13,8 @@ from api.auth.hashing import Hashing
 from api.content.renderings import Renderings
 from api.content.streams import make_streams
 from api.content.uploads import LARGER_BODIES, Uploads
-from api.fast_path.quick import OnLoop
+from api.fast_path.threads import THREADS as FAST_THREADS
+from api.fast_path.threads import FastThreads
 from api.health import HealthWatch
 from api.http import errors, openapi
 from api.http.body_limits import MAXIMUM_BODY_BYTES, OTHER_BODIES, LimitedRequest
@@ -51,9 +52,7 @@ from core.database import schema
 from core.database.engine import make_engine, make_sessions
 from core.settings import Settings
 
-# As many threads as pooled connections: an extra thread would only wait for one. The event loop has
-# connections of its own (`api.fast_path.quick`).
-POOL_SIZE, POOL_OVERFLOW = 4, 6
+THREADS = 10  # for the work of all routes that do not take the fast path
 ROUTERS = (
     # Routes are matched in this order, so the busiest come first.
     deliveries.router,
@@ -89,9 +88,11 @@ def create_app(settings: Settings) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        engine = make_engine(settings, process="api", pool_size=POOL_SIZE, overflow=POOL_OVERFLOW)
-        current_default_thread_limiter().total_tokens = POOL_SIZE + POOL_OVERFLOW
-        app.state.on_loop = OnLoop(settings)
+        # One connection per thread, kept open: opening one costs more than a request, and an extra thread
+        # would only wait for one.
+        engine = make_engine(settings, process="api", pool_size=THREADS + FAST_THREADS, overflow=0)
+        current_default_thread_limiter().total_tokens = THREADS
+        app.state.fast_threads = FastThreads() if settings.fast_path else None
         app.state.sessions = make_sessions(engine)
         app.state.hashing = Hashing()
         try:
@@ -101,7 +102,8 @@ def create_app(settings: Settings) -> FastAPI:
             ):
                 yield
         finally:
-            app.state.on_loop.close()
+            if app.state.fast_threads is not None:
+                app.state.fast_threads.close()
             engine.dispose()
 
     # The documentation page's scripts are served locally: a browser may have no access to the internet.

@@ -1,23 +1,26 @@
 """FastAPI dependencies. A route works in one transaction on one thread and commits before it answers."""
 
-from collections.abc import Callable, Iterator
+import inspect
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime
-from typing import Annotated
+from typing import Annotated, Any
 
-from fastapi import Depends, Request
+from fastapi import Depends, Request, Response
+from fastapi.routing import APIRoute
 from fastapi.security import OAuth2PasswordBearer
+from fastapi.security.utils import get_authorization_scheme_param
 from sqlalchemy.orm import Session, sessionmaker
 
-from api.auth import scopes
-from api.auth.authentication import Credential, credential_of, note_use, resolve
+from api.auth import authentication, scopes
+from api.auth.authentication import Credential, credential_of
 from api.health import HealthWatch
 from api.live import Live
 from core.access.actors import Actor
-from core.database import row_security
 from core.errors import NotAuthenticated
 from core.settings import Settings
 
+Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 bearer = OAuth2PasswordBearer(tokenUrl="/auth/token", refreshUrl="/auth/refresh", auto_error=False)
 
 
@@ -28,21 +31,20 @@ class Authorized:
     yield-dependency: set-up, tear-down and the route would then each wait for a thread of their own.
     """
 
-    def __init__(
-        self, request: Request, credential: Credential, sessions: sessionmaker[Session] | None = None
-    ) -> None:
-        self.sessions: sessionmaker[Session] = sessions or request.app.state.sessions
+    def __init__(self, request: Request) -> None:
+        self.credential = require_credential(request)
+        self.received_at = now()
+        self.sessions: sessionmaker[Session] = request.app.state.sessions
         self.request = request
-        self.credential = credential
         self._route: scopes.Route = (request.method, getattr(request.scope.get("route"), "path", ""))
         self._afterwards: list[Callable[[], object]] = []
 
-    def __call__(self) -> AbstractContextManager[tuple[Session, Actor]]:
-        return self.apart()
+    def apart(self) -> AbstractContextManager[tuple[Session, Actor]]:
+        """Open a transaction of its own, which commits even where an idempotency key holds the request's."""
+        return Authorized.__call__(self)
 
     @contextmanager
-    def apart(self) -> Iterator[tuple[Session, Actor]]:
-        """Open a transaction of its own, which commits even where an idempotency key holds the request's."""
+    def __call__(self) -> Iterator[tuple[Session, Actor]]:
         with self.sessions() as session:
             yield session, self.identify(session)
             session.commit()
@@ -55,10 +57,10 @@ class Authorized:
 
     def identify(self, session: Session) -> Actor:
         """Return the actor and place the transaction under the tenant's row-level security (RLS) policy."""
-        who = resolve(session, self.credential, now())  # before RLS applies: users are of any tenant
+        who = authentication.enter(session, self.credential, self.received_at)
         scopes.require(who.actor, self._route)
-        row_security.enter(session, who.actor.company_id)
-        note_use(session, who, now())
+        if who.is_use_due:
+            authentication.note_use(session, who, self.received_at)
         return who.actor
 
     def afterwards(self, action: Callable[[], object]) -> None:
@@ -70,27 +72,27 @@ class Authorized:
             self._afterwards.pop(0)()
 
 
-async def _settings(request: Request) -> Settings:
+async def settings_of(request: Request) -> Settings:
     settings: Settings = request.app.state.settings
     return settings
 
 
-async def _sessions(request: Request) -> sessionmaker[Session]:
+async def sessions_of(request: Request) -> sessionmaker[Session]:
     sessions: sessionmaker[Session] = request.app.state.sessions
     return sessions
 
 
-async def _live(request: Request) -> Live:
+async def live_of(request: Request) -> Live:
     live: Live = request.app.state.live
     return live
 
 
-async def _health(request: Request) -> HealthWatch:
+async def health_of(request: Request) -> HealthWatch:
     health: HealthWatch = request.app.state.health
     return health
 
 
-async def require_credential(request: Request) -> Credential:
+def require_credential(request: Request) -> Credential:
     """Return the request's credential without any I/O. Raises `NotAuthenticated`.
 
     Only a genuine JWT, or text that may be an API token, reaches the database. Routes check it before they
@@ -99,15 +101,32 @@ async def require_credential(request: Request) -> Credential:
     known: Credential | None = getattr(request.state, "credential", None)
     if known is not None:
         return known
-    token = await bearer(request)
-    if token is None:
+    scheme, token = get_authorization_scheme_param(request.headers.get("authorization"))
+    if scheme.lower() != "bearer":
         raise NotAuthenticated
     request.state.credential = credential = credential_of(request.app.state.settings, token)
     return credential
 
 
-async def _authorized(request: Request, _token: Annotated[str | None, Depends(bearer)]) -> Authorized:
-    return Authorized(request, await require_credential(request))
+async def authorized(request: Request, _token: Annotated[str | None, Depends(bearer)]) -> Authorized:
+    return Authorized(request)
+
+
+def authorizes(endpoint: Callable[..., Any]) -> bool:
+    """Return whether the route is for users and integrations: it has the parameter ``authorized``."""
+    return "authorized" in inspect.signature(endpoint).parameters
+
+
+def token_first(route: APIRoute, handler: Handler) -> Handler:
+    """Wrap ``handler`` so that the credential is checked before the body is read."""
+    if not authorizes(route.endpoint):
+        return handler
+
+    async def handle(request: Request) -> Response:
+        require_credential(request)
+        return await handler(request)
+
+    return handle
 
 
 async def _peer(request: Request) -> str:
@@ -118,9 +137,9 @@ def now() -> datetime:
     return datetime.now(UTC)
 
 
-SettingsOf = Annotated[Settings, Depends(_settings)]
-Sessions = Annotated[sessionmaker[Session], Depends(_sessions)]
-LiveOf = Annotated[Live, Depends(_live)]
-HealthOf = Annotated[HealthWatch, Depends(_health)]
+SettingsOf = Annotated[Settings, Depends(settings_of)]
+Sessions = Annotated[sessionmaker[Session], Depends(sessions_of)]
+LiveOf = Annotated[Live, Depends(live_of)]
+HealthOf = Annotated[HealthWatch, Depends(health_of)]
 Peer = Annotated[str, Depends(_peer)]
-AuthorizedCall = Annotated[Authorized, Depends(_authorized)]
+AuthorizedCall = Annotated[Authorized, Depends(authorized)]

@@ -46,10 +46,6 @@ class RequestMetrics:
             "milepost_http_request_seconds", "Time to answer", ["method", "route"], registry=self.registry
         )
 
-    def observe(self, method: str, route: str, status: int, seconds: float) -> None:
-        self.requests.labels(method, route, str(status)).inc()
-        self.seconds.labels(method, route).observe(seconds)
-
     def text(self) -> bytes:
         if MULTIPROCESS_FOLDER not in os.environ:
             return generate_latest(self.registry)
@@ -87,7 +83,8 @@ class Measured:
         finally:
             method = scope["method"] if scope["method"] in METHODS else "other"
             route = getattr(scope.get("route"), "path", "unmatched")
-            self.metrics.observe(method, route, status, time.perf_counter() - started)
+            self.metrics.requests.labels(method, route, str(status)).inc()
+            self.metrics.seconds.labels(method, route).observe(time.perf_counter() - started)
 
 
 def may_scrape(request: Request, settings: Settings) -> bool:

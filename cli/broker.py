@@ -136,7 +136,7 @@ def broker_login(
         person = sign_in.login_of(session, email)
         if person is None or person.is_disabled:
             raise NotFound("user")
-        actor = sign_in.actor_of(session, person.user_id, person.token_epoch)
+        actor = sign_in.enter(session, person.user_id, person.token_epoch)
         mqtt = mqtt_logins.mqtt_login(session, actor, mqtt_key(settings))
     print_fields(
         broker=settings.broker_url,

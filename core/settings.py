@@ -42,6 +42,9 @@ class Settings(OutgoingSettings):
     http_host: str = "127.0.0.1"
     http_port: int = Field(default=8000, ge=1, le=65535)
     api_processes: int = Field(default=1, ge=1, le=16)
+    fast_path: bool = Field(
+        default=True, description="off: FastAPI answers the busiest requests too, at three times the cost"
+    )
     ingest_metrics_port: int | None = Field(default=None, ge=1, le=65535)
     jobs_metrics_port: int | None = Field(default=None, ge=1, le=65535)
     metrics_host: str = Field(

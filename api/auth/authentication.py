@@ -1,6 +1,6 @@
 """Resolve a token to its actor, a user or an integration, for REST and WebSockets alike."""
 
-from datetime import UTC, datetime
+from datetime import datetime
 
 import msgspec
 from sqlalchemy.orm import Session
@@ -9,6 +9,7 @@ from api.auth import tokens
 from core import random_tokens
 from core.access.actors import Actor
 from core.accounts import api_tokens, sign_in
+from core.database import row_security
 from core.settings import Settings
 
 MAXIMUM_API_TOKEN = 100
@@ -38,12 +39,16 @@ def credential_of(settings: Settings, token: str) -> Credential:
     return tokens.read(settings, tokens.TokenKind.ACCESS, token)
 
 
-def resolve(session: Session, credential: Credential, now: datetime) -> Authenticated:
-    """Check in one query that the user is still active or the API token exists. Raises `NotAuthenticated`."""
+def enter(session: Session, credential: Credential, now: datetime) -> Authenticated:
+    """Check that the user is active or the API token exists, and apply its tenant's RLS policy.
+
+    Raises `NotAuthenticated`.
+    """
     if isinstance(credential, ApiKey):
         holder = api_tokens.holder_of(session, credential.token_hash, now)
+        row_security.enter(session, holder.actor.company_id)
         return Authenticated(holder.actor, holder.expires_at, holder.is_use_due)
-    actor = sign_in.actor_of(session, credential.user_id, credential.epoch, credential.session_id)
+    actor = sign_in.enter(session, credential.user_id, credential.epoch, credential.session_id)
     return Authenticated(actor, credential.expires_at)
 
 
@@ -51,8 +56,3 @@ def note_use(session: Session, who: Authenticated, now: datetime) -> None:
     """Record an API token's last use, at most once per minute, in the transaction of the work."""
     if who.is_use_due and who.actor.api_token_id is not None:
         api_tokens.note_use(session, who.actor.api_token_id, now)
-
-
-def authenticate(session: Session, settings: Settings, token: str) -> Authenticated:
-    """Parse and resolve a token. Raises `NotAuthenticated`."""
-    return resolve(session, credential_of(settings, token), datetime.now(UTC))

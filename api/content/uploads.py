@@ -11,17 +11,15 @@ from collections.abc import Mapping
 import anyio
 from anyio import CapacityLimiter
 from fastapi import Request, Response, UploadFile
-from fastapi.security.utils import get_authorization_scheme_param
+from fastapi.routing import APIRoute
 from starlette.concurrency import run_in_threadpool
 
-from api.auth.authentication import credential_of
 from api.content.admission import Admission, Holder
-from api.dependencies import Authorized
-from api.fast_path.quick import Handler
-from api.http.idempotency import OnceRoute
+from api.dependencies import Authorized, Handler
+from api.http.route import ApiRoute
 from core.deliveries.proofs.adding import MAXIMUM_PHOTOS
 from core.deliveries.proofs.images import MAXIMUM_BYTES, ImageTooLarge, Picture, paint
-from core.errors import DomainError, NotAuthenticated
+from core.errors import DomainError
 from core.rules.enums import ImageKind
 
 MAXIMUM_UPLOADS = 24  # at once in a process; those that are not being re-encoded yet cost a file each
@@ -66,15 +64,11 @@ class Uploads:
             return await anyio.to_thread.run_sync(paint, kind, data, field, limiter=CapacityLimiter(1))
 
 
-class UploadRoute(OnceRoute):
-    """Read a POST's body only for a valid token, and only while few other uploads are running."""
+def _admitted(route: APIRoute, handler: Handler) -> Handler:
+    """Wrap ``handler`` so that a POST's body is read for a valid token, while few other uploads run."""
+    if "POST" not in (route.methods or ()):
+        return handler
 
-    def get_route_handler(self) -> Handler:
-        handler = super().get_route_handler()
-        return _admitted(handler) if self.is_once else handler
-
-
-def _admitted(handler: Handler) -> Handler:
     async def handle(request: Request) -> Response:
         uploads: Uploads = request.app.state.uploads
         sender = await _authenticate(request)
@@ -87,10 +81,10 @@ def _admitted(handler: Handler) -> Handler:
     return handle
 
 
+class UploadRoute(ApiRoute):
+    wrappings = (*ApiRoute.wrappings, _admitted)
+
+
 async def _authenticate(request: Request) -> Holder:
     """Return the sender before its body of up to 12 MiB is read; the work's transaction checks it again."""
-    scheme, token = get_authorization_scheme_param(request.headers.get("authorization"))
-    if scheme.lower() != "bearer" or not token:
-        raise NotAuthenticated
-    authorized = Authorized(request, credential_of(request.app.state.settings, token))
-    return Holder.of(await run_in_threadpool(authorized.require_known))
+    return Holder.of(await run_in_threadpool(Authorized(request).require_known))

@@ -1,6 +1,6 @@
 """Bound a request's size and answer in the standard error shape before any costly work is done.
 
-`LimitedRequest` bounds bytes, `BoundedRoute` the values of a JSON body: each unknown value becomes an error,
+`LimitedRequest` bounds bytes, `few_values` the values of a JSON body: each unknown value becomes an error,
 and 70,000 of them blocked the event loop for most of a second.
 """
 
@@ -52,9 +52,6 @@ class LimitedRequest:
         self.maximum = maximum
         self.others = others
 
-    def _maximum(self, path: str) -> int:
-        return next((limit for paths, limit in self.others.items() if paths.fullmatch(path)), self.maximum)
-
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
@@ -65,7 +62,8 @@ class LimitedRequest:
             return
         if any(name == b"cookie" for name, _value in scope["headers"]):
             scope = {**scope, "headers": [header for header in scope["headers"] if header[0] != b"cookie"]}
-        maximum = self._maximum(scope["path"])
+        path = scope["path"]
+        maximum = next((most for paths, most in self.others.items() if paths.fullmatch(path)), self.maximum)
         announced = Headers(scope=scope).get("content-length", "0")
         if announced.isdecimal() and int(announced) > maximum:
             await problem(413, "BodyTooLarge", "Content Too Large", TOO_LARGE)(scope, receive, send)
@@ -83,24 +81,18 @@ class LimitedRequest:
         await self.app(scope, counted, send)
 
 
-class BoundedRoute(APIRoute):
-    """Count the values of a JSON body before validating any of them."""
+def few_values(route: APIRoute, handler: Handler) -> Handler:
+    """Wrap ``handler`` so that the values of a JSON body are counted before any of them is validated."""
+    if route.body_field is None or isinstance(route.body_field.field_info, Form):
+        return handler
+    model: Any = route.body_field.field_info.annotation
 
-    def get_route_handler(self) -> Handler:
-        return self.bounded(super().get_route_handler())
+    async def handle(request: Request) -> Response:
+        with contextlib.suppress(ClientDisconnect):  # the handler runs into it too, and answers
+            require_few_values(await request.body(), most_values_of(model))
+        return await handler(request)
 
-    def bounded(self, handler: Handler) -> Handler:
-        """Wrap ``handler`` so that it only gets bodies that may be valid."""
-        if self.body_field is None or isinstance(self.body_field.field_info, Form):
-            return handler
-        model: Any = self.body_field.field_info.annotation
-
-        async def handle(request: Request) -> Response:
-            with contextlib.suppress(ClientDisconnect):  # the handler runs into it too, and answers
-                require_few_values(await request.body(), _most_values_of(model))
-            return await handler(request)
-
-        return handle
+    return handle
 
 
 def require_few_values(body: bytes, maximum: int) -> None:
@@ -120,7 +112,8 @@ def count_values(body: bytes) -> int:
 
 
 @cache
-def _most_values_of(model: Any) -> int:
+def most_values_of(model: Any) -> int:
+    """Return the most keys and elements that a valid body of this model may have, and some to spare."""
     schema = TypeAdapter(model).json_schema()
     return most_values(schema, schema.get("$defs", {})) + SPARE_VALUES
 

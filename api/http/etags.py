@@ -34,7 +34,7 @@ def versions_of(if_match: str | None) -> Container[int] | None:
     return {int(opaque) for weak, opaque in found if not weak and _VERSION.fullmatch(opaque)}
 
 
-async def _if_match(
+async def if_match(
     value: Annotated[
         str | None,
         Header(
@@ -47,4 +47,4 @@ async def _if_match(
     return versions_of(value)
 
 
-IfMatch = Annotated[Container[int] | None, Depends(_if_match)]
+IfMatch = Annotated[Container[int] | None, Depends(if_match)]

@@ -1,8 +1,8 @@
 """``Idempotency-Key``: a repeated POST gets the first one's response and has no further effect.
 
-One route class for every router. A request with a key runs in one transaction from its first query to its
-rendered response: claim the key, do the work, store the response, commit. Requests without a key are
-unaffected.
+`api.http.route.ApiRoute` brings it to every router. A request with a key runs in one transaction from its
+first query to its rendered response: claim the key, do the work, store the response, commit. Requests without
+a key are unaffected.
 """
 
 import asyncio
@@ -23,9 +23,7 @@ from pydantic import BaseModel
 from sqlalchemy.orm import Session
 from starlette.concurrency import run_in_threadpool
 
-from api.dependencies import Authorized, now, require_credential
-from api.fast_path.quick import Handler, quick_handler
-from api.http.body_limits import BoundedRoute
+from api.dependencies import Authorized, Handler, authorizes, now
 from core.access.actors import Actor
 from core.database.engine import LOCK_TIMEOUT_S
 from core.records import idempotency
@@ -55,7 +53,7 @@ class OnceAuthorized(Authorized):
     """Run every block of the request in one transaction; `keep` commits it, `close` rolls it back."""
 
     def __init__(self, plain: Authorized, request: idempotency.Request) -> None:
-        super().__init__(plain.request, plain.credential)
+        super().__init__(plain.request)
         self._request = request
         self._session: Session | None = None
         self._actor: Actor | None = None
@@ -82,31 +80,6 @@ class OnceAuthorized(Authorized):
             self._session.close()
 
 
-class OnceRoute(BoundedRoute):
-    """A route whose authorised POSTs take an ``Idempotency-Key``."""
-
-    def __init__(
-        self,
-        path: str,
-        endpoint: Callable[..., Any],
-        *,
-        methods: set[str] | list[str] | None = None,
-        dependencies: list[Any] | None = None,
-        **options: Any,
-    ) -> None:
-        self.is_once = "POST" in (methods or ()) and _authorizes(endpoint)
-        if self.is_once and not hasattr(endpoint, "__wrapped__"):
-            dependencies = [*(dependencies or ()), Depends(_key)]
-            endpoint = _with_key(endpoint)
-        super().__init__(path, endpoint, methods=methods, dependencies=dependencies, **options)
-
-    def get_route_handler(self) -> Handler:
-        handler = APIRoute.get_route_handler(self)
-        quick = quick_handler(inspect.unwrap(self.endpoint), self.status_code, handler)
-        whole = self.bounded(_once(handler, quick) if self.is_once else quick)
-        return _token_first(whole) if _authorizes(self.endpoint) else whole
-
-
 async def _key(
     request: Request,
     key: Annotated[
@@ -124,20 +97,11 @@ async def _key(
     request.state.idempotency_key = key
 
 
-def _authorizes(endpoint: Callable[..., Any]) -> bool:
-    return any(name == "authorized" for name in inspect.signature(endpoint).parameters)
-
-
-def _token_first(handler: Handler) -> Handler:
-    async def handle(request: Request) -> Response:
-        await require_credential(request)
-        return await handler(request)
-
-    return handle
-
-
-def _with_key(endpoint: Callable[..., Any]) -> Callable[..., Any]:
-    """Wrap the endpoint so that it gets an `OnceAuthorized` when the request has a key."""
+def with_key(endpoint: Callable[..., Any], dependencies: list[Any]) -> tuple[Callable[..., Any], list[Any]]:
+    """Return an authorised endpoint, and its dependencies, so that it gets an `OnceAuthorized` for a key."""
+    # FastAPI makes a route anew from a wrapped endpoint when it includes the router.
+    if hasattr(endpoint, "__wrapped__") or not authorizes(endpoint):
+        return endpoint, dependencies
 
     @wraps(endpoint)
     def called(authorized: Authorized, **values: Any) -> Any:
@@ -147,7 +111,8 @@ def _with_key(endpoint: Callable[..., Any]) -> Callable[..., Any]:
     async def awaited(authorized: Authorized, **values: Any) -> Any:
         return await endpoint(authorized=_claiming(authorized, values), **values)
 
-    return awaited if inspect.iscoroutinefunction(endpoint) else called
+    wrapped = awaited if inspect.iscoroutinefunction(endpoint) else called
+    return wrapped, [*dependencies, Depends(_key)]
 
 
 def _claiming(authorized: Authorized, values: Mapping[str, Any]) -> Authorized:
@@ -161,26 +126,29 @@ def _claiming(authorized: Authorized, values: Mapping[str, Any]) -> Authorized:
     return once
 
 
-def _once(handler: Handler, without_key: Handler) -> Handler:
-    turns: WeakValueDictionary[tuple[str | None, ...], asyncio.Lock] = WeakValueDictionary()
+def once(route: APIRoute, handler: Handler) -> Handler:
+    """Wrap ``handler`` so that requests with the same key are handled one after the other, and once."""
+    if "POST" not in (route.methods or ()) or not authorizes(route.endpoint):
+        return handler
+    locks: WeakValueDictionary[tuple[str | None, ...], asyncio.Lock] = WeakValueDictionary()
 
     async def handle(request: Request) -> Response:
         key = request.headers.get("idempotency-key")
         if key is None:
-            return await without_key(request)
+            return await handler(request)
         # Duplicates in this process wait here: waiting in the database would use up the threads that the
         # first request needs.
         which = (request.headers.get("authorization"), request.url.path, key)
-        turn = turns.setdefault(which, asyncio.Lock())
+        lock = locks.setdefault(which, asyncio.Lock())
         try:
             async with asyncio.timeout(LOCK_TIMEOUT_S):
-                await turn.acquire()
+                await lock.acquire()
         except TimeoutError:
             raise idempotency.StillUnderWay from None
         try:
             return await _do_once(handler, request)
         finally:
-            turn.release()
+            lock.release()
 
     return handle
 

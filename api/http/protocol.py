@@ -58,6 +58,7 @@ class HttpProtocol(HttpToolsProtocol):
         super().__init__(*arguments, **options)
         self._is_in_body = False
         self._header_bytes = self._headers_seen = 0
+        self._are_headers_too_large = False
         self._is_parsed = False  # the parser called back for the present data
         self._unparsed_bytes = 0  # bytes since the last callback: an endless header
         self._owed_since: float | None = self.loop.time()  # the client's turn since; None: idle keep-alive
@@ -91,7 +92,7 @@ class HttpProtocol(HttpToolsProtocol):
             self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
 
     def send_400_response(self, msg: str) -> None:
-        if self._are_headers_too_large():
+        if self._are_headers_too_large:
             self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
         elif len(self.pipeline) >= MAXIMUM_PIPELINED:
             self._close()
@@ -140,11 +141,9 @@ class HttpProtocol(HttpToolsProtocol):
     def _count(self, header_bytes: int) -> None:
         self._is_parsed = True
         self._header_bytes += header_bytes
-        if self._are_headers_too_large():
+        if self._header_bytes > MAXIMUM_HEADER_BYTES or self._headers_seen > MAXIMUM_HEADERS:
+            self._are_headers_too_large = True
             raise TooMuch
-
-    def _are_headers_too_large(self) -> bool:
-        return self._header_bytes > MAXIMUM_HEADER_BYTES or self._headers_seen > MAXIMUM_HEADERS
 
     # --- the clock ---
 

@@ -12,7 +12,7 @@ def slash_table(paths: Iterable[str]) -> dict[str, bool]:
     """Return whether routes end with a slash, per first segment. Raises `ValueError` when they differ."""
     table: dict[str, bool] = {}
     for path in paths:
-        segment, is_slashed = _first_segment(path), path.endswith("/")
+        segment, is_slashed = path.removeprefix("/").partition("/")[0], path.endswith("/")
         if table.setdefault(segment, is_slashed) != is_slashed:
             raise ValueError(f"routes below /{segment} must agree on the trailing slash: {path}")
     return table
@@ -20,14 +20,10 @@ def slash_table(paths: Iterable[str]) -> dict[str, bool]:
 
 def declared_form(path: str, table: Mapping[str, bool]) -> str:
     """Return the path as its route declares it; below an unknown first segment it stays unchanged."""
-    is_slashed = table.get(_first_segment(path))
+    is_slashed = table.get(path.removeprefix("/").partition("/")[0])
     if is_slashed is None or path.endswith("/") == is_slashed:
         return path
     return f"{path}/" if is_slashed else path.removesuffix("/")
-
-
-def _first_segment(path: str) -> str:
-    return path.removeprefix("/").partition("/")[0]
 
 
 class Slashes:

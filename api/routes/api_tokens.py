@@ -6,14 +6,15 @@ from fastapi import APIRouter, Query, Response
 
 from api.dependencies import AuthorizedCall, now
 from api.http import cursors
-from api.http.idempotency import OnceRoute, forbid_keeping
+from api.http.idempotency import forbid_keeping
 from api.http.openapi import CONFLICT
+from api.http.route import ApiRoute
 from api.schemas.api_tokens import ApiTokenIn, ApiTokenMade, ApiTokenOut
 from api.schemas.fields import PathId
 from api.schemas.pages import Page, PageQuery
 from core.accounts import api_tokens
 
-router = APIRouter(prefix="/api-tokens", tags=["integrations"], route_class=OnceRoute)
+router = APIRouter(prefix="/api-tokens", tags=["integrations"], route_class=ApiRoute)
 
 
 @router.get("/", summary="List API tokens")

@@ -11,9 +11,9 @@ from starlette.concurrency import run_in_threadpool
 from api.auth import tokens
 from api.auth.hashing import HashingOf
 from api.dependencies import AuthorizedCall, Peer, Sessions, SettingsOf, now
-from api.http.body_limits import BoundedRoute
 from api.http.idempotency import forbid_keeping
 from api.http.openapi import TOO_MANY
+from api.http.route import Route
 from api.schemas.people import LinkPasswordIn, LogOutQuery, RefreshIn, ResetIn, Tokens
 from core.accounts import access, invitations, login_sessions, passwords, sign_in, throttle
 from core.accounts.login_sessions import Begun
@@ -30,7 +30,7 @@ router = APIRouter(
     prefix="/auth",
     tags=["people"],
     dependencies=[Depends(_uncached)],
-    route_class=BoundedRoute,
+    route_class=Route,
     form_limits={"max_fields": 20, "max_files": 0},
 )
 REFUSED: dict[int | str, dict[str, Any]] = {401: {"description": "Refused"}}

@@ -3,11 +3,11 @@
 from fastapi import APIRouter
 
 from api.dependencies import AuthorizedCall
-from api.http.idempotency import OnceRoute
+from api.http.route import ApiRoute
 from api.schemas.people import CompanyPatch, CompanySettings
 from core.accounts import companies
 
-router = APIRouter(prefix="/company", tags=["people"], route_class=OnceRoute)
+router = APIRouter(prefix="/company", tags=["people"], route_class=ApiRoute)
 
 
 @router.get("/", summary="Read your company's settings")

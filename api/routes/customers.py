@@ -6,8 +6,8 @@ from fastapi import APIRouter, Query, Response
 
 from api.dependencies import AuthorizedCall, now
 from api.http import cursors
-from api.http.idempotency import OnceRoute
 from api.http.openapi import CONFLICT
+from api.http.route import ApiRoute
 from api.schemas.companions import CustomerIn, CustomerOut, CustomerPatch, ErasureIn
 from api.schemas.fields import PathId
 from api.schemas.pages import Page, PageQuery
@@ -15,7 +15,7 @@ from core.fleet import customers
 from core.fleet.customers import CustomerChanges, NewCustomer
 from core.operations import erasure
 
-router = APIRouter(prefix="/customers", tags=["customers"], route_class=OnceRoute)
+router = APIRouter(prefix="/customers", tags=["customers"], route_class=ApiRoute)
 
 
 @router.get("/", summary="List customers")

@@ -5,11 +5,11 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Response
 
 from api.dependencies import AuthorizedCall, LiveOf, now
-from api.fast_path.quick import on_loop
+from api.fast_path.handler import fast_path
 from api.http import cursors, etags
 from api.http.etags import IfMatch
-from api.http.idempotency import OnceRoute
 from api.http.openapi import CONFLICT, EDITED
+from api.http.route import ApiRoute
 from api.schemas.deliveries import (
     DeliveryDetail,
     DeliveryEdit,
@@ -27,11 +27,11 @@ from core.deliveries import whereabouts as delivery_whereabouts
 from core.deliveries.status_changes import StatusRequest
 from core.positions import report
 
-router = APIRouter(prefix="/deliveries", tags=["deliveries"], route_class=OnceRoute)
+router = APIRouter(prefix="/deliveries", tags=["deliveries"], route_class=ApiRoute)
 
 
 @router.get("/", summary="List deliveries")
-@on_loop
+@fast_path
 def list_deliveries(
     authorized: AuthorizedCall, query: Annotated[DeliveryQuery, Query()]
 ) -> Page[DeliveryOut]:
@@ -61,7 +61,7 @@ def create_delivery(authorized: AuthorizedCall, body: DeliveryNew, response: Res
 
 
 @router.get("/{delivery_id}/", summary="Read a delivery")
-@on_loop
+@fast_path
 def read_delivery(authorized: AuthorizedCall, delivery_id: PathId, response: Response) -> DeliveryDetail:
     """Read a delivery, with its vehicle's position and the ETA while it is under way.
 
@@ -109,7 +109,7 @@ def edit_delivery(
     response_model=LocationOut,
     responses=CONFLICT,
 )
-@on_loop
+@fast_path
 def report_location(
     authorized: AuthorizedCall, live: LiveOf, delivery_id: PathId, body: LocationIn
 ) -> Response:
@@ -117,7 +117,7 @@ def report_location(
 
     409 unless the delivery is under way and has a vehicle.
     """
-    received_at = now()
+    received_at = authorized.received_at
     fix = body.fix(received_at)
     with authorized() as (session, actor):
         reported = report.report(session, actor, delivery_id, fix, received_at)
@@ -129,7 +129,7 @@ def report_location(
 
 
 @router.post("/{delivery_id}/status/", summary="Change a delivery's status", responses=EDITED)
-@on_loop
+@fast_path
 def change_status(
     authorized: AuthorizedCall, delivery_id: PathId, body: StatusIn, if_match: IfMatch, response: Response
 ) -> StatusOut:

@@ -8,7 +8,8 @@ from sqlalchemy.orm import Session
 
 from api.dependencies import Authorized, AuthorizedCall, SettingsOf, now
 from api.http import cursors
-from api.http.idempotency import OnceRoute, forbid_keeping
+from api.http.idempotency import forbid_keeping
+from api.http.route import ApiRoute
 from api.schemas.devices import CredentialsOut, DeviceIn, DeviceOut, DevicePatch, DeviceQuery
 from api.schemas.fields import PathDevice
 from api.schemas.pages import Page
@@ -17,7 +18,7 @@ from core.fleet import devices
 from core.fleet.devices import DeviceChanges
 from core.settings import Settings
 
-router = APIRouter(prefix="/devices", tags=["fleet"], route_class=OnceRoute)
+router = APIRouter(prefix="/devices", tags=["fleet"], route_class=ApiRoute)
 
 
 @router.get("/", summary="List devices")

@@ -3,13 +3,14 @@
 from fastapi import APIRouter, Response
 
 from api.dependencies import AuthorizedCall, now
-from api.http.idempotency import OnceRoute, forbid_keeping
+from api.http.idempotency import forbid_keeping
 from api.http.openapi import CONFLICT
+from api.http.route import ApiRoute
 from api.schemas.fields import PathId
 from api.schemas.people import InvitationIn, InvitationOut
 from core.accounts import invitations
 
-router = APIRouter(prefix="/invitations", tags=["people"], route_class=OnceRoute)
+router = APIRouter(prefix="/invitations", tags=["people"], route_class=ApiRoute)
 
 
 @router.post("/", summary="Invite a person", status_code=201, responses=CONFLICT)

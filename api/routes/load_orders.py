@@ -6,14 +6,14 @@ from fastapi import APIRouter, Query, Response
 
 from api.dependencies import AuthorizedCall
 from api.http import cursors
-from api.http.idempotency import OnceRoute
 from api.http.openapi import CONFLICT
+from api.http.route import ApiRoute
 from api.schemas.fields import PathId
 from api.schemas.loads import LoadOrderIn, LoadOrderOut, LoadOrderPatch, LoadTotalsOut
 from api.schemas.pages import Page, PageQuery
 from core.deliveries import load_orders
 
-router = APIRouter(prefix="/load-orders", tags=["loads"], route_class=OnceRoute)
+router = APIRouter(prefix="/load-orders", tags=["loads"], route_class=ApiRoute)
 
 
 @router.get("/", summary="List load orders")

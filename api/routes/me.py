@@ -5,14 +5,15 @@ from starlette.concurrency import run_in_threadpool
 
 from api.auth.hashing import HashingOf
 from api.dependencies import Authorized, AuthorizedCall, SettingsOf, now
-from api.http.idempotency import OnceRoute, forbid_keeping
+from api.http.idempotency import forbid_keeping
 from api.http.openapi import CONFLICT, TOO_MANY
+from api.http.route import ApiRoute
 from api.schemas.people import CompanyOut, Me, MqttLoginOut, OwnPasswordIn, UserOut
 from core.accounts import access, mqtt_logins, passwords, throttle, users
 from core.database import row_security
 from core.errors import InvalidValue, TooManyAttempts
 
-router = APIRouter(prefix="/me", tags=["people"], route_class=OnceRoute)
+router = APIRouter(prefix="/me", tags=["people"], route_class=ApiRoute)
 
 
 @router.get("/", summary="Read your own user")

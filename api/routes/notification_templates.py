@@ -3,12 +3,12 @@
 from fastapi import APIRouter
 
 from api.dependencies import AuthorizedCall, now
-from api.http.idempotency import OnceRoute
+from api.http.route import ApiRoute
 from api.schemas.notification_templates import PreviewIn, TemplateOut, TemplatesOut, TextsIn, TextsOut
 from core.notifications import templates
 from core.notifications.kinds import Audience, Event
 
-router = APIRouter(prefix="/notifications/templates", tags=["notifications"], route_class=OnceRoute)
+router = APIRouter(prefix="/notifications/templates", tags=["notifications"], route_class=ApiRoute)
 
 
 @router.get("/", summary="List e-mail templates")

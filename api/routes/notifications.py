@@ -6,8 +6,8 @@ from fastapi import APIRouter, Query
 
 from api.dependencies import AuthorizedCall, now
 from api.http import cursors
-from api.http.idempotency import OnceRoute
 from api.http.openapi import CONFLICT
+from api.http.route import ApiRoute
 from api.schemas.fields import PathId
 from api.schemas.notifications import (
     NotificationDetail,
@@ -19,7 +19,7 @@ from api.schemas.notifications import (
 from api.schemas.pages import Page
 from core.notifications import log, settings
 
-router = APIRouter(prefix="/notifications", tags=["notifications"], route_class=OnceRoute)
+router = APIRouter(prefix="/notifications", tags=["notifications"], route_class=ApiRoute)
 
 
 @router.get("/settings/", summary="Read the notification settings")

@@ -6,12 +6,12 @@ from fastapi import APIRouter, Query
 
 from api.dependencies import AuthorizedCall
 from api.http import cursors
-from api.http.idempotency import OnceRoute
+from api.http.route import ApiRoute
 from api.schemas.pages import PageQuery
 from api.schemas.quarantine import NotKeptOut, QuarantineOut, QuarantinePage
 from core.records import quarantine
 
-router = APIRouter(prefix="/quarantine", tags=["fleet"], route_class=OnceRoute)
+router = APIRouter(prefix="/quarantine", tags=["fleet"], route_class=ApiRoute)
 
 
 @router.get("/", summary="List refused messages")

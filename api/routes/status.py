@@ -8,7 +8,7 @@ from fastapi import APIRouter, Depends, Request, Response
 from msgspec import json
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from api.dependencies import Authorized, HealthOf, SettingsOf, bearer, require_credential
+from api.dependencies import Authorized, HealthOf, SettingsOf, bearer
 from api.health import ANSWER_WITHIN_S, HealthWatch
 from api.metrics import has_metrics_token, is_local
 from api.schemas.status import StatusReport
@@ -46,7 +46,7 @@ def _is_monitor(request: Request, has_token: bool) -> bool:
 
 async def _require_reader(request: Request, health: HealthWatch) -> None:
     """Raise `NotAuthenticated`, `Forbidden`, or `PoolTimeout` when the database does not answer."""
-    authorized = Authorized(request, await require_credential(request))
+    authorized = Authorized(request)
     try:
         async with asyncio.timeout(ANSWER_WITHIN_S):
             # Checked first, in a thread of its own: a frozen database must not take the requests' threads.

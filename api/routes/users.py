@@ -8,14 +8,15 @@ from starlette.concurrency import run_in_threadpool
 from api.auth.hashing import HashingOf, new_hash
 from api.dependencies import Authorized, AuthorizedCall, now
 from api.http import cursors
-from api.http.idempotency import OnceRoute, forbid_keeping
+from api.http.idempotency import forbid_keeping
 from api.http.openapi import CONFLICT
+from api.http.route import ApiRoute
 from api.schemas.fields import PathId
 from api.schemas.pages import Page
 from api.schemas.people import LinkOut, PasswordIn, UserIn, UserOut, UserPatch, UserQuery
 from core.accounts import access, invitations, users
 
-router = APIRouter(prefix="/users", tags=["people"], route_class=OnceRoute)
+router = APIRouter(prefix="/users", tags=["people"], route_class=ApiRoute)
 
 
 @router.get("/", summary="List users")

@@ -6,15 +6,15 @@ from fastapi import APIRouter, Query, Response
 
 from api.dependencies import AuthorizedCall, now
 from api.http import cursors
-from api.http.idempotency import OnceRoute
 from api.http.openapi import CONFLICT
+from api.http.route import ApiRoute
 from api.schemas.companions import VehicleIn, VehicleOut, VehiclePatch
 from api.schemas.fields import PathId
 from api.schemas.pages import Page, PageQuery
 from core.fleet import vehicles
 from core.fleet.vehicles import NewVehicle, VehicleChanges
 
-router = APIRouter(prefix="/vehicles", tags=["fleet"], route_class=OnceRoute)
+router = APIRouter(prefix="/vehicles", tags=["fleet"], route_class=ApiRoute)
 
 
 @router.get("/", summary="List vehicles")

@@ -6,15 +6,16 @@ from fastapi import APIRouter, Query, Response
 
 from api.dependencies import AuthorizedCall, SettingsOf, now
 from api.http import cursors
-from api.http.idempotency import OnceRoute, forbid_keeping
+from api.http.idempotency import forbid_keeping
 from api.http.openapi import CONFLICT
+from api.http.route import ApiRoute
 from api.schemas.fields import PathId
 from api.schemas.notifications import NotificationOut
 from api.schemas.pages import Page, PageQuery
 from api.schemas.webhooks import WebhookIn, WebhookMade, WebhookOut, WebhookPatch
 from core.notifications.webhooks import endpoints
 
-router = APIRouter(prefix="/webhooks", tags=["notifications"], route_class=OnceRoute)
+router = APIRouter(prefix="/webhooks", tags=["notifications"], route_class=ApiRoute)
 
 
 @router.get("/", summary="List webhooks")

@@ -3,10 +3,12 @@
 from typing import Any, Protocol
 
 import msgspec
-from sqlalchemy import ColumnElement, and_, false
+from sqlalchemy import ColumnElement, and_, bindparam, false
 
 from core.models.delivery import Delivery
 from core.rules.enums import Role
+
+ACTOR_FIELD = "actor_"  # begins the parameters of `visible_deliveries`; the rest is a field of `Actor`
 
 
 class Actor(msgspec.Struct, frozen=True, kw_only=True):
@@ -73,13 +75,13 @@ class AccessColumns(Protocol):
 def visible_deliveries(actor: Actor) -> ColumnElement[bool]:
     """Return the condition for the deliveries of its tenant that the actor may see."""
     # Deliveries are scoped here and nowhere else.
-    ours = Delivery.company_id == actor.company_id
+    ours = _is(Delivery.company_id, actor, "company_id")
     if actor.sees_company:
         return ours
     if actor.role is Role.DRIVER:
-        return and_(ours, _is(Delivery.driver_id, actor.driver_id))
+        return and_(ours, _is(Delivery.driver_id, actor, "driver_id"))
     if actor.role is Role.CUSTOMER:
-        return and_(ours, _is(Delivery.customer_id, actor.customer_id))
+        return and_(ours, _is(Delivery.customer_id, actor, "customer_id"))
     return false()
 
 
@@ -95,5 +97,7 @@ def sees(actor: Actor, delivery: AccessColumns) -> bool:
     return actor.sees_company
 
 
-def _is(column: Any, value: int | None) -> ColumnElement[bool]:
-    return false() if value is None else column == value
+def _is(column: Any, actor: Actor, field: str) -> ColumnElement[bool]:
+    value = getattr(actor, field)
+    # Named, so that a prepared statement finds the parameter that takes another actor's id.
+    return false() if value is None else column == bindparam(f"{ACTOR_FIELD}{field}", value)

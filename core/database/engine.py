@@ -12,7 +12,7 @@ from sqlalchemy.engine import Connection
 from sqlalchemy.exc import DBAPIError, DisconnectionError
 from sqlalchemy.orm import Session, sessionmaker
 
-from core.database.cooperative import CooperativeConnection
+from core.database import row_security
 from core.database.deadlines import BoundedConnection
 from core.settings import Settings
 
@@ -33,11 +33,9 @@ def make_engine(
     process: str,
     pool_size: int = 5,
     overflow: int = 5,
-    connections: type[BoundedConnection | CooperativeConnection] = BoundedConnection,
+    connections: type[BoundedConnection] = BoundedConnection,
 ) -> Engine:
     """Return an engine whose connections have time-outs; ``pg_stat_activity`` shows ``process``."""
-    # Send the UPDATEs of several rows in one message; SQLAlchemy must not need each one's row count.
-    batches = {"executemany_mode": "values_plus_batch"} if connections is CooperativeConnection else {}
     engine = create_engine(
         settings.database_url.get_secret_value(),
         pool_size=pool_size,
@@ -47,7 +45,6 @@ def make_engine(
         hide_parameters=True,
         use_native_hstore=False,
         connect_args={**connect_arguments(process), "connection_factory": connections},
-        **batches,
     )
     event.listen(engine, "checkout", _require_alive)
     return engine
@@ -99,26 +96,9 @@ def connect_arguments(process: str) -> dict[str, Any]:
 def make_sessions(engine: Engine) -> sessionmaker[Session]:
     """Return a session factory. The code that opens a session commits it."""
     # Without expiry on commit, returned rows stay readable after the session has committed.
-    return sessionmaker(engine, expire_on_commit=False)
-
-
-def send_ahead(connection: Connection, sql: bytes) -> None:
-    """Run SQL without placeholders and discard its result; a cooperative connection defers the sending."""
-    driver = connection.connection.driver_connection
-    if isinstance(driver, CooperativeConnection):
-        if not connection.in_transaction():
-            connection.begin()  # otherwise SQLAlchemy would see nothing to commit
-        driver.ahead(sql)
-    else:
-        connection.exec_driver_sql(sql.decode(), execution_options={"no_parameters": True})
-
-
-def execute_ahead(cursor: Any, sql: str) -> None:
-    """Do the same as `send_ahead` with a psycopg2 cursor."""
-    if isinstance(cursor.connection, CooperativeConnection):
-        cursor.connection.ahead(sql.encode())
-    else:
-        cursor.execute(sql)
+    sessions = sessionmaker(engine, expire_on_commit=False)
+    row_security.watch(sessions)
+    return sessions
 
 
 @contextmanager

@@ -6,7 +6,7 @@ conditions come from `core.access.actors.visible_deliveries`. Rows are plain tup
 
 import itertools
 import re
-from collections.abc import Mapping, MutableMapping
+from collections.abc import MutableMapping
 from functools import cached_property
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -19,8 +19,6 @@ from core.database.engine import driver_cursor
 
 _FIELD = re.compile(r"%(?:\((\w+)\))?s")
 _PREPARED: MutableMapping[Any, set[str]] = WeakKeyDictionary()  # names, by connection
-# Values that no row has; they mark the parameters of a compiled query that take the actor's own ids.
-PROBES = {"company_id": -1, "driver_id": -2, "customer_id": -3}
 Rows = list[tuple[Any, ...]]
 
 
@@ -34,11 +32,11 @@ class Named:
     def __init__(self, name: str, sql: str) -> None:
         self.name = name
         self.source = sql
-        self._fields = _FIELD.findall(sql)
-        numbers = {field: number for number, field in enumerate(dict.fromkeys(self._fields), 1) if field}
+        self.fields = _FIELD.findall(sql)  # "" for a field without a name
+        numbers = {field: number for number, field in enumerate(dict.fromkeys(self.fields), 1) if field}
         places = itertools.count(1)
         self._sql = _FIELD.sub(lambda match: f"${numbers.get(match[1]) or next(places)}", sql)
-        arguments = [f"%({field})s" for field in numbers] or ["%s"] * len(self._fields)
+        arguments = [f"%({field})s" for field in numbers] or ["%s"] * len(self.fields)
         self._call = f"EXECUTE {name} ({', '.join(arguments)})"
 
     def call(self, cursor: Any, values: Any) -> str:
@@ -62,20 +60,12 @@ class Prepared:
         self._statement = statement
 
     @cached_property
-    def _named(self) -> Named:
-        return Named(self._name, compiled(self._statement)[0])
+    def named(self) -> Named:
+        compiled = self._statement.compile(dialect=PGDialect_psycopg2())  # type: ignore[attr-defined, no-untyped-call]
+        return Named(self._name, str(compiled))
 
     def run(self, session: Session, **values: Any) -> Rows:
-        return run_named(session, self._named, values)
-
-
-def compiled(statement: Executable) -> tuple[str, Mapping[str, Any]]:
-    compiled = statement.compile(dialect=PGDialect_psycopg2())  # type: ignore[attr-defined, no-untyped-call]
-    return str(compiled), compiled.params
-
-
-def run_named(session: Session, statement: Named, values: Mapping[str, Any]) -> Rows:
-    with driver_cursor(session.connection()) as cursor:
-        statement.execute(cursor, values)
-        rows: Rows = cursor.fetchall()
-        return rows
+        with driver_cursor(session.connection()) as cursor:
+            cursor.execute(self.named.call(cursor, values))
+            rows: Rows = cursor.fetchall()
+            return rows

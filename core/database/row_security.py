@@ -10,28 +10,39 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from sqlalchemy import Connection, event
-from sqlalchemy.orm import Session, SessionTransaction
-
-from core.database.engine import send_ahead
+from sqlalchemy.orm import Session, SessionTransaction, sessionmaker
 
 ROLE = "milepost_api"
 SETTING = "app.company_id"
-_INFO = "fenced_company_id"
+_COMPANY = "restricted_to_company_id"
+_WATCHED = "is_restricted_after_begin"
 _LEAVE = "SELECT set_config('role', 'none', true)"
-_ENTER = f"SELECT set_config('{SETTING}', '%d', true), set_config('role', '{ROLE}', true)".encode()
+_ENTER = f"SELECT set_config('{SETTING}', '%d', true), set_config('role', '{ROLE}', true)"
+
+
+def entering(company_id: str) -> str:
+    """Return SQL columns that place the transaction under the tenant of the row they are selected with.
+
+    ``company_id`` is the SQL of that row's tenant. Call `entered` with the tenant's id afterwards.
+    """
+    return f"set_config('{SETTING}', ({company_id})::text, true), set_config('role', '{ROLE}', true)"
+
+
+def entered(session: Session, company_id: int) -> None:
+    """Restrict the session's later transactions, after a statement with `entering` did so in this one."""
+    if _WATCHED not in session.info:
+        raise RuntimeError("only a session of `engine.make_sessions` stays restricted after a commit")
+    session.info[_COMPANY] = company_id
 
 
 def enter(session: Session, company_id: int) -> None:
     """Restrict this session to one tenant, in the present transaction and in all later ones.
 
-    The role and the tenant are reset at the end of a transaction, before its connection serves another one. A
-    cooperative connection sends them with the next statement, any other in a round trip of their own.
+    The role and the tenant are reset at the end of a transaction, before its connection serves another one.
     """
-    has_begun = session.in_transaction()
-    session.info[_INFO] = company_id
-    connection = session.connection()  # `_fence_next` sets the role if the transaction begins only here
-    if has_begun:
-        _fence(connection, company_id)
+    connection = session.connection()
+    entered(session, company_id)
+    connection.exec_driver_sql(_ENTER % company_id)
 
 
 @contextmanager
@@ -42,7 +53,7 @@ def outside(session: Session) -> Iterator[None]:
     all rows of the tenant. Such a search must have the tenant's condition itself and return ids only; the
     rows are then read under the policy.
     """
-    company_id = session.info.get(_INFO)
+    company_id = session.info.get(_COMPANY)
     if company_id is None:
         yield
         return
@@ -53,17 +64,17 @@ def outside(session: Session) -> Iterator[None]:
     except BaseException:
         session.rollback()  # the next transaction is restricted again
         raise
-    _fence(connection, company_id)
+    connection.exec_driver_sql(_ENTER % company_id)
 
 
-@event.listens_for(Session, "after_begin")
-def _fence_next(session: Session, transaction: SessionTransaction, connection: Connection) -> None:
-    """Set the role and the tenant for each transaction of a restricted session."""
+def watch(sessions: sessionmaker[Session]) -> None:
+    """Restrict every later transaction of a session of this factory, once it has entered a tenant."""
     # Otherwise a session that continues after a commit or a rollback would continue as the owner.
-    company_id = session.info.get(_INFO)
+    sessions.configure(info={_WATCHED: True})
+    event.listen(sessions, "after_begin", _restrict)
+
+
+def _restrict(session: Session, transaction: SessionTransaction, connection: Connection) -> None:
+    company_id = session.info.get(_COMPANY)
     if company_id is not None and not transaction.nested:
-        _fence(connection, company_id)
-
-
-def _fence(connection: Connection, company_id: int) -> None:
-    send_ahead(connection, _ENTER % company_id)
+        connection.exec_driver_sql(_ENTER % company_id)

@@ -7,7 +7,6 @@ from typing import Any
 import msgspec
 
 from core.access.actors import Actor
-from core.database.engine import execute_ahead
 from core.database.prepared import Named
 from core.models.base import one_of
 from core.rules.checkpoint_policy import CheckpointPolicy, LastCheckpoint, location_checkpoints
@@ -141,7 +140,7 @@ def write_location_checkpoints(
             states.append(_state(delivery, chosen[-1]))
     if rows:
         # Both statements go in one message: two round trips would take longer than the writes themselves.
-        execute_ahead(cursor, ";".join(_writes(cursor, _columns(rows, 16), _columns(states, 4))))
+        cursor.execute(";".join(_writes(cursor, _columns(rows, 16), _columns(states, 4))))
 
 
 def _writes(cursor: Any, rows: list[list[object]], states: list[list[object]]) -> tuple[str, str]:

@@ -12,7 +12,6 @@ import enum
 import msgspec
 from sqlalchemy.orm import Session
 
-from core.database.engine import send_ahead
 from core.models.record import Outbox
 from core.rules.facts import AlertFact, StatusFact
 
@@ -59,4 +58,4 @@ def sync_access(session: Session, kind: OutboxKind, company_id: int, subject: in
 
 def wake_relay(session: Session) -> None:
     # PostgreSQL delivers NOTIFY at commit, so the relay never wakes before it can see the row.
-    send_ahead(session.connection(), f"NOTIFY {CHANNEL}".encode())
+    session.connection().exec_driver_sql(f"NOTIFY {CHANNEL}")

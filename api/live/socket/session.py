@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 from starlette.websockets import WebSocket
 
 from api.auth import scopes
-from api.auth.authentication import Authenticated, authenticate, note_use
+from api.auth.authentication import Authenticated, credential_of, enter, note_use
 from api.live import codes
 from api.live.events import (
     RESYNC,
@@ -22,7 +22,6 @@ from api.live.socket.protocol import ADMIT
 from api.live.watchers.groups import Group, Watcher
 from api.live.watchers.mailbox import Mailbox, write
 from core.accounts import token_holders
-from core.database import row_security
 from core.deliveries import watched
 from core.rules.enums import Role
 from core.settings import Settings
@@ -55,16 +54,16 @@ def read_viewer(
     """Authenticate and authorise the client. Raises `NotAuthenticated`, `Forbidden` or `NotFound`."""
     # One snapshot, so that the person watched from here on is the one whose token was checked.
     session.connection(execution_options={"isolation_level": "REPEATABLE READ"})
-    who = authenticate(session, settings, token)
+    who = enter(session, credential_of(settings, token), datetime.now(UTC))
     scopes.require(who.actor, scopes.WATCH)
-    row_security.enter(session, who.actor.company_id)
     holder = token_holders.TokenHolder.of(who.actor)
     person = token_holders.people(session, [holder])[holder]
     target = watched.visible_target(session, who.actor, delivery_id)
     # In its own transaction: in this snapshot a concurrent `note_use` would be a serialization failure.
     session.commit()
-    note_use(session, who, datetime.now(UTC))
-    session.commit()
+    if who.is_use_due:
+        note_use(session, who, datetime.now(UTC))
+        session.commit()
     return who, person, target
 
 

@@ -22,6 +22,7 @@ from core.models.record import Outbox
 from tests.support import factories
 from tests.support.services.postgres import PostgresServer, create_database
 from tests.support.services.settings import make_settings
+from tests.support.sessions import another_session
 
 ROOT = Path(__file__).parents[3]
 # What is nobody's: closed to the API, but for `position`, which is read through vehicles only.
@@ -103,7 +104,7 @@ def test_a_new_table_is_closed_until_the_next_migrate_adds_policies(
 
 
 def _count(session: Session, company: Company, table: str) -> int:
-    with Session(session.get_bind()) as inside:
+    with another_session(session) as inside:
         row_security.enter(inside, company.id)
         rows: int = inside.execute(text(f"SELECT count(*) FROM {table}")).scalar_one()
         return rows
@@ -113,7 +114,7 @@ def test_a_session_inside_stays_inside_until_it_is_closed(
     session: Session, two: tuple[Company, Company]
 ) -> None:
     ours, other = two
-    with Session(session.get_bind()) as inside:
+    with another_session(session) as inside:
         assert seen(inside) == {ours.id, other.id}
         row_security.enter(inside, ours.id)
         assert (me(inside), seen(inside)) == ("milepost_api", {ours.id})
@@ -124,6 +125,13 @@ def test_a_session_inside_stays_inside_until_it_is_closed(
         assert (me(inside), seen(inside)) == ("milepost_api", {ours.id})
         inside.rollback()
         assert (me(inside), seen(inside)) == ("milepost_api", {ours.id})
+
+
+def test_session_that_could_not_stay_restricted_is_refused(
+    session: Session, two: tuple[Company, Company]
+) -> None:
+    with Session(session.get_bind()) as bare, pytest.raises(RuntimeError, match="make_sessions"):
+        row_security.enter(bare, two[0].id)
 
 
 def test_a_pooled_connection_serves_one_tenant_after_another(
@@ -259,7 +267,7 @@ def _database_of(server: PostgresServer, user: str, right: str) -> Iterator[str]
 def _assert_fenced(url: str) -> None:
     engine: Engine = create_engine(url)
     try:
-        with Session(engine) as session:
+        with make_sessions(engine)() as session:
             ours, other = factories.company(session), factories.company(session)
             for company in (ours, other):
                 factories.customer(session, company)

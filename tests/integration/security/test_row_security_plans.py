@@ -72,12 +72,12 @@ def statements() -> Iterator[list[Statement]]:
     def forget(connection: Connection) -> None:
         connection.info["is_inside"] = False
 
-    fence = row_security._fence
+    entered = row_security.entered
 
-    def note_fence(connection: Connection, company_id: int) -> None:
-        """A cooperative connection sends it with the next statement: `note` does not see it."""
-        fence(connection, company_id)
-        connection.info["is_inside"] = True
+    def note_entered(session: Session, company_id: int) -> None:
+        """The statement that resolves a user enters as well: it is prepared, so `note` does not see it."""
+        entered(session, company_id)
+        session.connection().info["is_inside"] = True
 
     call = Named.call
 
@@ -96,7 +96,7 @@ def statements() -> Iterator[list[Statement]]:
     try:
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(Named, "call", note_prepared)
-            patch.setattr(row_security, "_fence", note_fence)
+            patch.setattr(row_security, "entered", note_entered)
             yield seen
     finally:
         for name, listener in listeners.items():

@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy.orm import Session
 from starlette.testclient import TestClient
 
-from api.app import POOL_OVERFLOW, POOL_SIZE
+from api.app import THREADS
 from api.auth.hashing import Hashing
 from core.accounts import invitations
 from core.settings import Settings
@@ -18,7 +18,7 @@ from tests.support import factories
 from tests.support.api_client import House, assert_problem, bearer, running
 from tests.support.waiting import wait_until
 
-CROWD = POOL_SIZE + POOL_OVERFLOW + 4  # more than there are threads, or connections
+CROWD = THREADS + 4  # more than there are threads, or connections
 NEW = {"password": "a new password"}
 Send = Callable[[int], Any]
 

@@ -1,28 +1,31 @@
-"""The short way answers as FastAPI does, to the letter, whatever is asked."""
+"""The fast path answers exactly as FastAPI does."""
 
 import asyncio
-import socket
 from collections.abc import Iterator, MutableMapping
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import ContextVar
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from threading import Event, Semaphore
+from typing import Annotated, Any
 
 import httpx
 import pytest
-from fastapi import Request
+from fastapi import APIRouter, Header, Response
 from sqlalchemy import text
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session
 from starlette.testclient import TestClient
 
-from api import dependencies
-from api.fast_path import quick
-from api.fast_path.quick import OnLoop
+from api.dependencies import AuthorizedCall
+from api.fast_path import handler, threads
+from api.fast_path.handler import fast_path
+from api.fast_path.parameters import CannotBind
+from api.fast_path.threads import FastThreads
+from api.http.route import ApiRoute
 from core.rules.enums import Status
 from core.settings import Settings
 from tests.support import factories
 from tests.support.api_client import House, bearer, furnish, running
-from tests.support.services.settings import make_settings
 from tests.support.waiting import wait_until
 
 WAITING = text(
@@ -108,33 +111,23 @@ def house(session: Session) -> House:
 
 
 @pytest.fixture
-def whole_way(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[TestClient]:
-    """The application without the short way.
-
-    Told by the request: FastAPI makes each application's handlers at its first request, whenever that is.
-    """
-    with running(settings) as client:
-
-        async def authorized(request: Request) -> Any:
-            if request.app is client.app:
-                raise quick.Unusual
-            return await quick._authorized(request)
-
-        monkeypatch.setitem(quick._KNOWN, dependencies._authorized, authorized)
+def whole_way(settings: Settings) -> Iterator[TestClient]:
+    """The application without the fast path."""
+    with running(settings.model_copy(update={"fast_path": False})) as client:
         yield client
 
 
 @pytest.fixture
 def taken(monkeypatch: pytest.MonkeyPatch) -> set[str]:
-    """The routes that were answered the short way."""
+    """The routes that were answered by the fast path."""
     names: set[str] = set()
-    call = quick._call
+    call = handler._call
 
     def noted(endpoint: Any, *values: Any) -> Any:
         names.add(endpoint.__name__)
         return call(endpoint, *values)
 
-    monkeypatch.setattr(quick, "_call", noted)
+    monkeypatch.setattr(handler, "_call", noted)
     return names
 
 
@@ -170,7 +163,7 @@ def test_reads_answer_the_same(
         for headers in tokens.values()
     }
     assert seen == {200, 401, 403, 404, 422}
-    assert taken >= {"list_deliveries", "read_delivery", "list_checkpoints", "list_users"}
+    assert taken == {"list_deliveries", "read_delivery"}
 
 
 @pytest.mark.parametrize("headers", HEADERS, ids=str)
@@ -212,21 +205,21 @@ def _waiting(session: Session) -> int:
     return int(session.execute(WAITING).scalar_one())
 
 
-def test_a_request_that_finds_no_loop_connection_gets_503(
+def test_request_gets_503_while_all_threads_stay_busy(
     client: TestClient, house: House, settings: Settings, session: Session, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(quick, "WAIT_S", 0.2)
+    monkeypatch.setattr(threads, "WAIT_S", 0.2)
     path, headers = f"/deliveries/{house.delivery.id}/", bearer(settings, house.manager)
     session.execute(text("SELECT FROM vehicle FOR UPDATE"))
-    with ThreadPoolExecutor(quick.CONNECTIONS) as threads:
+    with ThreadPoolExecutor(threads.THREADS) as clients:
         posts = [
-            threads.submit(client.post, f"{path}location/", json=FIX, headers=headers)
-            for _ in range(quick.CONNECTIONS)
+            clients.submit(client.post, f"{path}location/", json=FIX, headers=headers)
+            for _ in range(threads.THREADS)
         ]
-        wait_until(lambda: _waiting(session) == quick.CONNECTIONS)
+        wait_until(lambda: _waiting(session) == threads.THREADS)
         answer = client.get(path, headers=headers)
         session.rollback()
-        assert [post.result().status_code for post in posts] == [201] * quick.CONNECTIONS
+        assert [post.result().status_code for post in posts] == [201] * threads.THREADS
     assert (answer.status_code, answer.headers["retry-after"]) == (503, "5")
     assert client.get(path, headers=headers).status_code == 200
 
@@ -263,49 +256,60 @@ def test_who_hangs_up_in_the_middle_of_a_body_is_no_error_of_ours(
     assert answer[0]["status"] == 400
 
 
-def test_a_cancelled_request_keeps_its_connection_until_it_is_done(
-    settings: Settings, session: Session, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Else the next would wait for one within the pool, and the whole loop with it."""
-    lock = text("SELECT pg_advisory_xact_lock(7)")
-    session.execute(lock)
+def test_cancelled_request_keeps_its_thread_until_its_work_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(threads, "WAIT_S", 0.1)
 
     async def story() -> None:
-        on_loop = OnLoop(settings)
+        fast, may_end, started = FastThreads(), Event(), Semaphore(0)
 
         def work() -> None:
-            with on_loop.sessions() as own:
-                own.execute(lock)
+            started.release()
+            may_end.wait()
 
-        tasks = [asyncio.create_task(on_loop.run(work)) for _ in range(quick.CONNECTIONS)]
-        await asyncio.to_thread(wait_until, lambda: _waiting(session) == quick.CONNECTIONS)
+        tasks = [asyncio.create_task(fast.run(work)) for _ in range(threads.THREADS)]
+        for _ in tasks:
+            await asyncio.to_thread(started.acquire)
         for task in tasks:
             task.cancel()
         await asyncio.wait(tasks)
-        monkeypatch.setattr(quick, "WAIT_S", 0.1)
-        with pytest.raises(PoolTimeout, match="of the event loop"):
-            await on_loop.run(work)
+        with pytest.raises(PoolTimeout, match="threads of the fast path"):
+            await fast.run(work)
+        may_end.set()
         monkeypatch.undo()
-        session.rollback()
-        await on_loop.run(work)
-        on_loop.close()
+        assert await fast.run(lambda: "done") == "done"
+        fast.close()
 
-    asyncio.run(story())
+    asyncio.run(asyncio.wait_for(story(), 20))
 
 
-def test_the_first_connection_to_a_frozen_server_times_out(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(quick, "WAIT_S", 0.1)
+def test_request_context_reaches_the_work() -> None:
+    mark: ContextVar[str] = ContextVar("mark")
 
-    async def story(frozen: socket.socket) -> None:
-        port = frozen.getsockname()[1]
-        on_loop = OnLoop(make_settings(f"postgresql+psycopg2://x:x@127.0.0.1:{port}/x"))
-        asked = [on_loop.run(lambda: None) for _ in range(2)]
-        told = await asyncio.gather(*asked, return_exceptions=True)
-        assert [type(error) for error in told] == [PoolTimeout, PoolTimeout]
-        accepted, _peer = await asyncio.to_thread(frozen.accept)
-        accepted.close()  # which ends the attempt to connect
+    async def story() -> object:
+        fast = FastThreads()
+        mark.set("the request's")
+        try:
+            return await fast.run(mark.get)
+        finally:
+            fast.close()
 
-    with socket.create_server(("127.0.0.1", 0)) as frozen:
-        asyncio.run(asyncio.wait_for(story(frozen), 20))
+    assert asyncio.run(story()) == "the request's"
+
+
+def _takes_a_header(authorized: AuthorizedCall, name: Annotated[str, Header()]) -> Response:
+    raise NotImplementedError
+
+
+async def _is_coroutine(authorized: AuthorizedCall) -> Response:
+    raise NotImplementedError
+
+
+def _returns_plain_data(authorized: AuthorizedCall) -> dict[str, int]:
+    raise NotImplementedError
+
+
+@pytest.mark.parametrize("endpoint", [_takes_a_header, _is_coroutine, _returns_plain_data])
+def test_marked_route_that_cannot_be_bound_stops_the_start(endpoint: Any) -> None:
+    router = APIRouter(route_class=ApiRoute)
+    with pytest.raises(CannotBind, match=endpoint.__name__):
+        router.get("/x/")(fast_path(endpoint))

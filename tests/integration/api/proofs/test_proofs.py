@@ -18,6 +18,7 @@ from core.settings import Settings
 from tests.support import factories, pictures
 from tests.support.api_client import House, assert_bad_field, assert_problem, bearer, furnish
 from tests.support.proof_sender import NAMED, PHOTO, SIGNATURE, ProofSender, ask_for, count, unproven
+from tests.support.sessions import another_session
 
 
 @pytest.fixture
@@ -131,7 +132,7 @@ def test_row_level_security_hides_proofs_and_keeps_them(
     assert driver.add(PHOTO).status_code == 201
     stranger = furnish(session)
     for company, number in ((house.company.id, 1), (stranger.company.id, 1), (2_000_000_000, 0)):
-        with Session(session.get_bind()) as inside:
+        with another_session(session) as inside:
             row_security.enter(inside, company)
             for table in ("delivery_proof", "proof_image"):
                 assert inside.execute(text(f"SELECT count(*) FROM {table}")).scalar_one() == number, table
@@ -141,7 +142,7 @@ def test_row_level_security_hides_proofs_and_keeps_them(
         "UPDATE proof_image SET content = NULL",
         "DELETE FROM proof_image",
     ):
-        with Session(session.get_bind()) as inside:
+        with another_session(session) as inside:
             row_security.enter(inside, house.company.id)
             with pytest.raises(ProgrammingError, match="permission denied"):
                 inside.execute(text(statement))

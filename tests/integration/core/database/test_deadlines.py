@@ -8,9 +8,7 @@ import pytest
 from sqlalchemy import Connection, Engine, make_url, text
 from sqlalchemy.exc import DBAPIError, OperationalError
 
-from core.database import cooperative
 from core.database import engine as database_engine
-from core.database.cooperative import CooperativeConnection
 from core.database.deadlines import BoundedConnection
 from core.database.engine import driver_cursor, make_engine
 from tests.support.fronts import Front, plain_front
@@ -22,25 +20,16 @@ LIMIT_S = 1.0
 @pytest.fixture
 def front(database_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Front]:
     monkeypatch.setattr(BoundedConnection, "limit_s", LIMIT_S)
-    monkeypatch.setattr(cooperative, "LIMIT_S", LIMIT_S)
     url = make_url(database_url)
     with plain_front((url.host or "", url.port or 5432)) as front:
         yield front
 
 
-@pytest.fixture(params=[BoundedConnection, CooperativeConnection])
-def connections(request: pytest.FixtureRequest) -> type[BoundedConnection | CooperativeConnection]:
-    kind: type[BoundedConnection | CooperativeConnection] = request.param
-    return kind
-
-
 @pytest.fixture
-def engine(
-    front: Front, database_url: str, connections: type[BoundedConnection | CooperativeConnection]
-) -> Iterator[Engine]:
+def engine(front: Front, database_url: str) -> Iterator[Engine]:
     url = make_url(database_url).set(host="127.0.0.1", port=front.port)
     settings = make_settings(url.render_as_string(hide_password=False))
-    engine = make_engine(settings, process="test", connections=connections)
+    engine = make_engine(settings, process="test")
     yield engine
     front.thaw()
     engine.dispose()
@@ -68,7 +57,6 @@ def test_a_commit_without_an_answer_ends(engine: Engine, front: Front) -> None:
             connection.commit()
 
 
-@pytest.mark.parametrize("connections", [BoundedConnection])  # the other kind has no COPY
 def test_a_copy_without_an_answer_ends(engine: Engine, front: Front) -> None:
     with engine.connect() as connection:
         connection.execute(text("CREATE TEMPORARY TABLE target (id int)"))
