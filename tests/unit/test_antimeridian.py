@@ -7,10 +7,11 @@ import pytest
 
 from core.rules import eta
 from core.rules.geo import distance_m, turn, wrapped
-from core.trips.measure import Drive, Meter, Sample, travelled_m
+from core.trips.measure import Drive, Meter, Sample
 from core.trips.simplification import simplified
 from reports.charts import route_map, svg
 from reports.charts.route_map import Halt, Pin
+from tests.support.tracks import travelled_m
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 LATITUDE = -16.8  # Taveuni in Fiji, which 180° crosses
