@@ -67,13 +67,17 @@ _DIGITS, _BACKSLASH = b"0123456789", ord("\\")
 
 def decode(payload: bytes, device_id: str, now: datetime) -> list[Fix | Rejection]:
     """Return one item per object; a payload refused as a whole (no JSON, too many items) is one rejection."""
-    if not json_input.is_array(payload):
+    if not is_array(payload):
         return [_item(payload, device_id, now, None)]
     try:
         items = json_input.read_items(payload, MAXIMUM_ITEMS)
     except PayloadRefused as refused:
         return [refused.rejection()]
     return [_item(item, device_id, now, item) for item in items]
+
+
+def is_array(payload: bytes) -> bool:
+    return payload.lstrip()[:1] == b"["
 
 
 def _item(payload: bytes, device_id: str, now: datetime, raw: bytes | None) -> Fix | Rejection:

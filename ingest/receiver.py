@@ -28,7 +28,7 @@ SETTLED_S = 10.0
 
 log = logging.getLogger(__name__)
 
-Message = tuple[Connection, mqtt5.PublishPacket]
+ReceivedMessage = tuple[Connection, mqtt5.PublishPacket]
 
 
 class Shard:
@@ -69,11 +69,11 @@ class Receiver:
         """Return this worker's shards and their faults. Other threads may call this too."""
         return [ShardView(shard.name, shard.fault) for shard in self._shards.values() if not shard.is_let_go]
 
-    def next_batch(self) -> list[Message]:
+    def next_batch(self) -> list[ReceivedMessage]:
         """Return the messages of 10 ms after the first, 5,000 or 16 MiB at most; [] after half a second."""
         self._connect_due()
         self._keep_alive()
-        batch: list[Message] = []
+        batch: list[ReceivedMessage] = []
         size = 0
         deadline = time.monotonic() + IDLE_S
         while len(batch) < BATCH_MESSAGES and size < BATCH_BYTES:
@@ -114,8 +114,8 @@ class Receiver:
         self.disconnect()
         self._selector.close()
 
-    def _receive(self, timeout_s: float) -> list[Message]:
-        messages: list[Message] = []
+    def _receive(self, timeout_s: float) -> list[ReceivedMessage]:
+        messages: list[ReceivedMessage] = []
         for key, _events in self._selector.select(timeout_s):
             shard: Shard = key.data
             connection = shard.connection

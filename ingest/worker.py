@@ -8,7 +8,7 @@ import logging
 import threading
 from collections.abc import Sequence
 
-from broker import connection, payloads
+from broker import connection
 from core.backoff import Backoff
 from core.health.heartbeats import Beat
 from core.identities import SHARDS, ingest_user
@@ -17,7 +17,7 @@ from core.settings import Settings
 from ingest.condition import Condition
 from ingest.metrics import IngestMetrics
 from ingest.pipeline import Pipeline, fact_packet
-from ingest.receiver import Message, Receiver
+from ingest.receiver import ReceivedMessage, Receiver
 from ingest.storing import DatabaseAway, Sessions, is_reachable, transaction
 
 log = logging.getLogger(__name__)
@@ -66,7 +66,7 @@ class Worker:
             self._receiver.close()
 
     def _work(self) -> None:
-        batch: list[Message] = []
+        batch: list[ReceivedMessage] = []
         try:
             self._condition.turned()
             batch = self._receiver.next_batch()
@@ -103,6 +103,6 @@ class Worker:
         facts = transaction(self._sessions, lambda session, _now: newest.newest_facts(session, part, parts))
         target = self._receiver.connection_of(shard)
         if target is not None and facts:
-            packets = (fact_packet(*payloads.position_message(fact)) for fact in facts)
+            packets = (fact_packet(fact) for fact in facts)
             self._receiver.send(target, b"".join(packets))
             log.info("positions_republished shard=%s vehicles=%d", shard, len(facts))
