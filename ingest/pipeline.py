@@ -45,7 +45,7 @@ class Decoded(msgspec.Struct, gc=False):
 
 
 class Pipeline:
-    """The stages that a batch passes through."""
+    """The steps that a batch passes through."""
 
     def __init__(self, receiver: Receiver, sessions: Sessions, metrics: IngestMetrics) -> None:
         self._receiver = receiver

@@ -62,7 +62,7 @@ def transaction(sessions: Sessions, work: Callable[[Session, datetime], T]) -> T
                 session.commit()
                 return result
         except DBAPIError as error:
-            _sort_out(sessions, error, last=attempt == TRIES)
+            _require_retryable(sessions, error, last=attempt == TRIES)
         except (ValueError, UnicodeError) as error:
             raise MessageFault(str(error)) from error  # psycopg2 itself refuses NUL and lone surrogates
         except SQLAlchemyError as error:
@@ -81,7 +81,7 @@ def is_reachable(sessions: Sessions) -> bool:
     return True
 
 
-def _sort_out(sessions: Sessions, error: DBAPIError, *, last: bool) -> None:
+def _require_retryable(sessions: Sessions, error: DBAPIError, *, last: bool) -> None:
     """Return if the transaction is worth a retry; otherwise raise `MessageFault` or `DatabaseAway`."""
     code = sqlstate(error)
     if code == NO_PARTITION and "no partition" in str(error.orig):

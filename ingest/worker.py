@@ -60,7 +60,7 @@ class Worker:
     def run(self) -> None:
         """Run until stopped, or until other workers have taken over every shard."""
         try:
-            while not self._stop.is_set() and not self._receiver.is_let_go:
+            while not self._stop.is_set() and not self._receiver.is_taken_over:
                 self._work()
         finally:
             self._receiver.close()
@@ -68,20 +68,20 @@ class Worker:
     def _work(self) -> None:
         batch: list[ReceivedMessage] = []
         try:
-            self._condition.turned()
+            self._condition.record_loop()
             batch = self._receiver.next_batch()
             self._metrics.connected.set(self._receiver.connected)
             self._republish()
             if batch:
                 self._pipeline.process(batch)
-                self._condition.stored()
+                self._condition.record_stored()
                 self._backoff.reset()
         except DatabaseAway as away:
             self._wait_for_database(away, len(batch))
 
     def _wait_for_database(self, away: DatabaseAway, messages: int) -> None:
         """Disconnect until the database answers: the broker redelivers the unacknowledged batch."""
-        self._condition.failed(away.fault)
+        self._condition.record_fault(away.fault)
         self._receiver.disconnect()
         self._metrics.database_away.inc()
         log.warning("database_away messages_returned=%d reason=%s", messages, away)

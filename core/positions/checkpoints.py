@@ -88,7 +88,7 @@ def _under_way(row: Sequence[Any]) -> UnderWay:
     *delivery, time, latitude, longitude, distance_m, interval_s = row
     last = None if time is None else LastCheckpoint(time, latitude, longitude)
     policy = CheckpointPolicy(distance_m, interval_s)
-    return UnderWay(*delivery, last, policy)  # type: ignore[call-arg]  # mypy takes the list for all fields
+    return UnderWay(*delivery, last, policy)  # type: ignore[call-arg]
 
 
 def write_location_checkpoints(

@@ -12,7 +12,7 @@ COORDINATE_DECIMALS = 7
 MessageId = str | int | float
 
 
-class Fix(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+class Fix(msgspec.Struct, frozen=True, gc=False):
     """One fix, in WGS 84 degrees, km/h, metres, percent; ``fix_time`` is the device's clock, in UTC."""
 
     fix_time: datetime
@@ -65,8 +65,9 @@ RANGES: tuple[tuple[str, float, float], ...] = (
     ("odometer_m", 0.0, 1e11),
 )
 FLAGS = ("ignition",)
-# The optional fields of `Fix`; decoders and the columns of `position` are made from `RANGES` and `FLAGS`.
-MEASUREMENTS = (*[name for name, _low, _high in RANGES], *FLAGS)
+# What a device measures beside its position, in the order of `Fix`; each is in `RANGES` or in `FLAGS`, of
+# which the decoder and the columns of `position` are made.
+MEASUREMENTS = Fix.__struct_fields__[3:-2]
 
 # Phones (iOS, OsmAnd) report -1 for an unknown value, in every format. For these fields -1 is no valid value.
 UNKNOWN = -1.0

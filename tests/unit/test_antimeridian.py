@@ -6,7 +6,7 @@ from math import cos, radians
 import pytest
 
 from core.rules import eta
-from core.rules.geo import distance_m, turn, wrapped
+from core.rules.geo import degrees_east, distance_m, wrapped
 from core.trips.measure import Drive, Meter, Sample
 from core.trips.simplification import simplified
 from reports.charts import route_map, svg
@@ -96,4 +96,4 @@ def test_route_map_draws_the_same_picture() -> None:
     ],
 )
 def test_turn_is_the_shorter_way_round(longitude: float, to_longitude: float, degrees: float) -> None:
-    assert turn(longitude, to_longitude) == degrees
+    assert degrees_east(longitude, to_longitude) == degrees

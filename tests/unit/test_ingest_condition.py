@@ -11,7 +11,7 @@ ON = ShardView("0", None)
 OFF = ShardView("1", "the broker cannot be reached")
 
 
-class Clock:
+class FakeClock:
     def __init__(self) -> None:
         self.now = 1000.0
 
@@ -20,14 +20,14 @@ class Clock:
 
 
 @pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    clock = Clock()
+def clock(monkeypatch: pytest.MonkeyPatch) -> FakeClock:
+    clock = FakeClock()
     monkeypatch.setattr(time, "monotonic", clock)
     return clock
 
 
 @pytest.fixture
-def condition(clock: Clock) -> Condition:
+def condition(clock: FakeClock) -> Condition:
     return Condition()
 
 
@@ -41,23 +41,23 @@ def test_each_shard_says_whether_it_is_on_the_broker(condition: Condition) -> No
 
 
 def test_a_failed_store_counts_until_the_next_one_succeeds(condition: Condition) -> None:
-    condition.failed("DiskFull 53100")
+    condition.record_fault("DiskFull 53100")
     assert states(condition) == [PartState.CANNOT_STORE] * 2
     assert condition.beats([ON])[0].worked_at is None
-    condition.stored()
+    condition.record_stored()
     assert states(condition) == [PartState.OK, PartState.OFF_BROKER]
     assert condition.beats([ON])[0].worked_at is not None
 
 
-def test_an_old_fault_is_no_claim_about_now(condition: Condition, clock: Clock) -> None:
-    condition.failed("DiskFull 53100")
+def test_an_old_fault_is_no_claim_about_now(condition: Condition, clock: FakeClock) -> None:
+    condition.record_fault("DiskFull 53100")
     clock.now += FAULT_LASTS_S
-    condition.turned()
+    condition.record_loop()
     assert states(condition) == [PartState.OK, PartState.OFF_BROKER]
 
 
-def test_a_loop_that_does_not_turn_is_stuck(condition: Condition, clock: Clock) -> None:
+def test_a_loop_that_does_not_turn_is_stuck(condition: Condition, clock: FakeClock) -> None:
     clock.now += STUCK_AFTER_S + 1
     assert states(condition) == [PartState.STUCK, PartState.OFF_BROKER]
-    condition.turned()
+    condition.record_loop()
     assert states(condition)[0] == PartState.OK

@@ -520,7 +520,7 @@ def test_a_session_taken_over_is_let_go(settings: Settings, sessions: Sessions) 
         receiver = Receiver([("0", to)], lambda _shard: None)
         broker = threading.Thread(target=_take_over, args=(server,))
         broker.start()
-        wait_until(lambda: not receiver.next_batch() and receiver.is_let_go)
+        wait_until(lambda: not receiver.next_batch() and receiver.is_taken_over)
         assert receiver.connected == 0
         broker.join(10)
         receiver.close()
