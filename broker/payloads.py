@@ -15,14 +15,13 @@ from core.rules.facts import AlertFact, PositionFact, StatusFact
 from core.rules.fix import MessageId
 
 GONE = b""
-Message = tuple[str, bytes]
-Result = Literal["stored", "duplicate", "rejected"]
-Fact = TypeVar("Fact", PositionFact, StatusFact, AlertFact)
+FactMessage = tuple[str, bytes]
+ResultWord = Literal["stored", "duplicate", "rejected"]
+Fact = TypeVar("Fact", PositionFact, StatusFact)
 
 _encode = msgspec.json.Encoder().encode
 _position = msgspec.json.Decoder(PositionFact)
 _status = msgspec.json.Decoder(StatusFact)
-_alert = msgspec.json.Decoder(AlertFact)
 
 
 class PayloadError(ValueError):
@@ -37,7 +36,7 @@ class Reply(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     """
 
     id: MessageId | None = None
-    result: Result
+    result: ResultWord
     reason: str | None = None
     current: str | None = None
     allowed: tuple[str, ...] | None = None
@@ -50,29 +49,29 @@ class Replies(msgspec.Struct, frozen=True):
     results: tuple[Reply, ...]
 
 
-def position_message(fact: PositionFact) -> Message:
+def position_message(fact: PositionFact) -> FactMessage:
     if fact.fix_time.tzinfo is not UTC:
         fact = msgspec.structs.replace(fact, fix_time=_utc(fact.fix_time))
     return topics.position(fact.company, fact.vehicle), _encode(fact)
 
 
-def status_message(fact: StatusFact) -> Message:
+def status_message(fact: StatusFact) -> FactMessage:
     fact = msgspec.structs.replace(
         fact, occurred_at=_utc(fact.occurred_at), recorded_at=_utc(fact.recorded_at)
     )
     return topics.status(fact.company, fact.delivery), _encode(fact)
 
 
-def alert_message(fact: AlertFact) -> Message:
+def alert_message(fact: AlertFact) -> FactMessage:
     fact = msgspec.structs.replace(fact, occurred_at=_utc(fact.occurred_at))
     return topics.alert(fact.company, fact.kind, fact.vehicle), _encode(fact)
 
 
-def position_gone(company: str, vehicle: int) -> Message:
+def position_gone(company: str, vehicle: int) -> FactMessage:
     return topics.position(company, vehicle), GONE
 
 
-def status_gone(company: str, delivery: int) -> Message:
+def status_gone(company: str, delivery: int) -> FactMessage:
     return topics.status(company, delivery), GONE
 
 
@@ -86,13 +85,8 @@ def decode_status(payload: bytes | bytearray | memoryview) -> StatusFact | None:
     return _decode(_status, payload)
 
 
-def decode_alert(payload: bytes | bytearray | memoryview) -> AlertFact | None:
-    """Return the alert; ``None`` for an empty payload. Raises `PayloadError`."""
-    return _decode(_alert, payload)
-
-
 def reply(
-    result: Result,
+    result: ResultWord,
     reason: str | None = None,
     *,
     id: MessageId | None = None,

@@ -114,14 +114,6 @@ def up_device(topic: str) -> str | None:
     return None
 
 
-def parse_reply(topic: str) -> str | None:
-    """Return the device of ``down/{device}/reply``."""
-    match topic.split("/"):
-        case ["down", device, "reply"] if DEVICE_ID.fullmatch(device):
-            return device
-    return None
-
-
 def parse_fleet(topic: str) -> FleetTopic | None:
     """Parse a fact's topic, of any of the three kinds."""
     match topic.split("/"):

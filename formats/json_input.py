@@ -48,10 +48,6 @@ def read_items(payload: bytes, maximum: int) -> list[bytes]:
     return [bytes(item) for item in items]
 
 
-def is_array(payload: bytes) -> bool:
-    return payload.lstrip()[:1] == b"["
-
-
 def _decode(decoder: Any, payload: bytes) -> Any:
     try:
         return decoder.decode(payload)

@@ -16,7 +16,9 @@ log = logging.getLogger(__name__)
 
 
 def decode(format_name: str, payload: bytes, device_id: str, now: datetime) -> list[Fix | Rejection]:
-    """Return the items of one message. No payload makes this raise."""
+    """Return the items of one message; the format of a topic that is not ours is "". No payload raises."""
+    if not format_name:
+        return [Rejection(reason="bad_topic", detail="the topic is not up/{shard}/{device}/{format}")]
     decoder = DECODERS.get(format_name)
     if decoder is None:
         return [Rejection(reason="unknown_format", detail="the topic's last level names no format we know")]

@@ -21,20 +21,20 @@ class ShardView(msgspec.Struct, frozen=True):
 
 class Condition:
     def __init__(self) -> None:
-        self._turned_at = time.monotonic()
+        self._looped_at = time.monotonic()
         self._fault: str | None = None
         self._fault_at = 0.0
         self._stored_at: datetime | None = None
 
-    def turned(self) -> None:
-        """Record that the loop has completed a turn, with or without messages."""
-        self._turned_at = time.monotonic()
+    def record_loop(self) -> None:
+        """Record that the loop has run once more, with or without messages."""
+        self._looped_at = time.monotonic()
 
-    def stored(self) -> None:
+    def record_stored(self) -> None:
         self._stored_at = datetime.now(UTC)
         self._fault = None
 
-    def failed(self, fault: str) -> None:
+    def record_fault(self, fault: str) -> None:
         self._fault_at = time.monotonic()
         self._fault = fault
 
@@ -54,6 +54,6 @@ class Condition:
             return PartState.CANNOT_STORE, fault
         if shard.fault is not None:
             return PartState.OFF_BROKER, shard.fault
-        if now - self._turned_at > STUCK_AFTER_S:
-            return PartState.STUCK, f"for {now - self._turned_at:.0f} s"
+        if now - self._looped_at > STUCK_AFTER_S:
+            return PartState.STUCK, f"for {now - self._looped_at:.0f} s"
         return PartState.OK, None

@@ -1,7 +1,7 @@
 """The MQTT sessions of this worker's shards behind one selector: connect, reconnect, and batch messages.
 
 Invariants: one thread; a shard has at most one open connection; a lost one is retried with full jitter. When
-the broker says "session taken over", another worker has that queue now, and this one lets the shard go.
+the broker says "session taken over", another worker has that queue now, and this one gives the shard up.
 Mosquitto 2.0 closes the old connection without that reason code, so two workers of one shard keep displacing
 each other, each backing off longer while its connections stay short-lived; a message that one did not
 acknowledge is delivered to the other.
@@ -28,7 +28,7 @@ SETTLED_S = 10.0
 
 log = logging.getLogger(__name__)
 
-Message = tuple[Connection, mqtt5.PublishPacket]
+ReceivedMessage = tuple[Connection, mqtt5.PublishPacket]
 
 
 class Shard:
@@ -41,7 +41,7 @@ class Shard:
         self.connection: Connection | None = None
         self.connected_at = 0.0
         self.retry_at = 0.0
-        self.is_let_go = False
+        self.is_taken_over = False
         self.fault: str | None = "it has not connected yet"  # for operators; None while it is connected
 
 
@@ -60,20 +60,22 @@ class Receiver:
         return sum(shard.connection is not None for shard in self._shards.values())
 
     @property
-    def is_let_go(self) -> bool:
+    def is_taken_over(self) -> bool:
         """Return whether every shard was taken over: other workers do this one's work."""
-        return all(shard.is_let_go for shard in self._shards.values())
+        return all(shard.is_taken_over for shard in self._shards.values())
 
     @property
     def shards(self) -> list[ShardView]:
         """Return this worker's shards and their faults. Other threads may call this too."""
-        return [ShardView(shard.name, shard.fault) for shard in self._shards.values() if not shard.is_let_go]
+        return [
+            ShardView(shard.name, shard.fault) for shard in self._shards.values() if not shard.is_taken_over
+        ]
 
-    def next_batch(self) -> list[Message]:
+    def next_batch(self) -> list[ReceivedMessage]:
         """Return the messages of 10 ms after the first, 5,000 or 16 MiB at most; [] after half a second."""
         self._connect_due()
         self._keep_alive()
-        batch: list[Message] = []
+        batch: list[ReceivedMessage] = []
         size = 0
         deadline = time.monotonic() + IDLE_S
         while len(batch) < BATCH_MESSAGES and size < BATCH_BYTES:
@@ -114,8 +116,8 @@ class Receiver:
         self.disconnect()
         self._selector.close()
 
-    def _receive(self, timeout_s: float) -> list[Message]:
-        messages: list[Message] = []
+    def _receive(self, timeout_s: float) -> list[ReceivedMessage]:
+        messages: list[ReceivedMessage] = []
         for key, _events in self._selector.select(timeout_s):
             shard: Shard = key.data
             connection = shard.connection
@@ -131,7 +133,7 @@ class Receiver:
     def _connect_due(self) -> None:
         now = time.monotonic()
         for shard in self._shards.values():
-            if shard.connection is None and not shard.is_let_go and shard.retry_at <= now:
+            if shard.connection is None and not shard.is_taken_over and shard.retry_at <= now:
                 self._connect(shard)
 
     def _connect(self, shard: Shard) -> None:
@@ -165,7 +167,7 @@ class Receiver:
             shard.connection = None
         shard.fault = lost.summary
         if lost.is_taken_over:
-            shard.is_let_go = True
+            shard.is_taken_over = True
             log.warning("shard_let_go shard=%s another worker has its session", shard.name)
             return
         lived_s = time.monotonic() - shard.connected_at

@@ -13,8 +13,8 @@ from sqlalchemy.orm import Session
 from broker import payloads
 from core.deliveries import status_changes
 from core.errors import DomainError
-from core.positions import heard, intake
-from core.positions.intake import Report
+from core.positions import devices
+from core.positions.intake import OTHER_COMPANY, Report
 from core.rules.fix import MessageId, Rejection
 from formats import status
 from formats.status import StatusMessage
@@ -79,15 +79,16 @@ def _answer(sessions: Sessions, report: Report, limit: RateLimit) -> StatusOutco
 
 
 def _apply(session: Session, device_id: str, message: StatusMessage, now: datetime) -> bool:
-    device = intake.known_devices(session, [device_id]).get(device_id)
+    device = devices.known_devices(session, [device_id], now).get(device_id)
     if device is None:
-        raise StatusRefused(intake.UNKNOWN_DEVICE)
-    if device.refusal is not None and device.refusal is not intake.NO_VEHICLE:
+        raise StatusRefused(devices.UNKNOWN_DEVICE)
+    if device.refusal is not None and device.refusal is not devices.NO_VEHICLE:
         raise StatusRefused(device.refusal)
     if message.company not in {None, device.company}:
-        raise StatusRefused(intake.OTHER_COMPANY)
-    heard.heard(session, {device_id: device.last_heard_at}, now)
-    actor = intake.phone_actor(device_id, device)
+        raise StatusRefused(OTHER_COMPANY)
+    if device.is_contact_due:
+        devices.record_contact(session, [device_id], now)
+    actor = devices.phone_actor(device_id, device)
     if actor is None:
         raise StatusRefused(NOT_A_DRIVER)
     return status_changes.change_status(session, actor, message.delivery_id, message.request, now).written

@@ -21,7 +21,8 @@ from core.database import partitions
 from core.database.errors import sqlstate
 from core.health.heartbeats import fault_of
 from core.positions import intake
-from core.positions.intake import DeviceAnswer, KnownDevice, Report, Result, Taken
+from core.positions.devices import KnownDevice, known_devices
+from core.positions.intake import DeviceAnswer, Report, Result, Taken
 from core.records import quarantine
 from core.records.quarantine import Quarantined
 from core.rules.facts import PositionFact
@@ -61,7 +62,7 @@ def transaction(sessions: Sessions, work: Callable[[Session, datetime], T]) -> T
                 session.commit()
                 return result
         except DBAPIError as error:
-            _sort_out(sessions, error, last=attempt == TRIES)
+            _require_retryable(sessions, error, last=attempt == TRIES)
         except (ValueError, UnicodeError) as error:
             raise MessageFault(str(error)) from error  # psycopg2 itself refuses NUL and lone surrogates
         except SQLAlchemyError as error:
@@ -80,7 +81,7 @@ def is_reachable(sessions: Sessions) -> bool:
     return True
 
 
-def _sort_out(sessions: Sessions, error: DBAPIError, *, last: bool) -> None:
+def _require_retryable(sessions: Sessions, error: DBAPIError, *, last: bool) -> None:
     """Return if the transaction is worth a retry; otherwise raise `MessageFault` or `DatabaseAway`."""
     code = sqlstate(error)
     if code == NO_PARTITION and "no partition" in str(error.orig):
@@ -109,6 +110,8 @@ def _summary(error: SQLAlchemyError) -> str:
 
 def store(sessions: Sessions, reports: Sequence[Report]) -> Taken:
     """Store a batch; quarantine poison messages and store the rest. Raises `DatabaseAway`."""
+    if not reports:
+        return Taken([], [], [])
     try:
         return transaction(sessions, lambda session, now: intake.take(session, reports, now))
     except MessageFault as fault:
@@ -136,7 +139,7 @@ def quarantine_all(sessions: Sessions, refused: Sequence[tuple[Report, Rejection
         return
 
     def keep(session: Session, now: datetime) -> None:
-        devices = intake.known_devices(session, {report.device_id for report, _rejection in refused})
+        devices = known_devices(session, {report.device_id for report, _rejection in refused}, now)
         quarantine.keep(session, [_quarantined(devices, *item) for item in refused], now)
 
     try:

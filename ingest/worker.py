@@ -8,7 +8,7 @@ import logging
 import threading
 from collections.abc import Sequence
 
-from broker import connection, payloads
+from broker import connection
 from core.backoff import Backoff
 from core.health.heartbeats import Beat
 from core.identities import SHARDS, ingest_user
@@ -17,7 +17,7 @@ from core.settings import Settings
 from ingest.condition import Condition
 from ingest.metrics import IngestMetrics
 from ingest.pipeline import Pipeline, fact_packet
-from ingest.receiver import Message, Receiver
+from ingest.receiver import ReceivedMessage, Receiver
 from ingest.storing import DatabaseAway, Sessions, is_reachable, transaction
 
 log = logging.getLogger(__name__)
@@ -60,28 +60,28 @@ class Worker:
     def run(self) -> None:
         """Run until stopped, or until other workers have taken over every shard."""
         try:
-            while not self._stop.is_set() and not self._receiver.is_let_go:
+            while not self._stop.is_set() and not self._receiver.is_taken_over:
                 self._work()
         finally:
             self._receiver.close()
 
     def _work(self) -> None:
-        batch: list[Message] = []
+        batch: list[ReceivedMessage] = []
         try:
-            self._condition.turned()
+            self._condition.record_loop()
             batch = self._receiver.next_batch()
             self._metrics.connected.set(self._receiver.connected)
             self._republish()
             if batch:
                 self._pipeline.process(batch)
-                self._condition.stored()
+                self._condition.record_stored()
                 self._backoff.reset()
         except DatabaseAway as away:
             self._wait_for_database(away, len(batch))
 
     def _wait_for_database(self, away: DatabaseAway, messages: int) -> None:
         """Disconnect until the database answers: the broker redelivers the unacknowledged batch."""
-        self._condition.failed(away.fault)
+        self._condition.record_fault(away.fault)
         self._receiver.disconnect()
         self._metrics.database_away.inc()
         log.warning("database_away messages_returned=%d reason=%s", messages, away)
@@ -103,6 +103,6 @@ class Worker:
         facts = transaction(self._sessions, lambda session, _now: newest.newest_facts(session, part, parts))
         target = self._receiver.connection_of(shard)
         if target is not None and facts:
-            packets = (fact_packet(*payloads.position_message(fact)) for fact in facts)
+            packets = (fact_packet(fact) for fact in facts)
             self._receiver.send(target, b"".join(packets))
             log.info("positions_republished shard=%s vehicles=%d", shard, len(facts))

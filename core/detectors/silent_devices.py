@@ -1,9 +1,9 @@
 """Detect silent devices: no telemetry, although their vehicle or driver has a delivery under way.
 
-Any telemetry counts as a sign of life, usable or not. `core.positions.heard` stores it to the minute, so that
-ingest writes one row per device and minute. A silence begins when the device was last heard, but not before a
-delivery made the system expect it; a device that was never heard is silent from then on. The event is sent
-once per silence, which ends with the next telemetry.
+Any telemetry counts as a sign of life, usable or not. `core.positions.devices` records it to the minute, so
+that ingest writes one row per device and minute. A silence begins when the device was last heard, but not
+before a delivery made the system expect it; a device that was never heard is silent from then on. The event
+is sent once per silence, which ends with the next telemetry.
 """
 
 from collections import defaultdict
@@ -20,7 +20,7 @@ from core.models.delivery import Delivery, DeliveryCheckpoint
 from core.models.fleet import Device, Vehicle
 from core.notifications import queue
 from core.notifications.kinds import Event
-from core.positions.heard import NOTED_EVERY
+from core.positions.devices import CONTACT_RECORDED_EVERY
 from core.records import outbox
 from core.rules.enums import CheckpointKind
 from core.rules.facts import AlertFact
@@ -44,8 +44,8 @@ def silent_since(last_heard_at: datetime | None, made_at: datetime, expected: It
 
 
 def is_silent(since: datetime, after_min: int, now: datetime) -> bool:
-    """Return whether the device is silent, allowing for `NOTED_EVERY`: the stored time may lag behind."""
-    return since + timedelta(minutes=after_min) + NOTED_EVERY <= now
+    """Return whether the device is silent; its stored time may lag behind by `CONTACT_RECORDED_EVERY`."""
+    return since + timedelta(minutes=after_min) + CONTACT_RECORDED_EVERY <= now
 
 
 def find_without_event(session: Session, now: datetime) -> dict[str, list[Expected]]:
@@ -123,7 +123,7 @@ def _is_due(now: datetime) -> tuple[Any, ...]:
     """Exclude devices that are disabled, were heard just now, or whose present silence has had its event."""
     return (
         Device.disabled_at.is_(None),
-        or_(Device.last_heard_at.is_(None), Device.last_heard_at < now - NOTED_EVERY),
+        or_(Device.last_heard_at.is_(None), Device.last_heard_at < now - CONTACT_RECORDED_EVERY),
         or_(Device.silence_told_at.is_(None), Device.silence_told_at < Device.last_heard_at),
     )
 

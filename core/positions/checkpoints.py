@@ -1,6 +1,6 @@
 """The checkpoint policy applied to the deliveries under way on a batch's vehicles."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -10,14 +10,14 @@ from core.access.actors import Actor
 from core.database.prepared import Named
 from core.models.base import one_of
 from core.rules.checkpoint_policy import CheckpointPolicy, LastCheckpoint, location_checkpoints
-from core.rules.enums import Status
-from core.rules.fix import Fix
-from core.rules.lifecycle import UNDER_WAY, served_since
+from core.rules.fix import Fix, FixKey, VehicleFix
+from core.rules.lifecycle import UNDER_WAY
 
+# GREATEST ignores NULL, as `core.rules.lifecycle.served_since` does.
 READ = f"""
-SELECT d.id, d.company_id, d.vehicle_id, d.customer_id, d.driver_id, d.status, d.started_at, d.vehicle_since,
-       d.checkpoint_time, d.checkpoint_latitude, d.checkpoint_longitude, c.checkpoint_distance_m,
-       c.checkpoint_interval_s
+SELECT d.id, d.company_id, d.vehicle_id, d.customer_id, d.driver_id, d.status,
+       GREATEST(d.started_at, d.vehicle_since), d.checkpoint_time, d.checkpoint_latitude,
+       d.checkpoint_longitude, c.checkpoint_distance_m, c.checkpoint_interval_s
 FROM delivery d JOIN company c ON c.id = d.company_id
 WHERE d.vehicle_id = ANY(%s::int[]) AND d.{one_of("status", sorted(UNDER_WAY))}
 ORDER BY d.id
@@ -58,7 +58,7 @@ class UnderWay(msgspec.Struct, frozen=True):
     vehicle_id: int
     customer_id: int
     driver_id: int | None
-    status: Status
+    status: str
     since: datetime
     last: LastCheckpoint | None
     policy: CheckpointPolicy
@@ -67,7 +67,7 @@ class UnderWay(msgspec.Struct, frozen=True):
 def under_way(cursor: Any, vehicle_ids: Iterable[int]) -> list[UnderWay]:
     """Return the deliveries under way on these vehicles, in id order."""
     cursor.execute(READ, (list(vehicle_ids),))
-    return [_under_way(*row) for row in cursor.fetchall()]
+    return [_under_way(row) for row in cursor.fetchall()]
 
 
 def lock_under_way(
@@ -80,61 +80,36 @@ def lock_under_way(
     values = (list(vehicle_ids),)
     lock = LOCK_FEW.call(cursor, values) if are_few else cursor.mogrify(LOCK, values).decode()
     cursor.execute(after + lock)
-    return [_under_way(*row) for row in cursor.fetchall()]
+    return [_under_way(row) for row in cursor.fetchall()]
 
 
-def _under_way(
-    delivery_id: int,
-    company_id: int,
-    vehicle_id: int,
-    customer_id: int,
-    driver_id: int | None,
-    status: str,
-    started_at: datetime,
-    vehicle_since: datetime | None,
-    time: datetime | None,
-    latitude: float,
-    longitude: float,
-    distance_m: float,
-    interval_s: float,
-) -> UnderWay:
+def _under_way(row: Sequence[Any]) -> UnderWay:
+    *delivery, time, latitude, longitude, distance_m, interval_s = row
     last = None if time is None else LastCheckpoint(time, latitude, longitude)
     policy = CheckpointPolicy(distance_m, interval_s)
-    since = served_since(started_at, vehicle_since)
-    return UnderWay(
-        delivery_id=delivery_id,
-        company_id=company_id,
-        vehicle_id=vehicle_id,
-        customer_id=customer_id,
-        driver_id=driver_id,
-        status=Status(status),
-        since=since,
-        last=last,
-        policy=policy,
-    )
+    return UnderWay(*delivery, last, policy)  # type: ignore[call-arg]
 
 
 def write_location_checkpoints(
     cursor: Any,
     deliveries: Sequence[UnderWay],
-    fixes: Mapping[int, list[Fix]],
-    device_of: Callable[[int, Fix], str | None],
+    fixes: Mapping[int, Sequence[Fix]],
+    sent: Mapping[FixKey, VehicleFix],
     now: datetime,
     actor: Actor | None = None,
 ) -> None:
     """Write the location checkpoints that the policy selects from each vehicle's fresh fixes.
 
     ``fixes`` are in ``fix_time`` order. Each checkpoint records ``actor`` if one is given, otherwise the
-    device returned by ``device_of(vehicle_id, fix)``.
+    device in ``sent``.
     """
     rows, states = [], []
     for delivery in deliveries:
         chosen = location_checkpoints(
-            delivery.policy, delivery.since, None, delivery.last, fixes.get(delivery.vehicle_id, ())
+            delivery.policy, delivery.since, delivery.last, fixes.get(delivery.vehicle_id, ())
         )
         rows += [
-            (*_row(delivery, fix, now), *_reporter(device_of(delivery.vehicle_id, fix), actor))
-            for fix in chosen
+            _row(delivery, fix, now) + _reporter(delivery.vehicle_id, fix, sent, actor) for fix in chosen
         ]
         if chosen:
             states.append(_state(delivery, chosen[-1]))
@@ -157,7 +132,7 @@ def _row(delivery: UnderWay, fix: Fix, now: datetime) -> tuple[object, ...]:
     return (
         delivery.company_id,
         delivery.delivery_id,
-        delivery.status.value,
+        delivery.status,
         delivery.vehicle_id,
         delivery.driver_id,
         fix.latitude,
@@ -170,11 +145,13 @@ def _row(delivery: UnderWay, fix: Fix, now: datetime) -> tuple[object, ...]:
     )
 
 
-def _reporter(device_id: str | None, actor: Actor | None) -> tuple[object, ...]:
+def _reporter(
+    vehicle_id: int, fix: Fix, sent: Mapping[FixKey, VehicleFix], actor: Actor | None
+) -> tuple[object, ...]:
     """Return the ids of the user, API token, driver and device, in that order."""
     if actor is None:
-        return None, None, None, device_id
-    return actor.user_id, actor.api_token_id, actor.driver_id, device_id
+        return None, None, None, sent[vehicle_id, fix.fix_time, fix.latitude, fix.longitude].device_id
+    return actor.user_id, actor.api_token_id, actor.driver_id, None
 
 
 def _state(delivery: UnderWay, fix: Fix) -> tuple[object, ...]:

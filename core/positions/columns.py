@@ -1,101 +1,102 @@
-"""The columns of `position`, and fixes as its rows: COPY into a staging table, or a single INSERT."""
+"""The columns of `position`: one list that makes the COPY, the INSERT, their casts and their values."""
 
 import io
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime
+from operator import attrgetter
 from typing import Any
 
 import msgspec
 
 from core.database.prepared import Named
-from core.positions.newest import LOCK_VEHICLES
-from core.rules.fix import Fix
+from core.positions.newest import LOCK_VEHICLES, NewestPosition, read_vehicles
+from core.rules.fix import FLAGS, RANGES, FixKey, VehicleFix
 
-STAGE_COLUMNS = (
-    "vehicle_id, fix_time, latitude, longitude, received_at, altitude_m, speed_kmh, course_deg,"
-    " accuracy_m, battery_percent, ignition, odometer_m, suspect, device_id, attributes"
-)
-MAKE_STAGE = (
+# Fields of `Fix` that are stored as they are, in a column of the same name.
+FIX_COLUMNS = {
+    "fix_time": "timestamptz",
+    "latitude": "float8",
+    "longitude": "float8",
+    **{name: "float8" for name, _low, _high in RANGES},
+    **dict.fromkeys(FLAGS, "boolean"),
+}
+COLUMNS = {
+    "vehicle_id": "int",
+    **FIX_COLUMNS,
+    "received_at": "timestamptz",
+    "suspect": "boolean",
+    "device_id": "text",
+    "attributes": "jsonb",
+}
+NAMES = ", ".join(COLUMNS)
+MAKE_STAGING_TABLE = (
     "CREATE TEMPORARY TABLE IF NOT EXISTS stage (LIKE position) ON COMMIT DELETE ROWS;"
     " SET LOCAL client_min_messages = warning"
 )
+# `str` writes None, which is no device's id and no JSON, so COPY can read it as NULL.
+COPY = f"COPY stage ({NAMES}) FROM STDIN (NULL 'None')"
+COPY_LINE = "\t".join(["%s"] * len(COLUMNS)) + "\n"
 INSERT = (
-    f"INSERT INTO position ({STAGE_COLUMNS}) SELECT {STAGE_COLUMNS} FROM stage"  # noqa: S608  # our constants
+    f"INSERT INTO position ({NAMES}) SELECT {NAMES} FROM stage"  # noqa: S608  # our constants
     " ORDER BY vehicle_id, fix_time, latitude, longitude"
     " ON CONFLICT DO NOTHING RETURNING vehicle_id, fix_time, latitude, longitude"
 )
 # For a single fix, COPY and the staging table (emptied by every commit) would cost more than the insert. The
 # row is selected from the locked vehicle, so the lock is taken first on this path too.
-STORE_ONE = Named(
+INSERT_ONE = Named(
     "store_position",
     f"""
 WITH newest AS MATERIALIZED ({LOCK_VEHICLES}), fresh AS (
-    INSERT INTO position ({STAGE_COLUMNS})
-    SELECT id, %s::timestamptz, %s::float8, %s::float8, %s::timestamptz, %s::float8, %s::float8, %s::float8,
-           %s::float8, %s::float8, %s::boolean, %s::float8, %s::boolean, %s::text, %s::jsonb FROM newest
+    INSERT INTO position ({NAMES})
+    SELECT id, {", ".join(f"%s::{kind}" for kind in list(COLUMNS.values())[1:])} FROM newest
     ON CONFLICT DO NOTHING RETURNING 1
 )
 SELECT EXISTS (SELECT FROM fresh), newest.* FROM newest
 """,  # noqa: S608  # our constants
 )
 
-Key = tuple[int, datetime, float, float]
+_values_of = attrgetter(*FIX_COLUMNS)
 
 
-class VehicleFix(msgspec.Struct, frozen=True, gc=False):
-    """One fix of one vehicle, and the device that sent it (None if it was reported over REST)."""
+def insert_one(
+    cursor: Any, fixes: Mapping[FixKey, VehicleFix], now: datetime
+) -> tuple[dict[int, NewestPosition], set[FixKey]]:
+    """Do the work of `insert_all` for a single fix in one statement."""
+    ((key, fix),) = fixes.items()
+    vehicle_id, *values = _row(fix, now)
+    INSERT_ONE.execute(cursor, ([vehicle_id], *values))
+    ((is_fresh, *vehicle),) = cursor.fetchall()
+    return {fix.vehicle_id: NewestPosition(*vehicle)}, {key} if is_fresh else set()
 
-    vehicle_id: int
-    fix: Fix
-    device_id: str | None = None
 
-    @property
-    def key(self) -> Key:
-        return self.vehicle_id, self.fix.fix_time, self.fix.latitude, self.fix.longitude
+def insert_all(
+    cursor: Any, fixes: Mapping[FixKey, VehicleFix], now: datetime
+) -> tuple[dict[int, NewestPosition], set[FixKey]]:
+    """Insert the fixes; return the locked vehicles and the keys that were not duplicates."""
+    cursor.execute(MAKE_STAGING_TABLE)
+    cursor.copy_expert(COPY, io.StringIO(_copy_lines(fixes.values(), now)))
+    newest = read_vehicles(cursor, LOCK_VEHICLES, {fix.vehicle_id for fix in fixes.values()})
+    cursor.execute(INSERT)
+    return newest, set(cursor.fetchall())
 
 
-def copy_to_stage(cursor: Any, sightings: Iterable[VehicleFix], now: datetime) -> None:
-    cursor.execute(MAKE_STAGE)
+def _copy_lines(fixes: Iterable[VehicleFix], now: datetime) -> str:
+    """Return the rows in COPY's text format."""
     received_at = now.isoformat()
-    rows = io.StringIO("".join([_copy_line(sighting, received_at) for sighting in sightings]))
-    cursor.copy_expert(f"COPY stage ({STAGE_COLUMNS}) FROM STDIN", rows)
+    lines = [COPY_LINE % _row(fix, received_at) for fix in fixes]
+    # The only backslashes are those of the attributes' JSON, and COPY would read them as its own.
+    return "".join(lines).replace("\\", "\\\\")
 
 
-def _copy_line(sighting: VehicleFix, received_at: str) -> str:
-    """Return one row in COPY's text format: tab-separated, ``\\N`` for NULL."""
-    fix = sighting.fix
-    attributes = "\\N"
-    if fix.attributes:
-        attributes = msgspec.json.encode(fix.attributes).decode().replace("\\", "\\\\")
+def _row(vehicle_fix: VehicleFix, received_at: object) -> tuple[Any, ...]:
+    """Return one value per entry of `COLUMNS`."""
+    fix = vehicle_fix.fix
+    attributes = msgspec.json.encode(fix.attributes).decode() if fix.attributes else None
     return (
-        f"{sighting.vehicle_id}\t{fix.fix_time}\t{fix.latitude}\t{fix.longitude}\t{received_at}\t"
-        f"{_field(fix.altitude_m)}\t{_field(fix.speed_kmh)}\t{_field(fix.course_deg)}\t"
-        f"{_field(fix.accuracy_m)}\t{_field(fix.battery_percent)}\t{_field(fix.ignition)}\t"
-        f"{_field(fix.odometer_m)}\t{fix.is_suspect}\t{_field(sighting.device_id)}\t{attributes}\n"
-    )
-
-
-def _field(value: object) -> object:
-    return "\\N" if value is None else value
-
-
-def row_of(sighting: VehicleFix, now: datetime) -> tuple[object, ...]:
-    """Return the parameters of `STORE_ONE`: the vehicle id in a list, then the other `STAGE_COLUMNS`."""
-    fix = sighting.fix
-    return (
-        [sighting.vehicle_id],
-        fix.fix_time,
-        fix.latitude,
-        fix.longitude,
-        now,
-        fix.altitude_m,
-        fix.speed_kmh,
-        fix.course_deg,
-        fix.accuracy_m,
-        fix.battery_percent,
-        fix.ignition,
-        fix.odometer_m,
-        fix.is_suspect,
-        sighting.device_id,
-        msgspec.json.encode(fix.attributes).decode() if fix.attributes else None,
+        vehicle_fix.vehicle_id,
+        *_values_of(fix),
+        received_at,
+        fix.is_marked,
+        vehicle_fix.device_id,
+        attributes,
     )

@@ -1,7 +1,7 @@
 """The newest position of each vehicle: lock it, advance it, and build the retained facts."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -12,10 +12,10 @@ from sqlalchemy.orm import Session
 from core.database.engine import driver_cursor
 from core.database.prepared import Named
 from core.models.fleet import Vehicle
-from core.positions.checkpoints import UnderWay, lock_under_way, under_way
+from core.positions.checkpoints import UnderWay, under_way
 from core.rules.eta import smooth_speed
 from core.rules.facts import PositionFact
-from core.rules.fix import Fix
+from core.rules.fix import Fix, VehicleFix
 from core.rules.geo import distance_m
 
 READ_VEHICLES = """
@@ -39,7 +39,7 @@ WHERE v.id = n.id
 MOVE_ONE = Named("move_vehicle", MOVE_VEHICLES)
 
 
-class Newest(msgspec.Struct):
+class NewestPosition(msgspec.Struct):
     """A vehicle's newest position as read, and its smoothed speed."""
 
     vehicle_id: int
@@ -69,34 +69,44 @@ def newest_facts(session: Session, part: int, parts: int) -> list[PositionFact]:
         return facts_of(newest, set(newest), under_way(cursor, newest))
 
 
-def read_vehicles(cursor: Any, query: str, vehicle_ids: Iterable[int]) -> dict[int, Newest]:
+def read_vehicles(cursor: Any, query: str, vehicle_ids: Iterable[int]) -> dict[int, NewestPosition]:
     cursor.execute(query, (list(vehicle_ids),))
-    return {row[0]: Newest(*row) for row in cursor.fetchall()}
+    return {row[0]: NewestPosition(*row) for row in cursor.fetchall()}
 
 
-def advance_all(newest: dict[int, Newest], fixes: dict[int, list[Fix]]) -> list[Newest]:
-    """Advance the vehicles whose last fresh fix is newer than their position, and return those."""
+def group_by_vehicle(fixes: Iterable[VehicleFix]) -> dict[int, list[Fix]]:
+    """Group the fixes without a mark by vehicle, in their order."""
+    by_vehicle: dict[int, list[Fix]] = defaultdict(list)
+    for vehicle_fix in fixes:
+        if not vehicle_fix.fix.is_marked:
+            by_vehicle[vehicle_fix.vehicle_id].append(vehicle_fix.fix)
+    return by_vehicle
+
+
+def advance_all(
+    cursor: Any, newest: Mapping[int, NewestPosition], fixes: Mapping[int, Sequence[Fix]]
+) -> tuple[list[NewestPosition], str]:
+    """Advance the vehicles whose last fresh fix is newer than their position.
+
+    Return those, and the SQL that writes them, to be sent with the caller's next statement.
+    """
     moved = []
     for vehicle_id, vehicle_fixes in fixes.items():
-        vehicle = newest[vehicle_id]
-        if vehicle.fix_time is None or vehicle_fixes[-1].fix_time > vehicle.fix_time:
-            _advance(vehicle, vehicle_fixes[-1])
+        vehicle, last = newest[vehicle_id], vehicle_fixes[-1]
+        if vehicle.fix_time is None or last.fix_time > vehicle.fix_time:
+            _advance(vehicle, last)
             moved.append(vehicle)
-    return moved
-
-
-def move_and_lock(cursor: Any, moved: list[Newest], newest: Iterable[int], *, is_one: bool) -> list[UnderWay]:
-    """Write the newest positions and lock the deliveries under way on all vehicles, in one message."""
     if not moved:
-        return lock_under_way(cursor, newest, are_few=is_one)
+        return [], ""
     rows = [msgspec.structs.astuple(vehicle) for vehicle in moved]
     ids, _companies, *columns, _archived = (list(column) for column in zip(*rows, strict=True))
     values = (ids, *columns)
-    move = MOVE_ONE.call(cursor, values) if is_one else cursor.mogrify(MOVE_VEHICLES, values).decode()
-    return lock_under_way(cursor, newest, are_few=is_one, after=f"{move};")
+    if len(moved) == 1:
+        return moved, f"{MOVE_ONE.call(cursor, values)};"
+    return moved, f"{cursor.mogrify(MOVE_VEHICLES, values).decode()};"
 
 
-def _advance(vehicle: Newest, fix: Fix) -> None:
+def _advance(vehicle: NewestPosition, fix: Fix) -> None:
     seconds = (fix.fix_time - vehicle.fix_time).total_seconds() if vehicle.fix_time else 0.0
     speed_kmh = fix.speed_kmh
     if speed_kmh is None and vehicle.latitude is not None and vehicle.longitude is not None and seconds > 0:
@@ -113,7 +123,7 @@ def _advance(vehicle: Newest, fix: Fix) -> None:
 
 
 def facts_of(
-    newest: dict[int, Newest], vehicle_ids: set[int], deliveries: list[UnderWay]
+    newest: dict[int, NewestPosition], vehicle_ids: set[int], deliveries: list[UnderWay]
 ) -> list[PositionFact]:
     """Return the facts of these vehicles, each naming the deliveries that may see the position.
 
@@ -133,7 +143,7 @@ def facts_of(
     ]
 
 
-def _fact(vehicle: Newest, deliveries: Sequence[UnderWay]) -> PositionFact:
+def _fact(vehicle: NewestPosition, deliveries: Sequence[UnderWay]) -> PositionFact:
     if vehicle.fix_time is None or vehicle.latitude is None or vehicle.longitude is None:
         raise ValueError(f"vehicle {vehicle.vehicle_id} has no position")
     return PositionFact(

@@ -11,14 +11,11 @@ from core.access.prepared_for_actor import PreparedForActor
 from core.access.scoping import MAXIMUM_ID
 from core.errors import Conflict, Forbidden, InvalidValue, NotFound
 from core.models.delivery import Delivery
-from core.models.fleet import Vehicle
-from core.positions.columns import VehicleFix
 from core.positions.store import store
-from core.positions.vehicle_position import dropoff_of, eta_of
+from core.positions.vehicle_position import eta_after
 from core.rules.enums import Role, Status
-from core.rules.eta import eta
 from core.rules.facts import PositionFact
-from core.rules.fix import RANGES, Fix, position_problem, range_problem, time_problem
+from core.rules.fix import Fix, VehicleFix, first_problem
 from core.rules.lifecycle import UNDER_WAY
 
 
@@ -56,13 +53,16 @@ def report(session: Session, actor: Actor, delivery_id: int, fix: Fix, now: date
     target = _target(session, actor, delivery_id)
     if actor.role not in {Role.MANAGER, Role.DRIVER}:
         raise Forbidden("Only the delivery's driver or a manager reports its location.")
-    _require_usable(fix, now)
+    if problem := first_problem(fix, now):
+        raise InvalidValue(*problem)
     if target.vehicle_id is None:
         raise Conflict("The delivery has no vehicle.", current=target.status.value)
     if target.status not in UNDER_WAY:
         raise Conflict(f"A delivery that is {target.status} is not under way.", current=target.status.value)
     stored = store(session, [VehicleFix(target.vehicle_id, fix)], now, actor)
-    return Reported(stored.fresh[0], stored.facts, _eta_after(session, target, stored.facts))
+    dropoff = target.dropoff_latitude, target.dropoff_longitude
+    eta = eta_after(session, stored.facts, target.vehicle_id, *dropoff)
+    return Reported(stored.fresh[0], stored.facts, eta)
 
 
 def _target(session: Session, actor: Actor, delivery_id: int) -> LocationTarget:
@@ -71,26 +71,3 @@ def _target(session: Session, actor: Actor, delivery_id: int) -> LocationTarget:
         raise NotFound("delivery")
     vehicle_id, status, latitude, longitude = rows[0]
     return LocationTarget(vehicle_id, Status(status), latitude, longitude)
-
-
-def _require_usable(fix: Fix, now: datetime) -> None:
-    if problem := position_problem(fix.latitude, fix.longitude):
-        raise InvalidValue(problem.partition(" ")[0], problem)
-    if problem := time_problem(fix.fix_time, now):
-        raise InvalidValue("fix_time", problem)
-    for name, low, high in RANGES:
-        value = getattr(fix, name)
-        if value is not None and (problem := range_problem(name, value, low, high)):
-            raise InvalidValue(name, problem)
-
-
-def _eta_after(session: Session, target: LocationTarget, facts: list[PositionFact]) -> datetime | None:
-    """Return the ETA at the drop-off after the fix was stored, or None."""
-    dropoff = dropoff_of(target.dropoff_latitude, target.dropoff_longitude)
-    # The new fact holds the newest position, so no query is needed. An older fix produces no fact and leaves
-    # the vehicle's stored position as it was.
-    if facts:
-        fact = facts[0]
-        return eta(fact.fix_time, fact.latitude, fact.longitude, fact.smoothed_speed_kmh, dropoff)
-    vehicle = session.get(Vehicle, target.vehicle_id)
-    return eta_of(vehicle, dropoff) if vehicle else None

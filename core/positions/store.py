@@ -5,21 +5,19 @@ UPDATE``, on vehicles first and then on deliveries, each in id order, so that tw
 vehicle's newest position only moves forward in ``fix_time``.
 """
 
-from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
 
 import msgspec
 from sqlalchemy.orm import Session
 
 from core.access.actors import Actor
 from core.database.engine import driver_cursor
-from core.positions.checkpoints import write_location_checkpoints
-from core.positions.columns import INSERT, STORE_ONE, Key, VehicleFix, copy_to_stage, row_of
-from core.positions.newest import LOCK_VEHICLES, Newest, advance_all, facts_of, move_and_lock, read_vehicles
+from core.positions.checkpoints import lock_under_way, write_location_checkpoints
+from core.positions.columns import insert_all, insert_one
+from core.positions.newest import advance_all, facts_of, group_by_vehicle
 from core.rules.facts import PositionFact
-from core.rules.fix import Fix
+from core.rules.fix import VehicleFix
 
 
 class StoredFixes(msgspec.Struct, frozen=True):
@@ -30,69 +28,27 @@ class StoredFixes(msgspec.Struct, frozen=True):
 
 
 def store(
-    session: Session, sightings: Sequence[VehicleFix], now: datetime, actor: Actor | None = None
+    session: Session, fixes: Sequence[VehicleFix], now: datetime, actor: Actor | None = None
 ) -> StoredFixes:
     """Store fixes of existing vehicles. The caller commits, then publishes the facts.
 
     ``actor`` is the person or integration that reported the fixes over REST; None if a device sent them.
     """
-    if not sightings:
+    if not fixes:
         return StoredFixes([], [])
-    unique = {sighting.key: sighting for sighting in sightings}
+    keys = [(one.vehicle_id, one.fix.fix_time, one.fix.latitude, one.fix.longitude) for one in fixes]
+    unique = dict(zip(keys, fixes, strict=True))
     is_one = len(unique) == 1
     with driver_cursor(session.connection()) as cursor:
-        newest, fresh_keys = (_insert_one if is_one else _insert)(cursor, list(unique.values()), now)
-        by_vehicle = _by_vehicle(unique[key] for key in sorted(fresh_keys))
-        moved = advance_all(newest, by_vehicle)
-        deliveries = move_and_lock(cursor, moved, newest, is_one=is_one)
-
-        def device_of(vehicle_id: int, fix: Fix) -> str | None:
-            # Looked up only for the few fixes that become checkpoints; `Fix` itself has no device.
-            return unique[vehicle_id, fix.fix_time, fix.latitude, fix.longitude].device_id
-
-        write_location_checkpoints(cursor, deliveries, by_vehicle, device_of, now, actor)
-    fresh = _mark_fresh(sightings, fresh_keys)
-    repeated = {s.vehicle_id for s, is_fresh in zip(sightings, fresh, strict=True) if not is_fresh}
-    return StoredFixes(
-        fresh, facts_of(newest, {vehicle.vehicle_id for vehicle in moved} | repeated, deliveries)
-    )
-
-
-def _insert(
-    cursor: Any, sightings: Sequence[VehicleFix], now: datetime
-) -> tuple[dict[int, Newest], set[Key]]:
-    """Insert the fixes; return the locked vehicles and the keys that were not duplicates."""
-    copy_to_stage(cursor, sightings, now)
-    newest = read_vehicles(cursor, LOCK_VEHICLES, {sighting.vehicle_id for sighting in sightings})
-    cursor.execute(INSERT)
-    return newest, set(cursor.fetchall())
-
-
-def _insert_one(
-    cursor: Any, sightings: Sequence[VehicleFix], now: datetime
-) -> tuple[dict[int, Newest], set[Key]]:
-    """Do the work of `_insert` for a single fix in one statement."""
-    (sighting,) = sightings
-    STORE_ONE.execute(cursor, row_of(sighting, now))
-    ((is_fresh, *vehicle),) = cursor.fetchall()
-    return {sighting.vehicle_id: Newest(*vehicle)}, {sighting.key} if is_fresh else set()
-
-
-def _by_vehicle(sightings: Iterable[VehicleFix]) -> dict[int, list[Fix]]:
-    """Group the fixes without a mark by vehicle; input in key order gives lists in ``fix_time`` order."""
-    fixes: dict[int, list[Fix]] = defaultdict(list)
-    for sighting in sightings:
-        if not sighting.fix.is_suspect:
-            fixes[sighting.vehicle_id].append(sighting.fix)
-    return fixes
-
-
-def _mark_fresh(sightings: Sequence[VehicleFix], fresh_keys: set[Key]) -> list[bool]:
-    """Return one flag per fix; of several fixes with one key only the first is fresh."""
-    left = set(fresh_keys)
+        newest, fresh_keys = (insert_one if is_one else insert_all)(cursor, unique, now)
+        by_vehicle = group_by_vehicle(unique[key] for key in sorted(fresh_keys))
+        moved, move = advance_all(cursor, newest, by_vehicle)
+        deliveries = lock_under_way(cursor, newest, are_few=is_one, after=move)
+        write_location_checkpoints(cursor, deliveries, by_vehicle, unique, now, actor)
     fresh = []
-    for sighting in sightings:
-        key = sighting.key
-        fresh.append(key in left)
-        left.discard(key)
-    return fresh
+    for key in keys:
+        fresh.append(key in fresh_keys)
+        fresh_keys.discard(key)  # of several fixes with one key only the first is fresh
+    repeated = {one.vehicle_id for one, is_fresh in zip(fixes, fresh, strict=True) if not is_fresh}
+    shown = {vehicle.vehicle_id for vehicle in moved} | repeated
+    return StoredFixes(fresh, facts_of(newest, shown, deliveries))

@@ -1,12 +1,15 @@
 """A vehicle's newest position and the ETA computed from it."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Protocol
 
 import msgspec
+from sqlalchemy.orm import Session
 
 from core.models.fleet import Vehicle
 from core.rules.eta import eta
+from core.rules.facts import PositionFact
 
 
 class VehiclePosition(msgspec.Struct, frozen=True):
@@ -78,6 +81,24 @@ def eta_of(vehicle: VehicleState, dropoff: Dropoff) -> datetime | None:
     if position is None:
         return None
     return eta(position.fix_time, position.latitude, position.longitude, vehicle.smoothed_speed_kmh, dropoff)
+
+
+def eta_after(
+    session: Session,
+    facts: Sequence[PositionFact],
+    vehicle_id: int,
+    dropoff_latitude: float | None,
+    dropoff_longitude: float | None,
+) -> datetime | None:
+    """Return the ETA at the drop-off after a fix of the vehicle was stored, with its facts, or None."""
+    dropoff = dropoff_of(dropoff_latitude, dropoff_longitude)
+    # The new fact holds the newest position, so no query is needed. An older fix produces no fact and leaves
+    # the vehicle's stored position as it was.
+    if facts:
+        fact = facts[0]
+        return eta(fact.fix_time, fact.latitude, fact.longitude, fact.smoothed_speed_kmh, dropoff)
+    vehicle = session.get(Vehicle, vehicle_id)
+    return eta_of(vehicle, dropoff) if vehicle else None
 
 
 def dropoff_of(latitude: float | None, longitude: float | None) -> Dropoff:

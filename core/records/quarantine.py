@@ -12,7 +12,7 @@ from core.access.actors import Actor
 from core.access.scoping import is_ours, require_manager
 from core.models.record import Quarantine, QuarantineCount
 from core.records import audit, quarantine_bounds
-from core.records.quarantine_bounds import LAST_BYTES, MAXIMUM_RAW_BYTES, Count, Key
+from core.records.quarantine_bounds import LAST_BYTES, MAXIMUM_RAW_BYTES, CountKey, HourCount
 
 MAXIMUM_DETAIL = 500
 MAXIMUM_TOPIC = 300  # a device may write to topics of 64 kB
@@ -113,7 +113,10 @@ def keep(session: Session, refused: Sequence[Quarantined], now: datetime) -> Non
 
 
 def _replace_last(
-    session: Session, counts: Mapping[Key, Count], last: Mapping[Key, Quarantined], now: datetime
+    session: Session,
+    counts: Mapping[CountKey, HourCount],
+    last: Mapping[CountKey, Quarantined],
+    now: datetime,
 ) -> None:
     """Replace the row of the last message beyond each bound."""
     # Deleted and inserted, not updated, so that ids stay in chronological order.

@@ -20,7 +20,7 @@ from core.models.record import QuarantineCount
 MAXIMUM_RAW_BYTES = 64 * 1024  # of one message; an array of 500 fixes fits
 LAST_BYTES = 2_000  # of the last message that is beyond a bound
 # (company, device). A device of None is the whole company; a company of None means an unknown device.
-Key = tuple[int | None, str | None]
+CountKey = tuple[int | None, str | None]
 _WRITE = text(
     "UPDATE quarantine_count c SET kept_rows = n.kept_rows, kept_bytes = n.kept_bytes,"
     " not_kept_rows = n.not_kept_rows, not_kept_bytes = n.not_kept_bytes, last_id = n.last_id"
@@ -32,18 +32,18 @@ _WRITTEN = ("id", "kept_rows", "kept_bytes", "not_kept_rows", "not_kept_bytes", 
 log = logging.getLogger(__name__)
 
 
-class Bound(msgspec.Struct, frozen=True):
+class HourBound(msgspec.Struct, frozen=True):
     """The most that is kept per hour."""
 
     rows: int
     raw_bytes: int
 
 
-DEVICE = Bound(rows=100, raw_bytes=256 * 1024)
-COMPANY = Bound(rows=2_000, raw_bytes=2 * 1024 * 1024)
+DEVICE = HourBound(rows=100, raw_bytes=256 * 1024)
+COMPANY = HourBound(rows=2_000, raw_bytes=2 * 1024 * 1024)
 
 
-class Message(Protocol):
+class RefusedMessage(Protocol):
     @property
     def company_id(self) -> int | None: ...
     @property
@@ -52,32 +52,32 @@ class Message(Protocol):
     def raw(self) -> bytes: ...
 
 
-Kept = TypeVar("Kept", bound=Message)
+Kept = TypeVar("Kept", bound=RefusedMessage)
 
 
-class Count(msgspec.Struct):
+class HourCount(msgspec.Struct):
     """A locked row of `QuarantineCount`. ``has_last``: its last message has or will get a row."""
 
     id: int
-    bound: Bound
+    bound: HourBound
     kept_rows: int
     kept_bytes: int
     not_kept_rows: int
     not_kept_bytes: int
     last_id: int | None
     has_last: bool
-    has_filled_up: bool = False
+    has_just_filled: bool = False
 
-    def has_room(self, size: int) -> bool:
+    def fits(self, size: int) -> bool:
         return self.kept_rows < self.bound.rows and self.kept_bytes + size <= self.bound.raw_bytes
 
-    def take(self, size: int) -> None:
+    def add(self, size: int) -> None:
         self.kept_rows += 1
         self.kept_bytes += size
 
-    def pass_over(self, size: int, *, is_full: bool) -> None:
+    def count_only(self, size: int, *, is_full: bool) -> None:
         """Count a message that is not kept; ``is_full`` is True if it exceeds this bound."""
-        self.has_filled_up |= is_full and self.not_kept_rows == 0
+        self.has_just_filled |= is_full and self.not_kept_rows == 0
         self.not_kept_rows += 1
         self.not_kept_bytes += size
 
@@ -86,53 +86,53 @@ class Allotted(msgspec.Struct, Generic[Kept], frozen=True):
     """The messages to keep, and in ``last`` the newest message beyond each bound."""
 
     kept: list[Kept]
-    last: dict[Key, Kept]
+    last: dict[CountKey, Kept]
 
 
-def company_of(key: Key) -> Key:
+def company_of(key: CountKey) -> CountKey:
     return key[0], None
 
 
-def allot(counts: Mapping[Key, Count], messages: Iterable[Kept]) -> Allotted[Kept]:
+def allot(counts: Mapping[CountKey, HourCount], messages: Iterable[Kept]) -> Allotted[Kept]:
     """Decide which messages to keep, and update ``counts`` with all of them. No I/O."""
     allotted: Allotted[Kept] = Allotted([], {})
     for message in messages:
         key = (message.company_id, message.device_id or "")
         device, company = counts[key], counts[company_of(key)]
         size = min(len(message.raw), MAXIMUM_RAW_BYTES)
-        if device.has_room(size) and company.has_room(size):
-            device.take(size)
-            company.take(size)
+        if device.fits(size) and company.fits(size):
+            device.add(size)
+            company.add(size)
             allotted.kept.append(message)
             continue
-        if device.has_room(size):
-            company.pass_over(len(message.raw), is_full=True)
-            device.pass_over(len(message.raw), is_full=False)
+        if device.fits(size):
+            company.count_only(len(message.raw), is_full=True)
+            device.count_only(len(message.raw), is_full=False)
         else:
-            device.pass_over(len(message.raw), is_full=True)
+            device.count_only(len(message.raw), is_full=True)
         holder = key if _may_hold_last(device, company) else company_of(key)
         counts[holder].has_last = True
         allotted.last[holder] = message
     return allotted
 
 
-def _may_hold_last(device: Count, company: Count) -> bool:
+def _may_hold_last(device: HourCount, company: HourCount) -> bool:
     """Return whether the device may keep its own last message, reserving space of its company for it."""
     # If the company's bound is reached, its devices share one row for the last message.
     if device.has_last:
         return True
-    if not company.has_room(LAST_BYTES):
+    if not company.fits(LAST_BYTES):
         return False
-    company.take(LAST_BYTES)
+    company.add(LAST_BYTES)
     return True
 
 
-def lock(session: Session, messages: Iterable[Message], now: datetime) -> dict[Key, Count]:
+def lock(session: Session, messages: Iterable[RefusedMessage], now: datetime) -> dict[CountKey, HourCount]:
     """Lock and return this hour's counts of the messages' devices and companies.
 
     The rows are locked in one fixed order, so that two workers cannot deadlock.
     """
-    devices: set[Key] = {(message.company_id, message.device_id or "") for message in messages}
+    devices: set[CountKey] = {(message.company_id, message.device_id or "") for message in messages}
     keys = sorted(devices | {company_of(key) for key in devices}, key=_order)
     hour = now.replace(minute=0, second=0, microsecond=0)
     table = QuarantineCount
@@ -156,8 +156,8 @@ def lock(session: Session, messages: Iterable[Message], now: datetime) -> dict[K
     return {(row.company_id, row.device_id): _count(row) for row in rows}
 
 
-def _count(row: Any) -> Count:
-    return Count(
+def _count(row: Any) -> HourCount:
+    return HourCount(
         id=row.id,
         bound=COMPANY if row.device_id is None else DEVICE,
         kept_rows=row.kept_rows,
@@ -169,12 +169,12 @@ def _count(row: Any) -> Count:
     )
 
 
-def _order(key: Key) -> tuple[bool, int, bool, str]:
+def _order(key: CountKey) -> tuple[bool, int, bool, str]:
     company_id, device_id = key
     return company_id is not None, company_id or 0, device_id is not None, device_id or ""
 
 
-def _fresh(key: Key, hour: datetime) -> dict[str, Any]:
+def _fresh(key: CountKey, hour: datetime) -> dict[str, Any]:
     return {
         "company_id": key[0],
         "device_id": key[1],
@@ -186,17 +186,17 @@ def _fresh(key: Key, hour: datetime) -> dict[str, Any]:
     }
 
 
-def write(session: Session, counts: Mapping[Key, Count]) -> None:
+def write(session: Session, counts: Mapping[CountKey, HourCount]) -> None:
     """Write the counts back; after the commit, log each bound exceeded for the first time this hour."""
     values = {name: [getattr(count, name) for count in counts.values()] for name in _WRITTEN}
     session.execute(_WRITE, values)
-    full = [key for key, count in counts.items() if count.has_filled_up]
+    full = [key for key, count in counts.items() if count.has_just_filled]
     if full:
         # Ingest uses one session per transaction, so that a transaction that is rolled back logs no alert.
         event.listen(session, "after_commit", lambda _session: _alert(full), once=True)
 
 
-def _alert(full: Sequence[Key]) -> None:
+def _alert(full: Sequence[CountKey]) -> None:
     for company_id, device_id in full:
         log.error(
             "alert=quarantine_full company=%s device=%s",

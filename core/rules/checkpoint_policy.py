@@ -42,20 +42,17 @@ def is_due(policy: CheckpointPolicy, last: LastCheckpoint | None, fix: Fix) -> b
 
 def location_checkpoints(
     policy: CheckpointPolicy,
-    started_at: datetime,
-    ended_at: datetime | None,
+    since: datetime,
     last: LastCheckpoint | None,
     fixes: Iterable[Fix],
 ) -> list[Fix]:
     """Return the fixes that become checkpoints.
 
-    ``fixes`` are in ``fix_time`` order; those before ``started_at`` or after ``ended_at`` are ignored.
+    ``fixes`` are in ``fix_time`` order; those before ``since`` are ignored.
     """
     chosen = []
     for fix in fixes:
-        if fix.fix_time < started_at or (ended_at is not None and fix.fix_time > ended_at):
-            continue
-        if is_due(policy, last, fix):
+        if fix.fix_time >= since and is_due(policy, last, fix):
             chosen.append(fix)
             last = LastCheckpoint(fix.fix_time, fix.latitude, fix.longitude)
     return chosen

@@ -12,7 +12,7 @@ COORDINATE_DECIMALS = 7
 MessageId = str | int | float
 
 
-class Fix(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+class Fix(msgspec.Struct, frozen=True, gc=False):
     """One fix, in WGS 84 degrees, km/h, metres, percent; ``fix_time`` is the device's clock, in UTC."""
 
     fix_time: datetime
@@ -29,10 +29,22 @@ class Fix(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     message_id: MessageId | None = None
 
     @property
-    def is_suspect(self) -> bool:
+    def is_marked(self) -> bool:
         """Return whether the fix gets the mark for null island: stored, but never the newest position."""
         # GPS receivers without a fix report (0, 0).
         return self.latitude == 0.0 and self.longitude == 0.0
+
+
+# A fix with the vehicle, fix time, latitude and longitude of a stored one is a duplicate.
+FixKey = tuple[int, datetime, float, float]
+
+
+class VehicleFix(msgspec.Struct, frozen=True, gc=False):
+    """One fix of one vehicle, and the device that sent it (None if it was reported over REST)."""
+
+    vehicle_id: int
+    fix: Fix
+    device_id: str | None = None
 
 
 class Rejection(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -52,7 +64,10 @@ RANGES: tuple[tuple[str, float, float], ...] = (
     ("battery_percent", 0.0, 100.0),
     ("odometer_m", 0.0, 1e11),
 )
-
+FLAGS = ("ignition",)
+# What a device measures beside its position, in the order of `Fix`; each is in `RANGES` or in `FLAGS`, of
+# which the decoder and the columns of `position` are made.
+MEASUREMENTS = Fix.__struct_fields__[3:-2]
 
 # Phones (iOS, OsmAnd) report -1 for an unknown value, in every format. For these fields -1 is no valid value.
 UNKNOWN = -1.0
@@ -94,3 +109,16 @@ def range_problem(name: str, value: float, low: float, high: float) -> str | Non
     if low <= value <= high:
         return None
     return f"{name} must be a number from {low:g} to {high:g}"
+
+
+def first_problem(fix: Fix, now: datetime) -> tuple[str, str] | None:
+    """Return the first field of a fix that breaks a rule, and the problem, or None."""
+    if problem := position_problem(fix.latitude, fix.longitude):
+        return problem.partition(" ")[0], problem
+    if problem := time_problem(fix.fix_time, now):
+        return "fix_time", problem
+    for name, low, high in RANGES:
+        value = getattr(fix, name)
+        if value is not None and (problem := range_problem(name, value, low, high)):
+            return name, problem
+    return None

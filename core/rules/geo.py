@@ -14,7 +14,7 @@ def distance_m(latitude: float, longitude: float, to_latitude: float, to_longitu
     return 2 * EARTH_RADIUS_M * asin(sqrt(min(1.0, chord)))
 
 
-def turn(longitude: float, to_longitude: float) -> float:
+def degrees_east(longitude: float, to_longitude: float) -> float:
     """Return the degrees eastward to the second longitude by the shorter way, from -180 to 180."""
     degrees = to_longitude - longitude
     if degrees > 180.0:
@@ -23,5 +23,5 @@ def turn(longitude: float, to_longitude: float) -> float:
 
 
 def wrapped(longitude: float) -> float:
-    """Return the longitude wrapped to -180 to 180; it may be at most one turn outside."""
-    return turn(0.0, longitude)
+    """Return the longitude wrapped to -180 to 180; it may be at most 360 degrees outside."""
+    return degrees_east(0.0, longitude)

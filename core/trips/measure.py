@@ -109,14 +109,6 @@ class Meter:
             yield sample
 
 
-def travelled_m(points: Iterable[Point]) -> float:
-    """Return the length of a track in metres."""
-    odometer = Odometer()
-    for point in points:
-        odometer.add(*point)
-    return odometer.distance_m
-
-
 def _speed_kmh(before: Sample | None, sample: Sample) -> float | None:
     """Return the device's speed, or else the speed from the previous fix, if that is recent and plausible."""
     if sample.speed_kmh is not None:

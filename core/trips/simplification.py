@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator
 from math import asin, atan2, cos, hypot, pi, radians
 from typing import Protocol, TypeVar
 
-from core.rules.geo import EARTH_RADIUS_M, turn
+from core.rules.geo import EARTH_RADIUS_M, degrees_east
 
 MAXIMUM_SEGMENT_M = 20_000.0
 
@@ -63,7 +63,7 @@ class _Sleeve:
         return True
 
     def _metres(self, point: Point) -> tuple[float, float]:
-        east = turn(self._start.longitude, point.longitude) * self._metres_per_degree * self._shrink
+        east = degrees_east(self._start.longitude, point.longitude) * self._metres_per_degree * self._shrink
         return east, (point.latitude - self._start.latitude) * self._metres_per_degree
 
 

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import msgspec
 
-from core.rules.geo import distance_m, turn, wrapped
+from core.rules.geo import degrees_east, distance_m, wrapped
 
 RADIUS_M = 40.0  # a parked receiver wanders about as far between buildings
 LEAST = timedelta(minutes=3)  # shorter ones are traffic lights
@@ -83,7 +83,9 @@ class StopFinder:
         self._end, self._stayed = at, mark
         self._fixes = min(self._fixes + 1, _SETTLED)
         self._latitude += (mark.latitude - self._latitude) / self._fixes
-        self._longitude = wrapped(self._longitude + turn(self._longitude, mark.longitude) / self._fixes)
+        self._longitude = wrapped(
+            self._longitude + degrees_east(self._longitude, mark.longitude) / self._fixes
+        )
 
     def _close(self) -> None:
         if self._start is None or self._end - self._start < LEAST:

@@ -16,9 +16,8 @@ from core.deliveries import commands, load_orders, status_changes
 from core.deliveries.status_changes import StatusRequest
 from core.models.delivery import Delivery
 from core.positions import store
-from core.positions.columns import VehicleFix
 from core.rules.enums import Status
-from core.rules.fix import Fix
+from core.rules.fix import Fix, VehicleFix
 from core.rules.lifecycle import UNDER_WAY
 from local.demo import cast
 from local.demo.roster import Recipient, Roster, RosterMember
@@ -185,8 +184,8 @@ class _Writer:
 
     def _store(self, member: RosterMember, readings: Sequence[Reading], now: datetime) -> None:
         device_id = member.unit.device_id if member.unit else None
-        sightings = [VehicleFix(member.vehicle_id, _fix(reading), device_id) for reading in readings]
-        store.store(self._session, sightings, now)
+        fixes = [VehicleFix(member.vehicle_id, _fix(reading), device_id) for reading in readings]
+        store.store(self._session, fixes, now)
 
 
 def _drive(

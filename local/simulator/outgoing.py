@@ -13,7 +13,7 @@ from itertools import islice
 
 import msgspec
 
-from broker.payloads import Result
+from broker.payloads import ResultWord
 from local.simulator.driving import Reading
 
 MAXIMUM_ARRAY = 500
@@ -26,14 +26,14 @@ _encode = msgspec.json.Encoder().encode
 class ItemReply(msgspec.Struct, frozen=True):
     """One item's reply, as far as a device needs it."""
 
-    result: Result
+    result: ResultWord
     reason: str | None = None
 
 
 class WholeReply(msgspec.Struct, frozen=True):
     """A reply's body: one for the whole message, or ``results`` item by item."""
 
-    result: Result | None = None
+    result: ResultWord | None = None
     reason: str | None = None
     results: tuple[ItemReply, ...] = ()
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from datetime import datetime
 from typing import NamedTuple
 
-from core.rules.geo import turn
+from core.rules.geo import degrees_east
 from core.trips.track import TrackFix
 
 EDGE = 180.0
@@ -58,7 +58,7 @@ def _on_one_side(fixes: Iterable[TrackFix]) -> Iterator[Position]:
 def _ends(before: Position, after: Position) -> Iterator[Position]:
     """Return where the line crosses, on both sides; on one if ``before`` lies on the antimeridian."""
     edge = EDGE if before.longitude > 0 else -EDGE
-    share = (edge - before.longitude) / turn(before.longitude, after.longitude)
+    share = (edge - before.longitude) / degrees_east(before.longitude, after.longitude)
     altitude_m = None
     if before.altitude_m is not None and after.altitude_m is not None:
         altitude_m = before.altitude_m + share * (after.altitude_m - before.altitude_m)

@@ -185,7 +185,7 @@ class Publisher:
         self._client.disconnect()
         self._client.loop_stop()
 
-    def _publish(self, message: payloads.Message) -> None:
+    def _publish(self, message: payloads.FactMessage) -> None:
         info: paho.MQTTMessageInfo = self._client.publish(*message, qos=1, retain=True)
         info.wait_for_publish(5)
 

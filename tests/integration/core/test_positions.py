@@ -13,10 +13,9 @@ from core.models.company import Company
 from core.models.fleet import Device, Vehicle
 from core.positions import intake, store
 from core.positions import newest as position_newest
-from core.positions.columns import VehicleFix
 from core.positions.intake import DeviceAnswer, Report
 from core.rules.enums import Status
-from core.rules.fix import Fix, Rejection
+from core.rules.fix import Fix, Rejection, VehicleFix
 from tests.support import factories
 
 NOW = datetime.now(UTC).replace(microsecond=0)

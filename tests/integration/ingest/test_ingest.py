@@ -29,7 +29,7 @@ from ingest import pipeline
 from ingest.connection import Connection, ConnectionLost
 from ingest.metrics import IngestMetrics
 from ingest.pipeline import Pipeline
-from ingest.receiver import Message, Receiver
+from ingest.receiver import ReceivedMessage, Receiver
 from ingest.worker import Worker, shards_of
 from tests.support import factories
 from tests.support.devices import START, DeviceClient, device, fix
@@ -464,8 +464,8 @@ def said_at_the_end(connection: Connection) -> ConnectionLost:
             return lost
 
 
-def next_messages(receiver: Receiver) -> list[Message]:
-    batch: list[Message] = []
+def next_messages(receiver: Receiver) -> list[ReceivedMessage]:
+    batch: list[ReceivedMessage] = []
     wait_until(lambda: batch.extend(receiver.next_batch()) or batch)  # type: ignore[func-returns-value]
     return batch
 
@@ -524,7 +524,7 @@ def test_a_session_taken_over_is_let_go(settings: Settings, sessions: Sessions) 
         receiver = Receiver([("0", to)], lambda _shard: None)
         broker = threading.Thread(target=_take_over, args=(server,))
         broker.start()
-        wait_until(lambda: not receiver.next_batch() and receiver.is_let_go)
+        wait_until(lambda: not receiver.next_batch() and receiver.is_taken_over)
         assert receiver.connected == 0
         broker.join(10)
         receiver.close()

@@ -68,7 +68,6 @@ def test_topics_are_those_of_the_contract() -> None:
 
 def test_what_is_built_parses_back() -> None:
     assert topics.parse_up(topics.up("a", DEVICE, "status")) == UpTopic("a", DEVICE, "status")
-    assert topics.parse_reply(topics.reply(DEVICE)) == DEVICE
     assert topics.parse_fleet(topics.position("acme", 7)) == VehicleTopic("acme", 7)
     assert topics.parse_fleet(topics.status("acme", 42)) == DeliveryTopic("acme", 42)
     assert topics.parse_fleet(topics.alert("acme", "speeding", 7)) == AlertTopic("acme", "speeding", 7)
@@ -118,7 +117,6 @@ def test_other_topics_are_no_facts(topic: str) -> None:
 
 @given(st.text())
 def test_parsers_never_raise(topic: str) -> None:
-    for text in (topic, f"up/3/{topic}", f"fleet/{topic}", f"down/{topic}/reply"):
+    for text in (topic, f"up/3/{topic}", f"fleet/{topic}"):
         topics.parse_up(text)
         topics.parse_fleet(text)
-        topics.parse_reply(text)

@@ -7,8 +7,8 @@ from core.records.quarantine_bounds import (
     LAST_BYTES,
     MAXIMUM_RAW_BYTES,
     Allotted,
-    Count,
-    Key,
+    CountKey,
+    HourCount,
     allot,
     company_of,
 )
@@ -20,15 +20,15 @@ def message(device: str = "a", size: int = 10, company: int | None = 1) -> Quara
     )
 
 
-def counts_of(*messages: Quarantined) -> dict[Key, Count]:
+def counts_of(*messages: Quarantined) -> dict[CountKey, HourCount]:
     devices = {(one.company_id, one.device_id) for one in messages}
     return {
-        key: Count(number, COMPANY if key[1] is None else DEVICE, 0, 0, 0, 0, None, False)
+        key: HourCount(number, COMPANY if key[1] is None else DEVICE, 0, 0, 0, 0, None, False)
         for number, key in enumerate(devices | {company_of(key) for key in devices})
     }
 
 
-def flooded(messages: list[Quarantined]) -> tuple[Allotted[Quarantined], dict[Key, Count]]:
+def flooded(messages: list[Quarantined]) -> tuple[Allotted[Quarantined], dict[CountKey, HourCount]]:
     counts = counts_of(*messages)
     return allot(counts, messages), counts
 
@@ -60,7 +60,7 @@ def test_a_company_is_bounded_however_many_devices_flood() -> None:
     assert len(allotted.kept) == COMPANY.rows
     assert allotted.last == {(1, None): messages[-1]}
     assert sum(count.not_kept_rows for key, count in counts.items() if key[1]) == 5_000 - COMPANY.rows
-    assert [key for key, count in counts.items() if count.has_filled_up] == [(1, None)]
+    assert [key for key, count in counts.items() if count.has_just_filled] == [(1, None)]
 
 
 def test_companies_and_unknown_devices_have_bounds_of_their_own() -> None:

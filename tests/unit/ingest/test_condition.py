@@ -41,23 +41,23 @@ def test_each_shard_says_whether_it_is_on_the_broker(condition: Condition) -> No
 
 
 def test_a_failed_store_counts_until_the_next_one_succeeds(condition: Condition) -> None:
-    condition.failed("DiskFull 53100")
+    condition.record_fault("DiskFull 53100")
     assert states(condition) == [PartState.CANNOT_STORE] * 2
     assert condition.beats([ON])[0].worked_at is None
-    condition.stored()
+    condition.record_stored()
     assert states(condition) == [PartState.OK, PartState.OFF_BROKER]
     assert condition.beats([ON])[0].worked_at is not None
 
 
 def test_an_old_fault_is_no_claim_about_now(condition: Condition, clock: FakeClock) -> None:
-    condition.failed("DiskFull 53100")
+    condition.record_fault("DiskFull 53100")
     clock.now += FAULT_LASTS_S
-    condition.turned()
+    condition.record_loop()
     assert states(condition) == [PartState.OK, PartState.OFF_BROKER]
 
 
 def test_a_loop_that_does_not_turn_is_stuck(condition: Condition, clock: FakeClock) -> None:
     clock.now += STUCK_AFTER_S + 1
     assert states(condition) == [PartState.STUCK, PartState.OFF_BROKER]
-    condition.turned()
+    condition.record_loop()
     assert states(condition)[0] == PartState.OK

@@ -6,11 +6,12 @@ from math import cos, radians
 import pytest
 
 from core.rules import eta
-from core.rules.geo import distance_m, turn, wrapped
-from core.trips.measure import Drive, Meter, Sample, travelled_m
+from core.rules.geo import degrees_east, distance_m, wrapped
+from core.trips.measure import Drive, Meter, Sample
 from core.trips.simplification import simplified
 from reports.charts import route_map, svg
 from reports.charts.route_map import Halt, Pin
+from tests.support.tracks import travelled_m
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 LATITUDE = -16.8  # Taveuni in Fiji, which 180° crosses
@@ -95,4 +96,4 @@ def test_route_map_draws_the_same_picture() -> None:
     ],
 )
 def test_turn_is_the_shorter_way_round(longitude: float, to_longitude: float, degrees: float) -> None:
-    assert turn(longitude, to_longitude) == degrees
+    assert degrees_east(longitude, to_longitude) == degrees

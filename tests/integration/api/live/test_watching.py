@@ -5,9 +5,8 @@ from datetime import UTC, datetime, timedelta
 from broker import payloads, topics
 from core.deliveries import checkpoints
 from core.positions import store
-from core.positions.columns import VehicleFix
 from core.rules.enums import Status
-from core.rules.fix import Fix
+from core.rules.fix import Fix, VehicleFix
 from core.settings import Settings
 from tests.support import factories
 from tests.support.live_server import LiveServer, Publisher, retained

@@ -9,8 +9,9 @@ from core.models.delivery import Delivery, DeliveryCheckpoint
 from core.models.load_order import LoadItem
 from core.reporting import delivery_figures
 from core.rules.enums import CheckpointKind, Status
-from core.trips import measure, segments
+from core.trips import segments
 from core.trips.segments import TripSegment
+from tests.support.tracks import travelled_m
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
@@ -112,9 +113,9 @@ def test_status_told_late_does_not_bring_its_vehicle_forward() -> None:
 
 def test_distance_ignores_a_parked_receivers_jitter() -> None:
     jitter = [(52.5 + 0.00003 * (i % 2), 13.4) for i in range(100)]
-    assert measure.travelled_m(jitter) == 0
+    assert travelled_m(jitter) == 0
     straight = [(52.5 + 0.0005 * i, 13.4) for i in range(11)]
-    assert measure.travelled_m(straight) == pytest.approx(556, abs=1)
+    assert travelled_m(straight) == pytest.approx(556, abs=1)
     crawl = [(52.5 + 0.00005 * i, 13.4) for i in range(101)]
-    assert measure.travelled_m(crawl) == pytest.approx(556, abs=12)
-    assert measure.travelled_m([]) == 0
+    assert travelled_m(crawl) == pytest.approx(556, abs=12)
+    assert travelled_m([]) == 0

@@ -7,9 +7,10 @@ from random import Random
 import pytest
 
 from core.rules.geo import distance_m
-from core.trips.measure import LINE_POINTS, Drive, Meter, Sample, travelled_m
+from core.trips.measure import LINE_POINTS, Drive, Meter, Sample
 from core.trips.speeds import MAXIMUM_STEPS
 from core.trips.stops import MAXIMUM_STOPS, longest
+from tests.support.tracks import travelled_m
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 METRE = 1 / 111_195
