@@ -15,7 +15,7 @@ from api.content.streams import make_streams
 from api.content.uploads import LARGER_BODIES, Uploads
 from api.fast_path.quick import OnLoop
 from api.health import HealthWatch
-from api.http import errors, openapi
+from api.http import cors, errors, openapi
 from api.http.body_limits import MAXIMUM_BODY_BYTES, OTHER_BODIES, LimitedRequest
 from api.http.methods import Methods
 from api.http.slashes import Slashes, slash_table
@@ -128,6 +128,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.add_middleware(LimitedRequest, maximum=MAXIMUM_BODY_BYTES, others={**OTHER_BODIES, **LARGER_BODIES})
     app.add_middleware(Measured, metrics=app.state.metrics)
     app.add_middleware(Slashes, table=slash_table(_paths()))
+    cors.install(app, settings.allowed_origins)
     return app
 
 

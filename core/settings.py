@@ -4,10 +4,10 @@ import errno
 import ssl
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator, model_validator
+from pydantic import AfterValidator, Field, SecretStr, ValidationError, ValidationInfo, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from core.outgoing_settings import OutgoingSettings
@@ -16,6 +16,36 @@ MINIMUM_SECRET_LENGTH = 32
 SAMPLE_MARKS = ("change-me", "changeme", "example", "replace")
 ENV_FILE = ".env"
 _Kind = TypeVar("_Kind", bound=BaseSettings)
+
+
+def _names_origins(text: str) -> str:
+    """Check a list of origins as browsers send them. Raises `ValueError`."""
+    for origin in _split_origins(text):
+        if not _is_origin(origin):
+            raise ValueError(
+                "must be origins such as https://app.example.com, separated by commas: without a path, a user or"
+                f" a default port, names in ASCII (not {origin})"
+            )
+    return text
+
+
+def _is_origin(text: str) -> bool:
+    parts = urlsplit(text)
+    default_port = {"http": ":80", "https": ":443"}.get(parts.scheme)
+    return (
+        default_port is not None
+        and bool(parts.hostname)
+        and text == f"{parts.scheme}://{parts.netloc}"
+        and "@" not in text
+        and not text.endswith(default_port)
+        and text.isascii()
+        and _has_usable_port(text)
+    )
+
+
+def _split_origins(text: str) -> tuple[str, ...]:
+    # Browsers send scheme and host in lower case, and compare them letter by letter.
+    return tuple(part.strip().lower() for part in text.split(",") if part.strip())
 
 
 class SettingsError(Exception):
@@ -41,6 +71,9 @@ class Settings(OutgoingSettings):
     jwt_key: SecretStr = Field(description="Key that signs access and refresh tokens")
     http_host: str = "127.0.0.1"
     http_port: int = Field(default=8000, ge=1, le=65535)
+    cors_origins: Annotated[str, AfterValidator(_names_origins)] = Field(
+        default="", description="Origins whose pages may read the API (CORS), separated by commas; unset: none"
+    )
     api_processes: int = Field(default=1, ge=1, le=16)
     ingest_metrics_port: int | None = Field(default=None, ge=1, le=65535)
     jobs_metrics_port: int | None = Field(default=None, ge=1, le=65535)
@@ -76,6 +109,11 @@ class Settings(OutgoingSettings):
     def broker_url(self) -> str:
         """Return the broker's address as devices and users reach it."""
         return self.public_mqtt_url or self.mqtt_url
+
+    @property
+    def allowed_origins(self) -> tuple[str, ...]:
+        """Return the origins whose pages may read the API."""
+        return _split_origins(self.cors_origins)
 
     @field_validator("mqtt_url", "public_mqtt_url")
     @classmethod
