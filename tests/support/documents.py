@@ -13,6 +13,7 @@ from tests.support.services.settings import PROJECT
 
 QUOTED = re.compile(r"'[^']*'|\"(?:\\.|[^\"\\])*\"")
 END_OF_COMMAND = re.compile(r"[|;&()\n]")
+COMPOSE_SERVICES = frozenset({"api", "jobs"})  # `docker compose exec api milepost …`
 DECISIONS = "docs/decisions"
 
 
@@ -86,9 +87,15 @@ def commands(block: str, program: str) -> Iterator[list[str]]:
     for piece in END_OF_COMMAND.split(without_quoted(block)):
         words = piece.split()
         for number, word in enumerate(words):
-            if word.rpartition("/")[2] == program and "=" not in word:
+            if _calls(word, words[:number], program):
                 yield words[number + 1 :]
                 break
+
+
+def _calls(word: str, before: list[str], program: str) -> bool:
+    if word.endswith(f"bin/{program}"):
+        return True
+    return word == program and (not before or before[-1] in {"until", "do", *COMPOSE_SERVICES})
 
 
 @cache

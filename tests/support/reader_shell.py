@@ -44,9 +44,9 @@ class ReaderShell:
         assert self._process.stdout is not None
         lines: list[str] = []
         for line in self._process.stdout:
-            if line.strip() == END:
-                return "".join(lines)
             lines.append(line)
+            if line.endswith(f"{END}\n"):  # after the output of a block that ends without a newline
+                return "".join(lines).removesuffix(f"{END}\n")
         raise BlockFailed("".join(lines))
 
     def run_in_background(self, block: str) -> None:
