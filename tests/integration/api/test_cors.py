@@ -25,7 +25,8 @@ def open_client(settings: Settings) -> Iterator[TestClient]:
 
 
 def preflight(client: TestClient, origin: str) -> httpx.Response:
-    return client.options("/deliveries/1/", headers={"Origin": origin, **PREFLIGHT})
+    answer: httpx.Response = client.options("/deliveries/1/", headers={"Origin": origin, **PREFLIGHT})
+    return answer
 
 
 def test_cors_is_off_by_default(client: TestClient) -> None:
