@@ -1,6 +1,6 @@
 # `make run` and `make test` do everything on a fresh machine; `make help` lists the rest.
 .DEFAULT_GOAL := help
-.PHONY: run test test-all lint format clean help setup setup-test
+.PHONY: run test test-all lint format docs reference clean help setup setup-test
 
 export PYTHON
 
@@ -27,6 +27,13 @@ lint: setup-test ## ruff, mypy and the import rules
 format: setup-test ## put the code into its form
 	.venv/bin/ruff check --fix .
 	.venv/bin/ruff format .
+
+docs: setup-test reference ## the documentation as a site, in build/site
+	.venv/bin/sphinx-build --quiet --fail-on-warning --keep-going -c docs -b html . build/site
+	@echo "open build/site/index.html"
+
+reference: setup-test ## write docs/reference from the code
+	.venv/bin/python scripts/make_reference.py
 
 setup:
 	@scripts/setup.sh run

@@ -16,7 +16,7 @@ from api.content.uploads import LARGER_BODIES, Uploads
 from api.fast_path.threads import THREADS as FAST_THREADS
 from api.fast_path.threads import FastThreads
 from api.health import HealthWatch
-from api.http import errors, openapi
+from api.http import cors, errors, openapi
 from api.http.body_limits import MAXIMUM_BODY_BYTES, OTHER_BODIES, LimitedRequest
 from api.http.methods import Methods
 from api.http.slashes import Slashes, slash_table
@@ -130,6 +130,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.add_middleware(LimitedRequest, maximum=MAXIMUM_BODY_BYTES, others={**OTHER_BODIES, **LARGER_BODIES})
     app.add_middleware(Measured, metrics=app.state.metrics)
     app.add_middleware(Slashes, table=slash_table(_paths()))
+    cors.install(app, settings.allowed_origins)
     return app
 
 

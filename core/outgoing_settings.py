@@ -55,17 +55,29 @@ def _address(text: str) -> str:
 
 
 class OutgoingSettings(BaseSettings):
-    smtp_host: str | None = Field(default=None, description="The SMTP server; unset: no e-mail is sent")
-    smtp_port: int | None = Field(default=None, ge=1, le=65535, description="Unset: 587, 465 or 25 by TLS")
-    smtp_tls: Literal["starttls", "tls", "none"] = "starttls"
-    smtp_user: str | None = None
-    smtp_password: SecretStr | None = None
-    smtp_from: Annotated[str, AfterValidator(_address)] | None = None
+    smtp_host: str | None = Field(default=None, description="Mail server; unset: no e-mail is sent")
+    smtp_port: int | None = Field(
+        default=None,
+        ge=1,
+        le=65535,
+        description="Port of the mail server; unset: 587, 465 or 25 by MILEPOST_SMTP_TLS",
+    )
+    smtp_tls: Literal["starttls", "tls", "none"] = Field(
+        default="starttls", description="TLS to the mail server; none only without a password"
+    )
+    smtp_user: str | None = Field(default=None, description="User name at the mail server, with the password")
+    smtp_password: SecretStr | None = Field(default=None, description="Password at the mail server")
+    smtp_from: Annotated[str, AfterValidator(_address)] | None = Field(
+        default=None,
+        description="Sender of all e-mails, as in Acme <noreply@example.com>; required with a server",
+    )
     public_url: Annotated[str, AfterValidator(_public_url)] | None = Field(
-        default=None, description="The API's URL for users; links in e-mails begin with it"
+        default=None, description="Address of the API as people reach it: links in e-mails begin with it"
     )
     webhook_allowed_networks: Annotated[str, AfterValidator(_names_networks)] = Field(
-        default="", description="Private networks that webhooks may call, over http:// too"
+        default="",
+        description="Private networks to which webhooks may go, by http:// too, as in"
+        " 10.1.0.0/16,fd00::/8. Set it for api and jobs; unset: none",
     )
 
     @model_validator(mode="after")

@@ -4,10 +4,18 @@ import errno
 import ssl
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    Field,
+    SecretStr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from core.outgoing_settings import OutgoingSettings
@@ -16,6 +24,36 @@ MINIMUM_SECRET_LENGTH = 32
 SAMPLE_MARKS = ("change-me", "changeme", "example", "replace")
 ENV_FILE = ".env"
 _Kind = TypeVar("_Kind", bound=BaseSettings)
+
+
+def _names_origins(text: str) -> str:
+    """Check a list of origins as browsers send them. Raises `ValueError`."""
+    for origin in _split_origins(text):
+        if not _is_origin(origin):
+            raise ValueError(
+                "must be origins such as https://app.example.com, separated by commas: without a path, a user"
+                f" or a default port, names in ASCII (not {origin})"
+            )
+    return text
+
+
+def _is_origin(text: str) -> bool:
+    parts = urlsplit(text)
+    default_port = {"http": ":80", "https": ":443"}.get(parts.scheme)
+    return (
+        default_port is not None
+        and bool(parts.hostname)
+        and text == f"{parts.scheme}://{parts.netloc}"
+        and "@" not in text
+        and not text.endswith(default_port)
+        and text.isascii()
+        and _has_usable_port(text)
+    )
+
+
+def _split_origins(text: str) -> tuple[str, ...]:
+    # Browsers send scheme and host in lower case, and compare them letter by letter.
+    return tuple(part.strip().lower() for part in text.split(",") if part.strip())
 
 
 class SettingsError(Exception):
@@ -30,39 +68,79 @@ class Settings(OutgoingSettings):
     )
 
     database_url: SecretStr = Field(
-        description="PostgreSQL 15 or newer: postgresql://user:password@host/name"
+        description="PostgreSQL 15 or newer, direct or through a session pooler:"
+        " postgresql://user:password@host/name"
     )
-    mqtt_url: str = Field(description="mqtt://host:port or mqtts://host:port, without a user")
+    mqtt_url: str = Field(
+        description="Mosquitto 2, as our processes reach it: mqtt://host:port or mqtts://host:port,"
+        " without a user"
+    )
     public_mqtt_url: str | None = Field(
-        default=None, description="The broker's URL for devices and users; unset: mqtt_url"
+        default=None,
+        description="The broker as devices and people reach it; unset: MILEPOST_MQTT_URL",
     )
     mqtt_ca_file: Path | None = Field(default=None, description="CA bundle for mqtts://; unset: the system's")
-    mqtt_key: SecretStr = Field(description="Key from which every MQTT secret is derived")
-    jwt_key: SecretStr = Field(description="Key that signs access and refresh tokens")
-    http_host: str = "127.0.0.1"
-    http_port: int = Field(default=8000, ge=1, le=65535)
-    api_processes: int = Field(default=1, ge=1, le=16)
+    mqtt_key: SecretStr = Field(
+        description="Key from which every MQTT password is derived, 32 characters or more. A new key"
+        " means new passwords for all: write the broker's users again (milepost broker write) while"
+        " the broker is stopped"
+    )
+    jwt_key: SecretStr = Field(
+        description="Key that signs access and refresh tokens, 32 characters or more. A new key logs"
+        " everyone out"
+    )
+    http_host: str = Field(default="127.0.0.1", description="Address on which the API listens")
+    http_port: int = Field(default=8000, ge=1, le=65535, description="Port on which the API listens")
+    cors_origins: Annotated[str, AfterValidator(_names_origins)] = Field(
+        default="",
+        description="Origins whose pages may read the API (CORS), separated by commas; unset: none",
+    )
+    api_processes: int = Field(default=1, ge=1, le=16, description="Worker processes of one milepost api")
     fast_path: bool = Field(
-        default=True, description="off: FastAPI answers the busiest requests too, at three times the cost"
+        default=True,
+        description="off: FastAPI answers the plain requests of the busiest routes too, at three times the cost",
     )
-    ingest_metrics_port: int | None = Field(default=None, ge=1, le=65535)
-    jobs_metrics_port: int | None = Field(default=None, ge=1, le=65535)
+    ingest_metrics_port: int | None = Field(
+        default=None, ge=1, le=65535, description="Port of ingest's Prometheus metrics; unset: none"
+    )
+    jobs_metrics_port: int | None = Field(
+        default=None, ge=1, le=65535, description="Port of the jobs process's Prometheus metrics; unset: none"
+    )
     metrics_host: str = Field(
-        default="127.0.0.1", description="The address on which ingest and jobs serve their metrics"
+        default="127.0.0.1", description="Address on which ingest and jobs serve their metrics"
     )
-    metrics_token: SecretStr | None = None
+    metrics_token: SecretStr | None = Field(
+        default=None,
+        description="Bearer token with which clients outside loopback read /status/ and all metrics;"
+        " unset: none may",
+    )
     disk_folder: Path | None = Field(
         default=None,
-        description="A folder on the disk of PostgreSQL's data; GET /status/ reports its free space",
+        description="Folder on the disk of PostgreSQL's data, if the process can see it: /status/ shows"
+        " its free space",
     )
-    access_token_minutes: int = Field(default=30, ge=1, le=24 * 60)
-    refresh_token_days: int = Field(default=30, ge=1, le=365)
+    access_token_minutes: int = Field(
+        default=30, ge=1, le=24 * 60, description="Lifetime of access tokens, in minutes"
+    )
+    refresh_token_days: int = Field(
+        default=30, ge=1, le=365, description="Lifetime of refresh tokens, in days"
+    )
     login_failures_per_address: int = Field(
-        default=100, ge=0, description="Failed log-ins of one address in 15 minutes; 0: no limit"
+        default=100,
+        ge=0,
+        description="Failed log-ins per network address in 15 minutes. 0: no limit; set it behind a"
+        " proxy, whose address all clients share, and let the proxy limit",
     )
-    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
-    log_format: Literal["text", "json"] = "text"
-    shutdown_timeout_s: float = Field(default=8.0, gt=0, le=60)
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
+        default="INFO", description="Least severe level that is logged"
+    )
+    log_format: Literal["text", "json"] = Field(default="text", description="Form of a log line")
+    shutdown_timeout_s: float = Field(
+        default=8.0,
+        gt=0,
+        le=60,
+        description="Seconds in which a process finishes its work when it is stopped",
+    )
 
     @field_validator("database_url")
     @classmethod
@@ -80,6 +158,11 @@ class Settings(OutgoingSettings):
     def broker_url(self) -> str:
         """Return the broker's address as devices and users reach it."""
         return self.public_mqtt_url or self.mqtt_url
+
+    @property
+    def allowed_origins(self) -> tuple[str, ...]:
+        """Return the origins whose pages may read the API."""
+        return _split_origins(self.cors_origins)
 
     @field_validator("mqtt_url", "public_mqtt_url")
     @classmethod

@@ -26,10 +26,14 @@ class LocalSettings(BaseSettings):
         env_prefix="MILEPOST_", env_file=ENV_FILE, env_ignore_empty=True, extra="ignore", frozen=True
     )
 
-    http_port: int = Field(default=8000, ge=1, le=65535)
-    mqtt_port: int = Field(default=1883, ge=1, le=65535)
-    data_dir: Path = Path(".milepost")
-    demo_password: SecretStr | None = Field(default=None, min_length=8, description="unset: made up and kept")
+    http_port: int = Field(default=8000, ge=1, le=65535, description="Port of the API on this machine")
+    mqtt_port: int = Field(default=1883, ge=1, le=65535, description="Port of the broker on this machine")
+    data_dir: Path = Field(default=Path(".milepost"), description="Folder of all data of the run")
+    demo_password: SecretStr | None = Field(
+        default=None,
+        min_length=8,
+        description="Password of the demo's users; unset: generated, kept and printed",
+    )
 
     @field_validator("data_dir")
     @classmethod

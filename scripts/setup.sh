@@ -83,7 +83,7 @@ install_python_packages() {
         quietly "$python" -m venv --clear .venv
         pwd >.venv/folder
     fi
-    if [ "$purpose" = test ]; then extras=local,dev; fi
+    if [ "$purpose" = test ]; then extras=local,dev,docs; fi
     say "installing Python packages (a minute or so the first time) …"
     quietly .venv/bin/python -m pip install --disable-pip-version-check --no-input \
         --only-binary=:all: -c constraints.txt -e ".[$extras]"

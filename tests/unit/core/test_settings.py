@@ -139,3 +139,28 @@ def test_the_public_broker_url_is_what_others_are_told(monkeypatch: pytest.Monke
     monkeypatch.setenv("MILEPOST_PUBLIC_MQTT_URL", "https://mqtt.example.com")
     with pytest.raises(SettingsError, match="MILEPOST_PUBLIC_MQTT_URL must look like mqtt://host:1883"):
         load()
+
+
+@pytest.mark.parametrize(
+    "origins",
+    [
+        "*",
+        "app.example.com",
+        "https://app.example.com/",
+        "https://user@app.example.com",
+        "https://app.example.com:443",
+        "http://localhost:99999",
+        "https://bücher.example",
+        "ftp://app.example.com",
+        "https://app.example.com, null",
+    ],
+)
+def test_an_origin_that_no_browser_sends_is_refused(origins: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MILEPOST_CORS_ORIGINS", origins)
+    with pytest.raises(SettingsError, match="MILEPOST_CORS_ORIGINS must be origins such as"):
+        load()
+
+
+def test_origins_are_compared_as_browsers_send_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MILEPOST_CORS_ORIGINS", "https://App.Example.com, http://localhost:5173,")
+    assert load().allowed_origins == ("https://app.example.com", "http://localhost:5173")
