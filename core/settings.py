@@ -98,7 +98,7 @@ class Settings(OutgoingSettings):
     api_processes: int = Field(default=1, ge=1, le=16, description="Worker processes of one milepost api")
     fast_path: bool = Field(
         default=True,
-        description="off: FastAPI answers the plain requests of the busiest routes too, at three times the cost",
+        description="off: FastAPI answers the busiest routes' plain requests too, at three times the cost",
     )
     ingest_metrics_port: int | None = Field(
         default=None, ge=1, le=65535, description="Port of ingest's Prometheus metrics; unset: none"

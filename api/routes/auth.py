@@ -40,15 +40,16 @@ REFUSED: dict[int | str, dict[str, Any]] = {401: {"description": "Refused"}}
 async def log_in(
     sessions: Sessions,
     settings: SettingsOf,
-    hashing: HashingOf,
     peer: Peer,
+    hashing: HashingOf,
     form: Annotated[OAuth2PasswordRequestForm, Depends()],
 ) -> Tokens:
     """Log in; `username` is the e-mail address. Every refusal looks the same and takes as long.
 
     After 10 failures in 15 minutes: 429, whether or not a user has that e-mail address.
     """
-    email, others = throttle.email_limit(form.username), _address_limits(settings, peer)
+    others = throttle.address_limits(peer, settings.login_failures_per_address)
+    email = throttle.email_limit(form.username)
     with hashing.place():
         login = await run_in_threadpool(_count_attempt, sessions, form.username, [email, *others])
         old_hash = login.password_hash if login is not None else None
@@ -142,7 +143,7 @@ def request_reset(sessions: Sessions, settings: SettingsOf, peer: Peer, body: Re
     """
     limits = [
         throttle.email_limit(body.email, throttle.RESETS_PER_EMAIL, "reset"),
-        *_address_limits(settings, peer, "reset"),
+        *throttle.address_limits(peer, settings.login_failures_per_address, "reset"),
     ]
     with sessions() as session:
         if not throttle.take(session, limits, now()):
@@ -171,11 +172,6 @@ def _set_password(sessions: sessionmaker[Session], token: str, password_hash: st
     with sessions() as session:
         invitations.set_password(session, token, password_hash, now())
         session.commit()
-
-
-def _address_limits(settings: Settings, peer: str, purpose: str = "login") -> list[throttle.Limit]:
-    allowed = settings.login_failures_per_address
-    return [throttle.address_limit(peer, allowed, purpose)] if allowed else []
 
 
 def _lifetime(settings: Settings) -> timedelta:

@@ -73,11 +73,6 @@ HOLDER = (
 )
 
 
-def is_api_token(token: str) -> bool:
-    """Return whether the token has the prefix of an API token."""
-    return token.startswith(PREFIX)
-
-
 def holder_of(session: Session, token_hash: bytes, now: datetime) -> ApiTokenHolder:
     """Return a token's holder, in one query. Raises `NotAuthenticated` if unknown, revoked or expired."""
     row = session.execute(HOLDER, {"token_hash": token_hash, "now": now}).one_or_none()

@@ -8,7 +8,6 @@ from sqlalchemy.orm import Session
 
 from core.access import scoping
 from core.access.actors import Actor
-from core.accounts.users import is_storable
 from core.database import row_security
 from core.database.prepared import Prepared
 from core.errors import NotAuthenticated
@@ -64,7 +63,7 @@ class PasswordLogin(msgspec.Struct, frozen=True):
 def login_of(session: Session, email: str) -> PasswordLogin | None:
     """Return the user with this e-mail address in any company, or None."""
     # Not `clean_email`: a user of an earlier version may have an address that is refused today.
-    if len(email.strip()) > emails.MAXIMUM_LENGTH or not is_storable(email):
+    if len(email.strip()) > emails.MAXIMUM_LENGTH or not _is_storable(email):
         return None
     spellings = email_spellings(email)
     rows = session.execute(
@@ -81,6 +80,13 @@ def login_of(session: Session, email: str) -> PasswordLogin | None:
     typed = email.strip().lower()
     found = sorted(rows, key=lambda row: (row[0] != typed, spellings.index(row[0])))
     return PasswordLogin(*found[0][1:]) if found else None
+
+
+def _is_storable(text: str) -> bool:
+    try:
+        return b"\0" not in text.encode()
+    except UnicodeEncodeError:
+        return False
 
 
 def note_failed_login(session: Session, login: PasswordLogin | None) -> None:

@@ -37,9 +37,12 @@ def email_limit(email: str, attempts: int = FAILURES_PER_EMAIL, purpose: str = "
     return Limit(_key(f"{purpose} email", comparable_email(email)), attempts)
 
 
-def address_limit(address: str, attempts: int, purpose: str = "login") -> Limit:
-    """Return the limit per peer address; X-Forwarded-For is not used, because a client can forge it."""
-    return Limit(_key(f"{purpose} address", address), attempts, is_of_address=True)
+def address_limits(address: str, attempts: int, purpose: str = "login") -> list[Limit]:
+    """Return the limit per peer address; none if ``attempts`` is 0.
+
+    X-Forwarded-For is not used, because a client can forge it.
+    """
+    return [Limit(_key(f"{purpose} address", address), attempts, is_of_address=True)] if attempts else []
 
 
 def take(session: Session, limits: Sequence[Limit], now: datetime) -> int:

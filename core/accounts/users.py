@@ -31,13 +31,6 @@ def clean_email(email: str, field: str = "email") -> str:
         raise InvalidValue(field, str(bad)) from None
 
 
-def is_storable(text: str) -> bool:
-    try:
-        return b"\0" not in text.encode()
-    except UnicodeEncodeError:
-        return False
-
-
 def add(
     session: Session,
     actor: Actor,

@@ -60,7 +60,9 @@ def _require_alive(connection: Any, record: Any, _proxy: Any) -> None:
     is_new = "alive_at" not in record.info
     was_used = now - record.info.get("alive_at", 0.0) < IDLE_S
     record.info["alive_at"] = now
-    if was_used and not _can_read(connection):
+    socket = select.poll()
+    socket.register(connection.fileno(), select.POLLIN)
+    if was_used and not socket.poll(0):
         return
     try:
         with connection.cursor() as cursor:
@@ -70,12 +72,6 @@ def _require_alive(connection: Any, record: Any, _proxy: Any) -> None:
         if is_new:
             raise  # a new connection that is lost at once means that the server is going down
         raise DisconnectionError("the server closed the connection") from error
-
-
-def _can_read(connection: Any) -> bool:
-    poll = select.poll()
-    poll.register(connection.fileno(), select.POLLIN)
-    return bool(poll.poll(0))
 
 
 def connect_arguments(process: str) -> dict[str, Any]:
