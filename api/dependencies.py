@@ -33,7 +33,7 @@ class Authorized:
 
     def __init__(self, request: Request) -> None:
         self.credential = require_credential(request)
-        self.received_at = now()
+        self.received_at = datetime.now(UTC)
         self.sessions: sessionmaker[Session] = request.app.state.sessions
         self.request = request
         self._route: scopes.Route = (request.method, getattr(request.scope.get("route"), "path", ""))

@@ -48,9 +48,6 @@ class Named:
         text: str = cursor.mogrify(self._call, values).decode()
         return text
 
-    def execute(self, cursor: Any, values: Any) -> None:
-        cursor.execute(self.call(cursor, values))
-
 
 class Prepared:
     """A SQLAlchemy statement that is compiled at its first run; parameters are passed by name."""

@@ -64,7 +64,7 @@ def insert_one(
     """Do the work of `insert_all` for a single fix in one statement."""
     ((key, fix),) = fixes.items()
     vehicle_id, *values = _row(fix, now)
-    INSERT_ONE.execute(cursor, ([vehicle_id], *values))
+    cursor.execute(INSERT_ONE.call(cursor, ([vehicle_id], *values)))
     ((is_fresh, *vehicle),) = cursor.fetchall()
     return {fix.vehicle_id: NewestPosition(*vehicle)}, {key} if is_fresh else set()
 

@@ -7,21 +7,21 @@ from collections.abc import Callable, Iterable
 import aiomqtt
 
 from api.live.reader import DatabaseReader
-from broker import payloads, topics
+from broker import payloads
 from core.deliveries import watched
 from core.rules.facts import PositionFact
 
-MAXIMUM_TOPICS = 10_000
+MAXIMUM_VEHICLES = 10_000
 
 
 class OutgoingPositions:
-    """The newest fact per topic. Filled from any thread, drained by the bridge on the event loop."""
+    """The newest fact per vehicle. Filled from any thread, drained by the bridge on the event loop."""
 
-    def __init__(self, maximum: int = MAXIMUM_TOPICS) -> None:
+    def __init__(self, maximum: int = MAXIMUM_VEHICLES) -> None:
         self.ready = asyncio.Event()
         self._maximum = maximum
         self._lock = threading.Lock()
-        self._facts: dict[str, PositionFact] = {}
+        self._facts: dict[tuple[str, int], PositionFact] = {}
         self._wake: Callable[[], object] = lambda: None
 
     def bind(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -37,7 +37,13 @@ class OutgoingPositions:
         """
         with self._lock:
             for fact in facts:
-                self._keep_newest(fact)
+                vehicle = fact.company, fact.vehicle
+                waiting = self._facts.get(vehicle)
+                # Equal fix times replace: the same position may name another delivery by now.
+                if waiting is None or waiting.fix_time <= fact.fix_time:
+                    self._facts[vehicle] = fact
+                if len(self._facts) > self._maximum:
+                    del self._facts[next(iter(self._facts))]
         self._wake()
 
     def take(self) -> list[PositionFact]:
@@ -65,13 +71,3 @@ class OutgoingPositions:
 
     def __len__(self) -> int:
         return len(self._facts)
-
-    def _keep_newest(self, fact: PositionFact) -> None:
-        topic = topics.position(fact.company, fact.vehicle)
-        waiting = self._facts.get(topic)
-        # Equal fix times replace: the same position may name another delivery by now.
-        if waiting is not None and waiting.fix_time > fact.fix_time:
-            return
-        self._facts[topic] = fact
-        if len(self._facts) > self._maximum:
-            del self._facts[next(iter(self._facts))]
