@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from itertools import islice
+from pathlib import Path
 
 import httpx
 import psutil
@@ -33,14 +34,20 @@ MAXIMUM_REQUESTS = 60_000  # of one measurement: more are never sent, however fa
 
 
 @contextmanager
-def api(services: BenchServices, workers: int) -> Iterator[tuple[int, subprocess.Popen[bytes]]]:
+def api(
+    services: BenchServices, workers: int, folder: Path | None = None
+) -> Iterator[tuple[int, subprocess.Popen[bytes]]]:
+    """Run the API of this checkout, or of the one in ``folder`` with its own virtual environment."""
+    python = sys.executable if folder is None else str(folder / ".venv" / "bin" / "python")
     port = free_port()
     environment = services.environment | {
         "MILEPOST_HTTP_PORT": str(port),
         "MILEPOST_API_PROCESSES": str(workers),
     }
     environment |= {"MILEPOST_LOG_LEVEL": "WARNING"}
-    process = subprocess.Popen([sys.executable, "-m", "milepost", "api"], env={**os.environ, **environment})
+    process = subprocess.Popen(
+        [python, "-m", "milepost", "api"], env={**os.environ, **environment}, cwd=folder
+    )
     try:
         _wait_ready(port)
         yield port, process
@@ -61,7 +68,7 @@ def _wait_ready(port: int) -> None:
     raise SystemExit("the API did not come up")
 
 
-def _token(services: BenchServices, user_id: int) -> str:
+def manager_token(services: BenchServices, user_id: int) -> str:
     settings = Settings(
         _env_file=None,
         database_url=SecretStr(services.postgres.url("bench")),
@@ -73,7 +80,7 @@ def _token(services: BenchServices, user_id: int) -> str:
     return tokens.issue(settings, tokens.TokenKind.ACCESS, user_id, 1, datetime.now(UTC))
 
 
-def _pid(services: BenchServices) -> int:
+def postgres_pid(services: BenchServices) -> int:
     assert services.postgres.process is not None
     return services.postgres.process.pid
 
@@ -108,8 +115,11 @@ def main() -> None:
             for connections in options.connections or CONNECTIONS:
                 ids, user = fill(services, "pending" if kind == "status" else "in_transit")
                 with api(services, options.workers) as (port, process):
-                    api_process, postgres = psutil.Process(process.pid), psutil.Process(_pid(services))
-                    bench = RestBench(port, _token(services, user), ids, api_process, postgres)
+                    api_process, postgres = (
+                        psutil.Process(process.pid),
+                        psutil.Process(postgres_pid(services)),
+                    )
+                    bench = RestBench(port, manager_token(services, user), ids, api_process, postgres)
                     measure(bench, kind, connections, options.seconds)
 
 
