@@ -53,7 +53,7 @@ def test_a_damaged_backup_fails_and_leaves_no_database(
 def test_what_touches_more_than_a_scratch_is_refused_beside_it(processes: Processes, backup: Path) -> None:
     refused = processes.start("restore", str(backup), "--scratch", "--replace")
     assert refused.wait(60) == 2
-    assert "leave --replace and --broker-state out" in " ".join(refused.output().replace("│", " ").split())
+    assert "omit --replace and --broker-state" in " ".join(refused.output().replace("│", " ").split())
 
 
 def test_a_user_who_may_not_make_databases_is_told_the_remedy(database_url: str) -> None:
