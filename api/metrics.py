@@ -5,6 +5,8 @@ import os
 import time
 from contextlib import suppress
 from datetime import timedelta
+from functools import partial
+from pathlib import Path
 
 from anyio import to_thread
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
@@ -15,7 +17,10 @@ from sqlalchemy.orm import Session, sessionmaker
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from api import request_ids
+from api.worker_processes import running_workers
 from core.health import scraping
+from core.health.process_metrics import WorkersCollector, describe_this_process
 from core.health.report import HealthReport
 from core.health.results import CheckStatus
 from core.models.record import Outbox, Quarantine, QuarantineCount
@@ -36,6 +41,7 @@ class RequestMetrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
+        self._build = describe_this_process(self.registry)
         self.requests = Counter(
             "milepost_http_requests",
             "HTTP requests answered",
@@ -47,15 +53,19 @@ class RequestMetrics:
         )
 
     def text(self) -> bytes:
-        if MULTIPROCESS_FOLDER not in os.environ:
+        folder = os.environ.get(MULTIPROCESS_FOLDER)
+        if folder is None:
             return generate_latest(self.registry)
         registry = CollectorRegistry()
+        # First: it removes the gauges of ended workers.
+        registry.register(WorkersCollector(partial(running_workers, Path(folder))))
+        registry.register(self._build)
         MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
         return generate_latest(registry)
 
 
 class Measured:
-    """Count and time requests (ASGI middleware).
+    """Identify, count and time requests (ASGI middleware).
 
     Labels are the route's template and a known method, never client input: the number of series stays
     bounded.
@@ -66,7 +76,11 @@ class Measured:
         self.metrics = metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
+        if scope["type"] == "lifespan":
+            await self.app(scope, receive, send)
+            return
+        request_id = request_ids.begin(scope)
+        if scope["type"] == "websocket":
             await self.app(scope, receive, send)
             return
         status = 500
@@ -76,6 +90,7 @@ class Measured:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
+                message = {**message, "headers": [*message["headers"], request_id]}
             await send(message)
 
         try:
@@ -150,7 +165,10 @@ def _state_counts(sessions: sessionmaker[Session]) -> list[tuple[str, str, float
 
 
 def health_text(report: HealthReport) -> bytes:
-    """Render the checks of `GET /status/`: 1 for each check's current status, and its figures."""
+    """Render the checks of `GET /status/`: 1 for each check's current status, and its figures.
+
+    The outbox's figures are left out: `state_text` renders them.
+    """
     registry = CollectorRegistry()
     state = Gauge("milepost_check", "1: the check has this status", ["check", "status"], registry=registry)
     figure = Gauge("milepost_check_figure", "What the check measured", ["check", "figure"], registry=registry)
@@ -164,7 +182,7 @@ def health_text(report: HealthReport) -> bytes:
         for status in CheckStatus:
             state.labels(check.name, status.value).set(check.status is status)
         for name, value in check.figures.items():
-            if value is not None:
+            if value is not None and check.name != "outbox":
                 figure.labels(check.name, name).set(value)
         for one in check.parts:
             part.labels(check.name, one.name).set(one.status is CheckStatus.OK)

@@ -13,6 +13,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session, sessionmaker
 
 from core.health import leader
+from core.health.process_metrics import BuildCollector
 from core.health.scraping import MetricsServer
 from core.models.job import JobState
 from core.models.record import Outbox
@@ -118,6 +119,7 @@ def served(settings: Settings, sessions: sessionmaker[Session]) -> Iterator[None
         QueueCollector(sessions),
         JobsCollector(sessions),
         LeaderCollector(sessions),
+        BuildCollector(),  # the registry exports `process_*` itself
     )
     for collector in collectors:
         REGISTRY.register(collector)
