@@ -10,13 +10,14 @@ from core.request_ids import CURRENT, LONGEST
 HEADER = "X-Request-ID"
 _NAME = HEADER.lower().encode()
 # Other characters could forge fields or lines of the log.
-_PLAIN = re.compile(rb"[A-Za-z0-9._-]{1,%d}" % LONGEST)
+PLAIN = rf"[A-Za-z0-9._-]{{1,{LONGEST}}}"
+_is_plain = re.compile(PLAIN.encode()).fullmatch
 
 
 def begin(scope: Scope) -> tuple[bytes, bytes]:
     """Give the request the id that its client sent if it is plain, else a new one; return its raw header."""
     request_id = dict(scope["headers"]).get(_NAME, b"")
-    if not _PLAIN.fullmatch(request_id):
+    if not _is_plain(request_id):
         request_id = token_hex(8).encode()
     # Never reset: the server logs an unexpected error after the application has returned.
     CURRENT.set(request_id.decode())

@@ -11,7 +11,7 @@ from prometheus_client.registry import Collector
 from core.database import schema
 
 # When a counter began is no figure that an operator needs, and doubles the lines of each scrape.
-disable_created_metrics()
+disable_created_metrics()  # type: ignore[no-untyped-call]
 
 
 class BuildCollector(Collector):
