@@ -19,7 +19,7 @@ OURS = f":{1883:04X} "
 def check() -> Sequence[str]:
     words: list[str] = yaml.safe_load(COMPOSE.read_text())["services"]["mosquitto"]["healthcheck"]["test"]
     assert words[0] == "CMD"
-    assert words[2].count(OURS) == 1
+    assert words[3].count(OURS) == 1
     return words[1:]
 
 
