@@ -52,7 +52,9 @@ def test_a_process_describes_itself_and_repeats_nothing(
     processes: Processes, verb: str, variables: dict[str, str], workers: int
 ) -> None:
     port = str(free_port())
-    processes.start(verb, **{name: value.replace(PORT, port) for name, value in variables.items()})
+    processes.start(
+        verb, settings=None, **{name: value.replace(PORT, port) for name, value in variables.items()}
+    )
     url = f"http://127.0.0.1:{port}/metrics"
     wait_until(lambda: len(_values(url, "process_cpu_seconds_total")) == workers, 60, f"{verb} is measured")
     (build,) = _values(url, "milepost_build_info")
