@@ -2,7 +2,6 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from importlib.metadata import PackageNotFoundError, version
 
 from anyio.to_thread import current_default_thread_limiter
 from fastapi import FastAPI
@@ -50,6 +49,7 @@ from api.routes import (
 )
 from core.database import schema
 from core.database.engine import make_engine, make_sessions
+from core.health.process_metrics import milepost_version
 from core.settings import Settings
 
 THREADS = 10  # for the work of all routes that do not take the fast path
@@ -110,7 +110,7 @@ def create_app(settings: Settings) -> FastAPI:
     app = FastAPIOffline(
         title=openapi.TITLE,
         description=openapi.DESCRIPTION,
-        version=_version(),
+        version=milepost_version(),
         lifespan=lifespan,
         redirect_slashes=False,
         redoc_url=None,
@@ -136,10 +136,3 @@ def create_app(settings: Settings) -> FastAPI:
 
 def _paths() -> list[str]:
     return [getattr(route, "path") for router in ROUTERS for route in router.routes]  # noqa: B009
-
-
-def _version() -> str:
-    try:
-        return version("milepost")
-    except PackageNotFoundError:
-        return "0"

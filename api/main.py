@@ -19,6 +19,7 @@ from core.settings import Settings, load
 
 MAXIMUM_SOCKET_MESSAGE = 64 * 1024
 LAST_STEPS_S = 2  # of the shutdown time-out, kept for closing the broker connection and the database pool
+WORKER_SILENT_S = 30  # uvicorn's 5 s kill workers that are still loading on a busy machine, again and again
 log = logging.getLogger(__name__)
 
 
@@ -55,7 +56,13 @@ def _run_one(settings: Settings) -> bool:
 def _run_several(settings: Settings) -> bool:
     with tempfile.TemporaryDirectory(prefix="milepost-metrics-") as folder:
         os.environ[MULTIPROCESS_FOLDER] = folder
-        config = _config(settings, "api.main:application", factory=True, workers=settings.api_processes)
+        config = _config(
+            settings,
+            "api.main:application",
+            factory=True,
+            workers=settings.api_processes,
+            timeout_worker_healthcheck=WORKER_SILENT_S,
+        )
         Multiprocess(config, sockets=[config.bind_socket()]).run()
     return True
 

@@ -3,19 +3,28 @@
 import asyncio
 import os
 import time
+from collections.abc import Iterable
 from contextlib import suppress
 from datetime import timedelta
+from functools import partial
+from pathlib import Path
 
 from anyio import to_thread
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.metrics_core import Metric
 from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client.registry import Collector
 from sqlalchemy import func, select
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session, sessionmaker
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from api import request_ids
+from api.worker_processes import running_workers
 from core.health import scraping
+from core.health.process_metrics import WorkersCollector, describe_this_process
 from core.health.report import HealthReport
 from core.health.results import CheckStatus
 from core.models.record import Outbox, Quarantine, QuarantineCount
@@ -36,6 +45,7 @@ class RequestMetrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
+        self._build = describe_this_process(self.registry)
         self.requests = Counter(
             "milepost_http_requests",
             "HTTP requests answered",
@@ -47,15 +57,19 @@ class RequestMetrics:
         )
 
     def text(self) -> bytes:
-        if MULTIPROCESS_FOLDER not in os.environ:
+        folder = os.environ.get(MULTIPROCESS_FOLDER)
+        if folder is None:
             return generate_latest(self.registry)
         registry = CollectorRegistry()
+        # First: it removes the gauges of ended workers.
+        registry.register(WorkersCollector(partial(running_workers, Path(folder))))
+        registry.register(self._build)
         MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
         return generate_latest(registry)
 
 
 class Measured:
-    """Count and time requests (ASGI middleware).
+    """Identify, count and time requests (ASGI middleware).
 
     Labels are the route's template and a known method, never client input: the number of series stays
     bounded.
@@ -66,7 +80,11 @@ class Measured:
         self.metrics = metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
+        if scope["type"] == "lifespan":
+            await self.app(scope, receive, send)
+            return
+        request_id = request_ids.begin(scope)
+        if scope["type"] == "websocket":
             await self.app(scope, receive, send)
             return
         status = 500
@@ -76,6 +94,7 @@ class Measured:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
+                message = {**message, "headers": [*message["headers"], request_id]}
             await send(message)
 
         try:
@@ -109,15 +128,12 @@ async def state_text(sessions: sessionmaker[Session], *, is_up: bool) -> bytes:
     Without the database only `milepost_database_up` is rendered; after `STATE_WITHIN_S` the counts are left
     out.
     """
-    registry = CollectorRegistry()
-    _gauge(registry, "milepost_database_up", "Whether the database answers", is_up)
+    gauges = [("milepost_database_up", "Whether the database answers", float(is_up))]
     if is_up:
         with suppress(TimeoutError):
             async with asyncio.timeout(STATE_WITHIN_S):
-                counts = await to_thread.run_sync(_state_counts, sessions, abandon_on_cancel=True)
-                for name, meaning, value in counts:
-                    _gauge(registry, name, meaning, value)
-    return generate_latest(registry)
+                gauges += await to_thread.run_sync(_state_counts, sessions, abandon_on_cancel=True)
+    return _render(GaugeMetricFamily(*gauge) for gauge in gauges)
 
 
 def _state_counts(sessions: sessionmaker[Session]) -> list[tuple[str, str, float]]:
@@ -150,26 +166,35 @@ def _state_counts(sessions: sessionmaker[Session]) -> list[tuple[str, str, float
 
 
 def health_text(report: HealthReport) -> bytes:
-    """Render the checks of `GET /status/`: 1 for each check's current status, and its figures."""
-    registry = CollectorRegistry()
-    state = Gauge("milepost_check", "1: the check has this status", ["check", "status"], registry=registry)
-    figure = Gauge("milepost_check_figure", "What the check measured", ["check", "figure"], registry=registry)
-    part = Gauge(
-        "milepost_check_part_ok",
-        "Whether this shard or process is well",
-        ["check", "part"],
-        registry=registry,
+    """Render the checks of `GET /status/`: 1 for each check's current status, and its figures.
+
+    The outbox's figures are left out: `state_text` renders them.
+    """
+    state = GaugeMetricFamily("milepost_check", "1: the check has this status", labels=["check", "status"])
+    figure = GaugeMetricFamily("milepost_check_figure", "What the check measured", labels=["check", "figure"])
+    part = GaugeMetricFamily(
+        "milepost_check_part_ok", "Whether this shard or process is well", labels=["check", "part"]
     )
     for check in report.checks:
         for status in CheckStatus:
-            state.labels(check.name, status.value).set(check.status is status)
+            state.add_metric([check.name, status.value], check.status is status)
         for name, value in check.figures.items():
-            if value is not None:
-                figure.labels(check.name, name).set(value)
+            if value is not None and check.name != "outbox":
+                figure.add_metric([check.name, name], value)
         for one in check.parts:
-            part.labels(check.name, one.name).set(one.status is CheckStatus.OK)
-    return generate_latest(registry)
+            part.add_metric([check.name, one.name], one.status is CheckStatus.OK)
+    return _render([state, figure, part])
 
 
-def _gauge(registry: CollectorRegistry, name: str, meaning: str, value: float) -> None:
-    Gauge(name, meaning, registry=registry).set(value)
+class _Families(Collector):
+    """Metrics of one scrape. A `Gauge` would be shared with the other workers, which then export it again."""
+
+    def __init__(self, families: Iterable[Metric]) -> None:
+        self._families = families
+
+    def collect(self) -> Iterable[Metric]:
+        return self._families
+
+
+def _render(families: Iterable[Metric]) -> bytes:
+    return generate_latest(_Families(families))

@@ -19,6 +19,7 @@ class OutboxRow(NamedTuple):
     kind: str
     payload: dict[str, Any]
     attempts: int
+    request_id: str | None = None
 
 
 class RowError(Exception):

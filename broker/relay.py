@@ -35,6 +35,7 @@ from core.identities import PROVISIONER_USER, RELAY_USER
 from core.logs import LoggedStates
 from core.records import outbox
 from core.records.outbox import OutboxKind
+from core.request_ids import carried_on
 from core.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -175,7 +176,8 @@ class Relay:
             PUBLISHED.inc(done)
             self._published_at = datetime.now(UTC)
         if error is not None:
-            self._count_refusal(same[done], str(error))
+            with carried_on(same[done].request_id):
+                self._count_refusal(same[done], str(error))
         return True
 
     def _apply(self, rows: Sequence[OutboxRow]) -> tuple[int, RowError | None]:
@@ -185,7 +187,10 @@ class Relay:
             self._confirm()
             for row in rows:
                 try:
-                    provisioning.apply(control, session, self._mqtt_key, OutboxKind(row.kind), row.payload)
+                    with carried_on(row.request_id):
+                        provisioning.apply(
+                            control, session, self._mqtt_key, OutboxKind(row.kind), row.payload
+                        )
                 except (ControlError, ValueError, KeyError, TypeError) as error:
                     return done, RowError(f"{type(error).__name__}: {error}")
                 done += 1

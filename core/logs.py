@@ -1,25 +1,97 @@
-"""Logging: one line per event, as key=value text or JSON, always to standard error; lasting states once."""
+"""Logging: one line per event, as key=value text or JSON, always to standard error; lasting states once.
+
+A call names its fields once, in its message: `log.info("refused path=%s", path)`. The text line is the
+message; the JSON line also has ``path`` as a typed field, from the template and its arguments.
+"""
 
 import json
 import logging
+import re
 import sys
 import threading
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Literal
+from functools import lru_cache
+from math import isfinite
+from typing import Literal, NamedTuple
+
+from core import request_ids
+
+_CONVERSION = re.compile(r"%[-+ #0]*\d*(?:\.\d+)?[diouxXeEfFgGcrsa%]")
+_FIELD = re.compile(r"(?<!\S)([a-z][a-z0-9_]*)=('[^']*'|\S+)")
+
+
+class _Field(NamedTuple):
+    """A field of a template: its value, and which of the record's arguments the value takes."""
+
+    key: str
+    value: str
+    taken: slice
 
 
 class JsonFormatter(logging.Formatter):
+    """One JSON object per line. ``event`` is the whole message, ``fields`` are its key=value pairs, typed."""
+
+    def __init__(self, process: str = "") -> None:
+        super().__init__()
+        self._process = process
+
     def format(self, record: logging.LogRecord) -> str:
-        line = {
+        line: dict[str, object] = {
             "at": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname,
+            "process": self._process,
+            "pid": record.process,
             "logger": record.name,
             "event": record.getMessage(),
         }
+        if fields := _fields(record):
+            line["fields"] = fields
+        if request_id := request_ids.CURRENT.get():
+            line["request_id"] = request_id
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
         return json.dumps(line, ensure_ascii=False)
+
+
+def _fields(record: logging.LogRecord) -> dict[str, object]:
+    """Return the fields of the record's message, with numbers as numbers and text without its quotes."""
+    template, arguments = str(record.msg), record.args or ()
+    if not isinstance(arguments, tuple):
+        return {}
+    if not arguments:  # then logging itself does not format
+        return {key: value.strip("'") for key, value in _FIELD.findall(template)}
+    return {field.key: _value(field, arguments[field.taken]) for field in _fields_of(template)}
+
+
+@lru_cache(maxsize=500)
+def _fields_of(template: str) -> Sequence[_Field]:
+    found = []
+    for match in _FIELD.finditer(template):
+        first, last = (_count_arguments(template[: match.end(group)]) for group in (1, 2))
+        found.append(_Field(match[1], match[2].strip("'"), slice(first, last)))
+    return found
+
+
+def _count_arguments(template: str) -> int:
+    return sum(conversion != "%%" for conversion in _CONVERSION.findall(template))
+
+
+def _value(field: _Field, arguments: tuple[object, ...]) -> object:
+    if not _CONVERSION.fullmatch(field.value):
+        return field.value % arguments
+    value = arguments[0]
+    # JSON has no NaN and no infinity.
+    is_plain = value is None or isinstance(value, int | str) or (isinstance(value, float) and isfinite(value))
+    return value if is_plain else str(value)
+
+
+def add_request(record: logging.LogRecord) -> bool:
+    """Give the record the end of a line of text: the request's id, if it belongs to one."""
+    request_id = request_ids.CURRENT.get()
+    record.request = "" if request_id is None else f" request_id={request_id}"
+    return True
 
 
 def is_no_handshake(record: logging.LogRecord) -> bool:
@@ -29,12 +101,14 @@ def is_no_handshake(record: logging.LogRecord) -> bool:
 
 
 def configure(process: str, level: str = "INFO", style: Literal["text", "json"] = "text") -> None:
-    """Send the lines of all loggers to standard error, with the process's name in the text format."""
+    """Send the lines of all loggers to standard error, with the process's name and the request's id."""
     handler = logging.StreamHandler(sys.stderr)
     if style == "json":
-        handler.setFormatter(JsonFormatter())
+        handler.setFormatter(JsonFormatter(process))
     else:
-        handler.setFormatter(logging.Formatter(f"%(asctime)s %(levelname)s {process} %(name)s %(message)s"))
+        text = f"%(asctime)s %(levelname)s {process} %(name)s %(message)s%(request)s"
+        handler.addFilter(add_request)
+        handler.setFormatter(logging.Formatter(text))
     logging.basicConfig(level=level, handlers=[handler], force=True)
     logging.getLogger("uvicorn.error").addFilter(is_no_handshake)
     # APScheduler and uvicorn log every run and request, which our own lines summarize.

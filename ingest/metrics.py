@@ -3,11 +3,14 @@
 from collections import Counter as Counts
 from collections.abc import Iterable, Sequence
 
-from prometheus_client import CollectorRegistry, Counter, Gauge
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
+from core.health.process_metrics import describe_this_process
 from core.health.scraping import MetricsServer
 from core.positions.intake import DeviceAnswer
 from core.settings import Settings
+
+LAG_BUCKETS_S = (0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 
 
 class IngestMetrics:
@@ -23,6 +26,12 @@ class IngestMetrics:
         self.database_away = Counter(
             "milepost_ingest_database_away", "Times that ingest left the broker", registry=self.registry
         )
+        self.lag = Histogram(
+            "milepost_ingest_lag_seconds",
+            "From the receipt of a batch's first message to the commit of its fixes",
+            buckets=LAG_BUCKETS_S,
+            registry=self.registry,
+        )
         self.connected = Gauge("milepost_ingest_connected_shards", "Sessions open", registry=self.registry)
 
     def count(self, answers: Iterable[Sequence[DeviceAnswer]]) -> None:
@@ -35,4 +44,5 @@ class IngestMetrics:
     def serve(self, settings: Settings) -> None:
         """Serve ``/metrics`` if a port is set for it. Raises `SettingsError` on a taken port."""
         if settings.ingest_metrics_port is not None:
+            describe_this_process(self.registry)
             MetricsServer(settings, "ingest_metrics_port", self.registry)

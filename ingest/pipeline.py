@@ -4,6 +4,7 @@ All packets of a batch leave in one write per connection: the newest positions, 
 acknowledgements, in that order. So once the broker has read an acknowledgement, it has read the facts too.
 """
 
+import time
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
@@ -60,6 +61,8 @@ class Pipeline:
         for part in _parts(map(_decode, batch)):
             telemetry = [message for message in part if message.report.items]
             taken = store(self._sessions, [message.report for message in telemetry])
+            if telemetry:
+                self._metrics.lag.observe(time.monotonic() - self._receiver.received_at)
             self._metrics.count(taken.answers)
             _note_results(telemetry, taken)
             self._send([message for message in part if not message.is_request], taken.facts)

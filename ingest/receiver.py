@@ -54,6 +54,7 @@ class Receiver:
         self._shards = {name: Shard(name, login) for name, login in logins}
         self._on_session_lost = on_session_lost
         self._selector = selectors.DefaultSelector()
+        self.received_at = time.monotonic()  # the first message of the newest batch
 
     @property
     def connected(self) -> int:
@@ -81,7 +82,8 @@ class Receiver:
         while len(batch) < BATCH_MESSAGES and size < BATCH_BYTES:
             messages = self._receive(max(0.0, deadline - time.monotonic()))
             if messages and not batch:
-                deadline = time.monotonic() + BATCH_WINDOW_S
+                self.received_at = time.monotonic()
+                deadline = self.received_at + BATCH_WINDOW_S
             batch += messages
             size += sum(len(packet.payload) for _connection, packet in messages)
             if time.monotonic() >= deadline:

@@ -7,12 +7,14 @@ disconnects from the broker, which queues for it, and reconnects when the databa
 import logging
 import threading
 from collections.abc import Sequence
+from secrets import token_hex
 
 from broker import connection
 from core.backoff import Backoff
 from core.health.heartbeats import Beat
 from core.identities import SHARDS, ingest_user
 from core.positions import newest
+from core.request_ids import CURRENT
 from core.settings import Settings
 from ingest.condition import Condition
 from ingest.metrics import IngestMetrics
@@ -67,12 +69,14 @@ class Worker:
 
     def _work(self) -> None:
         batch: list[ReceivedMessage] = []
+        CURRENT.set(None)
         try:
             self._condition.record_loop()
             batch = self._receiver.next_batch()
             self._metrics.connected.set(self._receiver.connected)
             self._republish()
             if batch:
+                CURRENT.set(f"batch-{token_hex(8)}")
                 self._pipeline.process(batch)
                 self._condition.record_stored()
                 self._backoff.reset()

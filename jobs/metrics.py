@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import datetime
 
 from prometheus_client import REGISTRY
@@ -13,6 +13,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session, sessionmaker
 
 from core.health import leader
+from core.health.process_metrics import BuildCollector
 from core.health.scraping import MetricsServer
 from core.models.job import JobState
 from core.models.record import Outbox
@@ -112,18 +113,17 @@ def served(settings: Settings, sessions: sessionmaker[Session]) -> Iterator[None
     if settings.jobs_metrics_port is None:
         yield
         return
-    server = MetricsServer(settings, "jobs_metrics_port", REGISTRY)
     collectors = (
         OutboxCollector(sessions),
         QueueCollector(sessions),
         JobsCollector(sessions),
         LeaderCollector(sessions),
+        BuildCollector(),  # the registry exports `process_*` itself
     )
-    for collector in collectors:
-        REGISTRY.register(collector)
-    try:
-        yield
-    finally:
-        server.stop()
+    with ExitStack() as stack:
+        # Before the server: no scrape may miss one of them.
         for collector in collectors:
-            REGISTRY.unregister(collector)
+            REGISTRY.register(collector)
+            stack.callback(REGISTRY.unregister, collector)
+        stack.callback(MetricsServer(settings, "jobs_metrics_port", REGISTRY).stop)
+        yield

@@ -5,9 +5,11 @@ from collections.abc import Sequence
 from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
 
+from api.request_ids import HEADER
+
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
-REQUEST_HEADERS = ("Authorization", "Content-Type", "Idempotency-Key", "If-Match")
-RESPONSE_HEADERS = ("ETag", "Location", "Retry-After", "Idempotency-Replayed", "Content-Disposition")
+REQUEST_HEADERS = ("Authorization", "Content-Type", "Idempotency-Key", "If-Match", HEADER)
+RESPONSE_HEADERS = ("ETag", "Location", "Retry-After", "Idempotency-Replayed", "Content-Disposition", HEADER)
 
 
 def install(app: FastAPI, origins: Sequence[str]) -> None:

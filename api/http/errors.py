@@ -15,6 +15,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 
+from api import request_ids
 from core.database import partitions
 from core.database.engine import OUTDATED
 from core.errors import DomainError, NotFound
@@ -155,11 +156,12 @@ def _unavailable(retry_after_s: int) -> Response:
 
 async def _unexpected(_request: Request, _error: Exception) -> Response:
     """Answer 500 without details; Starlette raises the error again, and the server logs its stack trace."""
-    return _internal()
+    return _internal(request_ids.headers())  # Starlette sends this answer past all our middleware
 
 
-def _internal() -> Response:
-    return problem(500, "InternalError", "Something went wrong", "It was logged and is ours to repair.")
+def _internal(headers: Mapping[str, str] | None = None) -> Response:
+    title, detail = "Something went wrong", "It was logged and is ours to repair."
+    return problem(500, "InternalError", title, detail, headers=headers)
 
 
 def _first_line(error: Exception) -> str:

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict
 
 from api.http import examples
 from api.http.errors import MEDIA_TYPE
+from api.request_ids import HEADER, PLAIN
 
 TITLE = "Milepost"
 DESCRIPTION = """Delivery tracking over MQTT, REST and WebSockets.
@@ -20,6 +21,7 @@ DESCRIPTION = """Delivery tracking over MQTT, REST and WebSockets.
 * Every path answers with and without its trailing slash.
 * Lists are `{"items": […], "next": cursor or null}`; send `next` as `cursor` for the next page.
 * Errors are `application/problem+json` (RFC 9457) with an `error` name to match on.
+* Every answer has an `X-Request-ID`, which our logs name: the one you sent, if it is plain, or a new one.
 * Another company's resources answer 404, exactly like those that do not exist.
 """
 TAGS = [
@@ -72,6 +74,11 @@ _NAMES = {
     "503": "Unavailable",
 }
 _SECONDS = {"description": "Seconds to wait", "schema": {"type": "integer", "minimum": 0}}
+_REQUEST_ID = {
+    "description": f"The request's id in our logs: the client's own if it is plain ({PLAIN}), or a new one",
+    "schema": {"type": "string", "pattern": f"^{PLAIN}$"},
+}
+_REFERENCE = {HEADER: {"$ref": "#/components/headers/RequestId"}}
 _HEADERS: Mapping[str, dict[str, Any]] = {
     "401": {"WWW-Authenticate": {"description": "`Bearer`", "schema": {"type": "string"}}},
     "429": {"Retry-After": _SECONDS},
@@ -140,6 +147,9 @@ def _document(app: FastAPI) -> dict[str, Any]:
     for operations in document["paths"].values():
         for method, operation in operations.items():
             _declare_problems(method, operation)
+            for answer in operation["responses"].values():
+                answer["headers"] = answer.get("headers", {}) | _REFERENCE
+    document["components"]["headers"] = {"RequestId": _REQUEST_ID}
     examples.add_to(document)
     return document
 

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from contextvars import Context
 from typing import Generic, TypeVar
 
 from anyio import CapacityLimiter, to_thread
@@ -22,7 +23,8 @@ class SingleFlight(Generic[Value]):
     async def ask(self, within_s: float) -> Value:
         """Return the work's result. Raises `TimeoutError`; the work then goes on for later callers."""
         if self._running is None or self._running.done():
-            self._running = asyncio.create_task(self._run())
+            # Not in the first caller's context, whose request id is not the others'.
+            self._running = asyncio.create_task(self._run(), context=Context())
         # Not `asyncio.wait_for`: that of Python 3.11 swallows a cancellation that coincides with the result.
         async with asyncio.timeout(within_s):
             return await asyncio.shield(self._running)

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from typing import Concatenate, ParamSpec, TypeVar
 
 from sqlalchemy.orm import Session, sessionmaker
@@ -29,7 +30,7 @@ class DatabaseReader:
             with self._sessions() as session:
                 return function(session, *args, **kwargs)
 
-        return await asyncio.get_running_loop().run_in_executor(self._executor, call)
+        return await asyncio.get_running_loop().run_in_executor(self._executor, copy_context().run, call)
 
     def close(self) -> None:
         self._executor.shutdown(wait=False, cancel_futures=True)

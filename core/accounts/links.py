@@ -15,6 +15,7 @@ from sqlalchemy.orm import Session
 from core import random_tokens
 from core.models.account import UserLink
 from core.models.people import AppUser
+from core.request_ids import CURRENT
 
 PREFIX = "mpl_"
 KEPT = timedelta(days=30)
@@ -45,6 +46,7 @@ class OwedLink(msgspec.Struct, frozen=True):
     user_id: int
     email: str
     link: IssuedLink
+    request_id: str | None = None
 
 
 def make(session: Session, user: AppUser, kind: LinkKind, now: datetime) -> IssuedLink:
@@ -96,7 +98,7 @@ def take_owed(session: Session, now: datetime, limit: int = 100) -> list[OwedLin
         row.send_at = now + SEND_LEASE
         row.send_attempts += 1
         link = IssuedLink(token, row.expires_at)
-        owed.append(OwedLink(row.id, row.send_attempts, row.user_id, email, link))
+        owed.append(OwedLink(row.id, row.send_attempts, row.user_id, email, link, row.request_id))
     return owed
 
 
@@ -182,5 +184,10 @@ def _is_open(token: str, now: datetime) -> tuple[ColumnElement[bool], ...]:
 
 def _row(company_id: int, user_id: int, kind: LinkKind, now: datetime) -> UserLink:
     return UserLink(
-        company_id=company_id, user_id=user_id, kind=kind, expires_at=now + LIFETIMES[kind], created_at=now
+        company_id=company_id,
+        user_id=user_id,
+        kind=kind,
+        expires_at=now + LIFETIMES[kind],
+        created_at=now,
+        request_id=CURRENT.get(),
     )

@@ -72,6 +72,7 @@ class UserLink(Base):
     used_at: Mapped[datetime | None]
     revoked_at: Mapped[datetime | None]
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    request_id: Mapped[str | None] = mapped_column(String(64), doc="of the request that caused it")
 
 
 class ApiToken(Base):

@@ -143,3 +143,4 @@ class Notification(Base):
     error: Mapped[str | None] = mapped_column(doc="why it was not sent, or is still waiting")
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
     expires_at: Mapped[datetime]
+    request_id: Mapped[str | None] = mapped_column(String(64), doc="of the request that caused it")

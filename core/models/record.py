@@ -31,6 +31,7 @@ class Outbox(Base):
     error: Mapped[str | None]
     parked_at: Mapped[datetime | None]
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    request_id: Mapped[str | None] = mapped_column(String(64), doc="of the request that caused it")
 
 
 class Idempotency(Base):

@@ -32,6 +32,7 @@ class Claimed(msgspec.Struct, frozen=True, kw_only=True):
     webhook_id: int | None
     payload: dict[str, Any]
     created_at: datetime
+    request_id: str | None = None
 
 
 class CalledEndpoint(msgspec.Struct, frozen=True, kw_only=True):
@@ -56,7 +57,7 @@ _OLDEST_FIRST = "ORDER BY n.next_attempt_at, n.id LIMIT 1 FOR NO KEY UPDATE SKIP
 _CLAIM = """
 WITH due AS (
   SELECT n.id, n.attempts, n.company_id, n.event, n.event_id, n.audience, n.recipient, n.webhook_id,
-    n.payload, n.created_at
+    n.payload, n.created_at, n.request_id
   FROM notification n WHERE {due} AND {whose} {oldest_first}
 ), leased AS (
   UPDATE notification n SET attempts = n.attempts + 1, next_attempt_at = :lease_until
@@ -69,7 +70,8 @@ WITH due AS (
   SELECT company_id, id, attempts + 1, :now FROM due
 )
 SELECT due.id AS sequence, due.attempts + 1 AS number, due.company_id, due.event, due.event_id, due.audience,
-  due.recipient, due.webhook_id, due.payload, due.created_at{more} FROM due{joined}
+  due.recipient, due.webhook_id, due.payload, due.created_at,
+  due.request_id{more} FROM due{joined}
 """
 _READY_WEBHOOKS = text(
     "SELECT w.id, w.company_id FROM webhook w CROSS JOIN LATERAL ("  # noqa: S608  # of constants

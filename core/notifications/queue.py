@@ -25,6 +25,7 @@ from core.models.notification import Notification, NotificationSetting, Webhook
 from core.models.people import AppUser, Customer
 from core.notifications import expiry
 from core.notifications.kinds import DEFAULTS, Audience, Choice, Event
+from core.request_ids import CURRENT
 from core.rules.enums import Role
 
 MAXIMUM_EVENT_AGE = timedelta(days=1)  # detectors report nothing that is older
@@ -85,6 +86,7 @@ def _insert(
     session: Session, rows: Iterable[dict[str, Any]], checkpoint_id: int | None, once: str | None
 ) -> list[int]:
     shared = {"checkpoint_id": checkpoint_id, "event_id": uuid.uuid4(), "once": once}
+    shared["request_id"] = CURRENT.get()
     values = [row | shared for row in rows]
     if not values:
         return []

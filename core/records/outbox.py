@@ -13,12 +13,15 @@ import msgspec
 from sqlalchemy.orm import Session
 
 from core.models.record import Outbox
+from core.request_ids import CURRENT
 from core.rules.facts import AlertFact, StatusFact
 
 CHANNEL = "milepost_outbox"
 
 # The relay's statements, for the connection that holds the leader's lock.
-NEXT_ROWS = "SELECT id, kind, payload, attempts FROM outbox WHERE parked_at IS NULL ORDER BY id LIMIT %s"
+NEXT_ROWS = (
+    "SELECT id, kind, payload, attempts, request_id FROM outbox WHERE parked_at IS NULL ORDER BY id LIMIT %s"
+)
 DELETE_ROWS = "DELETE FROM outbox WHERE id = ANY(%s)"
 COUNT_REFUSAL = (
     "UPDATE outbox SET attempts = attempts + 1, error = %s,"
@@ -40,19 +43,28 @@ class OutboxKind(enum.StrEnum):
 def add_fact(session: Session, company_id: int, fact: StatusFact | AlertFact) -> None:
     """Queue the publication of a fact."""
     kind = OutboxKind.STATUS if isinstance(fact, StatusFact) else OutboxKind.ALERT
-    session.add(Outbox(company_id=company_id, kind=kind, payload=msgspec.to_builtins(fact)))
+    session.add(
+        Outbox(company_id=company_id, kind=kind, payload=msgspec.to_builtins(fact), request_id=CURRENT.get())
+    )
     wake_relay(session)
 
 
 def clear_retained(session: Session, kind: OutboxKind, company_id: int, slug: str, fact_id: int) -> None:
     """Queue the clearing of a retained fact; ``kind`` is ``VEHICLE_GONE`` or ``DELIVERY_GONE``."""
-    session.add(Outbox(company_id=company_id, kind=kind, payload={"company": slug, "id": fact_id}))
+    session.add(
+        Outbox(
+            company_id=company_id,
+            kind=kind,
+            payload={"company": slug, "id": fact_id},
+            request_id=CURRENT.get(),
+        )
+    )
     wake_relay(session)
 
 
 def sync_access(session: Session, kind: OutboxKind, company_id: int, subject: int | str) -> None:
     """Queue a synchronization of the broker access of a company, device or operator."""
-    session.add(Outbox(company_id=company_id, kind=kind, payload={"id": subject}))
+    session.add(Outbox(company_id=company_id, kind=kind, payload={"id": subject}, request_id=CURRENT.get()))
     wake_relay(session)
 
 

@@ -13,6 +13,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from starlette.responses import JSONResponse
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
+from api import request_ids
 from api.live import codes
 from api.live.live import Live
 from api.live.socket.credentials import BadOpening, Opening, Way, first_message, opening
@@ -54,21 +55,26 @@ async def _welcome(websocket: WebSocket, live: Live, delivery_id: str) -> Viewer
             headers.get("authorization"), websocket.scope.get("subprotocols", []), websocket.query_params
         )
     except BadOpening as bad:
-        await websocket.accept()
+        await _accept(websocket)
         raise SocketRefused(codes.BAD_REQUEST, str(bad)) from None
     if hello.way is not Way.HEADER:
         # Browsers see close codes but never an HTTP status, so accept before refusing.
-        await websocket.accept(hello.subprotocol)
+        await _accept(websocket, hello.subprotocol)
         return await _admit(live, await _with_token(websocket, hello), delivery_id)
     try:
         viewer = await _admit(live, hello, delivery_id)
     except SocketRefused as refused:
         if refused.code == codes.NOT_AUTHENTICATED and await _answer_401(websocket):
             return None
-        await websocket.accept(hello.subprotocol)
+        await _accept(websocket, hello.subprotocol)
         raise
-    await websocket.accept(hello.subprotocol)
+    await _accept(websocket, hello.subprotocol)
     return viewer
+
+
+async def _accept(websocket: WebSocket, subprotocol: str | None = None) -> None:
+    headers = [(name.lower().encode(), value.encode()) for name, value in request_ids.headers().items()]
+    await websocket.accept(subprotocol, headers)
 
 
 async def _answer_401(websocket: WebSocket) -> bool:
@@ -84,7 +90,9 @@ async def _answer_401(websocket: WebSocket) -> bool:
         "error": error.name,
     }
     await websocket.send_denial_response(
-        JSONResponse(body, error.status_code, {"WWW-Authenticate": "Bearer"}, PROBLEM)
+        JSONResponse(
+            body, error.status_code, {"WWW-Authenticate": "Bearer", **request_ids.headers()}, PROBLEM
+        )
     )
     return True
 

@@ -22,6 +22,7 @@ from core.notifications import attempts, claims, templates
 from core.notifications.attempts import AttemptOutcome
 from core.notifications.claims import Claimed
 from core.notifications.kinds import Audience, Event
+from core.request_ids import carried_on
 from core.settings import Settings
 from jobs.sender import metrics
 from jobs.sender.mail import messages
@@ -111,7 +112,7 @@ class Mailer:
 
     def _warn_once(self, state: str, reason: str) -> None:
         if self._states.begin(state, _VARYING.sub("#", reason), time.monotonic()) is not None:
-            log.warning("%s reason=%r", state, reason)
+            log.warning(f"{state} reason=%r", reason)
 
     def _pause(self, reason: str) -> None:
         wait_s = self._backoff.next()
@@ -131,9 +132,10 @@ class Mailer:
         owed = self._recorder.claim(lambda session: next(iter(links.take_owed(session, now, limit=1)), None))
         if owed is None:
             return False
-        outcome, away = _sent(connection, self._link_message, owed)
-        self._recorder.record(partial(_record_link, owed=owed, outcome=outcome))
-        _count(outcome, f"link={owed.link_id} attempt={owed.attempt}", away)
+        with carried_on(owed.request_id):
+            outcome, away = _sent(connection, self._link_message, owed)
+            self._recorder.record(partial(_record_link, owed=owed, outcome=outcome))
+            _count(outcome, away, "link=%d attempt=%d", owed.link_id, owed.attempt)
         return True
 
     def _send_notification(self, connection: SmtpSession) -> bool:
@@ -142,11 +144,12 @@ class Mailer:
         if claimed is None:
             return False
         self._last_company = claimed.company_id
-        outcome, away = _sent(connection, self._notification_message, claimed)
-        self._recorder.record(
-            lambda session: attempts.record_mail(session, claimed, outcome, datetime.now(UTC))
-        )
-        _count(outcome, f"notification={claimed.sequence} attempt={claimed.number}", away)
+        with carried_on(claimed.request_id):
+            outcome, away = _sent(connection, self._notification_message, claimed)
+            self._recorder.record(
+                lambda session: attempts.record_mail(session, claimed, outcome, datetime.now(UTC))
+            )
+            _count(outcome, away, "notification=%d attempt=%d", claimed.sequence, claimed.number)
         return True
 
     def _link_message(self, owed: OwedLink) -> EmailMessage:
@@ -192,10 +195,10 @@ def _sent(connection: SmtpSession, compose: Any, source: Any) -> tuple[AttemptOu
         return AttemptOutcome(error=f"the e-mail cannot be written: {type(fault).__name__}"), None
 
 
-def _count(outcome: AttemptOutcome, attempt: str, away: ServerAway | None) -> None:
+def _count(outcome: AttemptOutcome, away: ServerAway | None, attempt: str, *ids: int) -> None:
     metrics.count("email", outcome)
     if outcome.error is not None:
-        log.info("mail_failed %s error=%r", attempt, outcome.error)
+        log.info(f"mail_failed {attempt} error=%r", *ids, outcome.error)
     if away is not None:
         raise away
 

@@ -3,9 +3,12 @@
 import logging
 import time
 from datetime import UTC, datetime
+from functools import partial
 
 from core.notifications import attempts, claims
+from core.notifications.claims import ClaimedCall
 from core.notifications.webhooks import endpoints
+from core.request_ids import carried_on
 from jobs.sender import metrics
 from jobs.sender.recording import Recorder
 from jobs.sender.webhooks.caller import Caller, body_of, headers_of
@@ -18,16 +21,18 @@ TIME_SLICE_S = 10.0  # then another endpoint is called
 def drain(webhook_id: int, caller: Caller, key: str, recorder: Recorder) -> None:
     """Call until nothing is due, a call fails, or the time slice is over."""
     until = time.monotonic() + TIME_SLICE_S
-    while _call_next(webhook_id, caller, key, recorder) and time.monotonic() < until:
-        pass
+    is_to_go_on = True
+    while is_to_go_on:
+        now = datetime.now(UTC)
+        call = recorder.claim(partial(claims.claim_call, webhook_id=webhook_id, now=now))
+        if call is None:
+            return
+        with carried_on(call.claimed.request_id):
+            is_to_go_on = _make(call, caller, key, recorder, now) and time.monotonic() < until
 
 
-def _call_next(webhook_id: int, caller: Caller, key: str, recorder: Recorder) -> bool:
-    """Make one call, if one is due; return whether it succeeded."""
-    now = datetime.now(UTC)
-    call = recorder.claim(lambda session: claims.claim_call(session, webhook_id, now))
-    if call is None:
-        return False
+def _make(call: ClaimedCall, caller: Caller, key: str, recorder: Recorder, now: datetime) -> bool:
+    """Make the call and record its outcome; return whether it succeeded."""
     claimed, endpoint = call.claimed, call.endpoint
     secrets = endpoints.secrets(endpoint, key, now)
     body = body_of(claimed, endpoint.company)
@@ -39,11 +44,11 @@ def _call_next(webhook_id: int, caller: Caller, key: str, recorder: Recorder) ->
     if outcome.error is not None:
         log.info(
             "webhook_failed webhook=%d notification=%d attempt=%d error=%r",
-            webhook_id,
+            endpoint.id,
             claimed.sequence,
             claimed.number,
             outcome.error,
         )
     if is_disabled:
-        log.error("alert=webhook_disabled company=%d webhook=%d", claimed.company_id, webhook_id)
+        log.error("alert=webhook_disabled company=%d webhook=%d", claimed.company_id, endpoint.id)
     return outcome.error is None

@@ -30,6 +30,7 @@ from core.rules.enums import Status
 from core.rules.facts import AlertFact, StatusFact
 from core.settings import Settings
 from tests.support import factories
+from tests.support.log_lines import json_lines
 from tests.support.mqtt_client import MqttClient, connected
 from tests.support.services.mosquitto import Broker
 from tests.support.services.processes import Processes
@@ -158,16 +159,20 @@ def test_a_row_refused_five_times_is_dead_lettered_and_blocks_none(
     session: Session, sessions: sessionmaker[Session], settings: Settings, acme: Company, watcher: MqttClient
 ) -> None:
     announce(session, acme, 1, 1)
-    session.add(Outbox(company_id=acme.id, kind="delivery_gone", payload={"company": "acme/#", "id": 1}))
+    bad = {"company": "acme/#", "id": 1}
+    session.add(Outbox(company_id=acme.id, kind="delivery_gone", payload=bad, request_id="call-1"))
     announce(session, acme, 2, 2)
     session.commit()
-    with relaying(settings, sessions):
+    with json_lines("broker.relay") as lines, relaying(settings, sessions):
         assert checkpoints(watcher, 2) == [(1, 1), (2, 2)]
         wait_until_empty(session)
     parked = session.scalars(select(Outbox)).one()
     assert parked.parked_at is not None
     assert parked.attempts == 5
     assert "acme/#" in (parked.error or "")
+    about_it = [line.get("request_id") for line in lines() if line["fields"].get("row") == parked.id]
+    assert about_it == ["call-1"] * 5
+    assert len([line for line in lines() if "request_id" in line]) == 5
 
 
 def test_a_puback_that_refuses_is_no_success(

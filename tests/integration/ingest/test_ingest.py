@@ -218,6 +218,7 @@ def test_a_drivers_phone_changes_a_status_and_repeats_it(
     ).one()
     assert tuple(row) == ("pickup_in_progress", fleet.driver.id, fleet.phone.id)
     assert count(session, "outbox") == 1
+    assert (session.scalar(text("SELECT request_id FROM outbox")) or "").startswith("batch-")
 
 
 @pytest.mark.usefixtures("worker")

@@ -23,6 +23,7 @@ from core.notifications import housekeeping, queue
 from core.notifications.attempts import NO_SERVER
 from core.notifications.kinds import Event
 from core.notifications.webhooks import endpoints
+from core.request_ids import carried_on
 from core.rules.enums import Status
 from core.settings import Settings
 from jobs.sender import loop
@@ -32,6 +33,7 @@ from jobs.sender.webhooks import calls
 from jobs.sender.webhooks.caller import Caller, signature
 from local.services.ports import free_port
 from tests.support import factories
+from tests.support.log_lines import json_lines
 from tests.support.receivers import SmtpInbox, http_receiver, smtp_server, status
 from tests.support.services.settings import make_settings
 from tests.support.waiting import wait_until as wait_within
@@ -557,6 +559,36 @@ def test_what_fails_is_tried_again_until_it_is_taken(
     assert tuple(session.execute(text(healthy)).one()) == (0, None, None)
     assert [(a.number, a.code) for a in attempts(session)] == [(1, 500), (2, 200)]
     assert len({call.json["id"] for call in receiver.calls}) == 1
+
+
+def test_failures_are_logged_with_the_request_that_caused_them(
+    session: Session,
+    sessions: sessionmaker[Session],
+    settings: Settings,
+    mailbox: tuple[SmtpInbox, int],
+    company: Company,
+) -> None:
+    mailbox[0].on_rcpt = lambda _address: "550 unknown"
+    with http_receiver() as receiver:
+        receiver.answer = lambda _: status(500)
+        hook = factories.webhook(session, company, url=receiver.url())
+        factories.notification(session, company, webhook_id=hook.id, request_id="call-1")
+        factories.notification(session, company, request_id="call-2")
+        with carried_on("call-3"):
+            links.owe_reset(session, company.id, factories.user(session, company).id, datetime.now(UTC))
+        factories.notification(session, company)
+        session.commit()
+        with json_lines("jobs.sender") as lines, sending(sessions, settings):
+            wait_until(
+                lambda: len([one for one in lines() if "attempt" in one.get("fields", {})]) == 4, "all"
+            )
+    found = {(*one["fields"], one.get("request_id")) for one in lines() if "attempt" in one.get("fields", {})}
+    assert found == {
+        ("webhook", "notification", "attempt", "error", "call-1"),
+        ("notification", "attempt", "error", "call-2"),
+        ("link", "attempt", "error", "call-3"),
+        ("notification", "attempt", "error", None),
+    }
 
 
 def test_after_many_failures_an_endpoint_is_disabled_with_an_alert(

@@ -90,7 +90,8 @@ def test_an_api_alone_says_what_is_missing(client: TestClient) -> None:
     metrics = client.get("/metrics").text
     assert 'milepost_check{check="ingest",status="failing"} 1.0' in metrics
     assert 'milepost_check{check="database",status="ok"} 1.0' in metrics
-    assert 'milepost_check_figure{check="outbox",figure="rows_waiting"} 0.0' in metrics
+    assert 'milepost_check_figure{check="queue",figure="messages_waiting"}' in metrics
+    assert "milepost_outbox_rows 0.0" in metrics
 
 
 def test_a_disk_that_is_named_is_looked_at(settings: Settings) -> None:
