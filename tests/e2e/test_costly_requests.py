@@ -2,31 +2,59 @@
 
 import json
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import httpx
 import pytest
 from sqlalchemy.orm import Session
 
+from core.database.engine import make_engine, make_sessions
 from core.settings import Settings
 from tests.support.api_client import House, assert_problem, bearer, furnish
+from tests.support.services.choice import Services
+from tests.support.services.mosquitto import Broker
+from tests.support.services.postgres import Databases
 from tests.support.services.processes import Processes
+from tests.support.services.settings import make_settings
 
 JSON = {"Content-Type": "application/json"}
 FORM = {"Content-Type": "application/x-www-form-urlencoded"}
 AUTH = ("/auth/refresh", "/auth/reset", "/auth/set-password")
 
 
-@pytest.fixture
-def house(session: Session) -> House:
-    return furnish(session)
+@pytest.fixture(scope="module")
+def settings(services: Services, databases: Databases) -> Iterator[Settings]:
+    """Of a database and a broker that all tests here share: what they send is refused and leaves nothing."""
+    with databases.fresh() as url, services.mosquitto() as server:
+        broker = Broker(server)
+        with _session(url) as session:
+            broker.write(session)
+        broker.start()
+        yield make_settings(url, broker.url, broker.mqtt_key)
 
 
-@pytest.fixture
-def api(house: House, processes: Processes, settings: Settings) -> Iterator[httpx.Client]:
+@pytest.fixture(scope="module")
+def house(settings: Settings) -> House:
+    with _session(settings.database_url.get_secret_value()) as session:
+        return furnish(session)
+
+
+@contextmanager
+def _session(url: str) -> Iterator[Session]:
+    engine = make_engine(make_settings(url), process="test")
+    with make_sessions(engine)() as session:
+        yield session
+    engine.dispose()
+
+
+@pytest.fixture(scope="module")
+def api(house: House, settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
+    processes = Processes(settings, tmp_path_factory.mktemp("api"))
     processes.start("api").wait_for("Uvicorn running")
     url = f"http://{settings.http_host}:{settings.http_port}"
     with httpx.Client(base_url=url, timeout=30) as client:
         yield client
+    processes.end_all()
 
 
 def unknown_keys(size: int) -> bytes:

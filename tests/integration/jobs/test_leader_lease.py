@@ -140,6 +140,30 @@ def test_a_leader_that_thaws_alone_leads_again(
     assert leader.read(session) is None
 
 
+def test_a_leader_whose_lease_ends_alone_leads_again(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The core of the slow test before: with no other process, it must take the lock that it held."""
+    monkeypatch.setattr(leadership, "LEASE_S", 1.0)  # and it renews every 3 s
+    terms: list[int] = []
+    stop = threading.Event()
+
+    def serve(term: leadership.Term) -> None:
+        terms.append(term.number)
+        while not term.is_set():
+            term.wait(0.05)
+
+    worker = threading.Thread(target=leadership.lead, args=(settings, serve, stop))
+    worker.start()
+    try:
+        wait_until(lambda: len(terms) > 1, 30, "it leads again")
+    finally:
+        stop.set()
+        worker.join(20)
+    assert not worker.is_alive()
+    assert terms[:2] == [1, 2]
+
+
 def test_a_leader_without_a_lease_is_replaced(
     session: Session, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -43,18 +43,21 @@ class Databases:
         migrate(server.url(TEMPLATE))
 
     @contextmanager
-    def fresh(self) -> Iterator[str]:
-        """The URL of a migrated, empty database, dropped afterwards whoever is still connected."""
+    def fresh(self, template: str = TEMPLATE) -> Iterator[str]:
+        """The URL of a migrated, empty database, dropped afterwards whoever is still connected.
+
+        Or of a copy of ``template``, which has no connections.
+        """
         name = f"test_{next(self._numbers)}"
         try:
-            yield self.make(name)
+            yield self.make(name, template)
         finally:
             drop = sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)")
             _execute(self._server, drop.format(sql.Identifier(name)))
 
-    def make(self, name: str = "milepost") -> str:
+    def make(self, name: str = "milepost", template: str = TEMPLATE) -> str:
         """The URL of a migrated, empty database that stays as long as its server."""
-        create_database(self._server, name, TEMPLATE)
+        create_database(self._server, name, template)
         return self._server.url(name)
 
 
