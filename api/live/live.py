@@ -9,7 +9,7 @@ from typing import Self
 from prometheus_client import CollectorRegistry
 from sqlalchemy.orm import Session, sessionmaker
 
-from api.live import codes
+from api.live import close_codes
 from api.live.broker.bridge import Bridge
 from api.live.broker.outgoing import OutgoingPositions
 from api.live.metrics import LiveMetrics
@@ -104,7 +104,7 @@ class Live:
 
     async def _stop(self) -> None:
         self.is_stopping = True
-        self.groups.close_all(codes.GOING_AWAY)
+        self.groups.close_all(close_codes.GOING_AWAY)
         if self.sockets:
             await asyncio.wait(self.sockets, timeout=SOCKETS_TIMEOUT_S)
         self._outgoing.unbind()

@@ -119,7 +119,7 @@ def _answer_of(
         raise KeyReused
     if status is None or body is None:
         raise Conflict(
-            "This was done already; its answer is not kept, for what it held: a secret, or erased data."
+            "This was done already. The answer is not stored, because it held a secret or erased data."
         )
     return KeptAnswer(status, headers or {}, bytes(body))
 

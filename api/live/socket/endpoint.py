@@ -14,7 +14,7 @@ from starlette.responses import JSONResponse
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from api import request_ids
-from api.live import codes
+from api.live import close_codes
 from api.live.live import Live
 from api.live.socket.credentials import BadOpening, Opening, Way, first_message, opening
 from api.live.socket.messages import SocketRefused, close
@@ -56,7 +56,7 @@ async def _welcome(websocket: WebSocket, live: Live, delivery_id: str) -> Viewer
         )
     except BadOpening as bad:
         await _accept(websocket)
-        raise SocketRefused(codes.BAD_REQUEST, str(bad)) from None
+        raise SocketRefused(close_codes.BAD_REQUEST, str(bad)) from None
     if hello.way is not Way.HEADER:
         # Browsers see close codes but never an HTTP status, so accept before refusing.
         await _accept(websocket, hello.subprotocol)
@@ -64,7 +64,7 @@ async def _welcome(websocket: WebSocket, live: Live, delivery_id: str) -> Viewer
     try:
         viewer = await _admit(live, hello, delivery_id)
     except SocketRefused as refused:
-        if refused.code == codes.NOT_AUTHENTICATED and await _answer_401(websocket):
+        if refused.code == close_codes.NOT_AUTHENTICATED and await _answer_401(websocket):
             return None
         await _accept(websocket, hello.subprotocol)
         raise
@@ -105,30 +105,30 @@ async def _with_token(websocket: WebSocket, hello: Opening) -> Opening:
         async with asyncio.timeout(AUTH_TIMEOUT_S):
             message = await websocket.receive()
     except TimeoutError:
-        raise SocketRefused(codes.NOT_AUTHENTICATED, "no token within 5 seconds") from None
+        raise SocketRefused(close_codes.NOT_AUTHENTICATED, "no token within 5 seconds") from None
     if message["type"] == "websocket.disconnect":
-        raise WebSocketDisconnect(message.get("code", codes.GOING_AWAY))
+        raise WebSocketDisconnect(message.get("code", close_codes.GOING_AWAY))
     try:
         return first_message(hello, message)
     except BadOpening as bad:
-        raise SocketRefused(codes.BAD_REQUEST, str(bad)) from None
+        raise SocketRefused(close_codes.BAD_REQUEST, str(bad)) from None
 
 
 async def _admit(live: Live, hello: Opening, delivery_id: str) -> Viewer:
     if live.is_stopping:
-        raise SocketRefused(codes.GOING_AWAY)
+        raise SocketRefused(close_codes.GOING_AWAY)
     number = (
         int(delivery_id) if delivery_id.isascii() and delivery_id.isdigit() and len(delivery_id) < 11 else 0
     )
     try:
         who, person, target = await live.reader.read(read_viewer, live.settings, hello.token or "", number)
     except NotAuthenticated:
-        raise SocketRefused(codes.NOT_AUTHENTICATED) from None
+        raise SocketRefused(close_codes.NOT_AUTHENTICATED) from None
     except Forbidden:
-        raise SocketRefused(codes.FORBIDDEN) from None
+        raise SocketRefused(close_codes.FORBIDDEN) from None
     except NotFound:
-        raise SocketRefused(codes.NOT_FOUND) from None
+        raise SocketRefused(close_codes.NOT_FOUND) from None
     except SQLAlchemyError as error:
         log.warning("the database did not answer error=%s", error)
-        raise SocketRefused(codes.TRY_AGAIN_LATER) from None
+        raise SocketRefused(close_codes.TRY_AGAIN_LATER) from None
     return Viewer(who, person, target, hello.last_checkpoint)

@@ -4,7 +4,7 @@ import asyncio
 
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from api.live import codes
+from api.live import close_codes
 from api.live.events import (
     PONG,
     Complaint,
@@ -20,17 +20,17 @@ FLUSH_TIMEOUT_S = 5.0
 
 class SocketRefused(Exception):
     def __init__(self, code: int, reason: str | None = None) -> None:
-        super().__init__(reason or codes.REASONS[code])
+        super().__init__(reason or close_codes.REASONS[code])
         self.code = code
 
 
 async def receive(websocket: WebSocket, mailbox: Mailbox) -> None:
-    code = codes.GONE
+    code = close_codes.GONE
     try:
         while (message := await websocket.receive())["type"] == "websocket.receive":
             _answer(mailbox, message.get("text"))
-        if message.get("code") == codes.TOO_MUCH:
-            code = codes.TOO_MUCH  # `WebSocketProtocol` has closed already; the code is only counted
+        if message.get("code") == close_codes.TOO_MUCH:
+            code = close_codes.TOO_MUCH  # `WebSocketProtocol` has closed already; the code is only counted
     finally:
         mailbox.close(code)
 

@@ -18,7 +18,7 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 from websockets.http11 import Request
 from websockets.protocol import State
 
-from api.live import codes
+from api.live import close_codes
 from api.live.socket.allowance import Allowance
 
 ABORT = "milepost.abort"
@@ -98,8 +98,8 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
     def shutdown(self) -> None:
         if self.handshake_complete and not self.close_sent:
             self.stop_keepalive()
-            self.queue.put_nowait({"type": "websocket.disconnect", "code": codes.GOING_AWAY})
-            self.conn.send_close(codes.GOING_AWAY)
+            self.queue.put_nowait({"type": "websocket.disconnect", "code": close_codes.GOING_AWAY})
+            self.conn.send_close(close_codes.GOING_AWAY)
             self.transport.write(b"".join(self.conn.data_to_send()))
             self.close_sent = True
             self.loop.call_later(SHUTDOWN_FLUSH_S, self.transport.abort)
@@ -114,9 +114,11 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
     def _cut_off(self) -> None:
         log.info("socket_cut_off reason=too_much is_admitted=%s", self.allowance.is_admitted)
         if self.conn.state is State.OPEN:
-            reason = codes.REASONS[codes.TOO_MUCH]
-            self.conn.fail(codes.TOO_MUCH, reason)
-            self.queue.put_nowait({"type": "websocket.disconnect", "code": codes.TOO_MUCH, "reason": reason})
+            reason = close_codes.REASONS[close_codes.TOO_MUCH]
+            self.conn.fail(close_codes.TOO_MUCH, reason)
+            self.queue.put_nowait(
+                {"type": "websocket.disconnect", "code": close_codes.TOO_MUCH, "reason": reason}
+            )
             self.transport.write(b"".join(self.conn.data_to_send()))
             self.close_sent = True
             self._close()

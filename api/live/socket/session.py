@@ -10,7 +10,7 @@ from starlette.websockets import WebSocket
 
 from api.auth import scopes
 from api.auth.authentication import Authenticated, credential_of, enter, note_use
-from api.live import codes
+from api.live import close_codes
 from api.live.events import (
     RESYNC,
     location_event,
@@ -73,7 +73,7 @@ async def watch(websocket: WebSocket, live: Live, viewer: Viewer) -> None:
     member = Watcher(viewer.who.actor, viewer.person, mailbox)
     group = live.groups.join(viewer.target, member)
     expiry = asyncio.get_running_loop().call_later(
-        _seconds_left(viewer.who.expires_at), mailbox.close, codes.NOT_AUTHENTICATED
+        _seconds_left(viewer.who.expires_at), mailbox.close, close_codes.NOT_AUTHENTICATED
     )
     snapshot = partial(_snapshot, live, group, member, viewer.last_checkpoint)
     tasks = [
@@ -88,9 +88,9 @@ async def watch(websocket: WebSocket, live: Live, viewer: Viewer) -> None:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-    if mailbox.close_code != codes.GONE:
+    if mailbox.close_code != close_codes.GONE:
         live.metrics.closed.labels(mailbox.close_code).inc()
-        await close(websocket, mailbox.close_code, codes.REASONS[mailbox.close_code])
+        await close(websocket, mailbox.close_code, close_codes.REASONS[mailbox.close_code])
 
 
 def _seconds_left(expires_at: datetime | None) -> float:

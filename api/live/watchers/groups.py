@@ -5,7 +5,7 @@ All of it runs on the event loop's thread and never waits. Facts are passed on b
 
 import asyncio
 
-from api.live import codes
+from api.live import close_codes
 from api.live.broker.subscriptions import Subscriptions
 from api.live.events import LivePosition
 from api.live.metrics import LiveMetrics
@@ -100,7 +100,7 @@ class Groups:
         self.retarget(group, target)
         for member in group.members:
             if not sees(member.actor, target):
-                member.mailbox.close(codes.NOT_FOUND)
+                member.mailbox.close(close_codes.NOT_FOUND)
 
     def retarget(self, group: Group, target: WatchedDelivery) -> None:
         """Replace the group's target and move the subscription when the delivery's vehicle changes."""
@@ -167,5 +167,5 @@ def _position_topic(target: WatchedDelivery) -> str | None:
 def refusal(member: Watcher, person: Person | None, target: WatchedDelivery | None) -> int | None:
     """Return the code to close a socket with, or None while its user may watch the delivery."""
     if person != member.person or member.person.disabled_at is not None:
-        return codes.NOT_AUTHENTICATED
-    return None if target is not None and sees(member.actor, target) else codes.NOT_FOUND
+        return close_codes.NOT_AUTHENTICATED
+    return None if target is not None and sees(member.actor, target) else close_codes.NOT_FOUND

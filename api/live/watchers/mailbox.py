@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from api.live import codes
+from api.live import close_codes
 from api.live.events import PING, LivePosition, LocationEvent, StatusEvent
 from api.live.metrics import LiveMetrics
 from core.errors import NotFound
@@ -50,7 +50,7 @@ class Mailbox:
         if text is None or event.checkpoint_id <= self._last_checkpoint or self.closed.is_set():
             return
         if self._status_bytes + len(text) > self._maximum_bytes:
-            self.close(codes.TOO_SLOW)
+            self.close(close_codes.TOO_SLOW)
             return
         self._last_checkpoint = event.checkpoint_id
         self._statuses.append((event.checkpoint_id, text))
@@ -138,15 +138,15 @@ async def write(
                 await websocket.send_text(text)
             mailbox.metrics.sent.inc()
     except TimeoutError:
-        mailbox.close(codes.TOO_SLOW)
+        mailbox.close(close_codes.TOO_SLOW)
     except NotFound:
-        mailbox.close(codes.NOT_FOUND)
+        mailbox.close(close_codes.NOT_FOUND)
     except SQLAlchemyError as error:
         log.warning("the database did not answer delivery=%d error=%s", delivery, error)
-        mailbox.close(codes.TRY_AGAIN_LATER)
+        mailbox.close(close_codes.TRY_AGAIN_LATER)
     except (WebSocketDisconnect, RuntimeError):
         # Starlette and uvicorn raise RuntimeError when the socket was closed while sending.
-        mailbox.close(codes.GONE)
+        mailbox.close(close_codes.GONE)
     except Exception:
         log.exception("sending failed delivery=%d", delivery)
-        mailbox.close(codes.TRY_AGAIN_LATER)
+        mailbox.close(close_codes.TRY_AGAIN_LATER)

@@ -23,6 +23,7 @@ from core.models.company import Company
 from core.models.fleet import Device, Vehicle
 from core.records.quarantine_bounds import DEVICE
 from core.rules.enums import Status
+from core.rules.fix import FLAGS, RANGES
 from core.settings import Settings
 from ingest import connection as ingest_connection
 from ingest import pipeline
@@ -100,6 +101,15 @@ def refused(session: Session) -> int:
     session.rollback()
     query = "SELECT coalesce(sum(kept_rows + not_kept_rows), 0) FROM quarantine_count WHERE device_id <> ''"
     return int(session.execute(text(query)).scalar_one())
+
+
+@pytest.mark.usefixtures("worker")
+def test_each_measurement_is_stored_in_its_column(gps: DeviceClient, session: Session) -> None:
+    sent = {name: low + 1.5 for name, low, _high in RANGES} | dict.fromkeys(FLAGS, True)
+    assert gps.ask(fix(0, **sent))["result"] == "stored"
+    row = session.execute(text("SELECT * FROM position")).mappings().one()
+    assert {name: row[name] for name in sent} == sent
+    assert row["attributes"] is None
 
 
 @pytest.mark.usefixtures("worker")

@@ -198,3 +198,12 @@ def test_the_drop_in_for_mosquitto_is_understood(tmp_path: Path) -> None:
 def test_a_units_command_is_one_of_ours(unit: Path) -> None:
     (line,) = re.findall(r"^ExecStart=/opt/milepost/\.venv/bin/milepost (.+)$", unit.read_text(), re.M)
     _resolved(line.split())
+
+
+def test_operations_list_every_alert() -> None:
+    folders = ("api", "broker", "core", "ingest", "jobs")
+    code = "".join(path.read_text() for folder in folders for path in (PROJECT / folder).rglob("*.py"))
+    documented = (PROJECT / "docs" / "operations.md").read_text()
+    alerts = set(re.findall(r"alert=[a-z_]+", code))
+    assert "alert=job_failing" in alerts
+    assert [alert for alert in sorted(alerts) if f"| `{alert}` |" not in documented] == []

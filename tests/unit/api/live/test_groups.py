@@ -2,7 +2,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from api.live import codes
+from api.live import close_codes
 from api.live.metrics import LiveMetrics
 from api.live.watchers import fan_out
 from api.live.watchers.groups import Group, Groups, Watcher, refusal
@@ -208,7 +208,7 @@ def test_driver_who_lost_the_delivery_is_closed_by_the_database_row() -> None:
     driver = member(Role.DRIVER)
     watched.groups.join(target(), driver)
     watched.groups.refresh(target(driver_id=4))
-    assert driver.mailbox.close_code == codes.NOT_FOUND
+    assert driver.mailbox.close_code == close_codes.NOT_FOUND
     assert not watched.member.mailbox.closed.is_set()
 
 
@@ -243,13 +243,13 @@ def test_driver_who_lost_the_delivery_gets_no_more_of_its_facts() -> None:
     ("person", "seen", "code"),
     [
         (PERSON, target(), None),
-        (None, target(), codes.NOT_AUTHENTICATED),
-        (Person(1, Role.CUSTOMER, None, 5, 2, None), target(), codes.NOT_AUTHENTICATED),
-        (Person(1, Role.CUSTOMER, None, 5, 1, NOON), target(), codes.NOT_AUTHENTICATED),
-        (Person(1, Role.OPERATOR, None, None, 1, None), target(), codes.NOT_AUTHENTICATED),
-        (PERSON, None, codes.NOT_FOUND),
-        (PERSON, target(customer_id=6), codes.NOT_FOUND),
-        (PERSON, target(company_id=2), codes.NOT_FOUND),
+        (None, target(), close_codes.NOT_AUTHENTICATED),
+        (Person(1, Role.CUSTOMER, None, 5, 2, None), target(), close_codes.NOT_AUTHENTICATED),
+        (Person(1, Role.CUSTOMER, None, 5, 1, NOON), target(), close_codes.NOT_AUTHENTICATED),
+        (Person(1, Role.OPERATOR, None, None, 1, None), target(), close_codes.NOT_AUTHENTICATED),
+        (PERSON, None, close_codes.NOT_FOUND),
+        (PERSON, target(customer_id=6), close_codes.NOT_FOUND),
+        (PERSON, target(company_id=2), close_codes.NOT_FOUND),
     ],
 )
 def test_refusal(person: Person | None, seen: WatchedDelivery | None, code: int | None) -> None:

@@ -1,7 +1,7 @@
 import asyncio
 from datetime import UTC, datetime, timedelta
 
-from api.live import codes
+from api.live import close_codes
 from api.live.events import LivePosition, LocationEvent, StatusEvent
 from api.live.metrics import LiveMetrics
 from api.live.watchers.mailbox import Mailbox
@@ -55,7 +55,7 @@ def test_too_many_unsent_statuses_close_it() -> None:
     box.offer_status(status(2))
     assert not box.closed.is_set()
     box.offer_status(status(3))
-    assert box.close_code == codes.TOO_SLOW
+    assert box.close_code == close_codes.TOO_SLOW
     assert waiting(box) == [None]
 
 
@@ -102,10 +102,10 @@ def test_location_of_a_former_vehicle_yields_to_the_snapshot() -> None:
 def test_the_first_close_code_stays_and_nothing_follows() -> None:
     box = mailbox()
     box.offer_status(status(1))
-    box.close(codes.NOT_AUTHENTICATED)
-    box.close(codes.GONE)
+    box.close(close_codes.NOT_AUTHENTICATED)
+    box.close(close_codes.GONE)
     box.offer_status(status(2))
-    assert box.close_code == codes.NOT_AUTHENTICATED
+    assert box.close_code == close_codes.NOT_AUTHENTICATED
     assert waiting(box) == [None]
 
 
@@ -114,7 +114,7 @@ def test_next_waits_for_an_offer_and_ends_with_the_close() -> None:
         box = mailbox()
         asyncio.get_running_loop().call_soon(box.offer_status, status(1))
         first = await box.next()
-        asyncio.get_running_loop().call_soon(box.close, codes.GOING_AWAY)
+        asyncio.get_running_loop().call_soon(box.close, close_codes.GOING_AWAY)
         return [first, await box.next()]
 
     assert asyncio.run(story()) == ["staff 1", None]
