@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
 
-from core.database.errors import sqlstate
+from core.database.errors import INSUFFICIENT_PRIVILEGE, sqlstate
 from core.database.row_security import ROLE, SETTING
 from core.errors import DomainError
 
@@ -28,7 +28,6 @@ GRANTS = {
     "quarantine_count": frozenset({"SELECT"}),
 }
 _MADE_MEANWHILE = frozenset({"42710", "23505"})  # by a migration of another database in the cluster
-_NOT_ALLOWED = "42501"
 _SET_OPTION_SINCE = 160_000
 
 _OWNED = """
@@ -148,7 +147,7 @@ def _try(connection: Connection, statement: str, harmless: Iterable[str] = ()) -
             connection.execute(text(statement))
     except DBAPIError as error:
         code = sqlstate(error)
-        if code == _NOT_ALLOWED:
+        if code == INSUFFICIENT_PRIVILEGE:
             raise RoleNeeded(_for_administrators(connection, statement)) from None
         if code not in harmless:
             raise

@@ -18,6 +18,7 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from core.database.deadlines import BoundedConnection
 from core.database.engine import make_engine, make_sessions
+from core.database.errors import class_and_sqlstate
 from core.health import heartbeats
 from core.health.heartbeats import Beat, PartKind, PartState
 from core.settings import Settings
@@ -100,7 +101,7 @@ class _Heart:
             with self._sessions.begin() as session:
                 work(session)
         except SQLAlchemyError as error:
-            return heartbeats.fault_of(error)
+            return class_and_sqlstate(error)
         return None
 
 

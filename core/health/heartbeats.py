@@ -13,10 +13,8 @@ from datetime import datetime, timedelta
 import msgspec
 from sqlalchemy import case, delete, func, select, text, update
 from sqlalchemy.dialects.postgresql import insert
-from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
-from core.database.errors import sqlstate
 from core.models.heartbeat import Heartbeat
 
 KEPT = timedelta(days=1)  # for API processes, whose names are never used again
@@ -56,13 +54,6 @@ class Beat(msgspec.Struct, frozen=True, kw_only=True):
 def me() -> str:
     """Return this process's name, ``host:pid``."""
     return f"{socket.gethostname()}:{os.getpid()}"
-
-
-def fault_of(error: BaseException) -> str:
-    """Return the class and SQLSTATE of a database error, as ``DiskFull 53100``; never a row's value."""
-    if not isinstance(error, DBAPIError):
-        return type(error).__name__
-    return f"{type(error.orig).__name__} {sqlstate(error)}".rstrip()
 
 
 def write(session: Session, process: str, beats: Sequence[Beat]) -> None:

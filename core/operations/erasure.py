@@ -105,7 +105,7 @@ def erase(session: Session, actor: Actor, customer_id: int, now: datetime) -> Cu
     _write_down_distances(session, deliveries, now)
     _clear_facts(session, actor, deliveries)
     with row_security.outside(session):  # under RLS, checkpoints and the audit log are append-only
-        _forget_attempts(session, customer)
+        _erase_attempts(session, customer)
         values = _values(session, customer, deliveries, now)
         _scrub_daily_reports(session, customer.company_id, {int(key) for key in values["delivery_texts"]})
         for statement in STATEMENTS:
@@ -177,7 +177,7 @@ def _clear_facts(session: Session, actor: Actor, deliveries: Sequence[Delivery])
     session.flush()
 
 
-def _forget_attempts(session: Session, customer: Customer) -> None:
+def _erase_attempts(session: Session, customer: Customer) -> None:
     """Delete log-in counters, which are stored under a hash of the e-mail address."""
     users = select(AppUser.email).where(
         AppUser.company_id == customer.company_id, AppUser.customer_id == customer.id

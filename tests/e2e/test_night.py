@@ -30,7 +30,7 @@ from core.rules.enums import Status
 from core.settings import Settings
 from local.services.ports import free_port
 from tests.support import factories
-from tests.support.receivers import Call, HttpReceiver, SmtpInbox, http_receiver, smtp_server, status
+from tests.support.servers.receivers import Call, HttpReceiver, SmtpInbox, http_receiver, smtp_server, status
 from tests.support.services.processes import Processes
 from tests.support.waiting import wait_until as wait_within
 

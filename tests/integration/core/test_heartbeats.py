@@ -15,7 +15,7 @@ from core.health.heartbeats import Beat, PartKind, PartState, me
 from core.models.heartbeat import Heartbeat
 from ingest.connection import Connection, ConnectionLost
 from local.services.ports import free_port
-from tests.support.fronts import plain_front
+from tests.support.servers.fronts import plain_front
 from tests.support.services.settings import make_settings
 from tests.support.waiting import wait_until
 

@@ -17,7 +17,7 @@ from jobs.sender import loop
 from reports import rendering
 from reports.rendering import PdfNotMade
 from tests.support import factories
-from tests.support.receivers import smtp_server
+from tests.support.servers.receivers import smtp_server
 from tests.support.services.settings import make_settings
 from tests.support.waiting import wait_until
 

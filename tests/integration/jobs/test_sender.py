@@ -13,8 +13,8 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session, sessionmaker
 
 from core.accounts import links
+from core.database.locks import Lock
 from core.deliveries.status_changes import StatusRequest, change_status
-from core.health import leader
 from core.models.company import Company
 from core.models.job import JobsLeader
 from core.models.notification import NotificationTemplate
@@ -32,7 +32,7 @@ from jobs.sender.webhooks import calls
 from jobs.sender.webhooks.caller import Caller, signature
 from local.services.ports import free_port
 from tests.support import factories
-from tests.support.receivers import SmtpInbox, http_receiver, smtp_server, status
+from tests.support.servers.receivers import SmtpInbox, http_receiver, smtp_server, status
 from tests.support.services.settings import make_settings
 from tests.support.waiting import wait_until as wait_within
 
@@ -350,7 +350,7 @@ def test_a_server_that_is_away_is_logged_once_and_its_return(
 def test_a_leader_that_has_just_begun_is_not_judged(session: Session, company: Company) -> None:
     now = datetime.now(UTC)
     factories.notification(session, company, next_attempt_at=now - timedelta(hours=1))
-    session.execute(text("SELECT pg_advisory_lock(:key)"), {"key": leader.LOCK})
+    session.execute(text("SELECT pg_advisory_lock(:key)"), {"key": Lock.LEADER})
     led = JobsLeader(id=1, term=1, holder="here:1", since=now - timedelta(minutes=4), renewed_at=now)
     session.add(led)
     session.flush()

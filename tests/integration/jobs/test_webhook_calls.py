@@ -19,7 +19,7 @@ import trustme
 from core.notifications.attempts import AttemptOutcome
 from core.notifications.claims import Claimed
 from jobs.sender.webhooks.caller import Caller, body_of, headers_of
-from tests.support.receivers import HttpReceiver, http_receiver, status
+from tests.support.servers.receivers import HttpReceiver, http_receiver, status
 from tests.support.waiting import wait_until
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)

@@ -101,7 +101,7 @@ def test_too_many_who_wait_are_sent_away_uncounted(
     settings: Settings, house: House, session: Session
 ) -> None:
     with running(settings) as client, ThreadPoolExecutor(1) as threads:
-        hashing = state(client).hashing = Hashing(threads=1, places=1)
+        hashing = state(client).hashing = Hashing(threads=1, slots=1)
         with no_free_hash(client):
             first = threads.submit(log_in, client, house.manager.email, factories.PASSWORD)
             wait_until(lambda: hashing.limiter.statistics().tasks_waiting == 1)

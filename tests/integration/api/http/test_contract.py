@@ -26,7 +26,7 @@ from core.models.base import Base
 from core.models.people import AppUser
 from core.settings import Settings
 from tests.support.api_client import bearer, document, furnish
-from tests.support.live_server import LiveServer
+from tests.support.servers.live_server import LiveServer
 from tests.support.services.choice import Services
 from tests.support.services.mosquitto import Broker
 from tests.support.services.postgres import Databases

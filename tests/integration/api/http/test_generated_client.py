@@ -13,7 +13,7 @@ import pytest
 from core.settings import Settings
 from tests.support import api_client, factories
 from tests.support.api_client import House
-from tests.support.live_server import LiveServer
+from tests.support.servers.live_server import LiveServer
 
 STORY = Path(__file__).parents[3] / "support" / "openapi" / "client_story.py"
 

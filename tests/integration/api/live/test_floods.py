@@ -8,8 +8,8 @@ from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection
 
 from api.live import WebSocketProtocol
-from tests.support.bare_server import Wire, status_of
-from tests.support.live_server import LiveServer
+from tests.support.servers.bare_server import Wire, status_of
+from tests.support.servers.live_server import LiveServer
 from tests.support.watched_company import WatchedCompany, house, server
 
 __all__ = ["house", "server"]

@@ -20,7 +20,7 @@ from core.models.delivery import Delivery
 from core.rules.enums import Role, Status
 from core.settings import Settings
 from tests.support import factories
-from tests.support.live_server import LiveServer, Publisher
+from tests.support.servers.live_server import LiveServer, Publisher
 from tests.support.waiting import wait_until
 from tests.support.watched_company import WatchedCompany, house, publisher, server
 

@@ -9,7 +9,7 @@ from core.rules.enums import Status
 from core.rules.fix import Fix, VehicleFix
 from core.settings import Settings
 from tests.support import factories
-from tests.support.live_server import LiveServer, Publisher, retained
+from tests.support.servers.live_server import LiveServer, Publisher, retained
 from tests.support.services.mosquitto import Broker
 from tests.support.waiting import wait_until
 from tests.support.watched_company import NOON, WatchedCompany, house, publisher, server

@@ -11,8 +11,8 @@ from PIL import Image
 from sqlalchemy.orm import Session
 from starlette.testclient import TestClient
 
-from api.content.admission import Holder
 from api.content.uploads import MAXIMUM_PROOF_BYTES
+from api.gate import Holder
 from core.deliveries.proofs import adding
 from core.rules.enums import Status
 from core.settings import Settings
@@ -157,28 +157,28 @@ def test_unauthenticated_uploads_are_not_read(client: TestClient, house: House, 
 def test_too_many_uploads_at_once_are_told_to_wait(
     house: House, driver: ProofSender, manager: ProofSender
 ) -> None:
-    admission = driver.client.app.state.uploads.admission  # type: ignore[attr-defined]
-    free, admission.free = admission.free, 0
+    gate = driver.client.app.state.uploads.gate  # type: ignore[attr-defined]
+    free, gate.free = gate.free, 0
     answer = driver.add(PHOTO)
     assert_problem(answer, 503, "UploadsBusy")
     assert answer.headers["retry-after"] == "5"
-    admission.free = free
+    gate.free = free
     sender = Holder(house.company.id, f"user:{house.driver.id}")
-    with admission.slot(sender), admission.slot(sender):
+    with gate.slot(sender), gate.slot(sender):
         assert_problem(driver.add(PHOTO), 503, "UploadsBusy")
         assert manager.add(SIGNATURE).status_code == 201
     assert driver.add(PHOTO).status_code == 201
-    assert admission.free == free
+    assert gate.free == free
 
 
 def test_a_company_that_sends_slowly_is_in_its_own_way_only(
     house: House, driver: ProofSender, manager: ProofSender, settings: Settings, session: Session
 ) -> None:
-    admission = driver.client.app.state.uploads.admission  # type: ignore[attr-defined]
+    gate = driver.client.app.state.uploads.gate  # type: ignore[attr-defined]
     other = unproven(session, Status.IN_TRANSIT)
     with ExitStack() as slow:
         for number in range(8):
-            slow.enter_context(admission.slot(Holder(house.company.id, f"api_token:{number}")))
+            slow.enter_context(gate.slot(Holder(house.company.id, f"api_token:{number}")))
         assert_problem(manager.add(SIGNATURE), 503, "UploadsBusy")
         assert ProofSender(driver.client, settings, other, other.driver).add(PHOTO).status_code == 201
     assert manager.add(SIGNATURE).status_code == 201

@@ -435,7 +435,7 @@ def test_too_many_renderings_are_refused_before_anything_is_read(
     client: TestClient, house: House, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     renderings: Any = client.app.state.renderings  # type: ignore[attr-defined]
-    renderings.pdfs.admission.free = 0
+    renderings.pdfs.free = 0
     monkeypatch.delattr(delivery_report, "generate")
     refused = ask(client, settings, house, house.manager, format="pdf")
     assert_problem(refused, 503, "RenderingsBusy")

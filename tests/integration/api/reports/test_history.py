@@ -24,7 +24,7 @@ from core.rules.fix import Fix
 from core.settings import Settings
 from tests.support import factories
 from tests.support.api_client import House, assert_bad_field, assert_problem, bearer, furnish
-from tests.support.live_server import LiveServer
+from tests.support.servers.live_server import LiveServer
 from tests.support.waiting import wait_until
 
 START = datetime.now(UTC).replace(microsecond=0) - timedelta(hours=6)
