@@ -18,7 +18,7 @@ from api.dependencies import Authorized, Handler
 from api.gate import Gate, Holder
 from api.http.route import ApiRoute
 from core.deliveries.proofs.adding import MAXIMUM_PHOTOS
-from core.deliveries.proofs.images import MAXIMUM_BYTES, ImageTooLarge, Picture, paint
+from core.deliveries.proofs.images import MAXIMUM_BYTES, ImageTooLarge, Picture, reencode
 from core.errors import DomainError
 from core.rules.enums import ImageKind
 
@@ -61,7 +61,7 @@ class Uploads:
         async with self.reencoding_slots:  # before reading, so that waiting images are not held in memory
             data = await file.read()
             await file.seek(0)
-            return await anyio.to_thread.run_sync(paint, kind, data, field, limiter=CapacityLimiter(1))
+            return await anyio.to_thread.run_sync(reencode, kind, data, field, limiter=CapacityLimiter(1))
 
 
 def _admitted(route: APIRoute, handler: Handler) -> Handler:

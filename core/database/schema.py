@@ -32,7 +32,7 @@ def migrate(database_url: str) -> None:
             _wait_for_lock(guard)
             command.upgrade(alembic_config(database_url), "head")
             with Session(engine) as session:
-                row_security_policies.raise_fences(session.connection())
+                row_security_policies.apply_policies(session.connection())
                 partitions.ensure(session, datetime.now(UTC))
                 session.commit()
             guard.execute(locks.RELEASE, {"lock": Lock.MIGRATIONS})
@@ -68,7 +68,7 @@ def bring_up(session: Session, now: datetime) -> None:
     """Do the work of `migrate` in the session's transaction. Raises `row_security_policies.RoleNeeded`."""
     connection = session.connection()
     command.upgrade(alembic_config("", connection), "head")
-    row_security_policies.raise_fences(connection)
+    row_security_policies.apply_policies(connection)
     partitions.ensure(session, now)
 
 

@@ -88,7 +88,7 @@ class _Heart:
     def _beat(self) -> None:
         beats = self._report()
         self._parts |= {beat.part for beat in beats}
-        fault = self._try(lambda session: _write_with_room(session, beats))
+        fault = self._try(lambda session: _write_with_disk_space(session, beats))
         if fault is not None:
             self._try(lambda session: heartbeats.write(session, heartbeats.me(), _faulty(beats, fault)))
         if fault != self._fault:
@@ -105,8 +105,8 @@ class _Heart:
         return None
 
 
-def _write_with_room(session: Session, beats: Sequence[Beat]) -> None:
-    heartbeats.require_room(session)
+def _write_with_disk_space(session: Session, beats: Sequence[Beat]) -> None:
+    heartbeats.require_disk_space(session)
     heartbeats.write(session, heartbeats.me(), beats)
 
 

@@ -20,7 +20,7 @@ from core.models.heartbeat import Heartbeat
 KEPT = timedelta(days=1)  # for API processes, whose names are never used again
 # Grows a temporary table's file by 8 pages, which the commit truncates: no WAL, no bloat. The UPDATE of a
 # heartbeat reuses its page and would succeed on a full disk, on which no fix can be stored.
-_REQUIRE_ROOM = (
+_REQUIRE_DISK_SPACE = (
     "CREATE TEMPORARY TABLE IF NOT EXISTS heartbeat_room (filler text) ON COMMIT DELETE ROWS",
     "INSERT INTO heartbeat_room SELECT repeat('x', 1900) FROM generate_series(1, 32)",
 )
@@ -96,9 +96,9 @@ def read(session: Session) -> Sequence[Heartbeat]:
     return session.scalars(select(Heartbeat).order_by(Heartbeat.part, Heartbeat.name)).all()
 
 
-def require_room(session: Session) -> None:
+def require_disk_space(session: Session) -> None:
     """Check that PostgreSQL can grow a file. Raises `DBAPIError` (SQLSTATE 53100 on a full disk)."""
-    for statement in _REQUIRE_ROOM:
+    for statement in _REQUIRE_DISK_SPACE:
         session.execute(text(statement))
 
 

@@ -104,7 +104,7 @@ def _outbox(session: Session) -> OutboxState:
 def _write_fault(sessions: sessionmaker[Session]) -> str | None:
     try:
         with sessions.begin() as session:
-            heartbeats.require_room(session)
+            heartbeats.require_disk_space(session)
     except SQLAlchemyError as error:
         return class_and_sqlstate(error)
     return None

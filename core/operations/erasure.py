@@ -87,7 +87,7 @@ OWN_LOADS = text(
     " WHERE n.load_id IS NOT NULL AND NOT EXISTS (SELECT FROM delivery o"
     " WHERE o.load_order_id = n.load_id AND o.customer_id <> :customer_id)"
 )
-TOLD_DAYS = text(
+DAYS_WITH_DELIVERIES = text(
     "SELECT r.day FROM daily_report r WHERE r.company_id = :company_id AND ("
     " EXISTS (SELECT FROM jsonb_array_elements(r.figures -> 'problems') p"
     "  WHERE (p ->> 'delivery_id')::int = ANY(:ids)) OR"
@@ -146,7 +146,7 @@ def _write_down_distances(session: Session, deliveries: Sequence[Delivery], now:
 
 def _scrub_daily_reports(session: Session, company_id: int, ids: set[int]) -> None:
     """Remove references and reasons of these deliveries from the stored reports."""
-    days = session.scalars(TOLD_DAYS, {"company_id": company_id, "ids": list(ids)}).all()
+    days = session.scalars(DAYS_WITH_DELIVERIES, {"company_id": company_id, "ids": list(ids)}).all()
     query = select(DailyReport).where(DailyReport.company_id == company_id, DailyReport.day.in_(days))
     for report in session.scalars(query.with_for_update()):
         report.figures = _scrubbed(report.figures, ids)

@@ -88,8 +88,8 @@ def test_a_frozen_leader_is_replaced_and_says_nothing_old(
     first.wait_for("jobs_leading_ended")
     wait_until(lambda: first.output().count("jobs_standing_by") == 2, what="the thawed one stands by")
     assert watcher.subscribe("fleet/acme/alerts/#") == 1  # its SUBACK comes after all that was published
-    said = [json.loads(payload)["checkpoint"] for _, payload, _ in watcher.received()]
-    assert said in ([3], [1, 2, 3])
+    published = [json.loads(payload)["checkpoint"] for _, payload, _ in watcher.received()]
+    assert published in ([3], [1, 2, 3])
     assert "relay_broker_away" not in second.output(), "the thawed one took its connection"
     assert "jobs_leading_ended" not in second.output()
     found = leader.read(session)

@@ -180,7 +180,7 @@ def test_a_refused_recipient_fails_and_a_busy_server_is_tried_again(
     assert mailbox[0].recipients == ["later@example.com"]
 
 
-def test_one_that_cannot_be_written_waits_and_stops_nobody(
+def test_one_that_cannot_be_written_delays_no_other(
     session: Session,
     sessions: sessionmaker[Session],
     settings: Settings,
@@ -266,12 +266,12 @@ def test_an_arrival_is_not_announced_after_it(
     """Its mail server was away."""
     now = datetime.now(UTC)
     clara = factories.customer(session, company, email="clara@example.com")
-    for told_at, reference in ((now - timedelta(minutes=10), "past"), (now, "near")):
+    for sent_at, reference in ((now - timedelta(minutes=10), "past"), (now, "near")):
         delivery = factories.delivery(
             session, company, Status.IN_TRANSIT, customer_id=clara.id, reference=reference
         )
-        facts = {"eta": told_at + timedelta(minutes=4), "minutes": 9}
-        queue.queue(session, Event.ARRIVING_SOON, company.id, facts, told_at, delivery=delivery)
+        facts = {"eta": sent_at + timedelta(minutes=4), "minutes": 9}
+        queue.queue(session, Event.ARRIVING_SOON, company.id, facts, sent_at, delivery=delivery)
     session.commit()
     with sending(sessions, settings):
         all_are(session, "queued", "sent")
@@ -318,12 +318,12 @@ def test_without_a_server_the_log_says_so_once(
             links.owe_reset(session, company.id, factories.user(session, company).id, row.created_at)
             session.commit()
             wait_until(lambda: all(one.error == NO_SERVER for one in rows(session)), "the reason")
-    said = [record for record in caplog.records if record.levelno >= logging.WARNING]
-    assert sorted(record.getMessage().split()[0] for record in said) == [
+    logged = [record for record in caplog.records if record.levelno >= logging.WARNING]
+    assert sorted(record.getMessage().split()[0] for record in logged) == [
         "alert=emails_wait",
         "alert=password_links_wait",
     ]
-    assert {record.levelno for record in said} == {logging.WARNING}
+    assert {record.levelno for record in logged} == {logging.WARNING}
 
 
 def test_a_server_that_is_away_is_logged_once_and_its_return(

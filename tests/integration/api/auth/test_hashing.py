@@ -1,4 +1,4 @@
-"""Password hashes are few at once, and who waits for one is in nobody's way."""
+"""Few password hashes run at once, and waiting requests do not delay others."""
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -93,7 +93,7 @@ def test_crowd_that_sets_passwords_takes_neither(
             case _:
                 return client.post("/auth/set-password", json=NEW | {"token": token})
 
-    # A link works once, and its twins are told so.
+    # A link works once: its other uses are refused.
     assert assert_others_are_served(client, headers, send) == {201, 204, 422}
 
 

@@ -1,4 +1,4 @@
-"""The OpenAPI document against the running server: whatever it says is asked, whatever is answered was said.
+"""The OpenAPI document against the running server: each operation is called, each answer was declared.
 
 Every route that the document has is walked, none is listed here. Hypothesis is derandomised: each run sends
 the same requests.

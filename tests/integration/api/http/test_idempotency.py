@@ -291,7 +291,7 @@ def _until_blocked(sessions: sessionmaker[Session]) -> None:
             session.rollback()
 
 
-def test_a_location_with_a_key_is_told_once_and_after_its_commit(
+def test_a_location_with_a_key_is_sent_once_after_its_commit(
     client: TestClient, settings: Settings, session: Session, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     house = furnish(session, Status.IN_TRANSIT)

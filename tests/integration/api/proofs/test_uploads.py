@@ -144,7 +144,7 @@ def test_other_paths_take_no_larger_bodies(driver: ProofSender) -> None:
 
 
 def test_unauthenticated_uploads_are_not_read(client: TestClient, house: House, driver: ProofSender) -> None:
-    """Answered before the form is looked at: what is no form at all is somebody's 400."""
+    """The token is checked before the form: a body that is no form is a 400 for known clients only."""
     form = {"Content-Type": "multipart/form-data; boundary=b"}
     path = f"{driver.path}proofs/"
     for token in ("", "Bearer", "Bearer nonsense", "Bearer mp_unknown", "Basic eDp5"):
@@ -154,7 +154,7 @@ def test_unauthenticated_uploads_are_not_read(client: TestClient, house: House, 
     assert_problem(answer, 400, "BadRequest")
 
 
-def test_too_many_uploads_at_once_are_told_to_wait(
+def test_too_many_uploads_at_once_are_refused_for_a_while(
     house: House, driver: ProofSender, manager: ProofSender
 ) -> None:
     gate = driver.client.app.state.uploads.gate  # type: ignore[attr-defined]
@@ -254,7 +254,7 @@ def test_the_same_again_is_the_first_one(driver: ProofSender, manager: ProofSend
     assert kinds.count("proof") == 3
 
 
-def test_a_key_tells_forms_by_their_fields_and_the_files_bytes(driver: ProofSender, session: Session) -> None:
+def test_a_key_compares_forms_by_fields_and_bytes_of_files(driver: ProofSender, session: Session) -> None:
     first = driver.add(PHOTO, headers=KEY, **NAMED)
     renamed = ("photos", ("other-name.jpg", PHOTO[1][1], "image/jpeg"))
     again = driver.add(renamed, headers=KEY, **NAMED)

@@ -48,7 +48,7 @@ def test_rendering_that_takes_too_long_is_killed(monkeypatch: pytest.MonkeyPatch
     assert anyio.run(renderings_of_another_loop).startswith(b"%PDF")
 
 
-def test_page_that_the_layout_stumbles_over_is_told_as_such() -> None:
+def test_page_that_cannot_be_laid_out_is_reported_as_such() -> None:
     with pytest.raises(CannotRender, match="laid out"):
         anyio.run(Renderings().pdf, HOLDER, lambda: "<div>" * 3000)
 
