@@ -195,8 +195,8 @@ def test_the_table_of_jobs_is_shown(processes: Processes, session: Session) -> N
     leader = processes.start("jobs")
     planned = select(func.count(JobState.next_run_at))
     wait_until(lambda: _fresh(session, planned) == len(table.JOBS), what="all have run and are planned")
-    shown = _listed(processes, "partitions")
-    assert (shown["state"], shown["every_s"], shown["consecutive_failures"]) == ("ok", 21600, 0)
+    listed = _listed(processes, "partitions")
+    assert (listed["state"], listed["every_s"], listed["consecutive_failures"]) == ("ok", 21600, 0)
     shown = _done(processes, "jobs", "list")
     assert "A jobs process has led for" in shown
     assert f":{leader.pid})" in shown

@@ -64,12 +64,12 @@ def test_a_proof_is_stored_shown_and_in_the_record(
             assert hashlib.sha256(shown.content).hexdigest() == image["sha256"]
             assert pictures.GPS_MARK not in shown.content
             assert pictures.opened(shown.content).size == (image["width"], image["height"])
-        shown = [c for c in who.get("checkpoints/").json()["items"] if c["kind"] == "proof"]
-        assert [c["proof"] for c in shown] == [
+        listed = [c for c in who.get("checkpoints/").json()["items"] if c["kind"] == "proof"]
+        assert [c["proof"] for c in listed] == [
             {"id": made["id"], "sha256s": [image["sha256"] for image in made["images"]]}
         ]
-        assert (shown[0]["status"], shown[0]["latitude"]) == ("in_transit", 38.7)
-        assert shown[0]["actor"]["kind"] == "driver"
+        assert (listed[0]["status"], listed[0]["latitude"]) == ("in_transit", 38.7)
+        assert listed[0]["actor"]["kind"] == "driver"
     entries = client.get("/audit/?subject_kind=delivery_proof", headers=manager.headers).json()["items"]
     assert [(e["action"], e["subject_id"], e["actor_id"]) for e in entries] == [
         ("delivery_proof.added", str(made["id"]), str(house.driver.id))
