@@ -36,7 +36,7 @@ class Authorized:
         self.received_at = datetime.now(UTC)
         self.sessions: sessionmaker[Session] = request.app.state.sessions
         self.request = request
-        self._route: scopes.Route = (request.method, getattr(request.scope.get("route"), "path", ""))
+        self._route: scopes.RouteKey = (request.method, getattr(request.scope.get("route"), "path", ""))
         self._afterwards: list[Callable[[], object]] = []
 
     def apart(self) -> AbstractContextManager[tuple[Session, Actor]]:

@@ -139,7 +139,7 @@ async def state_text(sessions: sessionmaker[Session], *, is_up: bool) -> bytes:
 def _state_counts(sessions: sessionmaker[Session]) -> list[tuple[str, str, float]]:
     try:
         with sessions() as session:
-            waiting, parked, oldest = session.execute(
+            waiting, dead_letters, oldest = session.execute(
                 select(
                     func.count().filter(Outbox.parked_at.is_(None)),
                     func.count().filter(Outbox.parked_at.is_not(None)),
@@ -154,7 +154,7 @@ def _state_counts(sessions: sessionmaker[Session]) -> list[tuple[str, str, float
         return []
     return [
         ("milepost_outbox_rows", "Rows that wait for the relay", waiting),
-        ("milepost_outbox_parked_rows", "Rows refused too often", parked),
+        ("milepost_outbox_parked_rows", "Rows refused too often", dead_letters),
         ("milepost_outbox_oldest_seconds", "Age of the oldest row that waits", float(oldest or 0)),
         ("milepost_quarantine_rows", "Messages in the quarantine", quarantined),
         (

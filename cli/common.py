@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
 MAXIMUM_NAME = 200
 CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
-UNDEFINED_TABLE = "42P01"
 CompanyOption = Annotated[str, typer.Option(help="The company's slug.")]
 PasswordOption = Annotated[
     str, typer.Option(envvar="MILEPOST_PASSWORD", show_envvar=True, help="Unset: generated and shown.")
@@ -62,18 +61,19 @@ def transaction(settings: Settings) -> "Iterator[Session]":
 @contextmanager
 def database_errors() -> "Iterator[None]":
     """End the command with one line on a database failure; a bug in our SQL still raises."""
-    from sqlalchemy.exc import DataError, OperationalError, ProgrammingError
+    from sqlalchemy.exc import DBAPIError
 
-    from core.database.errors import sqlstate
+    from core.database.errors import DatabaseFault, classify
 
     try:
         yield
-    except (OperationalError, DataError) as error:
-        give_up(f"The database refused: {error.orig}")
-    except ProgrammingError as error:
-        if sqlstate(error) != UNDEFINED_TABLE:
-            raise
-        give_up("The database lacks some of our tables: run `milepost migrate`.")
+    except DBAPIError as error:
+        match classify(error):
+            case DatabaseFault.NOT_MIGRATED:
+                give_up("The database lacks some of our tables: run `milepost migrate`.")
+            case DatabaseFault.AWAY | DatabaseFault.TRANSIENT | DatabaseFault.VALUE:
+                give_up(f"The database refused: {error.orig}")
+        raise
 
 
 def mqtt_key(settings: Settings) -> str:

@@ -1,8 +1,8 @@
 """Store decoded messages, one transaction per batch.
 
-Error policy: only SQLSTATE 22xxx and 23xxx (except 23514, a missing partition) are a message's fault: the
-batch is halved until the poison message is alone and is quarantined. A deadlock is retried at once.
-Everything else is `DatabaseAway`: nothing was stored, and nothing may be acknowledged.
+Error policy (`core.database.errors` classifies): for a message's fault the batch is halved until the poison
+message is alone and is quarantined. A deadlock is retried at once. Everything else is `DatabaseAway`: nothing
+was stored, and nothing may be acknowledged.
 """
 
 import logging
@@ -18,8 +18,7 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from core.backoff import Backoff
 from core.database import partitions
-from core.database.errors import sqlstate
-from core.health.heartbeats import fault_of
+from core.database.errors import DatabaseFault, class_and_sqlstate, classify, sqlstate
 from core.positions import intake
 from core.positions.devices import KnownDevice, known_devices
 from core.positions.intake import DeviceAnswer, Report, Result, Taken
@@ -29,8 +28,6 @@ from core.rules.facts import PositionFact
 from core.rules.fix import Rejection
 
 TRIES = 4
-NO_PARTITION = "23514"
-CONTENTION = frozenset({"40001", "40P01", "55P03"})
 POISON = "refused_by_database"
 
 log = logging.getLogger(__name__)
@@ -45,7 +42,7 @@ class DatabaseAway(Exception):
     @property
     def fault(self) -> str:
         """Return the class of the cause, as ``DiskFull 53100``."""
-        return fault_of(self.__cause__ or self)
+        return class_and_sqlstate(self.__cause__ or self)
 
 
 class MessageFault(Exception):
@@ -83,12 +80,12 @@ def is_reachable(sessions: Sessions) -> bool:
 
 def _require_retryable(sessions: Sessions, error: DBAPIError, *, last: bool) -> None:
     """Return if the transaction is worth a retry; otherwise raise `MessageFault` or `DatabaseAway`."""
-    code = sqlstate(error)
-    if code == NO_PARTITION and "no partition" in str(error.orig):
-        _make_partitions(sessions)
-    elif code[:2] in {"22", "23"}:
+    code, fault = sqlstate(error), classify(error)
+    if fault in {DatabaseFault.VALUE, DatabaseFault.CONFLICT}:
         raise MessageFault(f"SQLSTATE {code}") from error
-    elif code not in CONTENTION and not error.connection_invalidated:
+    if fault is DatabaseFault.MISSING_PARTITION:
+        _make_partitions(sessions)
+    elif fault is not DatabaseFault.TRANSIENT:
         raise DatabaseAway(_summary(error)) from error
     if last:
         raise DatabaseAway(_summary(error)) from error

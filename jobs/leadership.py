@@ -22,8 +22,9 @@ from prometheus_client import Gauge
 from sqlalchemy.exc import SQLAlchemyError
 
 from core.backoff import Backoff
-from core.database import dedicated
+from core.database import dedicated, locks
 from core.database.dedicated import Connection, execute
+from core.database.locks import Lock
 from core.health import leader
 from core.health.leader import LEASE_S, RENEW_EVERY_S
 from core.settings import Settings
@@ -118,7 +119,7 @@ def wait_for_lock(connection: Connection, stop: threading.Event) -> bool:
     log.info("jobs_standing_by")
     standby = Standby()
     while not stop.is_set():
-        if execute(connection, "SELECT pg_try_advisory_lock(%s)", (leader.LOCK,)) == [(True,)]:
+        if execute(connection, locks.TRY_BY_DRIVER, (Lock.LEADER,)) == [(True,)]:
             return True
         lease = execute(connection, leader.BEAT)
         if standby.has_ended(lease, time.monotonic()):

@@ -33,7 +33,7 @@ def run(settings: Settings) -> int:
     engine = make_engine(settings, process="jobs", overflow=CONNECTIONS)
     sessions = make_sessions(engine)
     with metrics.served(settings, sessions):
-        exit_code = _run_until_told(settings, sessions)
+        exit_code = _run_until_signalled(settings, sessions)
     engine.dispose()
     log.info("jobs_stopped exit_code=%d", exit_code)
     if threading.active_count() > 1:
@@ -43,13 +43,13 @@ def run(settings: Settings) -> int:
     return exit_code
 
 
-def _run_until_told(settings: Settings, sessions: sessionmaker[Session]) -> int:
+def _run_until_signalled(settings: Settings, sessions: sessionmaker[Session]) -> int:
     stop = threading.Event()
-    with _signals() as told:
+    with _signals() as received:
         log.info("jobs_started pid=%d", os.getpid())
-        worker = threading.Thread(target=_work, args=(settings, sessions, stop, told), name="leader")
+        worker = threading.Thread(target=_work, args=(settings, sessions, stop, received), name="leader")
         worker.start()
-        number = told.get()
+        number = received.get()
         log.info("jobs_stopping reason=%s", signal.Signals(number).name if number else "worker ended")
         stop.set()
         worker.join(settings.shutdown_timeout_s)
@@ -64,14 +64,14 @@ def _work(
     settings: Settings,
     sessions: sessionmaker[Session],
     stop: threading.Event,
-    told: "SimpleQueue[int]",
+    received: "SimpleQueue[int]",
 ) -> None:
     try:
         leadership.lead(settings, lambda term: _serve(term, sessions, settings, stop), stop)
     except Exception:
         log.exception("jobs_failed")
     finally:
-        told.put(0)
+        received.put(0)
 
 
 def _serve(
@@ -97,14 +97,14 @@ def _serve(
 def _signals() -> Iterator["SimpleQueue[int]"]:
     """Yield a queue of received SIGTERM and SIGINT numbers."""
     # A `SimpleQueue` is reentrant: the one thing that a signal handler may safely touch.
-    told: SimpleQueue[int] = SimpleQueue()
+    received: SimpleQueue[int] = SimpleQueue()
 
-    def tell(number: int, _frame: FrameType | None) -> None:
-        told.put(number)
+    def receive(number: int, _frame: FrameType | None) -> None:
+        received.put(number)
 
-    previous = {number: signal.signal(number, tell) for number in (signal.SIGTERM, signal.SIGINT)}
+    previous = {number: signal.signal(number, receive) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
-        yield told
+        yield received
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)

@@ -35,13 +35,15 @@ class OutboxCollector(Collector):
         counts = select(func.count(), func.count(Outbox.parked_at)).select_from(Outbox)
         try:
             with self._sessions() as session:
-                total, parked = session.execute(counts).one()
+                total, dead_letters = session.execute(counts).one()
         except SQLAlchemyError as error:
             log.warning("outbox_not_counted reason=%r", str(error))
             return
-        yield GaugeMetricFamily("milepost_outbox_waiting", "Outbox rows to be published", total - parked)
         yield GaugeMetricFamily(
-            "milepost_outbox_parked", "Outbox rows given up, kept to be looked at", parked
+            "milepost_outbox_waiting", "Outbox rows to be published", total - dead_letters
+        )
+        yield GaugeMetricFamily(
+            "milepost_outbox_parked", "Outbox rows given up, kept to be looked at", dead_letters
         )
 
 

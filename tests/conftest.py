@@ -134,7 +134,7 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """A failed test shows what its processes and its broker said."""
+    """Show the output of a failed test's processes and broker."""
     report = yield
     if report.when == "call" and report.failed and isinstance(item, pytest.Function):
         processes, broker = item.funcargs.get("processes"), item.funcargs.get("broker")

@@ -5,8 +5,7 @@ could need. When too many wait, further ones are refused before any work is done
 """
 
 import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Annotated, ParamSpec, TypeVar
 
 import anyio
@@ -15,13 +14,14 @@ from fastapi import Depends, Request
 from starlette.concurrency import run_in_threadpool
 
 from api.dependencies import Authorized
+from api.gate import Gate
 from core.accounts import passwords
 from core.errors import DomainError
 
 # Half of the cores: the event loop, the database and other requests need the rest.
 THREADS = max(1, len(os.sched_getaffinity(0)) // 2)
 # One hash takes tens of milliseconds: the last request in the queue waits a few seconds at most.
-PLACES = 256
+SLOTS = 256
 Arguments = ParamSpec("Arguments")
 Value = TypeVar("Value")
 
@@ -35,26 +35,14 @@ class TooManyHashes(DomainError):
 
 
 class Hashing:
-    """The concurrency gate of password hashing. Used from the event loop only.
+    """The gate and the threads of password hashing. Used from the event loop only.
 
-    ``taken`` counts the requests inside a `place` block.
+    A request takes a slot of ``gate`` before any work is done for it.
     """
 
-    def __init__(self, threads: int = THREADS, places: int = PLACES) -> None:
+    def __init__(self, threads: int = THREADS, slots: int = SLOTS) -> None:
+        self.gate = Gate(TooManyHashes, slots=slots)
         self.limiter = anyio.CapacityLimiter(threads)
-        self.places = places
-        self.taken = 0
-
-    @contextmanager
-    def place(self) -> Iterator[None]:
-        """Reserve a place before any work is done for the request. Raises `TooManyHashes`."""
-        if self.taken >= self.places:
-            raise TooManyHashes
-        self.taken += 1
-        try:
-            yield
-        finally:
-            self.taken -= 1
 
     async def run(
         self, function: Callable[Arguments, Value], *args: Arguments.args, **kwargs: Arguments.kwargs
@@ -65,7 +53,7 @@ class Hashing:
 
 async def new_hash(authorized: Authorized, hashing: Hashing, password: str) -> str:
     """Return the hash of a new password, after checking that the actor may use this route."""
-    with hashing.place():
+    with hashing.gate.slot():
         await run_in_threadpool(authorized.require_known)
         return await hashing.run(passwords.hash_password, password)
 

@@ -10,11 +10,11 @@ from core.access.actors import Actor
 from core.accounts.api_tokens import Scope
 from core.errors import Forbidden
 
-Route = tuple[str, str]  # method and path template
-WATCH: Route = ("WEBSOCKET", "/ws/delivery/{delivery_id}/")
+RouteKey = tuple[str, str]  # method and path template
+WATCH: RouteKey = ("WEBSOCKET", "/ws/delivery/{delivery_id}/")
 
 
-def _resource(path: str, key: str, read: Scope, write: Scope) -> dict[Route, Scope]:
+def _resource(path: str, key: str, read: Scope, write: Scope) -> dict[RouteKey, Scope]:
     """Return the scopes to list, add, read, change, archive and restore a resource."""
     return {
         ("GET", path): read,
@@ -26,13 +26,13 @@ def _resource(path: str, key: str, read: Scope, write: Scope) -> dict[Route, Sco
     }
 
 
-def _each(scope: Scope, routes: Iterable[Route]) -> dict[Route, Scope]:
+def _each(scope: Scope, routes: Iterable[RouteKey]) -> dict[RouteKey, Scope]:
     return dict.fromkeys(routes, scope)
 
 
 DELIVERY = "/deliveries/{delivery_id}/"
 TEMPLATE = "/notifications/templates/{event}/{audience}/"
-NEEDED: Mapping[Route, Scope] = {
+NEEDED: Mapping[RouteKey, Scope] = {
     **_each(
         Scope.DELIVERIES_READ,
         [
@@ -123,7 +123,7 @@ NEEDED: Mapping[Route, Scope] = {
 }
 
 
-def require(actor: Actor, route: Route) -> None:
+def require(actor: Actor, route: RouteKey) -> None:
     """Raise `Forbidden` for an API token without the route's scope. Users have no scopes and need none."""
     if actor.scopes is None:
         return

@@ -9,9 +9,9 @@ from fastapi import Response
 from pydantic import BaseModel
 from starlette.concurrency import run_in_threadpool
 
-from api.content.admission import Holder
 from api.content.renderings import Renderings
 from api.dependencies import Authorized
+from api.gate import Holder
 from api.http.negotiation import NotAcceptable, best
 from reports.pages import templates
 

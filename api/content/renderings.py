@@ -6,7 +6,7 @@ from collections.abc import Callable
 from anyio import CapacityLimiter
 from starlette.concurrency import run_in_threadpool
 
-from api.content.admission import Admission, Holder
+from api.gate import Gate, Holder
 from core.errors import DomainError
 from reports import rendering
 from reports.rendering import PdfNotMade
@@ -38,41 +38,27 @@ class CannotRender(DomainError):
         super().__init__(f"{detail} Ask for text/html instead: it prints the same.", retry_after_s=3600)
 
 
-class Turns:
-    """Run ``at_once`` and queue ``waiting`` more, of both at most ``per_company`` per tenant."""
-
-    def __init__(self, at_once: int, waiting: int, per_company: int) -> None:
-        self.admission = Admission(RenderingsBusy, slots=at_once + waiting, per_company=per_company)
-        self._at_once = at_once
-        self._limiter: CapacityLimiter | None = None
-
-    @property
-    def limiter(self) -> CapacityLimiter:
-        """Return the limiter; it is created lazily because it belongs to the running event loop."""
-        if self._limiter is None:
-            self._limiter = CapacityLimiter(self._at_once)
-        return self._limiter
-
-
 class Renderings:
     """The reports being rendered in this process. Used from the event loop only."""
 
     def __init__(self) -> None:
-        self.texts = Turns(READERS, READERS_WAITING, READERS_OF_COMPANY)
-        self.pdfs = Turns(PROCESSES, MAXIMUM_WAITING, PROCESSES_OF_COMPANY)
+        self.texts = Gate(RenderingsBusy, slots=READERS + READERS_WAITING, per_company=READERS_OF_COMPANY)
+        self.pdfs = Gate(RenderingsBusy, slots=PROCESSES + MAXIMUM_WAITING, per_company=PROCESSES_OF_COMPANY)
+        self._readers = CapacityLimiter(READERS)
+        self._processes = CapacityLimiter(PROCESSES)
 
     async def text(self, holder: Holder, write: Callable[[], str]) -> str:
         """Return the text that ``write`` returns, called in a thread. Raises `RenderingsBusy`."""
-        with self.texts.admission.slot(holder):
-            async with self.texts.limiter:
+        with self.texts.slot(holder):
+            async with self._readers:
                 return await run_in_threadpool(write)
 
     async def pdf(self, holder: Holder, write: Callable[[], str]) -> bytes:
         """Render the HTML that ``write`` returns as PDF. Raises `RenderingsBusy`, `CannotRender`."""
-        with self.pdfs.admission.slot(holder):
+        with self.pdfs.slot(holder):
             html = await self.text(holder, write)
             try:
-                return await rendering.pdf_of(html, self.pdfs.limiter)
+                return await rendering.pdf_of(html, self._processes)
             except PdfNotMade as error:
                 log.warning("pdf_not_made characters=%d reason=%r", len(html), error.reason)
                 raise CannotRender(error.reason) from None

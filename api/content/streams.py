@@ -10,8 +10,8 @@ from starlette.concurrency import iterate_in_threadpool, run_in_threadpool
 from starlette.responses import StreamingResponse
 from starlette.types import Message, Receive, Scope, Send
 
-from api.content.admission import Admission, Holder
 from api.dependencies import Authorized
+from api.gate import Gate, Holder
 from api.http.protocol import BREAK_OFF
 from core.errors import DomainError
 
@@ -32,9 +32,9 @@ class Busy(DomainError):
         )
 
 
-def make_streams() -> Admission:
-    """Return the slots of this process's streamed responses."""
-    return Admission(Busy, slots=MAXIMUM_STREAMS, per_company=MAXIMUM_OF_COMPANY)
+def make_streams() -> Gate:
+    """Return the gate of this process's streamed responses."""
+    return Gate(Busy, slots=MAXIMUM_STREAMS, per_company=MAXIMUM_OF_COMPANY)
 
 
 class DatabaseStream(StreamingResponse):
@@ -47,7 +47,7 @@ class DatabaseStream(StreamingResponse):
 
     def __init__(
         self,
-        streams: Admission,
+        streams: Gate,
         authorized: Authorized,
         chunks: Generator[bytes, None, None],
         media_type: str,

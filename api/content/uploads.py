@@ -14,11 +14,11 @@ from fastapi import Request, Response, UploadFile
 from fastapi.routing import APIRoute
 from starlette.concurrency import run_in_threadpool
 
-from api.content.admission import Admission, Holder
 from api.dependencies import Authorized, Handler
+from api.gate import Gate, Holder
 from api.http.route import ApiRoute
 from core.deliveries.proofs.adding import MAXIMUM_PHOTOS
-from core.deliveries.proofs.images import MAXIMUM_BYTES, ImageTooLarge, Picture, paint
+from core.deliveries.proofs.images import MAXIMUM_BYTES, ImageTooLarge, Picture, reencode
 from core.errors import DomainError
 from core.rules.enums import ImageKind
 
@@ -46,10 +46,10 @@ class UploadsBusy(DomainError):
 
 
 class Uploads:
-    """Slots for uploads and threads for re-encoding images. Used from the event loop only."""
+    """The gate of uploads and threads for re-encoding images. Used from the event loop only."""
 
     def __init__(self) -> None:
-        self.admission = Admission(
+        self.gate = Gate(
             UploadsBusy, slots=MAXIMUM_UPLOADS, per_company=MAXIMUM_OF_COMPANY, per_holder=MAXIMUM_OF_ONE
         )
         self.reencoding_slots = CapacityLimiter(MAXIMUM_REENCODINGS)
@@ -61,7 +61,7 @@ class Uploads:
         async with self.reencoding_slots:  # before reading, so that waiting images are not held in memory
             data = await file.read()
             await file.seek(0)
-            return await anyio.to_thread.run_sync(paint, kind, data, field, limiter=CapacityLimiter(1))
+            return await anyio.to_thread.run_sync(reencode, kind, data, field, limiter=CapacityLimiter(1))
 
 
 def _admitted(route: APIRoute, handler: Handler) -> Handler:
@@ -73,7 +73,7 @@ def _admitted(route: APIRoute, handler: Handler) -> Handler:
         uploads: Uploads = request.app.state.uploads
         sender = await _authenticate(request)
         try:
-            with uploads.admission.slot(sender), anyio.fail_after(UPLOAD_TIMEOUT_S):
+            with uploads.gate.slot(sender), anyio.fail_after(UPLOAD_TIMEOUT_S):
                 return await handler(request)
         except TimeoutError:
             raise UploadsBusy from None

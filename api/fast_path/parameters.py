@@ -23,7 +23,7 @@ class NotPlain(Exception):
     """Raised when FastAPI must handle this request."""
 
 
-class Source(enum.Enum):
+class ParameterSource(enum.Enum):
     """Where a parameter's value comes from."""
 
     AUTHORIZED = enum.auto()
@@ -39,17 +39,17 @@ class Parameter(NamedTuple):
     """A parameter of an endpoint; ``lists`` are the query parameters that may be repeated."""
 
     name: str
-    source: Source
+    source: ParameterSource
     validate: Callable[[Any], Any]
     lists: frozenset[str] = frozenset()
 
 
-_DEPENDENCIES: Mapping[Any, tuple[Source, str]] = {
-    dependencies.authorized: (Source.AUTHORIZED, ""),
-    dependencies.settings_of: (Source.STATE, "settings"),
-    dependencies.sessions_of: (Source.STATE, "sessions"),
-    dependencies.live_of: (Source.STATE, "live"),
-    etags.if_match: (Source.IF_MATCH, ""),
+_DEPENDENCIES: Mapping[Any, tuple[ParameterSource, str]] = {
+    dependencies.authorized: (ParameterSource.AUTHORIZED, ""),
+    dependencies.settings_of: (ParameterSource.STATE, "settings"),
+    dependencies.sessions_of: (ParameterSource.STATE, "sessions"),
+    dependencies.live_of: (ParameterSource.STATE, "live"),
+    etags.if_match: (ParameterSource.IF_MATCH, ""),
 }
 
 
@@ -65,16 +65,16 @@ def parameters_of(endpoint: Callable[..., Any]) -> Sequence[Parameter]:
 
 def _parameter(endpoint: Callable[..., Any], name: str, annotation: Any) -> Parameter:
     if annotation is Response:
-        return Parameter(name, Source.RESPONSE, Response)
+        return Parameter(name, ParameterSource.RESPONSE, Response)
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return Parameter(name, Source.BODY, annotation.__pydantic_validator__.validate_json)
+        return Parameter(name, ParameterSource.BODY, annotation.__pydantic_validator__.validate_json)
     marks = get_args(annotation)[1:] if get_origin(annotation) is not None else ()
     for mark in marks:
         if isinstance(mark, params.Depends) and mark.dependency in _DEPENDENCIES:
             source, key = _DEPENDENCIES[mark.dependency]
             return Parameter(name, source, attrgetter(key))
         if isinstance(mark, params.Path):
-            return Parameter(name, Source.PATH, TypeAdapter(annotation).validator.validate_python)
+            return Parameter(name, ParameterSource.PATH, TypeAdapter(annotation).validator.validate_python)
         if isinstance(mark, params.Query) and issubclass(get_args(annotation)[0], BaseModel):
             return _query(name, get_args(annotation)[0])
     raise CannotBind(f"{endpoint.__name__}: the fast path cannot read the parameter {name}")
@@ -86,7 +86,7 @@ def _query(name: str, model: type[BaseModel]) -> Parameter:
         for field_name, field in model.model_fields.items()
         if get_origin(field.annotation) is list
     )
-    return Parameter(name, Source.QUERY, model.__pydantic_validator__.validate_python, lists)
+    return Parameter(name, ParameterSource.QUERY, model.__pydantic_validator__.validate_python, lists)
 
 
 def read(
@@ -96,26 +96,26 @@ def read(
     values: dict[str, Any] = {}
     for name, source, validate, lists in parameters:
         match source:
-            case Source.AUTHORIZED:
+            case ParameterSource.AUTHORIZED:
                 values[name] = authorized
-            case Source.STATE:
+            case ParameterSource.STATE:
                 values[name] = validate(request.app.state)
-            case Source.PATH:
+            case ParameterSource.PATH:
                 values[name] = validate(request.path_params[name])
-            case Source.BODY:
+            case ParameterSource.BODY:
                 if request.headers.get("content-type") != JSON:
                     raise NotPlain
                 values[name] = validate(body)
-            case Source.QUERY:
+            case ParameterSource.QUERY:
                 sent = request.query_params
                 values[name] = validate(
                     {key: sent.getlist(key) if key in lists else value for key, value in sent.items()}
                 )
-            case Source.IF_MATCH:
+            case ParameterSource.IF_MATCH:
                 if "if-match" in request.headers:
                     raise NotPlain
                 values[name] = None
-            case Source.RESPONSE:
+            case ParameterSource.RESPONSE:
                 values[name] = response = Response()
                 del response.headers["content-length"]  # the final response sets its own
     return values

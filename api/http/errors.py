@@ -17,7 +17,7 @@ from starlette.exceptions import HTTPException
 
 from api import request_ids
 from core.database import partitions
-from core.database.engine import OUTDATED
+from core.database.errors import DatabaseFault, classify, sqlstate
 from core.errors import DomainError, NotFound
 
 MEDIA_TYPE = "application/problem+json"
@@ -25,8 +25,6 @@ MAXIMUM_ERRORS = 50
 RETRY_SOON_S = 1
 RETRY_LATER_S = 5
 _NAMES = {404: "NotFound", 413: "BodyTooLarge", 405: "MethodNotAllowed", 400: "BadRequest"}
-_AWAY = (psycopg2.OperationalError, psycopg2.InterfaceError, psycopg2.InternalError)
-_NOT_MIGRATED = frozenset({"42P01", "42703"})
 log = logging.getLogger(__name__)
 
 
@@ -111,25 +109,23 @@ async def _http_error(request: Request, error: Exception) -> Response:
 
 
 async def _database_error(request: Request, error: Exception) -> Response:
-    """Render a database error by its SQLSTATE.
-
-    Only classes 22 and 23 are the client's fault, except a missing partition, which we create.
-    """
-    cause = error.orig if isinstance(error, DBAPIError) else error
-    code = getattr(cause, "pgcode", None) or ""
-    if isinstance(error, PoolTimeout) or isinstance(cause, _AWAY) or code in _NOT_MIGRATED | OUTDATED:
-        log.warning("database unavailable code=%s error=%s", code, _first_line(error))
-        return _unavailable(RETRY_LATER_S)
-    if code == "23514" and "no partition" in str(cause):
-        return await _make_months(request)
-    if code.startswith("23"):
-        log.warning("constraint code=%s error=%s", code, _first_line(error))
-        return problem(409, "Conflict", "Conflicts with the present state", "Something changed meanwhile.")
-    if code.startswith("22"):
-        log.warning("value refused code=%s error=%s", code, _first_line(error))
-        return problem(422, "InvalidValue", "A value cannot be used", "The database refused a value.")
-    log.error("database error code=%s", code, exc_info=error)
-    return _internal()
+    code = sqlstate(error)
+    match classify(error):
+        case DatabaseFault.MISSING_PARTITION:
+            return await _make_months(request)
+        case DatabaseFault.CONFLICT:
+            log.warning("constraint code=%s error=%s", code, _first_line(error))
+            changed = "Something changed meanwhile."
+            return problem(409, "Conflict", "Conflicts with the present state", changed)
+        case DatabaseFault.VALUE:
+            log.warning("value refused code=%s error=%s", code, _first_line(error))
+            return problem(422, "InvalidValue", "A value cannot be used", "The database refused a value.")
+        case DatabaseFault.AWAY | DatabaseFault.TRANSIENT | DatabaseFault.NOT_MIGRATED:
+            log.warning("database unavailable code=%s error=%s", code, _first_line(error))
+            return _unavailable(RETRY_LATER_S)
+        case DatabaseFault.OURS:
+            log.error("database error code=%s", code, exc_info=error)
+            return _internal()
 
 
 async def _make_months(request: Request) -> Response:

@@ -61,7 +61,9 @@ class HttpProtocol(HttpToolsProtocol):
         self._are_headers_too_large = False
         self._is_parsed = False  # the parser called back for the present data
         self._unparsed_bytes = 0  # bytes since the last callback: an endless header
-        self._owed_since: float | None = self.loop.time()  # the client's turn since; None: idle keep-alive
+        self._owed_since: float | None = (
+            self.loop.time()
+        )  # waiting for the client since; None: idle keep-alive
         self._body_bytes = 0  # since the clock was set
         self._unread_bytes, self._unread_since = 0, 0.0
         self._timer: asyncio.TimerHandle | None = None
@@ -156,7 +158,7 @@ class HttpProtocol(HttpToolsProtocol):
         if self._is_unread():
             self.transport.abort()
             return
-        if self._owed_since is not None and self._is_our_turn():
+        if self._owed_since is not None and self._waits_for_us():
             self._restart_clock()
         left = HALF_OPEN_S
         if self._owed_since is not None:
@@ -170,7 +172,7 @@ class HttpProtocol(HttpToolsProtocol):
             self._timer.cancel()
             self._timer = None
 
-    def _is_our_turn(self) -> bool:
+    def _waits_for_us(self) -> bool:
         """Return whether reading is paused, an earlier request is unanswered or the body is not awaited."""
         is_at_work = self.cycle is not None and not self.cycle.response_complete
         return self.flow.read_paused or (

@@ -14,7 +14,7 @@ from api.http.body_limits import few_values
 Wrapping = Callable[[APIRoute, Handler], Handler]
 
 
-class Route(APIRoute):
+class OpenRoute(APIRoute):
     """A route without authentication: its wrappings, innermost first."""
 
     wrappings: ClassVar[Sequence[Wrapping]] = (few_values,)
@@ -26,7 +26,7 @@ class Route(APIRoute):
         return handler
 
 
-class ApiRoute(Route):
+class ApiRoute(OpenRoute):
     """A route of users and integrations; its authorised POSTs take an ``Idempotency-Key``."""
 
     wrappings: ClassVar[Sequence[Wrapping]] = (idempotency.once, few_values, token_first, take_fast_path)

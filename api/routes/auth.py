@@ -13,7 +13,7 @@ from api.auth.hashing import HashingOf
 from api.dependencies import AuthorizedCall, Peer, Sessions, SettingsOf, now
 from api.http.idempotency import forbid_keeping
 from api.http.openapi import TOO_MANY
-from api.http.route import Route
+from api.http.route import OpenRoute
 from api.schemas.people import LinkPasswordIn, LogOutQuery, RefreshIn, ResetIn, Tokens
 from core.accounts import access, invitations, login_sessions, passwords, sign_in, throttle
 from core.accounts.login_sessions import Begun
@@ -30,7 +30,7 @@ router = APIRouter(
     prefix="/auth",
     tags=["people"],
     dependencies=[Depends(_uncached)],
-    route_class=Route,
+    route_class=OpenRoute,
     form_limits={"max_fields": 20, "max_files": 0},
 )
 REFUSED: dict[int | str, dict[str, Any]] = {401: {"description": "Refused"}}
@@ -50,7 +50,7 @@ async def log_in(
     """
     others = throttle.address_limits(peer, settings.login_failures_per_address)
     email = throttle.email_limit(form.username)
-    with hashing.place():
+    with hashing.gate.slot():
         login = await run_in_threadpool(_count_attempt, sessions, form.username, [email, *others])
         old_hash = login.password_hash if login is not None else None
         checked = await hashing.run(passwords.check, old_hash, form.password)
@@ -157,7 +157,7 @@ async def use_password_link(sessions: Sessions, hashing: HashingOf, body: LinkPa
 
     All of the user's tokens end: log in next.
     """
-    with hashing.place():
+    with hashing.gate.slot():
         await run_in_threadpool(_require_open, sessions, body.token)
         password_hash = await hashing.run(passwords.hash_password, body.password)
     await run_in_threadpool(_set_password, sessions, body.token, password_hash)

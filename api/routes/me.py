@@ -30,7 +30,7 @@ async def change_password(authorized: AuthorizedCall, hashing: HashingOf, body: 
 
     Wrong guesses count as failed logins.
     """
-    with hashing.place():
+    with hashing.gate.slot():
         limit, old_hash = await run_in_threadpool(_count_guess, authorized)
         # Hash between two transactions: it takes tens of milliseconds.
         if not await hashing.run(passwords.is_right, old_hash, body.current_password):

@@ -23,13 +23,13 @@ from core.models.report import DailyReport
 MAXIMUM_ID = 2**31 - 1
 AnyOwned = Customer | Driver | Vehicle | Device | LoadOrder | AppUser | Quarantine | ApiToken | AuditEntry
 AnyCounted = QuarantineCount
-AnyTold = NotificationSetting | NotificationTemplate | Notification | Webhook | DailyReport
+AnyReported = NotificationSetting | NotificationTemplate | Notification | Webhook | DailyReport
 Owned = TypeVar(
     "Owned", Customer, Driver, Vehicle, Device, LoadOrder, AppUser, ApiToken, Notification, Webhook
 )
 
 
-def is_ours(actor: Actor, model: type[AnyOwned | AnyTold | AnyCounted]) -> ColumnElement[bool]:
+def is_ours(actor: Actor, model: type[AnyOwned | AnyReported | AnyCounted]) -> ColumnElement[bool]:
     """Return the condition for the rows of the actor's tenant; no other module states it."""
     return model.company_id == actor.company_id
 

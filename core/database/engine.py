@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from core.database import row_security
 from core.database.deadlines import BoundedConnection
+from core.database.errors import OUTDATED
 from core.settings import Settings
 
 CONNECT_TIMEOUT_S = 5
@@ -22,9 +23,6 @@ STATEMENT_TIMEOUT_S = 15
 IDLE_IN_TRANSACTION_TIMEOUT_S = 60
 IDLE_S = 1.0
 IS_IN_EVERY_TRACEBACK = True  # for `core.nightly.job_states.where`
-# SQLSTATEs of a prepared statement (`database.prepared`) that the server no longer has, or whose tables have
-# been altered since.
-OUTDATED = frozenset({"26000", "0A000"})
 
 
 def make_engine(

@@ -12,9 +12,11 @@ import msgspec
 from sqlalchemy import Connection, text
 from sqlalchemy.orm import Session
 
+from core.database import locks
+from core.database.locks import Lock
+
 MONTHS_BACK = 2
 MONTHS_AHEAD = 3
-_LOCK = 0x6D706F73  # "mpos": only one transaction makes partitions at a time
 _DOOMED = "milepost: to be dropped"
 _MONTHS = """
 SELECT c.oid::regclass::text, i.inhdetachpending,
@@ -54,7 +56,7 @@ def make(session: Session, starts: list[datetime]) -> list[str]:
     """Make the partitions that begin at ``starts`` unless they exist; return the names of those made."""
     if not _is_partitioned(session.connection()):
         return []
-    session.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})
+    session.execute(locks.WAIT_IN_TRANSACTION, {"lock": Lock.PARTITIONS})
     existing = {month.start for month in present(session.connection())}
     return [_make(session, start) for start in starts if start not in existing]
 

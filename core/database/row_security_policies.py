@@ -1,6 +1,6 @@
 """The role, the grants and the policies of row-level security (see `database.row_security`).
 
-`raise_fences` visits every table of the schema: a new table with a ``company_id`` gets its policy from the
+`apply_policies` visits every table of the schema: a new table with a ``company_id`` gets its policy from the
 next `schema.migrate`, and one without it is closed to the API. It changes only tables whose policy or grants
 differ from those wanted, so that a running service does not wait for its locks.
 """
@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
 
-from core.database.errors import sqlstate
+from core.database.errors import INSUFFICIENT_PRIVILEGE, sqlstate
 from core.database.row_security import ROLE, SETTING
 from core.errors import DomainError
 
@@ -28,7 +28,6 @@ GRANTS = {
     "quarantine_count": frozenset({"SELECT"}),
 }
 _MADE_MEANWHILE = frozenset({"42710", "23505"})  # by a migration of another database in the cluster
-_NOT_ALLOWED = "42501"
 _SET_OPTION_SINCE = 160_000
 
 _OWNED = """
@@ -38,7 +37,7 @@ WHERE c.table_schema = current_schema() AND t.relkind IN ('r', 'p') AND NOT t.re
   AND (c.column_name = 'company_id' OR (c.table_name, c.column_name) = ('company', 'id'))
 ORDER BY 1
 """
-_FENCED = """
+_HAS_POLICY = """
 SELECT t.relrowsecurity AND EXISTS (
     SELECT FROM pg_policy p WHERE p.polrelid = t.oid AND p.polname = :policy
 ) FROM pg_class t WHERE t.oid = to_regclass(:table)
@@ -55,19 +54,19 @@ class RoleNeeded(DomainError):
     title = "Row-level security needs a role that this database user cannot make"
 
 
-def raise_fences(connection: Connection) -> None:
+def apply_policies(connection: Connection) -> None:
     """Create the role, then the policy and grants of every tenant's table. Raises `RoleNeeded`."""
     _make_role(connection)
     _take_part(connection)
     _open_schema(connection)
     owned = connection.execute(text(_OWNED)).all()
     for table, column in owned:
-        _fence(connection, table, column)
+        _add_policy(connection, table, column)
         _grant(connection, table)
     _grant(connection, "position")  # has no policy: it is read only joined to `vehicle`, which has one
 
 
-def take_down_fences(connection: Connection) -> None:
+def remove_policies(connection: Connection) -> None:
     """Drop all policies and grants."""
     # The role is kept: other databases of the cluster may use it.
     for table, _column in connection.execute(text(_OWNED)).all():
@@ -80,8 +79,8 @@ def take_down_fences(connection: Connection) -> None:
     _do(connection, f"REVOKE ALL ON position FROM {ROLE}")
 
 
-def _fence(connection: Connection, table: str, column: str) -> None:
-    if connection.scalar(text(_FENCED), {"table": f'"{table}"', "policy": POLICY}):
+def _add_policy(connection: Connection, table: str, column: str) -> None:
+    if connection.scalar(text(_HAS_POLICY), {"table": f'"{table}"', "policy": POLICY}):
         return
     condition = f"({column} = {OURS})"
     _do(
@@ -127,7 +126,7 @@ def _take_part(connection: Connection) -> None:
 def _open_schema(connection: Connection) -> None:
     """Grant USAGE on the schema and TEMPORARY on the database where the role lacks them."""
     # PUBLIC has both by default; an administrator may have revoked them.
-    schema, database, may_use, may_stage = connection.execute(
+    schema, database, may_use, may_create_temporary = connection.execute(
         text(
             "SELECT quote_ident(current_schema()), quote_ident(current_database()),"
             " has_schema_privilege(:role, current_schema(), 'USAGE'),"
@@ -137,7 +136,7 @@ def _open_schema(connection: Connection) -> None:
     ).one()
     if not may_use:
         _try(connection, f"GRANT USAGE ON SCHEMA {schema} TO {ROLE}")
-    if not may_stage:
+    if not may_create_temporary:
         _try(connection, f"GRANT TEMPORARY ON DATABASE {database} TO {ROLE}")
 
 
@@ -148,7 +147,7 @@ def _try(connection: Connection, statement: str, harmless: Iterable[str] = ()) -
             connection.execute(text(statement))
     except DBAPIError as error:
         code = sqlstate(error)
-        if code == _NOT_ALLOWED:
+        if code == INSUFFICIENT_PRIVILEGE:
             raise RoleNeeded(_for_administrators(connection, statement)) from None
         if code not in harmless:
             raise

@@ -11,11 +11,11 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, create_engine, text
 from sqlalchemy.orm import Session
 
-from core.database import partitions, row_security_policies
+from core.database import locks, partitions, row_security_policies
 from core.database.engine import connect_arguments
+from core.database.locks import Lock
 
-_LOCK = 0x6D6D6967  # "mmig": migrations run one at a time
-TURN_POLL_S = 0.2
+LOCK_POLL_S = 0.2
 
 
 def migrate(database_url: str) -> None:
@@ -29,24 +29,24 @@ def migrate(database_url: str) -> None:
     engine = create_engine(database_url, connect_args=arguments)
     try:
         with engine.connect() as guard:
-            _wait_for_turn(guard)
+            _wait_for_lock(guard)
             command.upgrade(alembic_config(database_url), "head")
             with Session(engine) as session:
-                row_security_policies.raise_fences(session.connection())
+                row_security_policies.apply_policies(session.connection())
                 partitions.ensure(session, datetime.now(UTC))
                 session.commit()
-            guard.execute(text("SELECT pg_advisory_unlock(:key)"), {"key": _LOCK})
+            guard.execute(locks.RELEASE, {"lock": Lock.MIGRATIONS})
             guard.commit()
     finally:
         engine.dispose()
 
 
-def _wait_for_turn(guard: Connection) -> None:
+def _wait_for_lock(guard: Connection) -> None:
     """Take the migration lock, waiting until it is free."""
     # Poll, because a statement that waited for the lock would hold up CREATE INDEX CONCURRENTLY.
-    while not guard.scalar(text("SELECT pg_try_advisory_lock(:key)"), {"key": _LOCK}):
+    while not guard.scalar(locks.TRY, {"lock": Lock.MIGRATIONS}):
         guard.rollback()
-        time.sleep(TURN_POLL_S)
+        time.sleep(LOCK_POLL_S)
     guard.commit()
 
 
@@ -55,7 +55,7 @@ def rebuild(connection: Connection, revision: str) -> None:
 
     Until that transaction commits, other sessions see none of it, and those that use one of the tables wait.
     """
-    connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})
+    connection.execute(locks.WAIT_IN_TRANSACTION, {"lock": Lock.MIGRATIONS})
     if connection.scalar(text("SELECT to_regclass('company') IS NOT NULL")):
         # Empty tables leave the downgrade no rows to convert.
         connection.execute(text("TRUNCATE company, position CASCADE"))
@@ -68,7 +68,7 @@ def bring_up(session: Session, now: datetime) -> None:
     """Do the work of `migrate` in the session's transaction. Raises `row_security_policies.RoleNeeded`."""
     connection = session.connection()
     command.upgrade(alembic_config("", connection), "head")
-    row_security_policies.raise_fences(connection)
+    row_security_policies.apply_policies(connection)
     partitions.ensure(session, now)
 
 

@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 
 from core.deliveries.whereabouts import FRESH, expected_arrival, expected_arrival_of
 from core.models.company import Company
-from core.models.delivery import ARRIVAL_UNTOLD, Delivery
+from core.models.delivery import NEAR_WITHOUT_EVENT, Delivery
 from core.models.fleet import Vehicle
 from core.notifications import queue
 from core.notifications.kinds import Event
@@ -32,7 +32,7 @@ def minutes_left(expected: datetime, now: datetime) -> int:
     return max(0, ceil((expected - now) / timedelta(minutes=1)))
 
 
-def untold(session: Session, now: datetime) -> list[int]:
+def find_without_event(session: Session, now: datetime) -> list[int]:
     """Return the deliveries that arrive soon and have no event yet."""
     rows: Iterable[Any] = session.execute(
         select(
@@ -48,7 +48,7 @@ def untold(session: Session, now: datetime) -> list[int]:
         .join(Vehicle, Vehicle.id == Delivery.vehicle_id)
         .join(Company, Company.id == Delivery.company_id)
         .where(
-            text(ARRIVAL_UNTOLD),
+            text(NEAR_WITHOUT_EVENT),
             Vehicle.position_time >= now - FRESH,
             Delivery.dropoff_latitude.is_not(None),
             Delivery.dropoff_longitude.is_not(None),
@@ -59,7 +59,7 @@ def untold(session: Session, now: datetime) -> list[int]:
     return [row.id for row in rows if is_soon(expected_arrival_of(row, row, now), row.arriving_soon_min, now)]
 
 
-def tell(session: Session, delivery_ids: Sequence[int], now: datetime) -> int:
+def record_events(session: Session, delivery_ids: Sequence[int], now: datetime) -> int:
     """Queue notifications for deliveries that still arrive soon; return how many.
 
     Deliveries that another process has locked are left to it.
@@ -67,14 +67,14 @@ def tell(session: Session, delivery_ids: Sequence[int], now: datetime) -> int:
     rows = session.execute(
         select(Delivery, Company.arriving_soon_min)
         .join(Company, Company.id == Delivery.company_id)
-        .where(Delivery.id.in_(delivery_ids), text(ARRIVAL_UNTOLD))
+        .where(Delivery.id.in_(delivery_ids), text(NEAR_WITHOUT_EVENT))
         .order_by(Delivery.id)
         .with_for_update(of=Delivery, key_share=True, skip_locked=True)
     ).all()
-    return sum(_queue_notification(session, delivery, soon_min, now) for delivery, soon_min in rows)
+    return sum(_record_event(session, delivery, soon_min, now) for delivery, soon_min in rows)
 
 
-def _queue_notification(session: Session, delivery: Delivery, arriving_soon_min: int, now: datetime) -> bool:
+def _record_event(session: Session, delivery: Delivery, arriving_soon_min: int, now: datetime) -> bool:
     expected = expected_arrival(session, delivery, now)
     if expected is None or not is_soon(expected, arriving_soon_min, now):
         return False

@@ -1,8 +1,8 @@
 """Detect silent devices: no telemetry, although their vehicle or driver has a delivery under way.
 
 Any telemetry counts as a sign of life, usable or not. `core.positions.devices` records it to the minute, so
-that ingest writes one row per device and minute. A silence begins when the device was last heard, but not
-before a delivery made the system expect it; a device that was never heard is silent from then on. The event
+that ingest writes one row per device and minute. A silence begins when the device last reported, but not
+before a delivery made the system expect it; a device that never reported is silent from then on. The event
 is sent once per silence, which ends with the next telemetry.
 """
 
@@ -59,8 +59,8 @@ def find_without_event(session: Session, now: datetime) -> dict[str, list[Expect
     )
     return {
         device_id: expected[device_id]
-        for device_id, heard_at, made_at, after_min in rows
-        if is_silent(silent_since(heard_at, made_at, _instants(expected[device_id])), after_min, now)
+        for device_id, last_heard_at, made_at, after_min in rows
+        if is_silent(silent_since(last_heard_at, made_at, _instants(expected[device_id])), after_min, now)
     }
 
 
@@ -120,7 +120,7 @@ def _instants(expected: Iterable[Expected]) -> list[datetime]:
 
 
 def _is_due(now: datetime) -> tuple[Any, ...]:
-    """Exclude devices that are disabled, were heard just now, or whose present silence has had its event."""
+    """Exclude devices that are disabled, have just reported, or whose present silence has had its event."""
     return (
         Device.disabled_at.is_(None),
         or_(Device.last_heard_at.is_(None), Device.last_heard_at < now - CONTACT_RECORDED_EVERY),

@@ -74,7 +74,7 @@ def add(
     session.add(device)
     session.flush()
     audit.added(session, actor, device)
-    _tell_broker(session, device)
+    _sync_broker(session, device)
     return device
 
 
@@ -104,7 +104,7 @@ def rotate(session: Session, actor: Actor, device_id: str, mqtt_key: str) -> Cre
     device = scoping.lock(session, actor, Device, device_id)
     device.secret_version += 1
     audit.note(session, actor, "secret_rotated", device)
-    _tell_broker(session, device)
+    _sync_broker(session, device)
     return _credentials(device, mqtt_key)
 
 
@@ -114,7 +114,7 @@ def disable(session: Session, actor: Actor, device_id: str, now: datetime) -> De
     if device.disabled_at is None:
         device.disabled_at = now
         audit.note(session, actor, "disabled", device)
-        _tell_broker(session, device)
+        _sync_broker(session, device)
     return device
 
 
@@ -123,7 +123,7 @@ def enable(session: Session, actor: Actor, device_id: str) -> Device:
     if device.disabled_at is not None:
         device.disabled_at = None
         audit.note(session, actor, "enabled", device)
-        _tell_broker(session, device)
+        _sync_broker(session, device)
     return device
 
 
@@ -142,5 +142,5 @@ def _credentials(device: Device, mqtt_key: str) -> Credentials:
     )
 
 
-def _tell_broker(session: Session, device: Device) -> None:
+def _sync_broker(session: Session, device: Device) -> None:
     outbox.sync_access(session, outbox.OutboxKind.DEVICE, device.company_id, device.id)

@@ -18,6 +18,7 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from core.database.deadlines import BoundedConnection
 from core.database.engine import make_engine, make_sessions
+from core.database.errors import class_and_sqlstate
 from core.health import heartbeats
 from core.health.heartbeats import Beat, PartKind, PartState
 from core.settings import Settings
@@ -87,7 +88,7 @@ class _Heart:
     def _beat(self) -> None:
         beats = self._report()
         self._parts |= {beat.part for beat in beats}
-        fault = self._try(lambda session: _write_with_room(session, beats))
+        fault = self._try(lambda session: _write_with_disk_space(session, beats))
         if fault is not None:
             self._try(lambda session: heartbeats.write(session, heartbeats.me(), _faulty(beats, fault)))
         if fault != self._fault:
@@ -100,12 +101,12 @@ class _Heart:
             with self._sessions.begin() as session:
                 work(session)
         except SQLAlchemyError as error:
-            return heartbeats.fault_of(error)
+            return class_and_sqlstate(error)
         return None
 
 
-def _write_with_room(session: Session, beats: Sequence[Beat]) -> None:
-    heartbeats.require_room(session)
+def _write_with_disk_space(session: Session, beats: Sequence[Beat]) -> None:
+    heartbeats.require_disk_space(session)
     heartbeats.write(session, heartbeats.me(), beats)
 
 

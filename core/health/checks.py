@@ -21,8 +21,8 @@ from core.health.seeing import DatabaseView, Disk
 OUTBOX_LATE_S = 60.0
 OUTBOX_STUCK_S = 300.0
 MANY_WAITING = 10_000
-LITTLE_ROOM_BYTES = 1024**3
-NO_ROOM_BYTES = 128 * 1024**2
+LOW_DISK_BYTES = 1024**3
+FULL_DISK_BYTES = 128 * 1024**2
 
 
 class BrokerView(msgspec.Struct, frozen=True, kw_only=True):
@@ -73,9 +73,9 @@ def _disk(disk: Disk | None) -> HealthCheck:
     figures = {"free_bytes": disk.free_bytes, "total_bytes": disk.total_bytes}
     detail = f"{_size(disk.free_bytes)} of {_size(disk.total_bytes)} are free."
     status = OK
-    if disk.free_bytes < min(LITTLE_ROOM_BYTES, disk.total_bytes // 10):
+    if disk.free_bytes < min(LOW_DISK_BYTES, disk.total_bytes // 10):
         status = DEGRADED
-    if disk.free_bytes < min(NO_ROOM_BYTES, disk.total_bytes // 50):
+    if disk.free_bytes < min(FULL_DISK_BYTES, disk.total_bytes // 50):
         status = FAILING
     return HealthCheck("disk", status, detail, figures=figures)
 

@@ -13,16 +13,14 @@ from datetime import datetime, timedelta
 import msgspec
 from sqlalchemy import case, delete, func, select, text, update
 from sqlalchemy.dialects.postgresql import insert
-from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
-from core.database.errors import sqlstate
 from core.models.heartbeat import Heartbeat
 
 KEPT = timedelta(days=1)  # for API processes, whose names are never used again
 # Grows a temporary table's file by 8 pages, which the commit truncates: no WAL, no bloat. The UPDATE of a
 # heartbeat reuses its page and would succeed on a full disk, on which no fix can be stored.
-_REQUIRE_ROOM = (
+_REQUIRE_DISK_SPACE = (
     "CREATE TEMPORARY TABLE IF NOT EXISTS heartbeat_room (filler text) ON COMMIT DELETE ROWS",
     "INSERT INTO heartbeat_room SELECT repeat('x', 1900) FROM generate_series(1, 32)",
 )
@@ -56,13 +54,6 @@ class Beat(msgspec.Struct, frozen=True, kw_only=True):
 def me() -> str:
     """Return this process's name, ``host:pid``."""
     return f"{socket.gethostname()}:{os.getpid()}"
-
-
-def fault_of(error: BaseException) -> str:
-    """Return the class and SQLSTATE of a database error, as ``DiskFull 53100``; never a row's value."""
-    if not isinstance(error, DBAPIError):
-        return type(error).__name__
-    return f"{type(error.orig).__name__} {sqlstate(error)}".rstrip()
 
 
 def write(session: Session, process: str, beats: Sequence[Beat]) -> None:
@@ -105,9 +96,9 @@ def read(session: Session) -> Sequence[Heartbeat]:
     return session.scalars(select(Heartbeat).order_by(Heartbeat.part, Heartbeat.name)).all()
 
 
-def require_room(session: Session) -> None:
+def require_disk_space(session: Session) -> None:
     """Check that PostgreSQL can grow a file. Raises `DBAPIError` (SQLSTATE 53100 on a full disk)."""
-    for statement in _REQUIRE_ROOM:
+    for statement in _REQUIRE_DISK_SPACE:
         session.execute(text(statement))
 
 

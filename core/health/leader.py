@@ -1,8 +1,8 @@
 """The lease of the leader, the active jobs process: a row that the leader renews every few seconds.
 
 The row names the leader and shows whether it works or is frozen or cut off. The PostgreSQL advisory lock
-`LOCK` prevents two leaders: `jobs.leadership` holds it, and terminates the session of a leader that does not
-renew its lease. Instants are by the database's clock and are never compared with a process's own clock.
+`Lock.LEADER` prevents two leaders: `jobs.leadership` holds it, and terminates the session of a leader that
+does not renew its lease. Instants are by the database's clock and never compared with a process's own clock.
 """
 
 from datetime import datetime, timedelta
@@ -11,12 +11,14 @@ import msgspec
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-LOCK = 0x6D6C6561  # "mlea"
+from core.database.locks import Lock
+
 LEASE_S = 15.0
 RENEW_EVERY_S = 3.0
 
 _HOLDS_LOCK = (
-    f"l.locktype = 'advisory' AND l.granted AND l.classid = 0 AND l.objid = {LOCK} AND l.objsubid = 1"  # noqa: S608  # of constants
+    "l.locktype = 'advisory' AND l.granted AND l.classid = 0 AND l.objsubid = 1"  # noqa: S608  # of constants
+    f" AND l.objid = {Lock.LEADER:d}"
     " AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())"
 )
 TAKE = """

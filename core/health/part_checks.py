@@ -46,13 +46,13 @@ def check_api(seen: DatabaseView | None) -> HealthCheck:
     rows = [row for row in seen.heartbeats if row.part == PartKind.API and row.state != PartState.STOPPED]
     parts = [_part(row.name, row, seen.at) for row in rows if seen.at - row.seen_at <= SILENT_AFTER]
     if not parts:
-        return HealthCheck("api", FAILING, "No API process has been heard of.")
+        return HealthCheck("api", FAILING, "No API process has reported.")
     return _of_parts("api", parts, "processes", "All processes are on the broker and can store.")
 
 
 def _part(name: str, row: Heartbeat | None, at: datetime) -> HealthPart:
     if row is None:
-        return HealthPart(name=name, status=FAILING, detail="It has never been heard of.")
+        return HealthPart(name=name, status=FAILING, detail="It has never reported.")
     status, detail = _judge_heartbeat(row, at)
     since = row.seen_at if at - row.seen_at > SILENT_AFTER else row.since
     return HealthPart(
@@ -78,7 +78,7 @@ def _judge_heartbeat(row: Heartbeat, at: datetime) -> tuple[CheckStatus, str]:
     words = {
         PartState.CANNOT_STORE.value: "It cannot store",
         PartState.OFF_BROKER.value: "It is not on the broker",
-        PartState.STUCK.value: "Its loop does not turn",
+        PartState.STUCK.value: "Its loop does not run",
     }
     detail = f": {row.detail}" if row.detail else ""
     return FAILING, f"{words.get(row.state, row.state)}{detail}."

@@ -12,6 +12,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session, sessionmaker
 
 from core.database import schema
+from core.database.errors import class_and_sqlstate
 from core.health import heartbeats, leader
 from core.health.leader import Leader
 from core.models.heartbeat import Heartbeat
@@ -103,7 +104,7 @@ def _outbox(session: Session) -> OutboxState:
 def _write_fault(sessions: sessionmaker[Session]) -> str | None:
     try:
         with sessions.begin() as session:
-            heartbeats.require_room(session)
+            heartbeats.require_disk_space(session)
     except SQLAlchemyError as error:
-        return heartbeats.fault_of(error)
+        return class_and_sqlstate(error)
     return None

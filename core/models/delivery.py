@@ -56,7 +56,7 @@ SEARCH = (
 LATE_WITHOUT_EVENT = (
     "status IN ('pending', 'pickup_in_progress', 'in_transit') AND late_told_for IS DISTINCT FROM window_end"
 )
-ARRIVAL_UNTOLD = (
+NEAR_WITHOUT_EVENT = (
     "status = 'in_transit' AND (arriving_soon_told_at IS NULL OR arriving_soon_told_at < vehicle_since)"
 )
 
@@ -103,7 +103,7 @@ class Delivery(Base):
         ),
         # Only the deliveries that the detectors `late_deliveries` and `near_arrivals` still have to watch.
         Index("ix_delivery_late_untold", "window_end", postgresql_where=text(LATE_WITHOUT_EVENT)),
-        Index("ix_delivery_arrival_untold", "vehicle_id", postgresql_where=text(ARRIVAL_UNTOLD)),
+        Index("ix_delivery_arrival_untold", "vehicle_id", postgresql_where=text(NEAR_WITHOUT_EVENT)),
     )
 
     id: Mapped[int] = mapped_column(Identity(), primary_key=True)

@@ -7,10 +7,9 @@ from traceback import walk_tb
 
 from sqlalchemy import select, update
 from sqlalchemy.dialects.postgresql import insert
-from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
-from core.database.errors import sqlstate
+from core.database.errors import class_and_sqlstate
 from core.errors import DomainError
 from core.models.job import JobState
 
@@ -115,6 +114,4 @@ def _what(error: BaseException) -> str:
         return " ".join(str(error).split())
     if isinstance(error, DomainError):
         return error.title
-    if isinstance(error, DBAPIError):
-        return f"{type(error.orig).__name__} {sqlstate(error)}".rstrip()
-    return type(error).__name__
+    return class_and_sqlstate(error)

@@ -9,10 +9,12 @@ from collections import defaultdict
 from datetime import date, datetime, timedelta
 
 import msgspec
-from sqlalchemy import delete, func, select
+from sqlalchemy import delete, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
+from core.database import locks
+from core.database.locks import LockClass
 from core.models.company import Company
 from core.models.job import NightlyRun
 from core.rules.times.time_zones import CAUGHT_UP_DAYS, day_bounds, day_of, last_day_over, missing_days
@@ -61,8 +63,8 @@ def claim(session: Session, work: str, night: Night, now: datetime) -> bool:
 
     Return False without waiting if it is done, or if another transaction is doing it.
     """
-    key = zlib.crc32(work.encode()) - 2**31
-    if not session.scalar(select(func.pg_try_advisory_xact_lock(key, night.company_id))):
+    lock = LockClass.NIGHT + zlib.crc32(work.encode())
+    if not session.scalar(locks.TRY_PAIR_IN_TRANSACTION, {"lock": lock, "item": night.company_id}):
         return False
     taken = session.execute(
         insert(NightlyRun)

@@ -44,7 +44,7 @@ def edit(
     for event, chosen in events.items():
         choice = msgspec.structs.replace(before[event], **chosen)
         if choice.customer and event not in OF_A_DELIVERY:
-            raise InvalidValue(f"events.{event}.customer", "is of no delivery: it has no customer to tell")
+            raise InvalidValue(f"events.{event}.customer", "is of no delivery: it has no customer to notify")
         if choice != before[event]:
             _put(session, actor, event, choice)
             changes = {

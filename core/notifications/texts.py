@@ -127,8 +127,8 @@ DEFAULTS: Mapping[tuple[Event, Audience], Texts] = {
         "{% if vehicle.name %}{{ vehicle.name }}{% else %}{{ device.name }}{% endif %} has gone silent",
         "Nothing has come from {{ device.name }} ({{ device.id }}) for {{ silent_minutes | duration }}.\n\n"
         "{% if vehicle.name %}Vehicle: {{ vehicle.name }}\n{% endif %}"
-        "{% if last_seen_at %}Last heard: {{ last_seen_at | datetime }}"
-        "{% else %}It has never been heard.{% endif %}\n",
+        "{% if last_seen_at %}Last contact: {{ last_seen_at | datetime }}"
+        "{% else %}It has never reported.{% endif %}\n",
     ),
     (Event.WEBHOOK_DISABLED, Audience.MANAGER): _texts(
         f"A webhook was disabled after {_FAILURES}",

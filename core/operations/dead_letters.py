@@ -45,7 +45,7 @@ def _lock(session: Session, row_ids: Iterable[int]) -> Sequence[Outbox]:
     query = select(Outbox).where(Outbox.id.in_(wanted), Outbox.parked_at.is_not(None))
     found = session.scalars(query.order_by(Outbox.id).with_for_update()).all()
     if missing := wanted - {row.id for row in found}:
-        raise NotFound(f"parked row: {', '.join(map(str, sorted(missing)))}")
+        raise NotFound(f"dead-lettered row: {', '.join(map(str, sorted(missing)))}")
     return found
 
 

@@ -87,7 +87,7 @@ OWN_LOADS = text(
     " WHERE n.load_id IS NOT NULL AND NOT EXISTS (SELECT FROM delivery o"
     " WHERE o.load_order_id = n.load_id AND o.customer_id <> :customer_id)"
 )
-TOLD_DAYS = text(
+DAYS_WITH_DELIVERIES = text(
     "SELECT r.day FROM daily_report r WHERE r.company_id = :company_id AND ("
     " EXISTS (SELECT FROM jsonb_array_elements(r.figures -> 'problems') p"
     "  WHERE (p ->> 'delivery_id')::int = ANY(:ids)) OR"
@@ -105,7 +105,7 @@ def erase(session: Session, actor: Actor, customer_id: int, now: datetime) -> Cu
     _write_down_distances(session, deliveries, now)
     _clear_facts(session, actor, deliveries)
     with row_security.outside(session):  # under RLS, checkpoints and the audit log are append-only
-        _forget_attempts(session, customer)
+        _erase_attempts(session, customer)
         values = _values(session, customer, deliveries, now)
         _scrub_daily_reports(session, customer.company_id, {int(key) for key in values["delivery_texts"]})
         for statement in STATEMENTS:
@@ -146,7 +146,7 @@ def _write_down_distances(session: Session, deliveries: Sequence[Delivery], now:
 
 def _scrub_daily_reports(session: Session, company_id: int, ids: set[int]) -> None:
     """Remove references and reasons of these deliveries from the stored reports."""
-    days = session.scalars(TOLD_DAYS, {"company_id": company_id, "ids": list(ids)}).all()
+    days = session.scalars(DAYS_WITH_DELIVERIES, {"company_id": company_id, "ids": list(ids)}).all()
     query = select(DailyReport).where(DailyReport.company_id == company_id, DailyReport.day.in_(days))
     for report in session.scalars(query.with_for_update()):
         report.figures = _scrubbed(report.figures, ids)
@@ -177,7 +177,7 @@ def _clear_facts(session: Session, actor: Actor, deliveries: Sequence[Delivery])
     session.flush()
 
 
-def _forget_attempts(session: Session, customer: Customer) -> None:
+def _erase_attempts(session: Session, customer: Customer) -> None:
     """Delete log-in counters, which are stored under a hash of the e-mail address."""
     users = select(AppUser.email).where(
         AppUser.company_id == customer.company_id, AppUser.customer_id == customer.id

@@ -17,12 +17,11 @@ from sqlalchemy.orm import Session
 from sqlalchemy.sql.dml import ReturningInsert
 
 from core.access.actors import Actor
-from core.database.errors import sqlstate
+from core.database.errors import LOCK_NOT_AVAILABLE, sqlstate
 from core.errors import Conflict, DomainError
 from core.models.record import Idempotency
 
 KEPT_FOR = timedelta(hours=24)
-LOCK_NOT_AVAILABLE = "55P03"
 COLUMNS = (Idempotency.fingerprint, Idempotency.status, Idempotency.headers, Idempotency.body)
 
 
@@ -103,7 +102,7 @@ def keep(session: Session, actor: Actor, request: Request, answer: KeptAnswer) -
     )
 
 
-def forget_old(session: Session, now: datetime) -> int:
+def purge_old_responses(session: Session, now: datetime) -> int:
     """Purge rows older than `KEPT_FOR`; return how many."""
     deleted = session.scalars(
         delete(Idempotency).where(Idempotency.created_at <= now - KEPT_FOR).returning(Idempotency.key)

@@ -62,7 +62,7 @@ class _Sieve(Generic[Fix]):
         if not self._doubtful or not is_reachable(self._doubtful[-1], fix):
             self._doubtful = []
         self._doubtful.append(fix)
-        return self._turn() if self._are_more() else []
+        return self._believe_doubtful() if self._are_more() else []
 
     def rest(self) -> list[Fix]:
         return self._first or []
@@ -71,7 +71,7 @@ class _Sieve(Generic[Fix]):
         """Return whether the fixes in doubt outnumber those before them."""
         return len(self._doubtful) >= (BELIEVED if self._first is None else len(self._first) + 1)
 
-    def _turn(self) -> list[Fix]:
+    def _believe_doubtful(self) -> list[Fix]:
         believed, self._doubtful = self._doubtful, []
         if self._first is not None:
             self._first = []

@@ -55,10 +55,10 @@ class _Sleeve:
         direction, spread = atan2(east, north), asin(self._tolerance_m / distance)
         if self._middle is None:
             self._middle, self._low, self._high = direction, -spread, spread
-        turn = (direction - self._middle + pi) % (2 * pi) - pi
-        if not self._low <= turn <= self._high:
+        deviation = (direction - self._middle + pi) % (2 * pi) - pi
+        if not self._low <= deviation <= self._high:
             return False
-        self._low, self._high = max(self._low, turn - spread), min(self._high, turn + spread)
+        self._low, self._high = max(self._low, deviation - spread), min(self._high, deviation + spread)
         self._farthest_m = distance
         return True
 

@@ -22,7 +22,7 @@ def is_genuine(body: bytes, signature: str, secret: str) -> bool:
     return is_signed and abs(time.time() - int(sent_at)) < 300
 
 
-class Receiver(BaseHTTPRequestHandler):
+class WebhookReceiver(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["Content-Length"]))
         genuine = is_genuine(body, self.headers["Milepost-Signature"], os.environ["WEBHOOK_SECRET"])
@@ -34,4 +34,4 @@ class Receiver(BaseHTTPRequestHandler):
 
 if __name__ == "__main__":
     address = urlsplit(sys.argv[1])
-    HTTPServer((str(address.hostname), address.port or 80), Receiver).serve_forever()
+    HTTPServer((str(address.hostname), address.port or 80), WebhookReceiver).serve_forever()

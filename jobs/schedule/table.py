@@ -63,7 +63,7 @@ JOBS = (
         MINUTE,
         once(retained_facts.clear_archived),
     ),
-    Job("idempotency", "Purges stored responses after a day.", HOUR, once(idempotency.forget_old)),
+    Job("idempotency", "Purges stored responses after a day.", HOUR, once(idempotency.purge_old_responses)),
     Job(
         "retention",
         "Purges fixes, deliveries and records past their retention period.",

@@ -21,7 +21,7 @@ def late(run: JobRun) -> int:
 
 
 def arriving_soon(run: JobRun) -> int:
-    return _detect_and_record(run, near_arrivals.untold, near_arrivals.tell)
+    return _detect_and_record(run, near_arrivals.find_without_event, near_arrivals.record_events)
 
 
 def silent(run: JobRun) -> int:

@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from broker.access_control import plugin_file
 from core.database.engine import connect_arguments, make_sessions
-from core.database.errors import sqlstate
+from core.database.errors import is_connection_lost
 from core.database.schema import migrate
 from core.models.company import Company
 from local import demo
@@ -72,15 +72,8 @@ def run_in_background(work: Callable[[], Result], supervisor: Supervisor, postgr
             raise AskedToStop
         return doing.result()
     except (DBAPIError, psycopg2.Error) as error:
-        if _is_gone(error):
+        if is_connection_lost(error):
             raise ServiceFailed("PostgreSQL", "went away while we used it", postgres.log) from None
         raise
     finally:
         thread.shutdown(wait=False)
-
-
-def _is_gone(error: DBAPIError | psycopg2.Error) -> bool:
-    """Return whether the server is gone, rather than refusing our statement."""
-    if isinstance(error, DBAPIError):
-        return error.connection_invalidated or not sqlstate(error)
-    return not error.pgcode

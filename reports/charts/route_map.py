@@ -105,14 +105,14 @@ def _line(line: Sequence[Place]) -> Iterator[Markup]:
     drawn = {"d": shape, "fill": "none", "stroke_linejoin": "round", "stroke_linecap": "round"}
     yield svg.element("path", stroke="#ffffff", stroke_width=6, **drawn)
     yield svg.element("path", stroke=svg.ACCENT, stroke_width=2.75, **drawn)
-    for x, y, turn in _arrows(line):
+    for x, y, angle in _arrows(line):
         yield svg.element(
             "path",
             d="M-3.5 -4L4.5 0L-3.5 4Z",
             fill="#ffffff",
             stroke=svg.ACCENT,
             stroke_width=1.25,
-            transform=f"translate({x:.1f} {y:.1f}) rotate({turn:.0f})",
+            transform=f"translate({x:.1f} {y:.1f}) rotate({angle:.0f})",
         )
 
 

@@ -77,11 +77,11 @@ def _bounds(
     starts = [stretch.start for stretch in stretches]
     ends = [stretch.end for stretch in stretches] + ([mark.at] if mark else [])
     start, end = min(starts), max(ends)
-    room = max(end - start, timedelta(hours=1)) * 2
+    space = max(end - start, timedelta(hours=1)) * 2
     if window:
         start, end = (
-            max(min(start, *window.ends), start - room),
-            min(max(end, *window.ends), end + room),
+            max(min(start, *window.ends), start - space),
+            min(max(end, *window.ends), end + space),
         )
     margin = (end - start) / 40
     return start - margin, end + margin

@@ -13,7 +13,7 @@ from reports.pages.clock import Clock, duration
 
 MAXIMUM_LOCATIONS = 120  # on paper; the full list is available as a track
 LONGEST_NAME = 40  # fits a narrow column
-TOLD_LATE = timedelta(minutes=2)
+REPORTED_LATE = timedelta(minutes=2)
 
 
 def headings(report: DeliveryReport) -> list[dict[str, str]]:
@@ -68,7 +68,7 @@ def _row(report: DeliveryReport, checkpoint: DeliveryCheckpoint, clock: Clock) -
     cells = [clock.both(checkpoint.occurred_at), _what(checkpoint, report.names)]
     if not report.is_for_customer:
         cells.append(_where(checkpoint))
-        cells[1] += _told_late(checkpoint)
+        cells[1] += _late_note(checkpoint)
     cells.append(actor_words(checkpoint, report.names))
     return tables.row(*cells, is_moment=checkpoint.kind is CheckpointKind.STATUS)
 
@@ -87,10 +87,10 @@ def _what(checkpoint: DeliveryCheckpoint, names: Names) -> str:
     return f"{status}: {checkpoint.reason}" if checkpoint.reason else status
 
 
-def _told_late(checkpoint: DeliveryCheckpoint) -> str:
+def _late_note(checkpoint: DeliveryCheckpoint) -> str:
     delay = checkpoint.recorded_at - checkpoint.occurred_at
-    is_told = checkpoint.kind is CheckpointKind.STATUS and delay >= TOLD_LATE
-    return f" (told {duration(delay.total_seconds())} later)" if is_told else ""
+    is_late = checkpoint.kind is CheckpointKind.STATUS and delay >= REPORTED_LATE
+    return f" (reported {duration(delay.total_seconds())} later)" if is_late else ""
 
 
 def _where(checkpoint: DeliveryCheckpoint) -> str:

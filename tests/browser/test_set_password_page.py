@@ -69,7 +69,7 @@ def test_a_person_sets_a_password_and_the_token_goes_nowhere_else(
     token = make_link(session, user)
     page.open(f"{site}/set-password#token={token}")
     assert page.value("location.href") == f"{site}/set-password"
-    told = page.accessible()
+    shown = page.accessible()
     for seen in [
         ("heading", "Set a password"),
         ("textbox", "New password"),
@@ -77,7 +77,7 @@ def test_a_person_sets_a_password_and_the_token_goes_nowhere_else(
         ("checkbox", "Show what I type"),
         ("button", "Set the password"),
     ]:
-        assert seen in told
+        assert seen in shown
     assert page.value("document.activeElement.id") == "password"
 
     answer(page, "short", "short")

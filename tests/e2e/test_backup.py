@@ -1,4 +1,4 @@
-"""A backup taken while devices send, restored on a new machine: nothing promised is lost, nobody notices."""
+"""A backup taken while devices send, restored on a new machine: nothing promised is lost."""
 
 import threading
 from collections.abc import Iterator
@@ -25,7 +25,7 @@ from tests.support.services.processes import Processes
 
 @pytest.fixture
 def state(broker: Broker) -> Path:
-    """Where the broker keeps what it must not forget."""
+    """Return the folder of the broker's persistent state."""
     server = broker._server
     if not isinstance(server, LocalMosquitto):
         pytest.skip("a container's volume is no folder of ours")
@@ -123,14 +123,14 @@ def test_a_new_machine_goes_on_where_the_backup_ends(
     assert meanwhile > 0
     ingest.terminate()
     with device(broker, gps.id) as client:
-        client.send(fix(6_000))  # taken by the broker; nobody is there to store it
+        client.send(fix(6_000))  # taken by the broker while no ingest runs to store it
     done(processes, "backup", str(tmp_path / "still.zip"), "--broker-state", str(state))
     broker.stop()
     before = contents(url)
 
     with databases.fresh() as new_url:
         _restore_both(processes, settings, second, new_url, tmp_path, promised, before)
-        _everybody_goes_on(processes, settings, second, new_url, gps.id, manager.email)
+        _all_go_on(processes, settings, second, new_url, gps.id, manager.email)
 
 
 def _on_new_machine(settings: Settings, second: Broker, url: str) -> Settings:
@@ -159,7 +159,7 @@ def _restore_both(
     done(processes, "broker", "write", "--path", str(second.plugin_file), settings=new)
 
 
-def _everybody_goes_on(
+def _all_go_on(
     processes: Processes, settings: Settings, second: Broker, url: str, device_id: str, email: str
 ) -> None:
     new = _on_new_machine(settings, second, url)

@@ -89,7 +89,7 @@ def test_a_full_disk_ends_nothing_and_all_comes_back(run: RunOnSmallDisk) -> Non
         psutil.Process(before[name]).kill()
     wait_until(lambda: says_why_or_ends(run), timeout=60, what="it says why, or all has ended")
     assert run.process.poll() is None, "it ended itself"
-    run.disk.make_room()
+    run.disk.free_space()
     wait_until(run.is_well, timeout=90, what="the API answers, and what runs is recorded", poll=0.2)
     assert run.running()["ingest"] != before["ingest"]
 
@@ -101,7 +101,7 @@ def test_a_broker_whose_users_a_full_disk_destroyed_lets_them_in_again(run: RunO
     wait_until(lambda: run.lets_in(device), what="the device's user is on the broker")
     wait_until(lambda: damages_its_users(run), what="the broker leaves a truncated file")
     psutil.Process(run.running()["mosquitto"]).kill()
-    run.disk.make_room()
+    run.disk.free_space()
     wait_until(lambda: run.lets_in(device), timeout=60, what="the device may log in again", poll=0.2)
     assert run.plugin_file_is_json
     assert "written anew from the database" in run.output()

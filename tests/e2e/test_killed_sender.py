@@ -7,7 +7,7 @@ from sqlalchemy.orm import Session
 
 from core.settings import Settings
 from tests.support import factories
-from tests.support.receivers import http_receiver, smtp_server, status
+from tests.support.servers.receivers import http_receiver, smtp_server, status
 from tests.support.services.processes import Processes
 from tests.support.waiting import wait_until
 

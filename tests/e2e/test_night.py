@@ -30,7 +30,7 @@ from core.rules.enums import Status
 from core.settings import Settings
 from local.services.ports import free_port
 from tests.support import factories
-from tests.support.receivers import Call, HttpReceiver, SmtpInbox, http_receiver, smtp_server, status
+from tests.support.servers.receivers import Call, HttpReceiver, SmtpInbox, http_receiver, smtp_server, status
 from tests.support.services.processes import Processes
 from tests.support.waiting import wait_until as wait_within
 
@@ -129,7 +129,9 @@ def test_in_the_morning_all_was_sent_once_or_is_seen_to_have_failed(
     first.kill()
     leases_end(session)
     processes.start("jobs", settings=night)
-    wait_until(lambda: "cannot be used" in (waiting_mail(session) or ""), "the dead server is told")
+    wait_until(
+        lambda: "cannot be used" in (waiting_mail(session) or ""), "the unreachable server to be reported"
+    )
     with smtp_server(night.smtp_port) as (mailbox, _):
         drop_after(mailbox, CHANGES // 2)
         wait_until(lambda: is_disabled(session, firm.bad), "the bad webhook is given up", hours_pass, session)
@@ -168,7 +170,7 @@ def hours_pass(session: Session, *, is_over: bool = False) -> None:
 
 
 def leases_end(session: Session) -> None:
-    """What the killed process had begun, and may not have said yet, is due before what came after."""
+    """Work that the killed process had begun is due before later work."""
     session.rollback()
     begun = {"ids": list(in_doubt(session))}
     session.execute(text("UPDATE notification SET next_attempt_at = created_at WHERE id = ANY(:ids)"), begun)
@@ -180,8 +182,8 @@ def assert_calls(session: Session, webhook: Webhook, receiver: HttpReceiver, set
     secret = endpoints.secret(settings.mqtt_key.get_secret_value(), webhook.id, 1)
     for call in receiver.calls:
         assert is_signed(call, secret)
-    told = [call.json for call in receiver.calls]
-    counts = Counter(one["id"] for one in told)
+    events = [call.json for call in receiver.calls]
+    counts = Counter(one["id"] for one in events)
     owed = rows(session, "webhook_id = :id", id=webhook.id)
     assert {row.state for row in owed} == {"sent"}
     assert counts.keys() == {str(row.event_id) for row in owed}
@@ -190,14 +192,14 @@ def assert_calls(session: Session, webhook: Webhook, receiver: HttpReceiver, set
     assert {event for event, count in counts.items() if count > 1} <= doubtful
     lives = (["failed"], [one.value for one in A_LIFE])
     repeated = {row.delivery_id for row in owed if row.id in in_doubt(session)}  # these may come late
-    for delivery, statuses in by_delivery(told).items():
+    for delivery, statuses in by_delivery(events).items():
         assert statuses in lives or (delivery in repeated and set(statuses) == set(lives[1])), delivery
 
 
-def by_delivery(told: list[Any]) -> dict[int, list[str]]:
-    """The statuses told of each, in the order of their arrival, a repetition left out."""
+def by_delivery(events: list[Any]) -> dict[int, list[str]]:
+    """Return each delivery's statuses in the order of arrival, without repetitions."""
     found: dict[int, list[str]] = {}
-    for one in told:
+    for one in events:
         if one["type"] == "status_changed":
             statuses = found.setdefault(one["data"]["delivery"]["id"], [])
             if one["data"]["status"] not in statuses:
@@ -236,8 +238,8 @@ def assert_given_up(session: Session, firm: Firm, bad: HttpReceiver, mailbox: Sm
         {"id": firm.bad.id},
     )
     assert tried == len(bad.calls)
-    (told,) = [one for one in mailbox.messages if one["X-Milepost-Event"] == "webhook_disabled"]
-    assert told["To"] == firm.manager.email
+    (warning,) = [one for one in mailbox.messages if one["X-Milepost-Event"] == "webhook_disabled"]
+    assert warning["To"] == firm.manager.email
 
 
 def is_signed(call: Call, secret: str) -> bool:

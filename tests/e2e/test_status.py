@@ -35,7 +35,7 @@ from tests.support.waiting import wait_until
 METRICS_TOKEN = "a token for the monitor alone"
 PROMISED_S = 2.0
 SLACK_S = 4.0  # for a machine that is busy with other tests
-NOBODY: dict[str, Any] = {"defaultACLAccess": {}, "roles": [], "clients": []}
+NO_USERS: dict[str, Any] = {"defaultACLAccess": {}, "roles": [], "clients": []}
 
 
 @dataclass
@@ -131,7 +131,7 @@ def test_a_well_system_is_ok_and_the_command_agrees(system: System) -> None:
     ]
 
 
-def test_ingest_that_is_stopped_or_killed_is_told(system: System) -> None:
+def test_ingest_that_is_stopped_or_killed_is_reported(system: System) -> None:
     assert system.ingest.terminate() == 0
     system.wait_until("ingest", "failing", "It was stopped.")
     ingest = system.processes.start("ingest", settings=system.settings)
@@ -160,7 +160,7 @@ def test_a_broker_that_refuses_every_login_is_reported(
     system.wait_until("broker", "failing", "cannot be reached")
     system.wait_until("ingest", "failing", "It is not on the broker: the broker cannot be reached.")
     assert system.check("queue")["status"] == "unknown"
-    broker.plugin_file.write_text(json.dumps(NOBODY))
+    broker.plugin_file.write_text(json.dumps(NO_USERS))
     broker.start()
     system.wait_until("broker", "failing", "refused")
     system.wait_until("ingest", "failing", "It is not on the broker: the broker refused us")
@@ -256,7 +256,7 @@ def small_postgres(disk: SmallDisk, tmp_path: Path) -> Iterator[Postgres]:
 
 
 @pytest.mark.slow
-def test_a_full_disk_is_told_and_over_when_there_is_room(
+def test_a_full_disk_is_reported_until_space_is_freed(
     disk: SmallDisk, small_postgres: Postgres, broker: Broker, processes: Processes, session: Session
 ) -> None:
     url = Databases(small_postgres).make()
@@ -278,7 +278,7 @@ def test_a_full_disk_is_told_and_over_when_there_is_room(
         system.wait_until("disk", "failing")
         assert system.command()[0] == 1
         system.api.wait_for("alert=status check=ingest status=failing", 30)
-        disk.make_room()
+        disk.free_space()
         system.wait_well()
         system.api.wait_for("alert=status check=ingest status=ok", 30)
         client.flush()

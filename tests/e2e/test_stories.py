@@ -96,7 +96,7 @@ def test_the_story_of_a_fix_and_of_a_status_change(
 ) -> None:
     with house.watch(house.customer.email) as customer:
         assert next_event(customer, "status_update")["status"] == "pending"
-        # A pending delivery's van is nobody's business: this fix must not reach the customer.
+        # A pending delivery's van is not shown: this fix must not reach the customer.
         assert gps.ask(fix(0)) == {"result": "stored"}
 
         answer = house.post(house.driver.email, "status", {"status": "pickup_in_progress"})
@@ -171,6 +171,6 @@ def test_an_operator_sees_the_fleet_on_its_wildcard(
         assert (status["status"], is_retained) == ("pending", True)
 
 
-def test_every_process_stops_when_told(house: Deployment) -> None:
+def test_every_process_stops_on_sigterm(house: Deployment) -> None:
     for process in (house.api, house.jobs, house.ingest):
         assert process.terminate(timeout=10) == 0, (process.name, signal.Signals)

@@ -163,7 +163,7 @@ def test_a_taken_port_is_one_line_with_the_setting_that_changes_it(
 
 
 @pytest.mark.parametrize("name", first_now(["INGEST_METRICS_PORT", "JOBS_METRICS_PORT"]))
-def test_a_childs_taken_port_is_told_before_it_starts(folder: Path, runs: list[UpRun], name: str) -> None:
+def test_a_childs_taken_port_is_reported_before_it_starts(folder: Path, runs: list[UpRun], name: str) -> None:
     with closing(socket.create_server(("127.0.0.1", 0))) as taken:
         runs.append(run := UpRun(folder, **{f"MILEPOST_{name}": str(taken.getsockname()[1])}))
         assert run.process.wait(20) == 1
@@ -207,7 +207,7 @@ def test_a_folder_in_a_files_place_is_one_line(folder: Path, runs: list[UpRun], 
     assert name in line
 
 
-def test_ctrl_c_is_heard_although_postgres_does_not_answer(folder: Path, runs: list[UpRun]) -> None:
+def test_ctrl_c_works_although_postgres_does_not_answer(folder: Path, runs: list[UpRun]) -> None:
     runs.append(run := UpRun(folder, "--no-demo"))
     record = folder / "data" / "run.json"
     wait_until(record.exists, timeout=60, what="the first child was started")
@@ -220,7 +220,7 @@ def test_ctrl_c_is_heard_although_postgres_does_not_answer(folder: Path, runs: l
     assert not is_alive(postgres)
 
 
-def test_a_postgres_that_dies_during_the_start_is_told(folder: Path, runs: list[UpRun]) -> None:
+def test_a_postgres_that_dies_during_the_start_is_reported(folder: Path, runs: list[UpRun]) -> None:
     runs.append(run := UpRun(folder, "--no-demo"))
     run.wait_for("postgres started")
     run.children()["postgres"].kill()
@@ -234,7 +234,7 @@ def test_a_postgres_that_dies_during_the_start_is_told(folder: Path, runs: list[
         assert "PostgreSQL went away" in run.output()
 
 
-def test_a_data_folder_that_is_removed_is_told_at_the_stop(folder: Path, runs: list[UpRun]) -> None:
+def test_a_removed_data_folder_is_reported_at_the_stop(folder: Path, runs: list[UpRun]) -> None:
     runs.append(run := UpRun(folder, "--no-demo"))
     run.wait_for(READY)
     children = run.children()

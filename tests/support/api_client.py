@@ -111,7 +111,7 @@ def require_declared(response: httpx.Response) -> None:
         assert response.status_code == 405, f"{where} is not in the OpenAPI document"
         return
     if response.status_code == 413 and "requestBody" not in operation:
-        return  # for a body that nobody who keeps to the document sends
+        return  # for a body that no client that keeps to the document sends
     answer = operation["responses"].get(str(response.status_code))
     assert answer is not None, f"{where} is not in the OpenAPI document"
     content_type = response.headers.get("content-type", "").partition(";")[0]

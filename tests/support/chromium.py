@@ -42,11 +42,11 @@ class BrowserPage:
         number = next(self._ids)
         self._connection.send(json.dumps({"id": number, "method": method, "params": parameters}))
         while True:
-            said = json.loads(self._connection.recv(timeout=20))
-            if said.get("id") == number:
-                assert "error" not in said, said
-                return said["result"]
-            self._note(said["method"], said["params"])
+            message = json.loads(self._connection.recv(timeout=20))
+            if message.get("id") == number:
+                assert "error" not in message, message
+                return message["result"]
+            self._note(message["method"], message["params"])
 
     def _note(self, method: str, parameters: dict[str, Any]) -> None:
         if method == "Network.requestWillBeSent":
@@ -111,9 +111,11 @@ def chromium(folder: Path) -> Iterator[BrowserPage]:
         stderr=subprocess.DEVNULL,
     )
     try:
-        told = folder / "profile" / "DevToolsActivePort"
-        wait_until(lambda: told.exists() and told.read_text().count("\n") >= 1, 30, "the browser to start")
-        with connect(_page_url(int(told.read_text().split()[0])), max_size=None) as connection:
+        port_file = folder / "profile" / "DevToolsActivePort"
+        wait_until(
+            lambda: port_file.exists() and port_file.read_text().count("\n") >= 1, 30, "the browser to start"
+        )
+        with connect(_page_url(int(port_file.read_text().split()[0])), max_size=None) as connection:
             yield BrowserPage(connection)
     finally:
         process.terminate()

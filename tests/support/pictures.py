@@ -92,7 +92,7 @@ def _chunk(name: bytes, data: bytes) -> bytes:
 
 
 def scan_bomb() -> bytes:
-    """A progressive JPEG whose last scan is said again a thousand times."""
+    """A progressive JPEG whose last scan is repeated a thousand times."""
     whole = jpeg(progressive=True)
     last = whole[whole.rindex(b"\xff\xda") : -2]
     return whole[:-2] + last * 1000 + whole[-2:]

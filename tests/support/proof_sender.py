@@ -1,4 +1,4 @@
-"""Somebody who adds proofs to a delivery, and a house whose delivery has none."""
+"""A user who adds proofs to a delivery, and a house whose delivery has none."""
 
 from typing import Any
 
@@ -28,7 +28,7 @@ def unproven(session: Session, status: Status) -> House:
 
 
 class ProofSender:
-    """Somebody of the house, adding proofs to its delivery."""
+    """A user of the house, adding proofs to its delivery."""
 
     def __init__(self, client: TestClient, settings: Settings, house: House, user: AppUser) -> None:
         self.client, self.path = client, f"/deliveries/{house.delivery.id}/"

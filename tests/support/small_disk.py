@@ -28,7 +28,7 @@ class SmallDisk:
                 if error.errno != errno.ENOSPC:
                     raise
 
-    def make_room(self) -> None:
+    def free_space(self) -> None:
         self._ballast.unlink()
 
 

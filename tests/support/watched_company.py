@@ -15,7 +15,7 @@ from core.rules.enums import Role, Status
 from core.rules.facts import PositionFact, StatusFact
 from core.settings import Settings
 from tests.support import factories
-from tests.support.live_server import LiveServer, Publisher
+from tests.support.servers.live_server import LiveServer, Publisher
 from tests.support.services.mosquitto import Broker
 
 NOON = datetime(2026, 5, 4, 12, 0, tzinfo=UTC)

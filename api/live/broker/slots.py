@@ -9,11 +9,11 @@ import threading
 from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import SQLAlchemyError
 
+from core.database import locks
 from core.database.engine import make_engine
+from core.database.locks import LockClass
 from core.identities import API_SLOTS
 from core.settings import Settings
-
-LOCK_CLASS = 0x6D617069  # "mapi"
 
 
 class NoFreeSlot(Exception):
@@ -54,9 +54,7 @@ def claim(settings: Settings) -> Claim:
     try:
         connection = engine.connect().execution_options(isolation_level="AUTOCOMMIT")
         for slot in range(API_SLOTS):
-            if connection.scalar(
-                text("SELECT pg_try_advisory_lock(:class, :slot)"), {"class": LOCK_CLASS, "slot": slot}
-            ):
+            if connection.scalar(locks.TRY_PAIR, {"lock": LockClass.API_SLOT, "item": slot}):
                 return Claim(engine, connection, slot)
         raise NoFreeSlot
     except BaseException:

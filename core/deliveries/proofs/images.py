@@ -62,7 +62,7 @@ class Picture(msgspec.Struct, frozen=True):
     source_sha256: bytes
 
 
-def paint(kind: ImageKind, data: bytes, field: str) -> Picture:
+def reencode(kind: ImageKind, data: bytes, field: str) -> Picture:
     """Re-encode a photo as JPEG, a signature as greyscale PNG on white.
 
     Raises `ImageTooLarge`, `InvalidValue`. A blank picture is refused, because it proves nothing.
@@ -135,9 +135,9 @@ def _orientation(image: Image.Image) -> int:
 
 
 def _on_white(image: Image.Image) -> Image.Image:
-    painted = Image.new("RGB", image.size, "white")
-    painted.paste(image, mask=image.getchannel("A") if image.mode == "RGBA" else None)
-    return painted
+    flattened = Image.new("RGB", image.size, "white")
+    flattened.paste(image, mask=image.getchannel("A") if image.mode == "RGBA" else None)
+    return flattened
 
 
 def _photo(image: Image.Image) -> tuple[bytes, str, tuple[int, int]]:

@@ -82,7 +82,7 @@ def _require_same_keys(manifest: Manifest, wanted: Wanted) -> None:
     if different and not wanted.other_keys:
         raise Unusable(
             f"It was made with another {' and another '.join(different)}, without which no device gets in"
-            " and nobody stays logged in: set what it was, or say --other-keys."
+            " and no user stays logged in: set what it was, or pass --other-keys."
         )
 
 

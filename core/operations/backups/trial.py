@@ -8,13 +8,12 @@ from sqlalchemy import Engine, create_engine, make_url, text
 from sqlalchemy.exc import ProgrammingError
 
 from core.database.engine import connect_arguments
-from core.database.errors import sqlstate
+from core.database.errors import INSUFFICIENT_PRIVILEGE, sqlstate
 from core.errors import Forbidden
 from core.operations.backups import catalogue
 from core.operations.backups.restore import OPTIONS
 
 PREFIX = "milepost_scratch_"
-INSUFFICIENT_PRIVILEGE = "42501"
 
 
 def url_beside(database_url: str, name: str) -> str:

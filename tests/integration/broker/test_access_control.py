@@ -215,7 +215,7 @@ def test_a_message_of_1_mb_is_refused_and_a_card_with_a_face_is_not(
 ) -> None:
     assert device.publish(f"{fleet.up}/owntracks/card", b"x" * 270_000) < 0x80
     device.paho.publish(f"{fleet.up}/location", b"x" * 1_000_000, 1)
-    # Not by the reason 0x95: a connection that is closed with unread bytes may lose what was said last.
+    # Not by the reason 0x95: a connection that is closed with unread bytes may lose the last packet.
     wait_until(lambda: device.disconnected, what="the sender is disconnected")
     reason = f"Client {fleet.device.id} disconnected due to oversize packet"
     wait_until(lambda: reason in fleet.broker.log(), what="the broker's log gives the reason")

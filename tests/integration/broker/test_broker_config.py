@@ -73,8 +73,8 @@ def test_a_mosquitto_runs_from_what_it_writes_and_knows_our_users(
     company = factories.company(session, slug="acme")
     device = factories.device(session, company)
     session.commit()
-    said = _done(processes, *place.arguments)
-    assert f"mosquitto -c {place.conf / 'mosquitto.conf'}" in said
+    printed = _done(processes, *place.arguments)
+    assert f"mosquitto -c {place.conf / 'mosquitto.conf'}" in printed
     secret = mqtt_secret(settings.mqtt_key.get_secret_value(), PROVISIONER_USER)
     with running(place), Control(BrokerLogin("127.0.0.1", place.port, PROVISIONER_USER, secret)) as control:
         assert device.id in str(control.send({"command": "listClients"}))

@@ -126,7 +126,7 @@ def test_a_file_that_cannot_be_written_is_not_called_whole(container: Container)
     assert checked.exists()
     container.path.write_bytes(TRUNCATED)
     with pytest.raises(OSError, match="No space left"):
-        container.watch(write=find_no_room).check()
+        container.watch(write=find_disk_full).check()
     assert not checked.exists()
     container.watch().check()
     assert checked.exists()
@@ -146,5 +146,5 @@ def needs_no_database() -> None:
     raise AssertionError("a running broker knows its users")
 
 
-def find_no_room() -> None:
+def find_disk_full() -> None:
     raise OSError(errno.ENOSPC, "No space left on device")

@@ -1,4 +1,4 @@
-"""Changes of access on a running broker: told over ``$CONTROL``, judged by connecting."""
+"""Changes of access on a running broker: made over ``$CONTROL``, checked by connecting."""
 
 import json
 from collections.abc import Iterator

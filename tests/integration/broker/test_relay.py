@@ -109,12 +109,12 @@ def checkpoints(client: MqttClient, count: int) -> list[tuple[int, int]]:
 def test_rows_are_published_in_order_and_deleted(
     session: Session, sessions: sessionmaker[Session], settings: Settings, acme: Company, watcher: MqttClient
 ) -> None:
-    said = [(1 + number % 3, number) for number in range(1, 351)]
-    for delivery, checkpoint in said:
+    published = [(1 + number % 3, number) for number in range(1, 351)]
+    for delivery, checkpoint in published:
         announce(session, acme, delivery, checkpoint)
     session.commit()
     with relaying(settings, sessions):
-        assert checkpoints(watcher, 350) == said
+        assert checkpoints(watcher, 350) == published
         wait_until_empty(session)
 
 
@@ -166,11 +166,11 @@ def test_a_row_refused_five_times_is_dead_lettered_and_blocks_none(
     with json_lines("broker.relay") as lines, relaying(settings, sessions):
         assert checkpoints(watcher, 2) == [(1, 1), (2, 2)]
         wait_until_empty(session)
-    parked = session.scalars(select(Outbox)).one()
-    assert parked.parked_at is not None
-    assert parked.attempts == 5
-    assert "acme/#" in (parked.error or "")
-    about_it = [line.get("request_id") for line in lines() if line["fields"].get("row") == parked.id]
+    dead_letter = session.scalars(select(Outbox)).one()
+    assert dead_letter.parked_at is not None
+    assert dead_letter.attempts == 5
+    assert "acme/#" in (dead_letter.error or "")
+    about_it = [line.get("request_id") for line in lines() if line["fields"].get("row") == dead_letter.id]
     assert about_it == ["call-1"] * 5
     assert len([line for line in lines() if "request_id" in line]) == 5
 
@@ -225,7 +225,7 @@ def test_after_a_broker_restart_open_deliveries_are_announced_again(
     factories.delivery(session, acme, Status.FAILED, ended_at=now, fact_retained=False)
     session.commit()
     with relaying(settings, sessions):
-        broker.kill()  # it forgets what it had not saved yet
+        broker.kill()  # it loses what it had not saved yet
         broker.start()
         with connected(broker, "api-0") as watcher:
             watcher.subscribe("fleet/acme/#")
@@ -363,7 +363,7 @@ def test_a_day_after_its_end_a_deliverys_fact_is_cleared(
         assert late.received() == []
 
 
-def test_a_broker_without_users_is_told_from_one_that_is_away(
+def test_a_broker_without_users_differs_from_one_that_is_away(
     broker: Broker,
     settings: Settings,
     session: Session,

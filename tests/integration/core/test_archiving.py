@@ -29,7 +29,7 @@ WAITING = text(
 )
 
 
-def somebody_waits(sessions: sessionmaker[Session]) -> bool:
+def is_a_lock_awaited(sessions: sessionmaker[Session]) -> bool:
     """In a transaction of its own each time: within one, the view stands still."""
     with sessions() as session:
         return bool(session.scalar(WAITING))
@@ -50,7 +50,7 @@ def test_vehicle_being_archived_is_not_given_to_a_delivery(
     vehicles.archive(session, actor, vehicle.id, NOW)
     with ThreadPoolExecutor(1) as thread:
         assigned = thread.submit(assign)
-        wait_until(lambda: somebody_waits(sessions), what="the assignment to wait")
+        wait_until(lambda: is_a_lock_awaited(sessions), what="the assignment to wait")
         session.commit()
         with pytest.raises(InvalidValue):
             assigned.result(10)
@@ -71,7 +71,7 @@ def test_vehicle_being_given_to_a_delivery_is_not_archived(
     commands.edit(session, actor, delivery.id, {"vehicle_id": vehicle.id}, NOW)
     with ThreadPoolExecutor(1) as thread:
         archived = thread.submit(archive)
-        wait_until(lambda: somebody_waits(sessions), what="the archiving to wait")
+        wait_until(lambda: is_a_lock_awaited(sessions), what="the archiving to wait")
         session.commit()
         with pytest.raises(Conflict):
             archived.result(10)

@@ -1,4 +1,4 @@
-"""Late deliveries, near arrivals and silent devices: each is told once, and again when it is new."""
+"""Late deliveries, near arrivals and silent devices: one event each, another for a new condition."""
 
 import json
 import threading
@@ -73,7 +73,7 @@ class DetectorCompany:
         intake.take(self.session, [report], at)
         self.session.commit()
 
-    def tell_late(self, minutes_on: int = 0) -> int:
+    def record_late(self, minutes_on: int = 0) -> int:
         now = self.now + minutes_on * MINUTE
         return self._committed(
             late_deliveries.record_events(
@@ -81,11 +81,15 @@ class DetectorCompany:
             )
         )
 
-    def tell_soon(self, minutes_on: int = 0) -> int:
+    def record_soon(self, minutes_on: int = 0) -> int:
         now = self.now + minutes_on * MINUTE
-        return self._committed(near_arrivals.tell(self.session, near_arrivals.untold(self.session, now), now))
+        return self._committed(
+            near_arrivals.record_events(
+                self.session, near_arrivals.find_without_event(self.session, now), now
+            )
+        )
 
-    def tell_silent(self, minutes_on: int = 0) -> int:
+    def record_silent(self, minutes_on: int = 0) -> int:
         now = self.now + minutes_on * MINUTE
         return self._committed(
             silent_devices.record_events(
@@ -93,10 +97,10 @@ class DetectorCompany:
             )
         )
 
-    def _committed(self, told: int) -> int:
+    def _committed(self, recorded: int) -> int:
         self.session.commit()
         self.session.expire_all()
-        return told
+        return recorded
 
     def notifications(self) -> list[tuple[str, str, dict[str, Any]]]:
         """Event, audience, payload."""
@@ -115,7 +119,7 @@ def fleet(session: Session) -> DetectorCompany:
 
 def test_a_delivery_after_its_window_is_late_once(fleet: DetectorCompany) -> None:
     ours = fleet.late()
-    assert [fleet.tell_late(), fleet.tell_late(), fleet.tell_late(30)] == [1, 0, 0]
+    assert [fleet.record_late(), fleet.record_late(), fleet.record_late(30)] == [1, 0, 0]
     ((name, audience, payload),) = fleet.notifications()
     assert (name, audience, payload["late_minutes"]) == ("late", "manager", 5)
     assert payload["delivery"]["id"] == ours.id
@@ -126,43 +130,43 @@ def test_a_delivery_after_its_window_is_late_once(fleet: DetectorCompany) -> Non
 
 def test_every_open_delivery_may_be_late_but_none_that_has_ended(fleet: DetectorCompany) -> None:
     made = [fleet.late(status) for status in Status]
-    assert fleet.tell_late() == 3
-    told = {payload["delivery"]["id"] for _event, _audience, payload in fleet.notifications()}
-    assert told == {ours.id for ours in made if ours.status not in FINAL}
+    assert fleet.record_late() == 3
+    recorded = {payload["delivery"]["id"] for _event, _audience, payload in fleet.notifications()}
+    assert recorded == {ours.id for ours in made if ours.status not in FINAL}
 
 
 def test_the_companys_grace_counts(fleet: DetectorCompany) -> None:
     fleet.company.late_after_min = 10
     fleet.late()
-    assert [fleet.tell_late(), fleet.tell_late(4), fleet.tell_late(5)] == [0, 0, 1]
+    assert [fleet.record_late(), fleet.record_late(4), fleet.record_late(5)] == [0, 0, 1]
 
 
 def test_what_was_late_long_ago_is_no_news(fleet: DetectorCompany) -> None:
     fleet.late(minutes=24 * 60)
     fleet.late(minutes=24 * 60 - 1)
-    assert fleet.tell_late() == 1
+    assert fleet.record_late() == 1
 
 
 def test_without_a_vehicle_there_is_no_alert(fleet: DetectorCompany) -> None:
     fleet.late(Status.PENDING, vehicle_id=None)
-    assert fleet.tell_late() == 1
+    assert fleet.record_late() == 1
     assert fleet.alerts() == []
 
 
 def test_a_window_that_was_moved_may_be_missed_again(fleet: DetectorCompany) -> None:
     ours = fleet.late()
-    assert fleet.tell_late() == 1
+    assert fleet.record_late() == 1
     actor = factories.actor(fleet.company, fleet.manager)
     later = fleet.now + 30 * MINUTE
     commands.edit(fleet.session, actor, ours.id, {"window_end": later}, fleet.now)
-    assert [fleet.tell_late(29), fleet.tell_late(30), fleet.tell_late(31)] == [0, 1, 0]
+    assert [fleet.record_late(29), fleet.record_late(30), fleet.record_late(31)] == [0, 1, 0]
     assert len(fleet.notifications()) == 2
 
 
-def test_being_told_late_is_no_change_of_the_delivery(fleet: DetectorCompany) -> None:
+def test_a_late_event_is_no_change_of_the_delivery(fleet: DetectorCompany) -> None:
     ours = fleet.late()
     before = ours.version
-    assert fleet.tell_late() == 1
+    assert fleet.record_late() == 1
     assert fleet.session.get_one(Delivery, ours.id).version == before
 
 
@@ -170,22 +174,22 @@ def test_a_late_delivery_says_when_it_is_expected(fleet: DetectorCompany) -> Non
     fleet.see_van(FAR)
     fleet.late()
     fleet.late(Status.PICKUP_IN_PROGRESS)  # its van heads for the pickup
-    assert fleet.tell_late() == 2
+    assert fleet.record_late() == 2
     in_transit, picking_up = (payload["eta"] for _event, _audience, payload in fleet.notifications())
     assert datetime.fromisoformat(in_transit) > fleet.now + 60 * MINUTE
     assert picking_up is None
     fleet.see_van(FAR, minutes_ago=6)
     fleet.late()
-    assert fleet.tell_late() == 1
+    assert fleet.record_late() == 1
     assert fleet.notifications()[-1][2]["eta"] is None
 
 
-def test_an_arrival_is_told_once_when_it_is_near(fleet: DetectorCompany) -> None:
+def test_a_near_arrival_has_one_event(fleet: DetectorCompany) -> None:
     ours = fleet.delivery()
     fleet.see_van(FAR)
-    assert fleet.tell_soon() == 0
+    assert fleet.record_soon() == 0
     fleet.see_van(NEAR)
-    assert [fleet.tell_soon(), fleet.tell_soon()] == [1, 0]
+    assert [fleet.record_soon(), fleet.record_soon()] == [1, 0]
     ((name, audience, payload),) = fleet.notifications()
     assert (name, audience, payload["delivery"]["id"]) == ("arriving_soon", "customer", ours.id)
     assert 0 < payload["minutes"] <= 15
@@ -195,9 +199,9 @@ def test_an_arrival_is_told_once_when_it_is_near(fleet: DetectorCompany) -> None
 def test_an_old_position_is_no_arrival(fleet: DetectorCompany) -> None:
     fleet.delivery()
     fleet.see_van(NEAR, minutes_ago=6)
-    assert fleet.tell_soon() == 0
+    assert fleet.record_soon() == 0
     fleet.see_van(NEAR, minutes_ago=5)
-    assert fleet.tell_soon() == 1
+    assert fleet.record_soon() == 1
 
 
 def test_only_what_is_in_transit_and_was_since_the_position_arrives(fleet: DetectorCompany) -> None:
@@ -207,34 +211,34 @@ def test_only_what_is_in_transit_and_was_since_the_position_arrives(fleet: Detec
     fleet.delivery(started_at=fleet.now)
     fleet.delivery(vehicle_since=fleet.now)
     fleet.delivery(Status.DELIVERED)
-    assert fleet.tell_soon() == 0
+    assert fleet.record_soon() == 0
 
 
 def test_a_threshold_of_0_queues_nothing(fleet: DetectorCompany) -> None:
     fleet.company.arriving_soon_min = 0
     fleet.delivery()
     fleet.see_van(NEAR)
-    assert fleet.tell_soon() == 0
+    assert fleet.record_soon() == 0
 
 
-def test_another_van_is_told_of_again(fleet: DetectorCompany) -> None:
+def test_another_van_has_an_event_of_its_own(fleet: DetectorCompany) -> None:
     ours = fleet.delivery()
     fleet.see_van(NEAR)
-    assert fleet.tell_soon() == 1
+    assert fleet.record_soon() == 1
     fleet.van = factories.vehicle(fleet.session, fleet.company)
     actor = factories.actor(fleet.company, fleet.manager)
     commands.edit(fleet.session, actor, ours.id, {"vehicle_id": fleet.van.id}, fleet.now + MINUTE)
     fleet.now += 2 * MINUTE
     fleet.see_van(NEAR)
-    assert [fleet.tell_soon(), fleet.tell_soon()] == [1, 0]
+    assert [fleet.record_soon(), fleet.record_soon()] == [1, 0]
     assert len(fleet.notifications()) == 2
 
 
-def test_a_silence_is_told_once_and_the_next_again(fleet: DetectorCompany) -> None:
+def test_each_silence_has_one_event(fleet: DetectorCompany) -> None:
     fleet.delivery()
     unit = fleet.device(label="Tracker 7")
     fleet.speak(unit, fleet.now)
-    assert [fleet.tell_silent(30), fleet.tell_silent(31), fleet.tell_silent(200)] == [0, 1, 0]
+    assert [fleet.record_silent(30), fleet.record_silent(31), fleet.record_silent(200)] == [0, 1, 0]
     ((name, audience, payload),) = fleet.notifications()
     assert (name, audience, payload["silent_minutes"]) == ("device_silent", "manager", 31)
     assert payload["device"] == {"id": unit.id, "name": "Tracker 7"}
@@ -243,14 +247,14 @@ def test_a_silence_is_told_once_and_the_next_again(fleet: DetectorCompany) -> No
     (alert,) = fleet.alerts()
     assert (alert["kind"], alert["vehicle"], alert["device"]) == ("device_silent", fleet.van.id, unit.id)
     fleet.speak(unit, fleet.now + 300 * MINUTE)
-    assert [fleet.tell_silent(330), fleet.tell_silent(331), fleet.tell_silent(400)] == [0, 1, 0]
+    assert [fleet.record_silent(330), fleet.record_silent(331), fleet.record_silent(400)] == [0, 1, 0]
     assert len(fleet.notifications()) == 2
 
 
 def test_one_that_never_spoke_is_silent_since_it_was_expected(fleet: DetectorCompany) -> None:
     fleet.delivery()  # started an hour ago
     fleet.device()
-    assert [fleet.tell_silent(-30), fleet.tell_silent(-29), fleet.tell_silent(900)] == [0, 1, 0]
+    assert [fleet.record_silent(-30), fleet.record_silent(-29), fleet.record_silent(900)] == [0, 1, 0]
     ((_event, _audience, payload),) = fleet.notifications()
     assert payload["last_seen_at"] is None
 
@@ -258,7 +262,7 @@ def test_one_that_never_spoke_is_silent_since_it_was_expected(fleet: DetectorCom
 def test_a_new_device_has_time_to_speak(fleet: DetectorCompany) -> None:
     fleet.delivery()
     fleet.device(created_at=fleet.now)
-    assert [fleet.tell_silent(30), fleet.tell_silent(31)] == [0, 1]
+    assert [fleet.record_silent(30), fleet.record_silent(31)] == [0, 1]
 
 
 def test_a_parked_van_may_be_silent(fleet: DetectorCompany) -> None:
@@ -266,9 +270,9 @@ def test_a_parked_van_may_be_silent(fleet: DetectorCompany) -> None:
     fleet.speak(unit, fleet.now - 400 * MINUTE)
     fleet.delivery(Status.PENDING)
     fleet.delivery(Status.DELIVERED)
-    assert fleet.tell_silent() == 0
+    assert fleet.record_silent() == 0
     fleet.delivery(started_at=fleet.now - 20 * MINUTE)
-    assert [fleet.tell_silent(10), fleet.tell_silent(11)] == [0, 1]
+    assert [fleet.record_silent(10), fleet.record_silent(11)] == [0, 1]
 
 
 def test_a_phone_is_expected_for_the_delivery_its_driver_started_last(fleet: DetectorCompany) -> None:
@@ -277,7 +281,7 @@ def test_a_phone_is_expected_for_the_delivery_its_driver_started_last(fleet: Det
     fleet.delivery(driver_id=driver.id)
     fleet.delivery(driver_id=driver.id, vehicle_id=other.id, started_at=fleet.now - 50 * MINUTE)
     fleet.device(driver_id=driver.id)
-    assert fleet.tell_silent() == 1
+    assert fleet.record_silent() == 1
     (alert,) = fleet.alerts()
     assert alert["vehicle"] == other.id
 
@@ -288,13 +292,13 @@ def test_who_was_assigned_just_now_has_time_to_speak(fleet: DetectorCompany) -> 
     ours = fleet.delivery()
     actor = factories.actor(fleet.company, fleet.manager)
     commands.edit(fleet.session, actor, ours.id, {"driver_id": driver.id}, fleet.now)
-    assert [fleet.tell_silent(30), fleet.tell_silent(31)] == [0, 1]
+    assert [fleet.record_silent(30), fleet.record_silent(31)] == [0, 1]
 
 
 def test_a_disabled_device_is_not_expected(fleet: DetectorCompany) -> None:
     fleet.delivery()
     fleet.device(disabled_at=fleet.now - MINUTE)
-    assert fleet.tell_silent() == 0
+    assert fleet.record_silent() == 0
 
 
 def test_anything_that_comes_is_a_word_noted_to_the_minute(fleet: DetectorCompany) -> None:
@@ -324,13 +328,13 @@ def test_ingest_does_not_wait_for_who_edits_a_device(
     assert unit.last_heard_at == fleet.now + timedelta(seconds=1)
 
 
-def test_what_changed_between_looking_and_telling_is_not_told(fleet: DetectorCompany) -> None:
+def test_no_event_for_what_changed_before_it_is_recorded(fleet: DetectorCompany) -> None:
     ours, unit = fleet.late(), fleet.device()
     fleet.see_van(NEAR)
     session, now = fleet.session, fleet.now
     found = (
         late_deliveries.find_without_event(session, now),
-        near_arrivals.untold(session, now),
+        near_arrivals.find_without_event(session, now),
         silent_devices.find_without_event(session, now),
     )
     assert [len(each) for each in found] == [1, 1, 1]
@@ -339,12 +343,12 @@ def test_what_changed_between_looking_and_telling_is_not_told(fleet: DetectorCom
     fleet.speak(unit, now)
     late, arriving, silent = found
     assert late_deliveries.record_events(session, late, now) == 0
-    assert near_arrivals.tell(session, arriving, now) == 0
+    assert near_arrivals.record_events(session, arriving, now) == 0
     assert silent_devices.record_events(session, silent, now) == 0
     assert fleet.notifications() == []
 
 
-def test_two_leaders_tell_each_thing_once(fleet: DetectorCompany, sessions: sessionmaker[Session]) -> None:
+def test_two_leaders_record_each_event_once(fleet: DetectorCompany, sessions: sessionmaker[Session]) -> None:
     fleet.see_van(NEAR)
     for _ in range(30):
         fleet.late()
@@ -367,15 +371,19 @@ def test_two_leaders_tell_each_thing_once(fleet: DetectorCompany, sessions: sess
     for leader in leaders:
         leader.join(30)
     assert errors == []
-    told = [name for name, _audience, _payload in fleet.notifications()]
-    assert {name: told.count(name) for name in told} == {"late": 30, "arriving_soon": 30, "device_silent": 1}
+    recorded = [name for name, _audience, _payload in fleet.notifications()]
+    assert {name: recorded.count(name) for name in recorded} == {
+        "late": 30,
+        "arriving_soon": 30,
+        "device_silent": 1,
+    }
     assert len(fleet.alerts()) == 31
 
 
-def test_they_look_through_what_is_left_to_tell_only(
+def test_detectors_scan_only_rows_without_event(
     fleet: DetectorCompany, session: Session, engine: Engine
 ) -> None:
-    """Among thousands that have ended or were told, the plan is a scan of the small index."""
+    """Among thousands that have ended or had their event, the plan is a scan of the small index."""
     ours = fleet.late()
     session.execute(
         text(
@@ -393,7 +401,9 @@ def test_they_look_through_what_is_left_to_tell_only(
     session.execute(text("ANALYZE delivery"))
     session.commit()
     assert "ix_delivery_late_untold" in _plans(session, engine, late_deliveries.find_without_event, fleet.now)
-    assert "ix_delivery_arrival_untold" in _plans(session, engine, near_arrivals.untold, fleet.now)
+    assert "ix_delivery_arrival_untold" in _plans(
+        session, engine, near_arrivals.find_without_event, fleet.now
+    )
 
 
 def _plans(

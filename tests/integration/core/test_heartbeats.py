@@ -15,7 +15,7 @@ from core.health.heartbeats import Beat, PartKind, PartState, me
 from core.models.heartbeat import Heartbeat
 from ingest.connection import Connection, ConnectionLost
 from local.services.ports import free_port
-from tests.support.fronts import plain_front
+from tests.support.servers.fronts import plain_front
 from tests.support.services.settings import make_settings
 from tests.support.waiting import wait_until
 
@@ -69,7 +69,7 @@ def test_rows_of_old_api_processes_are_purged(sessions: sessionmaker[Session]) -
 def test_the_disk_space_probe_grows_a_file_and_keeps_nothing(session: Session) -> None:
     size = text("SELECT pg_relation_size('heartbeat_room')")
     for _ in range(2):
-        heartbeats.require_room(session)
+        heartbeats.require_disk_space(session)
         assert session.scalar(size) == 8 * 8192
         session.commit()
         assert session.scalar(size) == 0

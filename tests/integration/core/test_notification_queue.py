@@ -64,7 +64,7 @@ def test_a_status_change_is_queued_unless_the_company_turned_it_off(
     assert [row.recipient for row in queued(session)][1:] == [manager.email]
 
 
-def test_managers_who_cannot_log_in_are_not_told(session: Session, company: Company) -> None:
+def test_managers_who_cannot_log_in_are_not_notified(session: Session, company: Company) -> None:
     manager = factories.user(session, company)
     factories.user(session, company, disabled_at=NOW)
     factories.user(session, company, password_hash=None)
@@ -92,14 +92,14 @@ def test_webhooks_get_their_chosen_events_without_personal_data(session: Session
     assert customer.name not in str(call.payload)
 
 
-def test_what_is_to_be_told_once_is_queued_once(session: Session, company: Company) -> None:
+def test_an_event_with_a_key_is_queued_once(session: Session, company: Company) -> None:
     factories.user(session, company)
 
-    def tell(event: Event, once: str | None) -> int:
+    def notify(event: Event, once: str | None) -> int:
         return queue.queue(session, event, company.id, {}, NOW, once=once)
 
-    assert [tell(Event.LATE, "a"), tell(Event.LATE, "a"), tell(Event.LATE, "b")] == [1, 0, 1]
-    assert [tell(Event.DEVICE_SILENT, "a"), tell(Event.LATE, None), tell(Event.LATE, None)] == [1, 1, 1]
+    assert [notify(Event.LATE, "a"), notify(Event.LATE, "a"), notify(Event.LATE, "b")] == [1, 0, 1]
+    assert [notify(Event.DEVICE_SILENT, "a"), notify(Event.LATE, None), notify(Event.LATE, None)] == [1, 1, 1]
 
 
 def test_it_is_queued_with_its_change_or_not_at_all(

@@ -76,7 +76,7 @@ def van(session: Session) -> Van:
     return Van(session)
 
 
-def test_a_fix_is_stored_with_all_it_said(van: Van) -> None:
+def test_a_fix_is_stored_with_all_its_telemetry(van: Van) -> None:
     everything = fix(
         0,
         altitude_m=12.5,
@@ -299,15 +299,15 @@ def test_two_writers_of_the_same_vehicles_do_not_deadlock(sessions: sessionmaker
 def test_the_facts_can_be_read_again(van: Van, engine: Engine) -> None:
     delivery_id = van.delivery()
     van.take(fix(0))
-    told = van.facts
+    facts = van.facts
     part = van.vehicle.id % 16
-    assert position_newest.newest_facts(van.session, part, 16) == told
-    assert told[0].deliveries == (delivery_id,)
+    assert position_newest.newest_facts(van.session, part, 16) == facts
+    assert facts[0].deliveries == (delivery_id,)
     assert position_newest.newest_facts(van.session, (part + 1) % 16, 16) == []
     # Reading again must not wait for a writer's lock.
     with engine.begin() as writer:
         writer.execute(text("SELECT 1 FROM vehicle FOR NO KEY UPDATE"))
-        assert position_newest.newest_facts(van.session, part, 16) == told
+        assert position_newest.newest_facts(van.session, part, 16) == facts
 
 
 def quarantine_of(session: Session) -> list[tuple[Any, ...]]:

@@ -35,13 +35,13 @@ def unit(session: Session) -> Device:
 
 def refused(device: Device, raw: bytes = b"{", **values: Any) -> Quarantined:
     known: dict[str, Any] = {"company_id": device.company_id, "device_id": device.id}
-    told: dict[str, Any] = {
+    reported: dict[str, Any] = {
         "topic": f"up/3/{device.id}/location",
         "raw": raw,
         "reason": "bad_json",
         "detail": "d",
     }
-    return Quarantined(**known | told | values)
+    return Quarantined(**known | reported | values)
 
 
 def keep(session: Session, messages: list[Quarantined], at: datetime = NOON) -> None:

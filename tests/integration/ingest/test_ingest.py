@@ -113,7 +113,7 @@ def test_each_measurement_is_stored_in_its_column(gps: DeviceClient, session: Se
 
 
 @pytest.mark.usefixtures("worker")
-def test_a_device_is_told_what_became_of_its_fix(gps: DeviceClient, session: Session) -> None:
+def test_a_device_gets_the_result_of_its_fix(gps: DeviceClient, session: Session) -> None:
     assert gps.ask(fix(0, id="a")) == {"id": "a", "result": "stored"}
     assert count(session, "position") == 1
     assert gps.ask(fix(0, id="b")) == {"id": "b", "result": "duplicate"}
@@ -302,7 +302,7 @@ def test_a_refused_request_says_what_is_allowed_and_is_kept(
 
 
 @pytest.mark.usefixtures("worker")
-def test_a_phone_is_told_which_proof_is_missing_and_may_ask_again(
+def test_a_phone_learns_the_missing_proof_and_may_retry(
     phone: DeviceClient, fleet: EquippedCompany, session: Session
 ) -> None:
     fleet.company.proof_required = ["photo"]
@@ -466,7 +466,7 @@ def one_message(connection: Connection) -> mqtt5.PublishPacket:
             return message
 
 
-def said_at_the_end(connection: Connection) -> ConnectionLost:
+def last_error_of(connection: Connection) -> ConnectionLost:
     """What the broker says when it lets the connection go."""
     while True:
         try:
@@ -492,7 +492,7 @@ def test_a_stale_ack_is_not_sent(
     wait_until(lambda: not receiver.next_batch() and receiver.connected == 1)
     gps.send(fix(0))
     in_hand = next_messages(receiver)
-    # Somebody with our login and a clean start: the session is gone, and its packet ids with it.
+    # Another client with our login and a clean start: the session is gone, and its packet ids with it.
     with connected(broker, ingest_user(shard)):
         pass
     wait_until(lambda: not receiver.next_batch() and len(lost_sessions) == 2)
@@ -590,7 +590,7 @@ def test_a_refused_login_says_so(settings: Settings, fleet: EquippedCompany) -> 
 
 def test_a_refused_subscription_says_so(settings: Settings, fleet: EquippedCompany) -> None:
     connection = Connection(login(settings, ingest_user("0")), topics.shard_filter("1"))
-    assert "was refused" in str(said_at_the_end(connection))
+    assert "was refused" in str(last_error_of(connection))
 
 
 def test_an_idle_connection_is_kept_alive(

@@ -16,7 +16,7 @@ from ingest.metrics import IngestMetrics
 from ingest.worker import Worker, shards_of
 from tests.support import factories
 from tests.support.devices import device, fix
-from tests.support.fronts import tls_front
+from tests.support.servers.fronts import tls_front
 from tests.support.services.mosquitto import Broker
 from tests.support.services.settings import make_settings
 from tests.support.waiting import wait_until

@@ -17,7 +17,7 @@ from jobs.sender import loop
 from reports import rendering
 from reports.rendering import PdfNotMade
 from tests.support import factories
-from tests.support.receivers import smtp_server
+from tests.support.servers.receivers import smtp_server
 from tests.support.services.settings import make_settings
 from tests.support.waiting import wait_until
 
@@ -65,9 +65,9 @@ def sent(sessions: sessionmaker[Session], database_url: str) -> list[EmailMessag
 def test_each_manager_gets_the_figures_and_the_pdf(
     sessions: sessionmaker[Session], database_url: str
 ) -> None:
-    for letter in sent(sessions, database_url):
-        assert "Delivered: 1" in letter.get_body(("plain",)).get_content()  # type: ignore[union-attr]
-        (paper,) = letter.iter_attachments()
+    for message in sent(sessions, database_url):
+        assert "Delivered: 1" in message.get_body(("plain",)).get_content()  # type: ignore[union-attr]
+        (paper,) = message.iter_attachments()
         assert paper.get_content_type() == "application/pdf"
         assert paper.get_filename() == "daily-report-2026-03-12.pdf"
         words = PdfReader(io.BytesIO(paper.get_content())).pages[0].extract_text()
@@ -86,7 +86,7 @@ def test_the_e_mail_is_sent_without_a_pdf_that_failed(
         raise PdfNotMade("It takes too long.")
 
     monkeypatch.setattr(rendering, "pdf_of", fail)
-    for letter in sent(sessions, database_url):
-        assert "Delivered: 1" in letter.get_content()
-        assert list(letter.iter_attachments()) == []
-    assert len(tried) == 1, "each manager's letter waited for it"
+    for message in sent(sessions, database_url):
+        assert "Delivered: 1" in message.get_content()
+        assert list(message.iter_attachments()) == []
+    assert len(tried) == 1, "each manager's message waited for it"

@@ -1,4 +1,4 @@
-"""The schedule: what fails is told and runs again, what hangs stops nobody, two leaders do no harm."""
+"""The schedule: failed jobs are reported and run again, hanging ones delay no other, two leaders are safe."""
 
 import json
 import logging
@@ -52,7 +52,7 @@ def divide_by_zero(session: Session, _now: datetime) -> None:
     session.execute(text("SELECT 1/0"))
 
 
-def test_a_job_that_fails_is_told_and_runs_again(
+def test_a_job_that_fails_is_reported_and_runs_again(
     session: Session, sessions: sessionmaker[Session], caplog: pytest.LogCaptureFixture
 ) -> None:
     runs = threading.Semaphore(0)
@@ -66,10 +66,10 @@ def test_a_job_that_fails_is_told_and_runs_again(
             assert runs.acquire(timeout=10)
         wait_until(lambda: state(session, "failing").consecutive_failures >= 3, what="three are counted")
         wait_until(lambda: state(session, "failing").next_run_at is not None, what="the next is planned")
-    told = state(session, "failing")
-    assert told.last_error is not None
-    assert told.last_error.startswith("DivisionByZero 22012 at tests/integration/jobs/test_jobs.py:")
-    assert told.last_succeeded_at is None
+    shown = state(session, "failing")
+    assert shown.last_error is not None
+    assert shown.last_error.startswith("DivisionByZero 22012 at tests/integration/jobs/test_jobs.py:")
+    assert shown.last_succeeded_at is None
     assert (REGISTRY.get_sample_value("milepost_job_failed_total", {"job": "failing"}) or 0) >= 3
     assert "alert=job_failing job=failing failures=3" in caplog.text
 
@@ -77,12 +77,12 @@ def test_a_job_that_fails_is_told_and_runs_again(
 def test_a_run_is_written_down(session: Session, sessions: sessionmaker[Session]) -> None:
     assert once_by_hand(sessions, job(once(divide_by_zero))) is not None
     assert once_by_hand(sessions, job(once(lambda _session, _now: 7))) is None
-    told = state(session)
-    assert (told.last_result, told.last_error, told.consecutive_failures) == ("7", None, 0)
-    assert told.last_succeeded_at == told.last_ended_at
-    assert told.last_ended_at is not None
-    assert told.last_started_at <= told.last_ended_at
-    assert told.last_duration_s is not None
+    shown = state(session)
+    assert (shown.last_result, shown.last_error, shown.consecutive_failures) == ("7", None, 0)
+    assert shown.last_succeeded_at == shown.last_ended_at
+    assert shown.last_ended_at is not None
+    assert shown.last_started_at <= shown.last_ended_at
+    assert shown.last_duration_s is not None
 
 
 def test_an_error_shows_no_row(session: Session, sessions: sessionmaker[Session]) -> None:
@@ -119,9 +119,9 @@ def test_a_retry_comes_sooner_but_not_more_often_than_the_job_may_run() -> None:
 def test_a_failure_of_a_rare_job_is_planned_anew(session: Session, sessions: sessionmaker[Session]) -> None:
     with table.running(sessions, (job(once(divide_by_zero), every=timedelta(hours=6)),)):
         wait_until(lambda: _fresh(session, select(JobState.next_run_at)), what="it is planned")
-    told = state(session)
-    assert told.next_run_at is not None
-    assert told.next_run_at - told.last_started_at < timedelta(minutes=1)
+    shown = state(session)
+    assert shown.next_run_at is not None
+    assert shown.next_run_at - shown.last_started_at < timedelta(minutes=1)
 
 
 def test_one_that_hangs_stops_no_other_and_not_the_end(sessions: sessionmaker[Session]) -> None:
@@ -185,7 +185,7 @@ def test_two_leaders_do_what_there_is_once(
         leader.join(30)
     gone = select(func.count()).where(Outbox.kind == outbox.OutboxKind.DELIVERY_GONE)
     assert session.scalar(gone) == 40
-    assert {told.name for told in job_states.read(session).values() if not told.consecutive_failures} == {
+    assert {shown.name for shown in job_states.read(session).values() if not shown.consecutive_failures} == {
         tested.name for tested in table.JOBS
     }
 
@@ -195,8 +195,8 @@ def test_the_table_of_jobs_is_shown(processes: Processes, session: Session) -> N
     leader = processes.start("jobs")
     planned = select(func.count(JobState.next_run_at))
     wait_until(lambda: _fresh(session, planned) == len(table.JOBS), what="all have run and are planned")
-    told = _listed(processes, "partitions")
-    assert (told["state"], told["every_s"], told["consecutive_failures"]) == ("ok", 21600, 0)
+    listed = _listed(processes, "partitions")
+    assert (listed["state"], listed["every_s"], listed["consecutive_failures"]) == ("ok", 21600, 0)
     shown = _done(processes, "jobs", "list")
     assert "A jobs process has led for" in shown
     assert f":{leader.pid})" in shown
@@ -228,17 +228,17 @@ def test_a_job_is_run_by_hand(processes: Processes, session: Session) -> None:
     assert "there are: partitions," in unknown.output()
 
 
-def test_the_metrics_tell_how_each_job_fares(sessions: sessionmaker[Session], settings: Settings) -> None:
+def test_the_metrics_show_how_each_job_fares(sessions: sessionmaker[Session], settings: Settings) -> None:
     partitions = table.find("partitions")
     assert partitions is not None
     once_by_hand(sessions, partitions)
     with metrics.served(settings.model_copy(update={"jobs_metrics_port": free_port()}), sessions):
         names = ("last_start_timestamp", "last_end_timestamp", "last_success_timestamp", "last_duration")
-        told = {
+        shown = {
             name: REGISTRY.get_sample_value(f"milepost_job_{name}_seconds", {"job": "partitions"})
             for name in names
         }
-        assert None not in told.values()
+        assert None not in shown.values()
         failures = REGISTRY.get_sample_value("milepost_job_consecutive_failures", {"job": "partitions"})
         assert failures == 0
 

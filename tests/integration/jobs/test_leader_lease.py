@@ -22,6 +22,7 @@ from broker.access_control.control import Control
 from broker.link import BrokerLink
 from broker.relay import Relay
 from core.database import dedicated
+from core.database.locks import Lock
 from core.health import leader
 from core.health.leader import LEASE_S
 from core.models.company import Company
@@ -43,9 +44,9 @@ from local.services.ports import free_port
 from tests.integration.broker.test_relay import acme, announce, checkpoints, wait_until_empty, watcher
 from tests.integration.jobs.test_sender import LOOPBACK
 from tests.support import factories
-from tests.support.fronts import plain_front
 from tests.support.mqtt_client import MqttClient
-from tests.support.receivers import http_receiver
+from tests.support.servers.fronts import plain_front
+from tests.support.servers.receivers import http_receiver
 from tests.support.services.processes import MilepostProcess, Processes
 from tests.support.waiting import wait_until
 
@@ -87,8 +88,8 @@ def test_a_frozen_leader_is_replaced_and_says_nothing_old(
     first.wait_for("jobs_leading_ended")
     wait_until(lambda: first.output().count("jobs_standing_by") == 2, what="the thawed one stands by")
     assert watcher.subscribe("fleet/acme/alerts/#") == 1  # its SUBACK comes after all that was published
-    said = [json.loads(payload)["checkpoint"] for _, payload, _ in watcher.received()]
-    assert said in ([3], [1, 2, 3])
+    published = [json.loads(payload)["checkpoint"] for _, payload, _ in watcher.received()]
+    assert published in ([3], [1, 2, 3])
     assert "relay_broker_away" not in second.output(), "the thawed one took its connection"
     assert "jobs_leading_ended" not in second.output()
     found = leader.read(session)
@@ -173,7 +174,7 @@ def test_a_leader_without_a_lease_is_replaced(
         closing(dedicated.connect(settings, "jobs-leader")) as older,
         closing(dedicated.connect(settings, "jobs-leader")) as newer,
     ):
-        older.cursor().execute("SELECT pg_advisory_lock(%s)", (leader.LOCK,))
+        older.cursor().execute("SELECT pg_advisory_lock(%s)", (Lock.LEADER,))
         found = leader.read(session)
         assert found is not None
         assert (found.holder, found.is_silent) == ("unknown", True)
@@ -204,12 +205,12 @@ def test_a_leader_frozen_while_it_connects_says_nothing(
     factories.checkpoint(session, delivery)
     session.commit()
 
-    class ThawsLater(BrokerLink):
+    class ThawsAtTheLink(BrokerLink):
         def __enter__(self) -> Self:
             end_session(session, connection)
             return super().__enter__()
 
-    monkeypatch.setattr(relay_module, "BrokerLink", ThawsLater)
+    monkeypatch.setattr(relay_module, "BrokerLink", ThawsAtTheLink)
     with closing(dedicated.connect(settings, "jobs-leader")) as connection, pytest.raises(psycopg2.Error):
         Relay(connection, sessions, settings, threading.Event()).run()
     assert watcher.subscribe("fleet/acme/alerts/#") == 1  # its SUBACK comes after all retained messages
@@ -226,7 +227,7 @@ def test_a_leader_frozen_before_a_change_of_access_makes_none(
 ) -> None:
     asked: list[Any] = []
 
-    class ThawsLater(Control):
+    class ThawsAtTheControl(Control):
         def __enter__(self) -> Self:
             if waiting:
                 with sessions() as own:  # the test's is another thread's
@@ -238,7 +239,7 @@ def test_a_leader_frozen_before_a_change_of_access_makes_none(
             return super().send(*commands)
 
     waiting: list[bool] = []
-    monkeypatch.setattr(relay_module, "Control", ThawsLater)
+    monkeypatch.setattr(relay_module, "Control", ThawsAtTheControl)
     with closing(dedicated.connect(settings, "jobs-leader")) as connection:
         failed: list[BaseException] = []
 
@@ -327,7 +328,7 @@ def test_the_leader_is_shown_and_counted(
     session: Session, sessions: sessionmaker[Session], settings: Settings
 ) -> None:
     assert leader.read(session) is None
-    session.execute(text("SELECT pg_advisory_lock(:key)"), {"key": leader.LOCK})
+    session.execute(text("SELECT pg_advisory_lock(:key)"), {"key": Lock.LEADER})
     now = datetime.now(UTC)
     session.add(
         JobsLeader(id=1, term=3, holder="here:1", since=now, renewed_at=now - timedelta(seconds=2 * LEASE_S))

@@ -13,8 +13,8 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session, sessionmaker
 
 from core.accounts import links
+from core.database.locks import Lock
 from core.deliveries.status_changes import StatusRequest, change_status
-from core.health import leader
 from core.models.company import Company
 from core.models.job import JobsLeader
 from core.models.notification import NotificationTemplate
@@ -34,7 +34,7 @@ from jobs.sender.webhooks.caller import Caller, signature
 from local.services.ports import free_port
 from tests.support import factories
 from tests.support.log_lines import json_lines
-from tests.support.receivers import SmtpInbox, http_receiver, smtp_server, status
+from tests.support.servers.receivers import SmtpInbox, http_receiver, smtp_server, status
 from tests.support.services.settings import make_settings
 from tests.support.waiting import wait_until as wait_within
 
@@ -182,7 +182,7 @@ def test_a_refused_recipient_fails_and_a_busy_server_is_tried_again(
     assert mailbox[0].recipients == ["later@example.com"]
 
 
-def test_one_that_cannot_be_written_waits_and_stops_nobody(
+def test_one_that_cannot_be_written_delays_no_other(
     session: Session,
     sessions: sessionmaker[Session],
     settings: Settings,
@@ -268,12 +268,12 @@ def test_an_arrival_is_not_announced_after_it(
     """Its mail server was away."""
     now = datetime.now(UTC)
     clara = factories.customer(session, company, email="clara@example.com")
-    for told_at, reference in ((now - timedelta(minutes=10), "past"), (now, "near")):
+    for sent_at, reference in ((now - timedelta(minutes=10), "past"), (now, "near")):
         delivery = factories.delivery(
             session, company, Status.IN_TRANSIT, customer_id=clara.id, reference=reference
         )
-        facts = {"eta": told_at + timedelta(minutes=4), "minutes": 9}
-        queue.queue(session, Event.ARRIVING_SOON, company.id, facts, told_at, delivery=delivery)
+        facts = {"eta": sent_at + timedelta(minutes=4), "minutes": 9}
+        queue.queue(session, Event.ARRIVING_SOON, company.id, facts, sent_at, delivery=delivery)
     session.commit()
     with sending(sessions, settings):
         all_are(session, "queued", "sent")
@@ -320,12 +320,12 @@ def test_without_a_server_the_log_says_so_once(
             links.owe_reset(session, company.id, factories.user(session, company).id, row.created_at)
             session.commit()
             wait_until(lambda: all(one.error == NO_SERVER for one in rows(session)), "the reason")
-    said = [record for record in caplog.records if record.levelno >= logging.WARNING]
-    assert sorted(record.getMessage().split()[0] for record in said) == [
+    logged = [record for record in caplog.records if record.levelno >= logging.WARNING]
+    assert sorted(record.getMessage().split()[0] for record in logged) == [
         "alert=emails_wait",
         "alert=password_links_wait",
     ]
-    assert {record.levelno for record in said} == {logging.WARNING}
+    assert {record.levelno for record in logged} == {logging.WARNING}
 
 
 def test_a_server_that_is_away_is_logged_once_and_its_return(
@@ -352,7 +352,7 @@ def test_a_server_that_is_away_is_logged_once_and_its_return(
 def test_a_leader_that_has_just_begun_is_not_judged(session: Session, company: Company) -> None:
     now = datetime.now(UTC)
     factories.notification(session, company, next_attempt_at=now - timedelta(hours=1))
-    session.execute(text("SELECT pg_advisory_lock(:key)"), {"key": leader.LOCK})
+    session.execute(text("SELECT pg_advisory_lock(:key)"), {"key": Lock.LEADER})
     led = JobsLeader(id=1, term=1, holder="here:1", since=now - timedelta(minutes=4), renewed_at=now)
     session.add(led)
     session.flush()

@@ -19,7 +19,7 @@ import trustme
 from core.notifications.attempts import AttemptOutcome
 from core.notifications.claims import Claimed
 from jobs.sender.webhooks.caller import Caller, body_of, headers_of
-from tests.support.receivers import HttpReceiver, http_receiver, status
+from tests.support.servers.receivers import HttpReceiver, http_receiver, status
 from tests.support.waiting import wait_until
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -106,8 +106,8 @@ def test_a_receiver_that_hangs_or_drips_is_left(receiver: HttpReceiver, kind: st
 
 def test_what_is_no_http_or_endless_is_a_failure(receiver: HttpReceiver) -> None:
     caller = Caller(LOOPBACK, total_s=5)
-    for said in (b"SSH-2.0-OpenSSH\r\n\r\n", b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 100_000, b""):
-        receiver.answer = always(said)
+    for content in (b"SSH-2.0-OpenSSH\r\n\r\n", b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 100_000, b""):
+        receiver.answer = always(content)
         outcome = caller.post(receiver.url(), b"{}", {})
         assert outcome.error is not None
         assert outcome.code is None

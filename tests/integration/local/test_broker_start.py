@@ -23,14 +23,14 @@ def mosquitto() -> Iterator[LocalMosquitto]:
 
 
 class Start:
-    """A start, what it said, and what makes the file of users anew."""
+    """A start, its output, and the writer of the file of users."""
 
     def __init__(self, mosquitto: Mosquitto, session: Session) -> None:
         self.mosquitto = mosquitto
-        self.said: list[str] = []
+        self.printed: list[str] = []
         self.error: OSError | None = None
         self._session = session
-        self.start = BrokerStart(mosquitto, self.write, self.said.append)
+        self.start = BrokerStart(mosquitto, self.write, self.printed.append)
 
     def write(self) -> None:
         if self.error is not None:
@@ -42,7 +42,7 @@ class Start:
         try:
             self.mosquitto.process = self.start.spawn()
         except NotYet as not_yet:
-            self.said.append(str(not_yet))
+            self.printed.append(str(not_yet))
             return False
         return True
 
@@ -60,7 +60,7 @@ def test_a_damaged_file_of_users_is_made_anew_first(start: Start, content: bytes
     path = start.mosquitto.plugin_file
     path.unlink() if content is None else path.write_bytes(content)
     start.error = OSError(28, "No space left on device")
-    wait_until(lambda: start.is_spawned() or "its users cannot be written" in start.said[-1])
+    wait_until(lambda: start.is_spawned() or "its users cannot be written" in start.printed[-1])
     assert start.mosquitto.process is None
     start.error = None
     wait_until(start.is_spawned)
@@ -76,4 +76,4 @@ def test_sessions_that_cannot_be_read_are_put_aside_by_a_restart(start: Start) -
     assert start.is_spawned()
     wait_until(lambda: answers(start.mosquitto.port), what="the broker listens")
     assert start.mosquitto.store.with_name("mosquitto.db.damaged").read_bytes() == b"not a store"
-    assert "mosquitto.db.damaged" in start.said[-1]
+    assert "mosquitto.db.damaged" in start.printed[-1]

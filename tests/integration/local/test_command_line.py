@@ -90,7 +90,7 @@ def test_a_device_without_a_binding_says_what_becomes_of_its_fixes(
     assert "no_vehicle" not in bound
 
 
-def test_the_version_is_told(tmp_path: Path) -> None:
+def test_the_version_is_printed(tmp_path: Path) -> None:
     result = run_with_nothing_set(tmp_path, "--version")
     assert (result.returncode, result.stdout) == (0, f"milepost {version('milepost')}\n")
 
@@ -157,7 +157,7 @@ def test_migrate_without_a_database_is_one_line(processes: Processes) -> None:
     assert "Connection refused" in line
 
 
-def test_a_database_without_tables_is_told_with_the_remedy(
+def test_a_database_without_tables_is_reported_with_the_remedy(
     processes: Processes, postgres_server: PostgresServer
 ) -> None:
     url = postgres_server.url("postgres")
@@ -241,9 +241,9 @@ def test_a_watched_plugin_file_is_made_whole_again(processes: Processes, tmp_pat
 
 def test_reconcile_repairs_a_broker_that_knows_too_little(processes: Processes, broker: Broker) -> None:
     _done(processes, "company", "add", "acme", "--manager-email", "boss@acme.example")
-    said = _done(processes, "broker", "reconcile")
+    printed = _done(processes, "broker", "reconcile")
     assert "company-acme" in str(broker.plugin_state()["roles"])
-    assert "roles changed  1" in said
+    assert "roles changed  1" in printed
 
 
 def _done(processes: Processes, *arguments: str) -> str:

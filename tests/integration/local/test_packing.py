@@ -1,4 +1,4 @@
-"""A package or a file that some list forgets is missing in the image or the wheel, and there only."""
+"""A package or a file that some list leaves out is missing in the image or the wheel, and there only."""
 
 import shutil
 import subprocess

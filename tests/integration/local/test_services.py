@@ -18,8 +18,8 @@ from tests.support.waiting import wait_until
 COMPANIES = text("SELECT count(*) FROM company")
 
 
-@pytest.mark.parametrize("_turn", [1, 2])
-def test_each_test_has_an_empty_migrated_database(_turn: int, session: Session) -> None:
+@pytest.mark.parametrize("_run", [1, 2])
+def test_each_test_has_an_empty_migrated_database(_run: int, session: Session) -> None:
     assert session.scalar(COMPANIES) == 0
     session.add(Company(slug="acme", name="Acme"))
     session.commit()

@@ -23,7 +23,7 @@ VEHICLES = 5
 
 
 class Simulated:
-    """A simulation on a thread of its own, and what it said."""
+    """A simulation on a thread of its own, and its output."""
 
     def __init__(self, settings: Settings, sessions: sessionmaker[Session], rate_hz: float = 20.0) -> None:
         with sessions.begin() as session:
@@ -43,7 +43,7 @@ class Simulated:
 
 @contextmanager
 def simulated(settings: Settings, sessions: sessionmaker[Session]) -> Iterator[Simulated]:
-    """It runs inside the block, and has said its last line after it."""
+    """Run it inside the block; its last line is printed after it."""
     running = Simulated(settings, sessions)
     running.thread.start()
     try:

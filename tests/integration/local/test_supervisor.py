@@ -60,11 +60,11 @@ class Supervised:
         self.process = spawn(command, log=self.log, cwd=folder, env=env)
         self.wait_for("all started")
 
-    def said(self) -> list[str]:
+    def printed(self) -> list[str]:
         return self.log.read_text().splitlines()
 
     def wait_for(self, text: str) -> None:
-        wait_until(lambda: any(text in line for line in self.said()), what=f"the supervisor says {text!r}")
+        wait_until(lambda: any(text in line for line in self.printed()), what=f"the supervisor says {text!r}")
 
     def children(self) -> list[psutil.Process]:
         return psutil.Process(self.process.pid).children(recursive=True)
@@ -100,7 +100,7 @@ def test_children_are_stopped_in_reverse_order_and_none_is_left(supervised: Supe
     wait_until(lambda: len(run.children()) == 4, what="all four processes run")
     children = run.children()
     assert run.stop() == 0
-    assert run.said()[-4:] == ["stopping …", "third stopped", "second stopped", "first stopped"]
+    assert run.printed()[-4:] == ["stopping …", "third stopped", "second stopped", "first stopped"]
     assert not any(is_alive(child) for child in children)
 
 
@@ -116,7 +116,7 @@ def test_a_second_ctrl_c_does_no_harm(supervised: Supervise) -> None:
     run.process.send_signal(signal.SIGINT)
     run.wait_for("stopping")
     assert run.stop(signal.SIGINT) == 0
-    assert run.said()[-1] == "deaf did not stop and was killed"
+    assert run.printed()[-1] == "deaf did not stop and was killed"
     assert not is_alive(child)
 
 
@@ -128,12 +128,12 @@ def test_those_who_do_not_stop_are_killed_in_time(supervised: Supervise) -> None
     assert time.monotonic() - started < 3.5
 
 
-def test_a_child_that_dies_is_started_again_and_said(supervised: Supervise) -> None:
+def test_a_child_that_dies_is_reported_and_started_again(supervised: Supervise) -> None:
     run = supervised(steady=SLEEP, mortal=SLEEP)
     steady, mortal = sorted(run.children(), key=lambda child: child.pid)
     mortal.kill()
     run.wait_for("mortal restarted")
-    assert any(line.startswith("mortal was ended by SIGKILL; starts again in") for line in run.said())
+    assert any(line.startswith("mortal was ended by SIGKILL; starts again in") for line in run.printed())
     assert steady in run.children()
     assert mortal not in run.children()
     assert len(run.children()) == 2
@@ -197,10 +197,10 @@ def test_children_end_with_a_supervisor_that_is_killed(supervised: Supervise) ->
 
 
 def leftovers(folder: Path, within_s: float = 3.0) -> list[str]:
-    """What is said of them."""
-    said: list[str] = []
-    end_leftovers(folder, said.append, within_s=within_s)
-    return said
+    """Return the lines printed about them."""
+    printed: list[str] = []
+    end_leftovers(folder, printed.append, within_s=within_s)
+    return printed
 
 
 def test_the_next_run_ends_what_a_killed_one_left(tmp_path: Path, sleeper: subprocess.Popen[bytes]) -> None:

@@ -1,7 +1,8 @@
 """One company never sees another (A10): every operation of the OpenAPI document, walked with foreign ids.
 
-With both fences, then with the second alone: the conditions in `core` are made to let everything pass, and
-PostgreSQL's row-level security still gives nothing. A control takes that away too, and finds everything.
+With scoped queries and row-level security, then with the latter alone: the conditions in `core` are made to
+let everything pass, and PostgreSQL's row-level security still gives nothing.
+A control takes that away too, and finds everything.
 """
 
 import sys
@@ -47,7 +48,7 @@ WHERE vehicle_id IN (SELECT id FROM vehicle WHERE company_id = :company)
 ROLES = [role.value for role in Role]
 TOKEN = "api token"  # an integration with every scope
 WRITERS = ["manager", TOKEN]
-SHORTEST = 6  # letters of a text that can be told from any other
+SHORTEST = 6  # characters of a text that no other contains by chance
 
 
 @dataclass
@@ -88,7 +89,7 @@ class Walk:
         return role != TOKEN or (operation.method.upper(), operation.path) in scopes.NEEDED
 
     def of(self, name: str) -> tuple[Any, Any, Any]:
-        """One id of ours, one of the stranger's, one of nobody's."""
+        """One id of ours, one of the stranger's, one of no row."""
         assert name in self.own, f"{name} stands in no path: no id of it is known"
         return self.own[name], self.foreign[name], self.absent[name]
 
@@ -125,7 +126,7 @@ def walker(client: TestClient, session: Session, settings: Settings) -> Walk:
 
 
 @pytest.fixture
-def first_fence_is_open(monkeypatch: pytest.MonkeyPatch, walker: Walk) -> None:
+def scoping_is_off(monkeypatch: pytest.MonkeyPatch, walker: Walk) -> None:
     """Wherever they were imported to, the conditions of `core` let everything pass."""
     let_pass = {
         id(actors.visible_deliveries): lambda *_: true(),
@@ -140,7 +141,7 @@ def first_fence_is_open(monkeypatch: pytest.MonkeyPatch, walker: Walk) -> None:
 
 
 @pytest.fixture
-def second_fence_is_open(monkeypatch: pytest.MonkeyPatch, walker: Walk) -> None:
+def row_security_is_off(monkeypatch: pytest.MonkeyPatch, walker: Walk) -> None:
     def leave(session: Session, _company_id: int) -> None:
         session.connection().exec_driver_sql("SELECT set_config('role', 'none', true)")
 
@@ -149,7 +150,7 @@ def second_fence_is_open(monkeypatch: pytest.MonkeyPatch, walker: Walk) -> None:
 
 
 def path_cases(walker: Walk, operation: Operation) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
-    """Ids with the stranger's among them, and the same with nobody's: each alone below our own, and all."""
+    """Ids of the stranger's rows, and the same with those of no row: each alone below our own, and all."""
     names = operation.path_ids
     for chosen in {*((name,) for name in names), tuple(names)}:
         yield (
@@ -170,8 +171,8 @@ def assert_paths_are_closed(walker: Walk, role: str) -> None:
             answer = operation.send(walker.client, headers, foreign, body)
             refusal = 404 if walker.may(role, operation) else 403
             assert answer.status_code == refusal, f"{operation.name}: {answer.text}"
-            nobodys = operation.send(walker.client, headers, absent, body)
-            assert walk.told(answer) == walk.told(nobodys), operation.name
+            absents = operation.send(walker.client, headers, absent, body)
+            assert walk.comparable(answer) == walk.comparable(absents), operation.name
             walked += 1
     assert walked
     assert walker.rows() == before
@@ -191,8 +192,8 @@ def assert_lists_are_own(walker: Walk, role: str) -> None:
                 continue
             _, foreign, absent = walker.of(name)
             filtered = operation.send(walker.client, headers, walker.own, **{name: foreign})
-            nobodys = operation.send(walker.client, headers, walker.own, **{name: absent})
-            assert walk.told(filtered) == walk.told(nobodys), f"{operation.name}?{name}"
+            absents = operation.send(walker.client, headers, walker.own, **{name: absent})
+            assert walk.comparable(filtered) == walk.comparable(absents), f"{operation.name}?{name}"
             walker.assert_silent(operation.name, filtered)
 
 
@@ -206,7 +207,7 @@ def _assert_filter_is_silent(
 
 
 def assert_bodies_are_refused(walker: Walk, role: str) -> None:
-    """An id of the stranger's where one of ours would do is refused as nobody's is."""
+    """An id of the stranger's where one of ours would do is refused as that of no row is."""
     headers, taken, before = walker.as_role(role), 0, walker.rows()
     for operation in walker.operations:
         is_writer = role in WRITERS and walker.may(role, operation)
@@ -214,11 +215,11 @@ def assert_bodies_are_refused(walker: Walk, role: str) -> None:
             own, foreign, absent = walker.of(walk.id_name(place))
             what = f"{operation.name} {place}"
             for body in operation.bodies(walker.own):
-                refused, nobodys = (
+                refused, absents = (
                     _send_at(walker, operation, headers, body, place, v) for v in (foreign, absent)
                 )
                 assert refused.status_code in {403, 404, 422}, f"{what}: {refused.text}"
-                assert walk.told(refused) == walk.told(nobodys), what
+                assert walk.comparable(refused) == walk.comparable(absents), what
                 accepted = _send_at(walker, operation, headers, body, place, own)
                 if accepted.status_code in {403, 404} and not is_writer:
                     break
@@ -259,31 +260,31 @@ def test_the_walk_reaches_every_id_of_a_path(walker: Walk) -> None:
     assert names_found(walker, walker.stranger.manager) == set(walker.foreign)
 
 
-@pytest.mark.usefixtures("first_fence_is_open")
+@pytest.mark.usefixtures("scoping_is_off")
 @pytest.mark.parametrize("role", ROLES)
 def test_row_level_security_alone_closes_every_path(walker: Walk, role: str) -> None:
     assert_paths_are_closed(walker, role)
 
 
-@pytest.mark.usefixtures("first_fence_is_open")
+@pytest.mark.usefixtures("scoping_is_off")
 @pytest.mark.parametrize("role", ROLES)
 def test_row_level_security_alone_keeps_lists_to_the_own_company(walker: Walk, role: str) -> None:
     assert_lists_are_own(walker, role)
 
 
-@pytest.mark.usefixtures("first_fence_is_open")
+@pytest.mark.usefixtures("scoping_is_off")
 @pytest.mark.parametrize("role", WRITERS)
 def test_row_level_security_alone_refuses_foreign_ids_in_bodies(walker: Walk, role: str) -> None:
     assert_bodies_are_refused(walker, role)
 
 
-@pytest.mark.usefixtures("first_fence_is_open")
+@pytest.mark.usefixtures("scoping_is_off")
 def test_row_level_security_alone_closes_the_websocket(walker: Walk) -> None:
     assert _watched(walker, walker.foreign["delivery_id"]) == ("websocket.close", 4404)
     assert _watched(walker, walker.own["delivery_id"])[0] == "websocket.send"
 
 
-@pytest.mark.usefixtures("first_fence_is_open")
+@pytest.mark.usefixtures("scoping_is_off")
 def test_row_level_security_alone_hides_the_snapshot_of_a_watcher(walker: Walk) -> None:
     """Read after the socket was admitted, in a transaction of its own."""
     actor = factories.actor(walker.house.company, walker.house.manager)
@@ -292,9 +293,9 @@ def test_row_level_security_alone_hides_the_snapshot_of_a_watcher(walker: Walk) 
             watched.snapshot(session, actor, walker.foreign["delivery_id"], last_checkpoint)
 
 
-@pytest.mark.usefixtures("first_fence_is_open", "second_fence_is_open")
+@pytest.mark.usefixtures("scoping_is_off", "row_security_is_off")
 def test_without_scoping_and_policies_other_tenants_are_seen(walker: Walk) -> None:
-    """The control: the conditions that were opened are all there are, and the second fence is what held."""
+    """The control: the conditions that were opened are all there are, and row-level security is what held."""
     assert names_found(walker, walker.house.manager) == set(walker.foreign)
     with pytest.raises(AssertionError, match=r"^GET /"):
         assert_lists_are_own(walker, "manager")

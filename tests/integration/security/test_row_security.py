@@ -1,4 +1,4 @@
-"""The second fence itself: policies on every table, whom they let through, and the role behind them."""
+"""Row-level security itself: policies on every table, the rows they admit, and the role behind them."""
 
 import ast
 import re
@@ -25,7 +25,7 @@ from tests.support.services.settings import make_settings
 from tests.support.sessions import another_session
 
 ROOT = Path(__file__).parents[3]
-# What is nobody's: closed to the API, but for `position`, which is read through vehicles only.
+# Tables of no tenant: closed to the API, but for `position`, which is read through vehicles only.
 OF_NO_COMPANY = {"alembic_version", "heartbeat", "job", "jobs_leader", "login_attempt", "position"}
 TABLES = """
 SELECT c.relname, c.relrowsecurity,
@@ -224,19 +224,19 @@ def test_a_user_who_may_make_roles_migrates_by_itself(own_postgres: PostgresServ
         _assert_fenced(url)
 
 
-def test_a_user_who_may_not_is_told_what_an_administrator_runs(own_postgres: PostgresServer) -> None:
+def test_a_user_who_may_not_gets_the_administrators_statements(own_postgres: PostgresServer) -> None:
     with _database_of(own_postgres, "plain", "NOCREATEROLE") as url:
-        with pytest.raises(RoleNeeded) as told:
+        with pytest.raises(RoleNeeded) as refusal:
             migrate(url)
-        assert told.value.detail == (
+        assert refusal.value.detail == (
             "let a superuser of the database run:"
             " CREATE ROLE milepost_api NOLOGIN; GRANT milepost_api TO plain;"
         )
         _as_administrator(own_postgres, "CREATE ROLE milepost_api NOLOGIN")
-        with pytest.raises(RoleNeeded) as told:
+        with pytest.raises(RoleNeeded) as refusal:
             migrate(url)
-        assert "CREATE ROLE" not in told.value.detail
-        _as_administrator(own_postgres, told.value.detail.partition("run: ")[2])
+        assert "CREATE ROLE" not in refusal.value.detail
+        _as_administrator(own_postgres, refusal.value.detail.partition("run: ")[2])
         migrate(url)
         _assert_fenced(url)
 

@@ -1,4 +1,4 @@
-"""Row-level security costs no index: the API's statements are planned inside the fence as outside of it.
+"""Row-level security costs no index: the API's statements are planned alike with and without it.
 
 Those that SQLAlchemy sends, and the prepared ones: what else `positions.store` sends for batches is not seen.
 """
@@ -60,7 +60,7 @@ def house(session: Session) -> House:
 
 @contextmanager
 def statements() -> Iterator[list[Statement]]:
-    """What is executed inside the fence meanwhile, by any engine."""
+    """Collect the statements that any engine executes under row-level security meanwhile."""
     seen: list[Statement] = []
 
     def note(connection: Connection, _cursor: Any, statement: str, parameters: Any, *_rest: Any) -> None:
@@ -69,7 +69,7 @@ def statements() -> Iterator[list[Statement]]:
         elif connection.info.get("is_inside") and statement.lstrip().startswith(PLANNED):
             seen.append((statement, parameters))
 
-    def forget(connection: Connection) -> None:
+    def unmark(connection: Connection) -> None:
         connection.info["is_inside"] = False
 
     entered = row_security.entered
@@ -88,8 +88,8 @@ def statements() -> Iterator[list[Statement]]:
 
     listeners: dict[str, Callable[..., Any]] = {
         "before_cursor_execute": note,
-        "commit": forget,
-        "rollback": forget,
+        "commit": unmark,
+        "rollback": unmark,
     }
     for name, listener in listeners.items():
         event.listen(Engine, name, listener)
@@ -163,7 +163,7 @@ def test_row_level_security_worsens_no_plan_of_the_api(
             )
 
 
-def test_a_foreign_plan_is_told_from_ours(session: Session, house: House) -> None:
+def test_a_foreign_plan_differs_from_ours(session: Session, house: House) -> None:
     """The measure measures: what no index serves is found out."""
     assert sequential(plan(session, ("SELECT * FROM delivery WHERE pickup_address = 'x'", ()))) == {
         "delivery"

@@ -297,7 +297,7 @@ def _first_id(
     raise AssertionError(f"the walk needs a row of {collection}, and none could be made: {made.text}")
 
 
-def told(answer: httpx.Response) -> tuple[int, str | None, Any]:
+def comparable(answer: httpx.Response) -> tuple[int, str | None, Any]:
     """What a client can tell two answers apart by, save for what differs between any two."""
     content_type = answer.headers.get("content-type")
     if content_type is None or "json" not in content_type:

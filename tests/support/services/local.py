@@ -17,7 +17,7 @@ from local.services.ports import free_port
 from local.services.postgres import THROWAWAY_OPTIONS, Postgres
 
 IN_MEMORY = Path("/dev/shm")  # a database a test is a thousand files: 0.02 s there, 0.2 s on a disk
-ROOM = 4 * 1024**3
+NEEDED_BYTES = 4 * 1024**3
 PREFIX = "milepost-tests-"
 
 
@@ -99,8 +99,8 @@ def data_parent() -> Path:
         shm = os.statvfs(IN_MEMORY)
     except OSError:
         return Path(tempfile.gettempdir())
-    has_room = min(shm.f_bavail * shm.f_frsize, psutil.virtual_memory().available) > ROOM
-    return IN_MEMORY if has_room and not shm.f_flag & os.ST_NOEXEC else Path(tempfile.gettempdir())
+    is_large_enough = min(shm.f_bavail * shm.f_frsize, psutil.virtual_memory().available) > NEEDED_BYTES
+    return IN_MEMORY if is_large_enough and not shm.f_flag & os.ST_NOEXEC else Path(tempfile.gettempdir())
 
 
 def remove_leftovers(parent: Path) -> None:

@@ -62,7 +62,7 @@ class Databases:
 
 
 def create_database(server: PostgresServer, name: str, template: str = "template1") -> None:
-    # Copies files, a tenth of the time of writing them all to the log, where nobody waits for a disk.
+    # Copies files, a tenth of the time of writing them all to the log, where no test waits for a disk.
     statement = sql.SQL("CREATE DATABASE {} TEMPLATE {} STRATEGY FILE_COPY")
     _execute(server, statement.format(sql.Identifier(name), sql.Identifier(template)))
 

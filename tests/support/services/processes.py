@@ -36,14 +36,14 @@ class MilepostProcess:
     def wait_for(self, text: str, timeout: float = 15.0) -> None:
         """Until its output has ``text``; fails at once if it ends before."""
 
-        def said() -> bool:
+        def has_printed() -> bool:
             exit_code = self.exit_code  # asked first: it may say its last word in between
             if text in self.output():
                 return True
             assert exit_code is None, f"{self.name} ended with {exit_code}:\n{self.output()}"
             return False
 
-        wait_until(said, timeout, f"{self.name} says {text!r}")
+        wait_until(has_printed, timeout, f"{self.name} says {text!r}")
 
     def wait(self, timeout: float = 15.0) -> int:
         """Its exit code, once it has ended by itself."""

@@ -58,7 +58,7 @@ def test_bad_value_is_refused(field: Any, value: Any) -> None:
         TypeAdapter(field).validate_python(value)
 
 
-def test_patch_tells_absent_from_null() -> None:
+def test_patch_distinguishes_absent_from_null() -> None:
     patch = DeliveryPatch.model_validate({"driver_id": None, "pickup": {"address": "A"}})
     assert flat(patch.sent()) == {
         "driver_id": None,

@@ -50,7 +50,7 @@ def test_a_directive_that_is_missing_or_there_twice_is_refused() -> None:
         render("listener 1883\nlistener 1884\n", {"listener": "1"})
 
 
-def test_a_missing_mosquitto_is_told_with_the_ways_to_get_it(
+def test_a_missing_mosquitto_is_reported_with_ways_to_get_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))

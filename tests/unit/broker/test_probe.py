@@ -16,7 +16,7 @@ class QuietBroker:
     def __init__(self, *, refuses: bool = False) -> None:
         self.refuses = refuses
         self.retained: dict[str, bytes] = {}
-        self._said: list[tuple[str, bytes]] = []
+        self._messages: list[tuple[str, bytes]] = []
 
     def __enter__(self) -> Self:
         return self
@@ -30,16 +30,16 @@ class QuietBroker:
         if not self.refuses:
             self.retained[topic] = payload
         if not self.refuses and payload == b"":  # the first change made up for an expired message
-            self._said = [(TOPICS[0], b"152"), (TOPICS[1], b"52")]
+            self._messages = [(TOPICS[0], b"152"), (TOPICS[1], b"52")]
         return 1
 
     def wait_for_answers(self, packet_ids: list[int]) -> list[Any]:
         return [SimpleNamespace(is_failure=self.refuses) for _ in packet_ids]
 
     def receive_message(self, _timeout_s: float) -> tuple[str, bytes]:
-        if not self._said:
+        if not self._messages:
             raise BrokerAway("no answer in time")
-        return self._said.pop(0)
+        return self._messages.pop(0)
 
 
 @pytest.mark.parametrize(("refuses", "waiting"), [(False, 100), (True, None)])

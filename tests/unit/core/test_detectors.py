@@ -43,9 +43,9 @@ def test_nothing_expected_is_never_soon() -> None:
 
 
 def test_silence_begins_at_the_last_fix_if_one_was_expected() -> None:
-    made, heard = NOON - 90 * MINUTE, NOON - 60 * MINUTE
-    assert silent_since(heard, made, [NOON - 80 * MINUTE]) == heard
-    assert silent_since(heard, made, [NOON, NOON - 50 * MINUTE]) == NOON - 50 * MINUTE
+    made, last_heard_at = NOON - 90 * MINUTE, NOON - 60 * MINUTE
+    assert silent_since(last_heard_at, made, [NOON - 80 * MINUTE]) == last_heard_at
+    assert silent_since(last_heard_at, made, [NOON, NOON - 50 * MINUTE]) == NOON - 50 * MINUTE
     assert silent_since(None, made, [NOON - 80 * MINUTE]) == NOON - 80 * MINUTE
     assert silent_since(None, NOON, [NOON - 80 * MINUTE]) == NOON
 

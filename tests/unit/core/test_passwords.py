@@ -1,4 +1,4 @@
-"""Passwords: right, wrong, nobody's, outdated."""
+"""Passwords: right, wrong, of no user, outdated."""
 
 import pytest
 from argon2 import PasswordHasher
@@ -25,8 +25,8 @@ def test_an_unknown_users_password_is_wrong_and_costs_as_much(monkeypatch: pytes
 
     monkeypatch.setattr(PasswordHasher, "verify", counting)
     assert not passwords.is_right(None, "nobody's password")
-    [nobodys] = verified
-    assert not passwords.needs_rehash(nobodys)
+    [of_no_user] = verified
+    assert not passwords.needs_rehash(of_no_user)
 
 
 def test_broken_hash_is_a_wrong_password() -> None:

@@ -85,7 +85,7 @@ def test_a_ca_file_must_hold_certificates_where_it_is_used(
         load()
 
 
-def test_an_env_file_that_is_not_text_is_told(tmp_path: Path) -> None:
+def test_an_env_file_that_is_not_text_is_reported(tmp_path: Path) -> None:
     (tmp_path / ".env").write_bytes(b"MILEPOST_LOG_LEVEL=\xff\xfe\n")
     with pytest.raises(SettingsError, match=r"\.env .* is not text"):
         load()
@@ -132,7 +132,7 @@ def test_a_complete_way_out_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [str(network) for network in settings.webhook_networks] == ["10.0.0.0/8", "fd00::/8"]
 
 
-def test_the_public_broker_url_is_what_others_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_clients_get_the_public_broker_url(monkeypatch: pytest.MonkeyPatch) -> None:
     assert load().broker_url == USABLE["MQTT_URL"]
     monkeypatch.setenv("MILEPOST_PUBLIC_MQTT_URL", "mqtts://mqtt.example.com:8883")
     assert load().broker_url == "mqtts://mqtt.example.com:8883"

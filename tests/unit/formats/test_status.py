@@ -46,7 +46,7 @@ def test_a_request_is_read() -> None:
         ({"company": 7}, "bad_type"),
     ],
 )
-def test_what_is_wrong_is_said(changes: dict[str, Any], reason: str | None) -> None:
+def test_every_problem_is_named(changes: dict[str, Any], reason: str | None) -> None:
     message = decode(json.dumps(GOOD | changes).encode(), DEVICE)
     if reason is None:
         assert isinstance(message, StatusMessage)

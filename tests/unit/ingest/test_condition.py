@@ -56,7 +56,7 @@ def test_an_old_fault_is_no_claim_about_now(condition: Condition, clock: FakeClo
     assert states(condition) == [PartState.OK, PartState.OFF_BROKER]
 
 
-def test_a_loop_that_does_not_turn_is_stuck(condition: Condition, clock: FakeClock) -> None:
+def test_a_loop_that_does_not_run_is_stuck(condition: Condition, clock: FakeClock) -> None:
     clock.now += STUCK_AFTER_S + 1
     assert states(condition) == [PartState.STUCK, PartState.OFF_BROKER]
     condition.record_loop()

@@ -57,16 +57,16 @@ def sent(*, subject: str = "s", company: str = "Acme", to: str = "clara@example.
     written = templates.write(
         Texts("{{ delivery.reference }}", "hi"), {"delivery": {"reference": subject}}, "UTC"
     )
-    letter = messages.of_notification(claimed, written, company, "M <mp@example.org>")
-    return message_from_bytes(letter.as_bytes(), policy=policy.default)
+    message = messages.of_notification(claimed, written, company, "M <mp@example.org>")
+    return message_from_bytes(message.as_bytes(), policy=policy.default)
 
 
 @pytest.mark.parametrize("text", HOSTILE)
 def test_no_header_is_smuggled_in_by_a_subject_or_a_name(text: str) -> None:
-    for letter in (sent(subject=text), sent(company=text)):
-        assert letter.keys() == HEADERS
-        assert letter.get_content().strip() == "hi"
-        assert not letter.defects
+    for message in (sent(subject=text), sent(company=text)):
+        assert message.keys() == HEADERS
+        assert message.get_content().strip() == "hi"
+        assert not message.defects
 
 
 def test_a_subject_reads_as_it_was_written() -> None:

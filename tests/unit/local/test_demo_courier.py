@@ -40,7 +40,7 @@ class Desk:
 
 
 class Day:
-    """A courier who stands at ``place``, with a clock that only moves when told."""
+    """A courier who stands at ``place``, with a clock that only the test moves."""
 
     def __init__(self, place: tuple[float, float] = PICKUP, seed: int = 1) -> None:
         self.desk = Desk()

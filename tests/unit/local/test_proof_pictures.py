@@ -18,7 +18,7 @@ KINDS = {"door.jpg": ImageKind.PHOTO, "signature.png": ImageKind.SIGNATURE}
 @pytest.mark.parametrize("name", KINDS)
 def test_a_sample_is_a_small_picture_that_the_api_takes(name: str) -> None:
     data = (SAMPLES / name).read_bytes()
-    picture = images.paint(KINDS[name], data, "file")
+    picture = images.reencode(KINDS[name], data, "file")
     assert len(data) < 100_000
     assert min(picture.width, picture.height) >= 200
 
@@ -31,8 +31,8 @@ def test_the_samples_are_not_blank() -> None:
 
 
 def test_the_drawn_pictures_are_taken_too() -> None:
-    images.paint(ImageKind.PHOTO, proof_pictures.door(), "photos")
-    images.paint(ImageKind.SIGNATURE, proof_pictures.signature(), "signature")
+    images.reencode(ImageKind.PHOTO, proof_pictures.door(), "photos")
+    images.reencode(ImageKind.SIGNATURE, proof_pictures.signature(), "signature")
 
 
 def test_a_demo_driver_has_every_part_a_company_may_ask_for() -> None:

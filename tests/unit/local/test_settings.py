@@ -1,4 +1,4 @@
-"""What `milepost up` can be told, and what it prints."""
+"""The settings of `milepost up`, and what it prints."""
 
 from pathlib import Path
 
@@ -28,7 +28,7 @@ def _empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)  # no .env of anybody
 
 
-def test_all_problems_are_told_together(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_all_problems_are_reported_together(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MILEPOST_HTTP_PORT", "eighty")
     monkeypatch.setenv("MILEPOST_MQTT_PORT", "70000")
     monkeypatch.setenv("MILEPOST_DEMO_PASSWORD", "short")
@@ -56,7 +56,7 @@ def test_secrets_are_made_once_and_for_the_owner_only(tmp_path: Path) -> None:
     ("content", "what"),
     [(b"\xff\xfe", "not text"), (b"MILEPOST_MQTT_KEY=short\n", "MILEPOST_MQTT_KEY is too short")],
 )
-def test_damaged_secrets_are_told_with_their_file(tmp_path: Path, content: bytes, what: str) -> None:
+def test_damaged_secrets_are_reported_with_their_file(tmp_path: Path, content: bytes, what: str) -> None:
     (tmp_path / "secrets.env").write_bytes(content)
     with pytest.raises(Damaged, match=rf"secrets\.env is damaged: .*{what}"):
         kept_secrets(tmp_path)
@@ -77,7 +77,7 @@ def test_a_damaged_file_of_a_local_run_is_named(run_env: Path, content: bytes) -
         settings_of_local_run()
 
 
-def test_a_data_folder_with_an_impossible_name_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_data_folder_with_an_impossible_name_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MILEPOST_DATA_DIR", "x" * 300)
     with pytest.raises(SettingsError, match="MILEPOST_DATA_DIR"):
         settings_of_local_run()
@@ -122,9 +122,9 @@ def test_the_banner_says_where_to_look_and_with_which_logins() -> None:
 
 
 @pytest.mark.parametrize(
-    ("companies", "said"), [(0, "It is empty."), (1, "It holds one company."), (3, "It holds 3 companies.")]
+    ("companies", "phrase"), [(0, "It is empty."), (1, "It holds one company."), (3, "It holds 3 companies.")]
 )
-def test_the_banner_without_the_demo_says_how_to_go_on(companies: int, said: str) -> None:
+def test_the_banner_without_the_demo_says_how_to_go_on(companies: int, phrase: str) -> None:
     text = banner.render(
         http_url="",
         mqtt_port=1,
@@ -134,6 +134,6 @@ def test_the_banner_without_the_demo_says_how_to_go_on(companies: int, said: str
         operator=None,
         companies=companies,
     )
-    assert said in text
+    assert phrase in text
     assert "bin/milepost company add" in text
     assert "unused" not in text

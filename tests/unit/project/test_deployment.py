@@ -119,7 +119,7 @@ def test_a_prometheus_in_the_same_network_reaches_every_process(compose: dict[st
 
 
 @pytest.mark.parametrize("name", ["migrate", "ingest", "jobs", "api"])
-def test_no_container_tells_devices_the_networks_inner_address(compose: dict[str, Any], name: str) -> None:
+def test_no_container_gives_devices_the_inner_address(compose: dict[str, Any], name: str) -> None:
     variables = {**compose["x-milepost"]["environment"], **compose["services"][name]["environment"]}
     wanted = "${MILEPOST_PUBLIC_MQTT_URL:-mqtt://127.0.0.1:${MILEPOST_MQTT_PORT:-1883}}"
     assert variables["MILEPOST_PUBLIC_MQTT_URL"] == wanted

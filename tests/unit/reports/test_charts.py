@@ -128,7 +128,7 @@ def test_every_span_of_time_has_ticks_but_not_many() -> None:
         assert 1 <= len(scales.instants(at(0), at(minutes))) <= 12, minutes
 
 
-def test_times_tell_their_offset_where_it_changes() -> None:
+def test_times_show_their_offset_where_it_changes() -> None:
     instants = [datetime(2026, 10, 25, hour, 30, tzinfo=UTC) for hour in (0, 1)]
     clock = Clock("Europe/Berlin", instants)
     assert [clock.time(instant) for instant in instants] == ["02:30 UTC+02:00", "02:30 UTC+01:00"]

@@ -1,4 +1,4 @@
-"""Times on reports: the company's, also at the calendar's ends, and told apart over several days."""
+"""Times on reports: the company's, also at the calendar's ends, and with dates over several days."""
 
 import re
 from datetime import UTC, datetime, timedelta
@@ -35,19 +35,19 @@ def test_a_window_at_the_calendars_ends_has_words(zone: str) -> None:
     assert "9999" in clock.both(LAST)
 
 
-def test_hours_of_one_day_are_told_by_the_clock() -> None:
+def test_hours_of_one_day_have_the_time_only() -> None:
     for words in drawn(3):
         assert "10:00" in words
         assert all(":" in word for word in words)
 
 
-def test_several_days_are_told_by_their_dates() -> None:
+def test_several_days_have_their_dates() -> None:
     for words in drawn(24 * 25):
         assert len(set(words)) == len(words) > 3
         assert all(re.fullmatch(r"\d+ Mar", word) for word in words), words
 
 
-def test_midnight_between_hours_is_told_by_the_new_day() -> None:
+def test_midnight_between_hours_has_the_new_day() -> None:
     for words in drawn(20):
         assert "2 Mar" in words
         assert "18:00" in words

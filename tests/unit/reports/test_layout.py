@@ -89,8 +89,8 @@ def edges(cell: Any) -> tuple[float, float] | None:
 def test_headings_do_not_touch(name: str) -> None:
     for page in weasyprint.HTML(string=SAMPLES[name]()).render().pages:
         for row in boxes(page, TableRowBox):
-            told = [edges(cell) for cell in row.children if cell.element_tag == "th"]
-            for left, right in pairwise(one for one in told if one is not None):
+            edges_of_heads = [edges(cell) for cell in row.children if cell.element_tag == "th"]
+            for left, right in pairwise(one for one in edges_of_heads if one is not None):
                 assert right[0] - left[1] >= 14
 
 

@@ -212,7 +212,7 @@ def test_schema_refuses_what_gpx_does_not_allow(gpx_schema: xmlschema.XMLSchema)
 
 
 @pytest.mark.parametrize("longitude", [180.0, -180.0, 179.99999999])
-def test_gpx_tells_the_antimeridian_as_minus_180(gpx_schema: xmlschema.XMLSchema, longitude: float) -> None:
+def test_gpx_writes_the_antimeridian_as_minus_180(gpx_schema: xmlschema.XMLSchema, longitude: float) -> None:
     text = written(TrackFormat.GPX, line((longitude, 1.0)))
     gpx_schema.validate(text)
     (point,) = gpxpy.parse(text).tracks[0].segments[0].points

@@ -63,7 +63,7 @@ DAY = datetime(2026, 3, 12, 9, 0, tzinfo=UTC)
         ),
     ],
 )
-def test_page_tells_every_kind_of_window(
+def test_page_shows_every_kind_of_window(
     start: datetime | None, end: datetime | None, fact: str, label: str
 ) -> None:
     page = page_with(start, end)

@@ -1,13 +1,13 @@
-"""row-level security: the second fence between companies
+"""row-level security between companies
 
-Every `core.database.schema.migrate` raises the fences again, so that tables of later revisions are inside.
+Every `core.database.schema.migrate` applies the policies again, also to tables of later revisions.
 """
 
 from collections.abc import Sequence
 
 from alembic import op
 
-from core.database.row_security_policies import raise_fences, take_down_fences
+from core.database.row_security_policies import apply_policies, remove_policies
 
 revision: str = "0004"
 down_revision: str | None = "0003"
@@ -16,8 +16,8 @@ depends_on: str | Sequence[str] | None = None
 
 
 def upgrade() -> None:
-    raise_fences(op.get_bind())
+    apply_policies(op.get_bind())
 
 
 def downgrade() -> None:
-    take_down_fences(op.get_bind())
+    remove_policies(op.get_bind())

@@ -1,4 +1,4 @@
-"""Password hashes are few at once, and who waits for one is in nobody's way."""
+"""Few password hashes run at once, and waiting requests do not delay others."""
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -93,7 +93,7 @@ def test_crowd_that_sets_passwords_takes_neither(
             case _:
                 return client.post("/auth/set-password", json=NEW | {"token": token})
 
-    # A link works once, and its twins are told so.
+    # A link works once: its other uses are refused.
     assert assert_others_are_served(client, headers, send) == {201, 204, 422}
 
 
@@ -101,7 +101,7 @@ def test_too_many_who_wait_are_sent_away_uncounted(
     settings: Settings, house: House, session: Session
 ) -> None:
     with running(settings) as client, ThreadPoolExecutor(1) as threads:
-        hashing = state(client).hashing = Hashing(threads=1, places=1)
+        hashing = state(client).hashing = Hashing(threads=1, slots=1)
         with no_free_hash(client):
             first = threads.submit(log_in, client, house.manager.email, factories.PASSWORD)
             wait_until(lambda: hashing.limiter.statistics().tasks_waiting == 1)

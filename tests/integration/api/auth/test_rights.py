@@ -22,7 +22,7 @@ EDIT: dict[str, Any] = {
     "pickup": {"address": "a"},
     "dropoff": {"address": "b"},
 }
-# Every route with an id of somebody's: method, path, body.
+# Every route with the id of a tenant's row: method, path, body.
 ROUTES: list[tuple[str, str, Any]] = [
     ("GET", "/deliveries/{delivery}/", None),
     ("PUT", "/deliveries/{delivery}/", EDIT),

@@ -121,12 +121,12 @@ def test_refresh_waits_for_a_concurrent_one_of_the_same_log_in(
         assert second is not None
         assert login_sessions.renew(other, second.refresh_token, LIFETIME, now) is not None
         waiting = pool.submit(refresh, client, first)
-        wait_until(lambda: is_somebody_waiting(session), what="the refresh to wait")
+        wait_until(lambda: is_a_lock_awaited(session), what="the refresh to wait")
         other.commit()
         assert waiting.result(5).status_code == 401
 
 
-def is_somebody_waiting(session: Session) -> bool:
+def is_a_lock_awaited(session: Session) -> bool:
     session.rollback()
     waiting = "datname = current_database() AND wait_event_type = 'Lock'"
     return bool(session.scalar(text(f"SELECT count(*) FROM pg_stat_activity WHERE {waiting}")))
@@ -141,7 +141,7 @@ def test_log_in_waits_for_a_lock_out_under_way_and_is_refused(
         access.disable(other, manager, house.operator.id, datetime.now(UTC))
         other.flush()
         waiting = pool.submit(client.post, "/auth/token", data=form)
-        wait_until(lambda: is_somebody_waiting(session), what="the log-in to wait")
+        wait_until(lambda: is_a_lock_awaited(session), what="the log-in to wait")
         other.commit()
         assert_problem(waiting.result(5), 401, "LoginRefused")
 

@@ -145,8 +145,8 @@ def test_names_are_stored_composed(
         assert unicodedata.normalize("NFC", typed) in again
     reason = {"status": "failed", "reason": nfd("T\u00fcr zu")}
     path = f"/deliveries/{house.delivery.id}/status/"
-    told = client.post(path, json=reason, headers=bearer(settings, house.driver)).json()
-    assert told["checkpoint"]["reason"] == "T\u00fcr zu"
+    reported = client.post(path, json=reason, headers=bearer(settings, house.driver)).json()
+    assert reported["checkpoint"]["reason"] == "T\u00fcr zu"
 
 
 def test_proof_is_stored_composed_and_known_as_sent(

@@ -51,7 +51,7 @@ def test_ten_failures_over_two_workers_then_429(
         assert WINDOW_S - 60 < int(answer.headers["retry-after"]) <= WINDOW_S + 1
 
 
-def test_429_tells_nothing_of_who_exists(client: TestClient, house: House) -> None:
+def test_429_does_not_reveal_who_exists(client: TestClient, house: House) -> None:
     texts = set()
     for email in (house.driver.email, "nobody@example.com"):
         for _ in range(10):
@@ -154,7 +154,7 @@ def test_asking_for_resets_is_limited_in_silence(client: TestClient, house: Hous
     assert session.scalar(text("SELECT count(*) FROM user_link")) == throttle.RESETS_PER_EMAIL
 
 
-def test_passed_windows_are_deleted_and_keys_tell_no_email(
+def test_passed_windows_are_purged_and_keys_reveal_no_email(
     client: TestClient, house: House, session: Session
 ) -> None:
     log_in(client, house.driver.email)

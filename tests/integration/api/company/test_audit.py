@@ -1,4 +1,4 @@
-"""The audit log: what is written when somebody changes something, what is kept out, and who reads it."""
+"""The audit log: what a change writes, what is kept out, and which actors read it."""
 
 import json
 import logging
@@ -46,7 +46,9 @@ def everything(session: Session) -> str:
     return str(session.execute(text("SELECT audit_entry::text FROM audit_entry")).scalars().all())
 
 
-def test_change_tells_who_what_before_and_after(client: TestClient, house: House, settings: Settings) -> None:
+def test_change_shows_actor_subject_before_and_after(
+    client: TestClient, house: House, settings: Settings
+) -> None:
     headers = bearer(settings, house.manager)
     path = f"/vehicles/{house.vehicle.id}/"
     name = house.vehicle.name
@@ -147,7 +149,7 @@ def test_every_change_over_rest_is_written(
     assert {entry["actor_id"] for entry in entries(client, headers)} == {str(house.manager.id)}
 
 
-def test_archiving_a_driver_tells_of_the_user_it_locks_out(
+def test_archiving_a_driver_names_the_user_it_locks_out(
     client: TestClient, house: House, settings: Settings, session: Session
 ) -> None:
     person = factories.user(session, house.company, Role.DRIVER)

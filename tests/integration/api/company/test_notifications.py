@@ -111,7 +111,7 @@ def test_a_webhooks_secret_is_shown_once_and_rotated_with_an_overlap(
         assert secret == "t0ken" or all(secret not in line for line in stored)
 
 
-def test_operators_do_not_see_what_a_url_may_hide_nor_who_was_told(
+def test_operators_see_neither_secrets_of_urls_nor_recipients(
     client: TestClient, house: House, headers: dict[str, str], settings: Settings
 ) -> None:
     hook = client.post("/webhooks/", json=HOOK, headers=headers).json()
@@ -261,7 +261,7 @@ def test_an_email_is_sent_again_to_the_address_of_now(
     assert_problem(client.post(path, headers=headers), 409, "Conflict")
 
 
-def test_a_disabled_manager_is_told_nothing_more(
+def test_a_disabled_manager_gets_no_more_notifications(
     client: TestClient, house: House, headers: dict[str, str], session: Session
 ) -> None:
     gone = factories.user(session, house.company)

@@ -86,7 +86,7 @@ def test_an_api_alone_says_what_is_missing(client: TestClient) -> None:
     report = client.get("/status/").json()
     assert report["status"] == "failing"
     ingest = next(check for check in report["checks"] if check["name"] == "ingest")
-    assert ingest["detail"] == "16 of 16 shards: It has never been heard of."
+    assert ingest["detail"] == "16 of 16 shards: It has never reported."
     metrics = client.get("/metrics").text
     assert 'milepost_check{check="ingest",status="failing"} 1.0' in metrics
     assert 'milepost_check{check="database",status="ok"} 1.0' in metrics
@@ -101,7 +101,7 @@ def test_a_disk_that_is_named_is_looked_at(settings: Settings) -> None:
     assert 0 < disk["figures"]["free_bytes"] <= disk["figures"]["total_bytes"]
 
 
-def test_old_rows_of_the_outbox_are_told(client: TestClient, session: Session, house: House) -> None:
+def test_old_rows_of_the_outbox_are_reported(client: TestClient, session: Session, house: House) -> None:
     wait_until(lambda: statuses(client)["outbox"] == "ok", timeout=20)
     session.execute(
         text(

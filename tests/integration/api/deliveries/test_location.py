@@ -189,7 +189,7 @@ def test_location_without_a_vehicle_conflicts(
     assert_problem(answer, 409, "Conflict")
 
 
-def test_missing_month_is_made_and_the_client_told_to_come_again(
+def test_missing_month_is_made_and_the_client_may_retry(
     client: TestClient, house: House, settings: Settings, session: Session
 ) -> None:
     month = f"position_{datetime.now(UTC):%Y_%m}"

@@ -1,4 +1,4 @@
-"""The OpenAPI document against the running server: whatever it says is asked, whatever is answered was said.
+"""The OpenAPI document against the running server: each operation is called, each answer was declared.
 
 Every route that the document has is walked, none is listed here. A fixed seed makes each run send the same
 requests, but for what the server or the database draws: ids of rows, and the boundaries of multipart bodies.
@@ -27,7 +27,7 @@ from core.models.base import Base
 from core.models.people import AppUser
 from core.settings import Settings
 from tests.support.api_client import bearer, document, furnish
-from tests.support.live_server import LiveServer
+from tests.support.servers.live_server import LiveServer
 from tests.support.services.choice import Services
 from tests.support.services.mosquitto import Broker
 from tests.support.services.postgres import Databases

@@ -1,4 +1,4 @@
-"""One error shape everywhere, whatever goes wrong; and what watching machines are told."""
+"""One error shape everywhere, whatever goes wrong; and what monitoring reads."""
 
 from typing import Any
 
@@ -140,7 +140,7 @@ def test_not_migrated_database_is_not_ready(client: TestClient, settings: Settin
     assert answer.json()["database"] == "not migrated"
 
 
-def test_readiness_tells_of_the_broker_without_requiring_it(client: TestClient, broker: Broker) -> None:
+def test_readiness_shows_the_broker_without_requiring_it(client: TestClient, broker: Broker) -> None:
     assert wait_until(lambda: client.get("/readyz").json()["live"] == "connected", what="the bridge")
     broker.stop()
     assert wait_until(lambda: client.get("/readyz").json()["live"] == "away", what="the bridge to notice")

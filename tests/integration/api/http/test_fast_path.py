@@ -144,8 +144,8 @@ def tokens(house: House, settings: Settings) -> dict[str, dict[str, str]]:
 
 def same(client: TestClient, whole_way: TestClient, *asked: Any, **options: Any) -> httpx.Response:
     answers: list[httpx.Response] = [one.request(*asked, **options) for one in (whole_way, client)]
-    told = [(a.status_code, sorted(a.headers.items()), a.content) for a in answers]
-    assert told[0] == told[1], (asked, options)
+    compared = [(a.status_code, sorted(a.headers.items()), a.content) for a in answers]
+    assert compared[0] == compared[1], (asked, options)
     assert answers[0].status_code < 500
     return answers[1]
 
@@ -189,7 +189,7 @@ def test_posts_answer_the_same(
     assert seen >= {401, 422}
 
 
-def test_a_stranger_is_not_told_what_is_wrong_with_a_body(client: TestClient, house: House) -> None:
+def test_a_stranger_does_not_learn_what_is_wrong_with_a_body(client: TestClient, house: House) -> None:
     for headers in ({}, {"Authorization": "Bearer x"}):
         for noun in ("location", "status"):
             answer = client.post(

@@ -13,7 +13,7 @@ import pytest
 from core.settings import Settings
 from tests.support import api_client, factories
 from tests.support.api_client import House
-from tests.support.live_server import LiveServer
+from tests.support.servers.live_server import LiveServer
 
 STORY = Path(__file__).parents[3] / "support" / "openapi" / "client_story.py"
 
@@ -27,8 +27,8 @@ def story(tmp_path: Path) -> Iterator[Any]:
     config.write_text(json.dumps({"post_hooks": [], "content_type_overrides": pictures}))
     (tmp_path / STORY.name).write_text(STORY.read_text())
     generate = ("generate", "--path", document, "--config", config, "--meta", "none", "--output-path", client)
-    said = run(tmp_path, "openapi_python_client", *generate, "--fail-on-warning")
-    assert said.returncode == 0, said.stdout
+    generated = run(tmp_path, "openapi_python_client", *generate, "--fail-on-warning")
+    assert generated.returncode == 0, generated.stdout
     checked = run(tmp_path, "mypy", "--strict", "--config-file=", "--cache-dir=cache", STORY.name)
     assert checked.returncode == 0, checked.stdout
     with pytest.MonkeyPatch.context() as patch:

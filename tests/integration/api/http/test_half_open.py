@@ -12,7 +12,7 @@ from websockets.sync.client import connect
 
 from api.http import protocol
 from core.settings import Settings
-from tests.support.bare_server import BareServer, Wire, error_of, serving, status_of
+from tests.support.servers.bare_server import BareServer, Wire, error_of, serving, status_of
 from tests.support.services.processes import Processes
 from tests.support.waiting import wait_until
 

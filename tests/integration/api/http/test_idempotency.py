@@ -237,8 +237,8 @@ def test_a_key_is_free_again_after_a_day(
     assert (second := name()) != first
     assert name() == second
     later = datetime.now(UTC) + timedelta(hours=25)
-    assert idempotency.forget_old(session, datetime.now(UTC)) == 0
-    assert idempotency.forget_old(session, later) == 1
+    assert idempotency.purge_old_responses(session, datetime.now(UTC)) == 0
+    assert idempotency.purge_old_responses(session, later) == 1
 
 
 def test_of_many_twins_at_once_one_works_and_the_others_get_its_answer(
@@ -291,7 +291,7 @@ def _until_blocked(sessions: sessionmaker[Session]) -> None:
             session.rollback()
 
 
-def test_a_location_with_a_key_is_told_once_and_after_its_commit(
+def test_a_location_with_a_key_is_sent_once_after_its_commit(
     client: TestClient, settings: Settings, session: Session, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     house = furnish(session, Status.IN_TRANSIT)

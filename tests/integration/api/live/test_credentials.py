@@ -7,7 +7,7 @@ from sqlalchemy.orm import Session
 
 from core.accounts.api_tokens import Scope
 from tests.support import factories
-from tests.support.live_server import LiveServer
+from tests.support.servers.live_server import LiveServer
 from tests.support.watched_company import WatchedCompany, house, server
 
 __all__ = ["house", "server"]

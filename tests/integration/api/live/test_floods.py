@@ -8,8 +8,8 @@ from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection
 
 from api.live import WebSocketProtocol
-from tests.support.bare_server import Wire, status_of
-from tests.support.live_server import LiveServer
+from tests.support.servers.bare_server import Wire, status_of
+from tests.support.servers.live_server import LiveServer
 from tests.support.watched_company import WatchedCompany, house, server
 
 __all__ = ["house", "server"]
@@ -101,10 +101,10 @@ def test_a_client_that_goes_on_sending_is_not_reset(server: LiveServer, house: W
         wire.send(UPGRADE + b"\r\n")
         assert status_of(wire.answer()) == 101
         wire.send(ping * 100)
-        said = wire.until_closed()
+        received = wire.until_closed()
         for _ in range(100):
             wire.socket.sendall(ping)
-    assert b"\x03\xf0" in said, "1008"
+    assert b"\x03\xf0" in received, "1008"
 
 
 def test_large_message_instead_of_a_token_closes_1008(server: LiveServer, house: WatchedCompany) -> None:

@@ -1,4 +1,4 @@
-"""Who may open a socket and for how long, what a client may say, and that a slow one harms nobody."""
+"""Which clients may open a socket, for how long, what they may send; a slow one harms no other."""
 
 import json
 import socket
@@ -20,7 +20,7 @@ from core.models.delivery import Delivery
 from core.rules.enums import Role, Status
 from core.settings import Settings
 from tests.support import factories
-from tests.support.live_server import LiveServer, Publisher
+from tests.support.servers.live_server import LiveServer, Publisher
 from tests.support.waiting import wait_until
 from tests.support.watched_company import WatchedCompany, house, publisher, server
 
@@ -276,7 +276,7 @@ def test_message_beyond_the_limit_closes_only_its_sender(server: LiveServer, hou
         assert other.until_answered() == []
 
 
-def test_watchers_are_told_1001_when_the_process_stops(settings: Settings, house: WatchedCompany) -> None:
+def test_watchers_get_1001_when_the_process_stops(settings: Settings, house: WatchedCompany) -> None:
     server = LiveServer(settings)
     server.start()
     with server.watch(house.customer, house.delivery.id) as watcher:

@@ -9,7 +9,7 @@ from core.rules.enums import Status
 from core.rules.fix import Fix, VehicleFix
 from core.settings import Settings
 from tests.support import factories
-from tests.support.live_server import LiveServer, Publisher, retained
+from tests.support.servers.live_server import LiveServer, Publisher, retained
 from tests.support.services.mosquitto import Broker
 from tests.support.waiting import wait_until
 from tests.support.watched_company import NOON, WatchedCompany, house, publisher, server
@@ -127,7 +127,7 @@ def test_resuming_gives_exactly_what_was_missed_in_order_then_live(
         assert watcher.until_answered() == []
 
 
-def test_resuming_after_a_day_is_told_to_resync(server: LiveServer, house: WatchedCompany) -> None:
+def test_resuming_after_a_day_gets_a_resync(server: LiveServer, house: WatchedCompany) -> None:
     first = checkpoints.announced_since(house.session, house.delivery.id, 0, 1)[0]
     first.recorded_at -= timedelta(hours=25)
     house.change(Status.FAILED, "accident")
@@ -167,7 +167,7 @@ def test_customer_taken_off_hears_nothing_of_what_is_committed_after(
         house.session.commit()
         publisher.position(fact)
         publisher.status(house.change(Status.DELIVERED))
-        assert watcher.heard_until_close() == []
+        assert watcher.events_until_close() == []
         assert watcher.client.close_code == 4404
 
 

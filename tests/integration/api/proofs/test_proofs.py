@@ -64,12 +64,12 @@ def test_a_proof_is_stored_shown_and_in_the_record(
             assert hashlib.sha256(shown.content).hexdigest() == image["sha256"]
             assert pictures.GPS_MARK not in shown.content
             assert pictures.opened(shown.content).size == (image["width"], image["height"])
-        told = [c for c in who.get("checkpoints/").json()["items"] if c["kind"] == "proof"]
-        assert [c["proof"] for c in told] == [
+        listed = [c for c in who.get("checkpoints/").json()["items"] if c["kind"] == "proof"]
+        assert [c["proof"] for c in listed] == [
             {"id": made["id"], "sha256s": [image["sha256"] for image in made["images"]]}
         ]
-        assert (told[0]["status"], told[0]["latitude"]) == ("in_transit", 38.7)
-        assert told[0]["actor"]["kind"] == "driver"
+        assert (listed[0]["status"], listed[0]["latitude"]) == ("in_transit", 38.7)
+        assert listed[0]["actor"]["kind"] == "driver"
     entries = client.get("/audit/?subject_kind=delivery_proof", headers=manager.headers).json()["items"]
     assert [(e["action"], e["subject_id"], e["actor_id"]) for e in entries] == [
         ("delivery_proof.added", str(made["id"]), str(house.driver.id))
@@ -164,8 +164,8 @@ def test_an_erased_proof_keeps_its_record(driver: ProofSender, session: Session,
     assert [image["number"] for image in left["images"]] == [2]
     assert (left["recipient_name"], left["note"]) == (None, None)
     assert_problem(driver.get(f"proofs/{made['id']}/images/1/"), 404, "NotFound")
-    told = [c["proof"] for c in driver.get("checkpoints/").json()["items"] if c["proof"]]
-    assert told[0]["sha256s"] == [image["sha256"] for image in made["images"]]
+    shown = [c["proof"] for c in driver.get("checkpoints/").json()["items"] if c["proof"]]
+    assert shown[0]["sha256s"] == [image["sha256"] for image in made["images"]]
     facts = showing.of_delivery(session, house.delivery.id)
     assert [image.number for image in facts[0].images] == [2]
     content = showing.image_bytes(session, house.delivery.id, facts[0].images[0].id)
@@ -263,7 +263,7 @@ def test_a_phone_that_was_offline_ends_right_in_either_order(
     driver = ProofSender(client, settings, house, house.driver)
     start = datetime.now(UTC) - timedelta(hours=2)
 
-    def tell(minutes: int, status: str) -> Callable[[], httpx.Response]:
+    def report(minutes: int, status: str) -> Callable[[], httpx.Response]:
         at = start + timedelta(minutes=minutes)
         return lambda: driver.status(status, occurred_at=at.isoformat())
 
@@ -271,13 +271,13 @@ def test_a_phone_that_was_offline_ends_right_in_either_order(
         return driver.add(PHOTO, occurred_at=(start + timedelta(minutes=2)).isoformat())
 
     names = ("pickup_in_progress", "in_transit", "delivered")
-    queue = [tell(minutes, name) for minutes, name in enumerate(names)]
+    queue = [report(minutes, name) for minutes, name in enumerate(names)]
     queue.insert(0 if proof_first else len(queue), photo)
     while queue:
         waiting = [send for send in queue if not send().is_success]
         assert len(waiting) < len(queue), "the phone would never be done"
         queue = waiting
-    for again in (photo, tell(2, "delivered")):
+    for again in (photo, report(2, "delivered")):
         assert again().is_success
     record = driver.get("checkpoints/").json()["items"]
     assert [c["status"] for c in record if c["kind"] == "status"] == [
@@ -299,9 +299,7 @@ def test_an_integration_adds_with_its_scope(client: TestClient, house: House, se
     assert_problem(client.get(path, headers=headers), 403, "Forbidden")
 
 
-def test_watchers_are_told_of_statuses_and_not_of_proofs(
-    client: TestClient, driver: ProofSender, house: House
-) -> None:
+def test_watchers_get_statuses_and_no_proofs(client: TestClient, driver: ProofSender, house: House) -> None:
     """A proof is in the record; the newest announcement stays the status that it was."""
     assert driver.add(PHOTO).status_code == 201
     with client.websocket_connect(f"/ws/delivery/{house.delivery.id}/", headers=driver.headers) as socket:

@@ -11,8 +11,8 @@ from PIL import Image
 from sqlalchemy.orm import Session
 from starlette.testclient import TestClient
 
-from api.content.admission import Holder
 from api.content.uploads import MAXIMUM_PROOF_BYTES
+from api.gate import Holder
 from core.deliveries.proofs import adding
 from core.rules.enums import Status
 from core.settings import Settings
@@ -144,7 +144,7 @@ def test_other_paths_take_no_larger_bodies(driver: ProofSender) -> None:
 
 
 def test_unauthenticated_uploads_are_not_read(client: TestClient, house: House, driver: ProofSender) -> None:
-    """Answered before the form is looked at: what is no form at all is somebody's 400."""
+    """The token is checked before the form: a body that is no form is a 400 for known clients only."""
     form = {"Content-Type": "multipart/form-data; boundary=b"}
     path = f"{driver.path}proofs/"
     for token in ("", "Bearer", "Bearer nonsense", "Bearer mp_unknown", "Basic eDp5"):
@@ -154,31 +154,31 @@ def test_unauthenticated_uploads_are_not_read(client: TestClient, house: House, 
     assert_problem(answer, 400, "BadRequest")
 
 
-def test_too_many_uploads_at_once_are_told_to_wait(
+def test_too_many_uploads_at_once_are_refused_for_a_while(
     house: House, driver: ProofSender, manager: ProofSender
 ) -> None:
-    admission = driver.client.app.state.uploads.admission  # type: ignore[attr-defined]
-    free, admission.free = admission.free, 0
+    gate = driver.client.app.state.uploads.gate  # type: ignore[attr-defined]
+    free, gate.free = gate.free, 0
     answer = driver.add(PHOTO)
     assert_problem(answer, 503, "UploadsBusy")
     assert answer.headers["retry-after"] == "5"
-    admission.free = free
+    gate.free = free
     sender = Holder(house.company.id, f"user:{house.driver.id}")
-    with admission.slot(sender), admission.slot(sender):
+    with gate.slot(sender), gate.slot(sender):
         assert_problem(driver.add(PHOTO), 503, "UploadsBusy")
         assert manager.add(SIGNATURE).status_code == 201
     assert driver.add(PHOTO).status_code == 201
-    assert admission.free == free
+    assert gate.free == free
 
 
 def test_a_company_that_sends_slowly_is_in_its_own_way_only(
     house: House, driver: ProofSender, manager: ProofSender, settings: Settings, session: Session
 ) -> None:
-    admission = driver.client.app.state.uploads.admission  # type: ignore[attr-defined]
+    gate = driver.client.app.state.uploads.gate  # type: ignore[attr-defined]
     other = unproven(session, Status.IN_TRANSIT)
     with ExitStack() as slow:
         for number in range(8):
-            slow.enter_context(admission.slot(Holder(house.company.id, f"api_token:{number}")))
+            slow.enter_context(gate.slot(Holder(house.company.id, f"api_token:{number}")))
         assert_problem(manager.add(SIGNATURE), 503, "UploadsBusy")
         assert ProofSender(driver.client, settings, other, other.driver).add(PHOTO).status_code == 201
     assert manager.add(SIGNATURE).status_code == 201
@@ -254,7 +254,7 @@ def test_the_same_again_is_the_first_one(driver: ProofSender, manager: ProofSend
     assert kinds.count("proof") == 3
 
 
-def test_a_key_tells_forms_by_their_fields_and_the_files_bytes(driver: ProofSender, session: Session) -> None:
+def test_a_key_compares_forms_by_fields_and_bytes_of_files(driver: ProofSender, session: Session) -> None:
     first = driver.add(PHOTO, headers=KEY, **NAMED)
     renamed = ("photos", ("other-name.jpg", PHOTO[1][1], "image/jpeg"))
     again = driver.add(renamed, headers=KEY, **NAMED)

@@ -1,4 +1,4 @@
-"""A company's days: counted, stored at night, kept, told of, in three formats and to whom they belong."""
+"""A company's days: counted, stored at night, kept, announced, in three formats, for their company only."""
 
 import io
 import threading
@@ -264,25 +264,25 @@ def test_late_fixes_restate_the_days_before(session: Session, company: Company) 
     assert read(session, company).figures.total.deliveries == 2
 
 
-def test_managers_are_told_once_if_the_company_wishes(session: Session, company: Company) -> None:
+def test_managers_are_notified_once_if_the_company_wishes(session: Session, company: Company) -> None:
     factories.user(session, company)
     ended(session, company, STARTS_AT + timedelta(hours=1))
-    told = select(Notification).where(Notification.event == "daily_report")
+    query = select(Notification).where(Notification.event == "daily_report")
     made(session, company)
-    assert session.scalars(told).all() == [], "nobody asked for it"
+    assert session.scalars(query).all() == [], "no manager asked for it"
     session.add(
         NotificationSetting(company_id=company.id, event="daily_report", customer=False, managers=True)
     )
     session.flush()
     for _ in range(2):
         daily_report.make(session, night(company), NIGHT)
-    notifications = session.scalars(told).all()
+    notifications = session.scalars(query).all()
     assert len({one.recipient for one in notifications}) == len(notifications) >= 1
     payload = notifications[0].payload
     assert (payload["day"], payload["deliveries"], payload["distance_km"]) == ("2026-03-29", 1, 0.0)
 
 
-def test_nothing_is_told_of_a_day_without_anything(session: Session, company: Company) -> None:
+def test_no_notification_for_a_day_without_anything(session: Session, company: Company) -> None:
     factories.user(session, company)
     session.add(
         NotificationSetting(company_id=company.id, event="daily_report", customer=False, managers=True)

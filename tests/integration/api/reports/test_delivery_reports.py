@@ -105,9 +105,7 @@ def pdf_text(answer: httpx.Response) -> str:
     return "\n".join(page.extract_text() for page in PdfReader(io.BytesIO(answer.content)).pages)
 
 
-def test_json_tells_of_the_drive_its_stops_and_speeds(
-    client: TestClient, house: House, settings: Settings
-) -> None:
+def test_json_has_the_trip_its_stops_and_speeds(client: TestClient, house: House, settings: Settings) -> None:
     report = ask(client, settings, house, house.manager).json()
     assert report["time_zone"] == "UTC"
     assert report["punctuality"]["late_seconds"] == 600
@@ -144,10 +142,10 @@ def test_customers_version_holds_no_place_of_the_route(
     staffs = ask(client, settings, house, house.manager, format=format_)
     own = ask(client, settings, house, house.customer, format=format_)
     handed_on = ask(client, settings, house, house.manager, format=format_, audience="customer")
-    told = [pdf_text(one) if format_ == "pdf" else one.text for one in (staffs, own, handed_on)]
+    texts = [pdf_text(one) if format_ == "pdf" else one.text for one in (staffs, own, handed_on)]
     place = re.compile(r"52\.6\d|13\.12|Dora|The route driven")
-    assert place.search(told[0])
-    for customers in told[1:]:
+    assert place.search(texts[0])
+    for customers in texts[1:]:
         assert not place.search(customers)
         assert house.delivery.reference in customers
     if format_ == "html":
@@ -248,7 +246,7 @@ def test_another_companys_report_is_missing_in_every_format(
         assert_problem(ask(client, settings, house, stranger.manager, format=format_), 404, "NotFound")
 
 
-def painted(colour: str, format_: str) -> bytes:
+def filled(colour: str, format_: str) -> bytes:
     written = io.BytesIO()
     Image.new("RGB", (2000, 1000), colour).save(written, format_)
     return written.getvalue()
@@ -260,7 +258,7 @@ def proven(house: House, session: Session) -> House:
     proof = factories.proof(session, house.delivery, recipient_name=NASTY, note="By the <b>back door</b>")
     pictures = ((2, ImageKind.PHOTO, "JPEG"), (3, ImageKind.SIGNATURE, "PNG"))
     for number, kind, format_ in pictures:
-        content = painted("green", format_)
+        content = filled("green", format_)
         session.add(
             ProofImage(
                 company_id=house.company.id,
@@ -348,7 +346,7 @@ def test_deliveries_without_a_start_or_a_fix_have_reports(
             assert answer.status_code == 200, answer.text
 
 
-def test_long_words_leave_room_for_the_others(
+def test_long_words_leave_space_for_the_others(
     client: TestClient, house: House, settings: Settings, session: Session
 ) -> None:
     """A column of few words beside a long reason, and the page's number beside a long title."""
@@ -435,7 +433,7 @@ def test_too_many_renderings_are_refused_before_anything_is_read(
     client: TestClient, house: House, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     renderings: Any = client.app.state.renderings  # type: ignore[attr-defined]
-    renderings.pdfs.admission.free = 0
+    renderings.pdfs.free = 0
     monkeypatch.delattr(delivery_report, "generate")
     refused = ask(client, settings, house, house.manager, format="pdf")
     assert_problem(refused, 503, "RenderingsBusy")

@@ -24,12 +24,12 @@ from core.rules.fix import Fix
 from core.settings import Settings
 from tests.support import factories
 from tests.support.api_client import House, assert_bad_field, assert_problem, bearer, furnish
-from tests.support.live_server import LiveServer
+from tests.support.servers.live_server import LiveServer
 from tests.support.waiting import wait_until
 
 START = datetime.now(UTC).replace(microsecond=0) - timedelta(hours=6)
 MEGABYTE = 1024 * 1024
-NOBODY = {"user_id": None, "driver_id": None, "device_id": None, "api_token_id": None}
+NO_ACTOR = {"user_id": None, "driver_id": None, "device_id": None, "api_token_id": None}
 
 
 def at(minutes: float) -> datetime:
@@ -111,11 +111,11 @@ def test_location_checkpoint_names_the_device_its_fix_came_from(
         52.1: unit,
         52.2: unit | {"device_id": phone.id},
         52.3: unit,
-        52.4: NOBODY | {"kind": "driver", "user_id": house.driver.id, "driver_id": house.driver.driver_id},
+        52.4: NO_ACTOR | {"kind": "driver", "user_id": house.driver.id, "driver_id": house.driver.driver_id},
     }
 
 
-def test_customer_is_told_what_kind_of_actor_and_no_more(
+def test_customer_sees_the_kind_of_actor_and_no_more(
     client: TestClient, house: House, settings: Settings
 ) -> None:
     path = f"/deliveries/{house.delivery.id}"
@@ -125,7 +125,7 @@ def test_customer_is_told_what_kind_of_actor_and_no_more(
     )
     headers = bearer(settings, house.customer)
     checkpoints = client.get(f"{path}/checkpoints/", headers=headers).json()["items"]
-    assert checkpoints[-1]["actor"] == NOBODY | {"kind": "driver"}
+    assert checkpoints[-1]["actor"] == NO_ACTOR | {"kind": "driver"}
     assert client.get(f"{path}/report/", headers=headers).json()["timeline"][-1] == checkpoints[-1]
 
 
@@ -357,7 +357,7 @@ def test_connection_is_given_back_when_the_reader_leaves(
     )
 
 
-def test_a_reader_too_many_is_told_to_come_again(
+def test_a_reader_too_many_is_refused_for_a_while(
     server: LiveServer, house: House, settings: Settings, session: Session
 ) -> None:
     fill(session, house.vehicle.id, 100_000)

@@ -9,8 +9,8 @@ import pytest
 from anyio.abc import TaskGroup
 from pypdf import PdfReader
 
-from api.content.admission import Holder
 from api.content.renderings import READERS, READERS_WAITING, CannotRender, Renderings, RenderingsBusy
+from api.gate import Holder
 
 HOLDER = Holder(1, "user:1")
 
@@ -48,7 +48,7 @@ def test_rendering_that_takes_too_long_is_killed(monkeypatch: pytest.MonkeyPatch
     assert anyio.run(renderings_of_another_loop).startswith(b"%PDF")
 
 
-def test_page_that_the_layout_stumbles_over_is_told_as_such() -> None:
+def test_page_that_cannot_be_laid_out_is_reported_as_such() -> None:
     with pytest.raises(CannotRender, match="laid out"):
         anyio.run(Renderings().pdf, HOLDER, lambda: "<div>" * 3000)
 
@@ -106,7 +106,7 @@ def test_one_company_leaves_pdfs_to_the_others(monkeypatch: pytest.MonkeyPatch) 
             assert refused == [False] * 4 + [True] * 16
             assert not await _is_refused(renderings, tasks, "modest", 2)
             release.set()
-        assert renderings.pdfs.admission.free == 10
+        assert renderings.pdfs.free == 10
 
     anyio.run(ask_for_twenty)
     assert made == ["greedy"] * 4 + ["modest"]
@@ -122,10 +122,10 @@ async def _is_refused(renderings: Renderings, tasks: TaskGroup, html: str, compa
         except RenderingsBusy:
             ended.append(True)
 
-    before = renderings.pdfs.admission.free
+    before = renderings.pdfs.free
     tasks.start_soon(ask)
     with anyio.fail_after(20):
-        while not ended and renderings.pdfs.admission.free == before:
+        while not ended and renderings.pdfs.free == before:
             await anyio.sleep(0.01)
         await anyio.wait_all_tasks_blocked()
     return bool(ended)

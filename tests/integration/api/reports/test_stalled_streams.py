@@ -18,7 +18,7 @@ from core.rules.enums import Status
 from core.settings import Settings
 from tests.integration.api.reports.test_history import START, fill, held, idle_again, track_path
 from tests.support.api_client import assert_problem, bearer, furnish
-from tests.support.live_server import LiveServer
+from tests.support.servers.live_server import LiveServer
 from tests.support.services.mosquitto import Broker
 from tests.support.services.postgres import PostgresServer
 from tests.support.services.settings import make_settings

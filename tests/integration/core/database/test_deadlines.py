@@ -11,7 +11,7 @@ from sqlalchemy.exc import DBAPIError, OperationalError
 from core.database import engine as database_engine
 from core.database.deadlines import BoundedConnection
 from core.database.engine import driver_cursor, make_engine
-from tests.support.fronts import Front, plain_front
+from tests.support.servers.fronts import Front, plain_front
 from tests.support.services.settings import make_settings
 
 LIMIT_S = 1.0

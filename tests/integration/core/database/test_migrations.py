@@ -74,7 +74,7 @@ def migrated_again(database_url: str) -> None:
     command.upgrade(alembic_config(database_url), "head")
 
 
-def test_migration_to_words_lets_writers_go_on_and_takes_turns(engine: Engine, database_url: str) -> None:
+def test_migration_to_words_blocks_no_writers_and_runs_alone(engine: Engine, database_url: str) -> None:
     """Two migrators at once, a writer beside them, and what a migrator that was killed left behind."""
     command.downgrade(alembic_config(database_url), "0014")
     insert = text(

@@ -172,14 +172,14 @@ def rewritten(file: Path, **changes: object) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("changes", "told"),
+    ("changes", "message"),
     [({"format": 2}, "newer"), ({"revision": "9999"}, "newer than"), ({"members": 1}, "manifest")],
 )
 def test_what_is_newer_or_strange_is_refused(
-    filled: BackupSource, changes: dict[str, object], told: str
+    filled: BackupSource, changes: dict[str, object], message: str
 ) -> None:
     before = contents(filled)
-    with pytest.raises(Unusable, match=told):
+    with pytest.raises(Unusable, match=message):
         restored(filled, rewritten(filled.backup(), **changes), replace=True)
     assert contents(filled) == before
 
@@ -262,7 +262,7 @@ def test_another_installations_backup_erases_no_customer_here(
 def test_a_restore_that_ends_half_way_leaves_all_as_it_was(
     filled: BackupSource, empty: BackupSource, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Also when it was nearly done: nobody must find the rows with those who are still to be erased again."""
+    """Also when it was nearly done: rows that are still to be erased again must not be visible."""
     file = filled.backup("old.zip", NOW - timedelta(days=1))
     with filled.sessions() as session:
         session.execute(text("UPDATE customer SET erased_at = now()"))
@@ -308,7 +308,7 @@ def test_what_a_killed_backup_left_goes_with_the_next(filled: BackupSource) -> N
     assert list(filled.folder.iterdir()) == [file]
 
 
-def test_any_changed_bit_is_told_as_damage(tmp_path: Path) -> None:
+def test_any_changed_bit_is_reported_as_damage(tmp_path: Path) -> None:
     """Wherever it is: lengths, methods, versions, flags. None ends in anything else."""
     file, member = tmp_path / "b.zip", archive.member_of("customer")
     with archive.writing(file) as writer:

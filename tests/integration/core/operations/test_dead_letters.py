@@ -1,4 +1,4 @@
-"""What the relay has parked, as an administrator sees, retries and drops it."""
+"""Dead-lettered outbox rows: an administrator lists, retries and drops them."""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -53,18 +53,18 @@ def test_rows_are_listed_retried_and_dropped_from_the_command_line(
     session.add(Outbox(company_id=acme.id, kind="device", payload={"id": "waits"}))
     session.commit()
 
-    def said(*arguments: str) -> str:
+    def printed(*arguments: str) -> str:
         process = processes.start("outbox", *arguments)
         assert process.wait(30) == 0, process.output()
         return process.output()
 
-    one, other = said("list").splitlines()
+    one, other = printed("list").splitlines()
     assert one.split()[:3] == [str(first.id), "delivery_gone", "fleet/acme/deliveries/7/status"]
     assert one.endswith("PUBACK 0x87 Not authorized")
     assert other.split()[:4] == [str(second), "device", "device", "k3v9x0q2ma"]
-    said("retry", str(first.id))
-    said("drop", str(second))
-    assert said("list") == ""
+    printed("retry", str(first.id))
+    printed("drop", str(second))
+    assert printed("list") == ""
     session.expire_all()
     assert (first.parked_at, first.attempts) == (None, 0)
     assert len(session.scalars(select(Outbox)).all()) == 2
@@ -74,7 +74,7 @@ def test_rows_are_listed_retried_and_dropped_from_the_command_line(
     ]
     refused = processes.start("outbox", "drop", str(second))
     assert refused.wait() == 1
-    assert f"No such parked row: {second}" in refused.output()
+    assert f"No such dead-lettered row: {second}" in refused.output()
 
 
 def test_retrying_a_row_that_is_not_dead_lettered_changes_none(session: Session, acme: Company) -> None:

@@ -60,7 +60,7 @@ def filled(document: Json, schema: Json, mark: str, given: Json) -> Json:
 
 
 class Story:
-    """A customer with everything that can be told of it, under one mark."""
+    """A customer with every kind of data about it, under one mark."""
 
     def __init__(self, client: TestClient, session: Session, settings: Settings, house: House, mark: str):
         self.client, self.session, self.settings, self.house, self.mark = (
@@ -112,16 +112,16 @@ class Story:
 
     def prove(self, delivery_id: int) -> None:
         """A name, a note and a picture."""
-        told = {"recipient_name": f"{self.mark} text", "note": f"{self.mark} text"}
+        sent = {"recipient_name": f"{self.mark} text", "note": f"{self.mark} text"}
         answer = self.client.post(
-            f"/deliveries/{delivery_id}/proofs/", data=told, files=[PHOTO], headers=self.manager
+            f"/deliveries/{delivery_id}/proofs/", data=sent, files=[PHOTO], headers=self.manager
         )
         assert answer.is_success, answer.text
 
     def refused(self) -> None:
-        """What a phone said, once with an id of the wrong type."""
-        for told in (self.deliveries[0], f'"{self.deliveries[1]}"'):
-            raw = f'{{"delivery" : {told}, "status": "failed", "reason": "{self.mark} nicht da"}}'
+        """Store messages of a phone, one of them with an id of the wrong type."""
+        for sent in (self.deliveries[0], f'"{self.deliveries[1]}"'):
+            raw = f'{{"delivery" : {sent}, "status": "failed", "reason": "{self.mark} nicht da"}}'
             self.session.add(
                 Quarantine(
                     company_id=self.house.company.id,
@@ -343,7 +343,7 @@ def test_the_command_line_erases_too(processes: Processes, session: Session) -> 
     factories.user(session, company, Role.CUSTOMER, customer_id=customer.id, name=MARK)
     session.commit()
     arguments = ("customer", "erase", str(customer.id), "--company", company.slug)
-    assert processes.start(*arguments).wait(30) == 1  # nobody there to say yes
+    assert processes.start(*arguments).wait(30) == 1  # no terminal to confirm on
     assert found(session, MARK)
     done = processes.start(*arguments, "--yes")
     assert done.wait(30) == 0, done.output()

@@ -1,4 +1,4 @@
-"""What has been kept long enough goes, in small parts; nothing else does, and nobody waits for it."""
+"""Data past its retention period is purged in small parts; nothing else is, and no transaction waits."""
 
 import threading
 from collections.abc import Iterator
@@ -166,7 +166,7 @@ def test_a_run_that_is_stopped_does_nothing_more(session: Session, sessions: ses
 
 @contextmanager
 def reading(engine: Engine) -> Iterator[None]:
-    """Somebody who has read `position` in a transaction that is still open."""
+    """A session that has read `position` in a transaction that is still open."""
     with engine.connect() as connection:
         connection.execute(text("SELECT count(*) FROM position"))
         yield
@@ -297,9 +297,9 @@ def test_a_delivery_that_ends_after_its_fixes_went_does_not_pretend(
     session.commit()
     run(sessions)
     path = f"/deliveries/{forgotten.id}/report/"
-    told = client.get(path, headers=bearer(settings, house.manager)).json()["driven"]
-    assert told["is_complete"] is False
-    assert told["removed_before"] is not None
+    driven = client.get(path, headers=bearer(settings, house.manager)).json()["driven"]
+    assert driven["is_complete"] is False
+    assert driven["removed_before"] is not None
 
 
 def test_a_trip_whose_first_fixes_were_purged_uses_its_checkpoints(
@@ -318,9 +318,9 @@ def test_a_trip_whose_first_fixes_were_purged_uses_its_checkpoints(
     session.commit()
     path, headers = f"/deliveries/{delivery.id}/report/", bearer(settings, house.manager)
     for _ in range(2):  # before it is written down, and after
-        told = client.get(path, headers=headers).json()["driven"]
-        assert told["is_complete"] is False
-        assert told["distance_m"] > 900
+        driven = client.get(path, headers=headers).json()["driven"]
+        assert driven["is_complete"] is False
+        assert driven["distance_m"] > 900
         run(sessions)
     assert session.scalar(text("SELECT driven_m FROM delivery WHERE driven_m IS NOT NULL"))
 

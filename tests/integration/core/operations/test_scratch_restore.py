@@ -56,7 +56,7 @@ def test_what_touches_more_than_a_scratch_is_refused_beside_it(processes: Proces
     assert "omit --replace and --broker-state" in " ".join(refused.output().replace("│", " ").split())
 
 
-def test_a_user_who_may_not_make_databases_is_told_the_remedy(database_url: str) -> None:
+def test_a_user_who_may_not_make_databases_gets_the_remedy(database_url: str) -> None:
     engine = create_engine(database_url, isolation_level="AUTOCOMMIT")
     with engine.connect() as connection:
         connection.execute(text("CREATE ROLE small LOGIN PASSWORD 'small-password'"))

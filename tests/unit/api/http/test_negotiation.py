@@ -29,6 +29,6 @@ def test_highest_weight_wins_and_of_equals_the_first(accept: str | None, chosen:
 @pytest.mark.parametrize(
     "accept", ["image/png", "*/*;q=0", "text/csv;q=nonsense", "text/csv;q=nan", ",", ";;;", "a" * 10_000]
 )
-def test_nothing_acceptable_is_said_so(accept: str) -> None:
+def test_nothing_acceptable_is_refused(accept: str) -> None:
     with pytest.raises(NotAcceptable):
         best(accept, OFFERED)

@@ -43,7 +43,7 @@ def test_location_with_dropoff_has_an_eta_counted_from_the_fix() -> None:
     assert update["eta"].startswith("2026-05-04T12:24:")
 
 
-def test_staff_are_told_driver_and_vehicle_and_customers_are_not() -> None:
+def test_staff_see_driver_and_vehicle_and_customers_do_not() -> None:
     event = status_event(STATUS)
     for_customer = json.loads(event.for_customer or "")
     assert for_customer == {
@@ -77,10 +77,10 @@ def test_assignment_is_nothing_for_customers() -> None:
 @pytest.mark.parametrize(
     ("vehicle", "seconds", "is_after"), [(7, 1, True), (7, 0, False), (7, -1, False), (8, -1, True)]
 )
-def test_newer_is_told_by_fix_time_within_one_vehicle(vehicle: int, seconds: int, is_after: bool) -> None:
-    sighting = LivePosition(vehicle, NOON + timedelta(seconds=seconds))
-    assert sighting.is_after(LivePosition(7, NOON)) is is_after
-    assert sighting.is_after(None)
+def test_newer_is_by_fix_time_within_one_vehicle(vehicle: int, seconds: int, is_after: bool) -> None:
+    position = LivePosition(vehicle, NOON + timedelta(seconds=seconds))
+    assert position.is_after(LivePosition(7, NOON)) is is_after
+    assert position.is_after(None)
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "null", "7", '{"type":7}', '{"token":"x"}', "[" * 50_000])

@@ -225,7 +225,7 @@ def test_a_fact_that_contradicts_the_members_marks_the_group_outdated() -> None:
     assert watched.got == []
     assert len(manager.mailbox._statuses) == 1
     fan_out.send_position(watched.groups, position(2, customers=(5,), drivers=(3,)))
-    assert watched.got == ["02"], "a fact from before may have been late: nobody was closed for it"
+    assert watched.got == ["02"], "a fact from before may have been late: no watcher was closed for it"
 
 
 def test_driver_who_lost_the_delivery_gets_no_more_of_its_facts() -> None:

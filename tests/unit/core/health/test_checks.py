@@ -40,11 +40,11 @@ WELL = DatabaseView(
     write_fault=None,
 )
 ON_BROKER = BrokerView(user_name="api-0", fault=None, waiting=0, dropped=0)
-ROOM = Disk(50 * 1024**3, 100 * 1024**3)
+HALF_FREE = Disk(50 * 1024**3, 100 * 1024**3)
 
 
 def view(
-    database: DatabaseView | str = WELL, broker: BrokerView = ON_BROKER, disk: Disk | None = ROOM
+    database: DatabaseView | str = WELL, broker: BrokerView = ON_BROKER, disk: Disk | None = HALF_FREE
 ) -> View:
     return View(database=database, broker=broker, disk=disk)
 
@@ -87,7 +87,7 @@ def test_a_process_off_the_broker_claims_no_queue() -> None:
         ({"seen_at": NOW - timedelta(seconds=30)}, "silent for 30 s"),
         ({"state": PartState.OFF_BROKER, "detail": "refused"}, "not on the broker: refused"),
         ({"state": PartState.CANNOT_STORE, "detail": "DiskFull 53100"}, "cannot store: DiskFull 53100"),
-        ({"state": PartState.STUCK, "detail": "for 40 s"}, "does not turn: for 40 s"),
+        ({"state": PartState.STUCK, "detail": "for 40 s"}, "does not run: for 40 s"),
         ({"state": PartState.STOPPED}, "was stopped"),
     ],
 )

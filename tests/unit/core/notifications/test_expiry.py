@@ -14,7 +14,7 @@ MINUTE, DAY = timedelta(minutes=1), timedelta(days=1)
 @pytest.mark.parametrize(
     ("arrives_in", "life_of_it"), [(12, 12), (15, 15), (40, 15), (0, 1), (-3, 1), (None, 15)]
 )
-def test_an_arrival_is_told_until_it_or_for_15_minutes(arrives_in: int | None, life_of_it: int) -> None:
+def test_an_arrival_is_notified_until_it_or_for_15_minutes(arrives_in: int | None, life_of_it: int) -> None:
     arrives_at = None if arrives_in is None else NOW + arrives_in * MINUTE
     for audience in Audience:
         assert expires_at(Event.ARRIVING_SOON, audience, NOW, arrives_at) == NOW + life_of_it * MINUTE
@@ -25,8 +25,8 @@ def test_the_eta_of_a_late_delivery_does_not_end_its_message() -> None:
 
 
 def test_machines_get_all_but_arrivals_for_a_day() -> None:
-    told = set(Event) - {Event.ARRIVING_SOON, Event.TEST}
-    assert {life(event, Audience.WEBHOOK) for event in told} == {DAY}
+    others = set(Event) - {Event.ARRIVING_SOON, Event.TEST}
+    assert {life(event, Audience.WEBHOOK) for event in others} == {DAY}
 
 
 def test_a_report_outlives_news() -> None:

@@ -34,10 +34,10 @@ def lines(event: Event, audience: Audience, **facts: Any) -> list[str]:
         (Status.FAILED, "Your delivery ORDER-1001 could not be delivered"),
     ],
 )
-def test_every_status_is_told_in_a_sentence(status: Status, subject: str) -> None:
-    letter = written(Event.STATUS_CHANGED, CUSTOMER, status=status.value)
-    assert letter.subject == subject
-    assert f"{subject}.\n" in letter.text
+def test_every_status_has_a_subject_and_a_sentence(status: Status, subject: str) -> None:
+    message = written(Event.STATUS_CHANGED, CUSTOMER, status=status.value)
+    assert message.subject == subject
+    assert f"{subject}.\n" in message.text
 
 
 def test_every_status_has_a_sentence() -> None:
@@ -47,7 +47,7 @@ def test_every_status_has_a_sentence() -> None:
 
 
 @pytest.mark.parametrize(
-    ("minutes", "said"),
+    ("minutes", "phrase"),
     [
         (0, "arrives any minute now"),
         (1, "arrives in about 1 minute"),
@@ -56,25 +56,25 @@ def test_every_status_has_a_sentence() -> None:
         (75, "arrives in about 1 hour 15 minutes"),
     ],
 )
-def test_minutes_to_an_arrival_are_told_as_people_do(minutes: int, said: str) -> None:
+def test_minutes_to_an_arrival_read_as_people_speak(minutes: int, phrase: str) -> None:
     customer = written(Event.ARRIVING_SOON, CUSTOMER, minutes=minutes)
-    assert customer.subject == f"Your delivery ORDER-1001 {said}"
-    assert f"Your delivery ORDER-1001 {said} (around 12:42).\n" in customer.text
-    assert written(Event.ARRIVING_SOON, MANAGER, minutes=minutes).subject == f"Delivery ORDER-1001 {said}"
+    assert customer.subject == f"Your delivery ORDER-1001 {phrase}"
+    assert f"Your delivery ORDER-1001 {phrase} (around 12:42).\n" in customer.text
+    assert written(Event.ARRIVING_SOON, MANAGER, minutes=minutes).subject == f"Delivery ORDER-1001 {phrase}"
 
 
 @pytest.mark.parametrize(
-    ("minutes", "said"),
+    ("minutes", "phrase"),
     [(0, "late"), (1, "1 minute late"), (25, "25 minutes late"), (121, "2 hours 1 minute late")],
 )
-def test_lateness_is_told_as_people_do(minutes: int, said: str) -> None:
-    letter = written(Event.LATE, MANAGER, late_minutes=minutes)
-    assert letter.subject == f"Delivery ORDER-1001 is {said}"
-    assert f"Delivery ORDER-1001 (number 42) is {said}. It is on its way." in letter.text
+def test_lateness_reads_as_people_speak(minutes: int, phrase: str) -> None:
+    message = written(Event.LATE, MANAGER, late_minutes=minutes)
+    assert message.subject == f"Delivery ORDER-1001 is {phrase}"
+    assert f"Delivery ORDER-1001 (number 42) is {phrase}. It is on its way." in message.text
 
 
 @pytest.mark.parametrize(
-    ("minutes", "said"),
+    ("minutes", "phrase"),
     [
         (0, "less than a minute"),
         (1, "1 minute"),
@@ -89,18 +89,18 @@ def test_lateness_is_told_as_people_do(minutes: int, said: str) -> None:
         (10**400, str(10**400)),
     ],
 )
-def test_a_duration_is_told_in_two_units_at_most(minutes: Any, said: str) -> None:
-    assert render("{{ minutes | duration }}", {"minutes": minutes}) == said
+def test_a_duration_has_two_units_at_most(minutes: Any, phrase: str) -> None:
+    assert render("{{ minutes | duration }}", {"minutes": minutes}) == phrase
 
 
 def test_a_window_of_one_day_names_it_once() -> None:
     window = {"window_start": "2026-03-01T12:00:00Z", "window_end": "2026-03-01T14:00:00Z"}
     assert "Agreed: 2026-03-01, 12:00 to 14:00" in lines(Event.LATE, CUSTOMER, delivery=_delivery(**window))
     night = window | {"window_end": "2026-03-02T02:00:00Z"}
-    told = lines(Event.LATE, CUSTOMER, delivery=_delivery(**night))
-    assert "Agreed: 2026-03-01 12:00 to 2026-03-02 02:00" in told
-    told = lines(Event.LATE, CUSTOMER, delivery=_delivery(**window | {"window_start": None}))
-    assert "Agreed: by 2026-03-01 14:00" in told
+    shown = lines(Event.LATE, CUSTOMER, delivery=_delivery(**night))
+    assert "Agreed: 2026-03-01 12:00 to 2026-03-02 02:00" in shown
+    shown = lines(Event.LATE, CUSTOMER, delivery=_delivery(**window | {"window_start": None}))
+    assert "Agreed: by 2026-03-01 14:00" in shown
 
 
 def test_a_day_without_agreed_times_has_no_rate() -> None:
@@ -108,11 +108,11 @@ def test_a_day_without_agreed_times_has_no_rate() -> None:
     assert "On time: 0.0%" in lines(Event.DAILY_REPORT, MANAGER, on_time_percent=0.0)
 
 
-def test_a_delivery_without_a_reference_is_told_by_its_number() -> None:
+def test_a_delivery_without_a_reference_has_its_number() -> None:
     bare = _delivery(reference="", window_start=None, window_end=None)
-    letter = written(Event.STATUS_CHANGED, CUSTOMER, status="delivered", delivery=bare, recipient_name="")
-    assert letter.subject == "Your delivery number 42 has been delivered"
-    assert letter.text.startswith("Hello,\n\nYour delivery number 42 has been delivered.\n\nTo: ")
+    message = written(Event.STATUS_CHANGED, CUSTOMER, status="delivered", delivery=bare, recipient_name="")
+    assert message.subject == "Your delivery number 42 has been delivered"
+    assert message.text.startswith("Hello,\n\nYour delivery number 42 has been delivered.\n\nTo: ")
     assert "Delivery number 42 is 25 minutes late." in written(Event.LATE, MANAGER, delivery=bare).text
 
 
@@ -125,10 +125,10 @@ def test_no_number_or_gap_makes_an_odd_sentence(event: Event, audience: Audience
     gaps += [{"eta": None, "reason": None, "last_seen_at": None, "vehicle": None, "on_time_percent": None}]
     gaps += [{"reason": "Nobody at home"}, {"recipient_name": ""}]
     for facts in gaps:
-        letter = written(event, audience, **facts)
-        for said in (letter.subject, letter.text):
-            odd = ODD.search(said)
-            assert odd is None or odd.group() in {"GPS "}, f"{facts}: {odd} in {said!r}"
+        message = written(event, audience, **facts)
+        for phrase in (message.subject, message.text):
+            odd = ODD.search(phrase)
+            assert odd is None or odd.group() in {"GPS "}, f"{facts}: {odd} in {phrase!r}"
 
 
 def test_the_words_of_older_templates_stay() -> None:

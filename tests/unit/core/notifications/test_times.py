@@ -70,14 +70,14 @@ def test_delivery_without_a_window_says_nothing_of_one() -> None:
     assert window(BERLIN, None, None) == []
 
 
-def test_every_default_email_tells_a_window_with_one_end() -> None:
+def test_every_default_email_shows_a_window_with_one_end() -> None:
     delivery = {"reference": "D-1", "window_start": None, "window_end": "2026-11-27T15:12:00Z"}
     for texts in DEFAULTS.values():
         text = written(texts, BERLIN, delivery=delivery)
         assert "Agreed:" not in text or "Agreed: by 2026-11-27 16:12\n" in text
 
 
-def test_unknown_zone_is_told_as_utc() -> None:
+def test_unknown_zone_is_shown_as_utc() -> None:
     assert window("Mars/Olympus", None, "2026-11-27T15:12:00Z") == ["Agreed: by 2026-11-27 15:12 (UTC+00:00)"]
     texts = Texts("{{ eta | time }}", "{{ eta | datetime }}, {{ eta | date }}")
     assert written(texts, "Mars/Olympus", eta="2026-03-01T12:42:00Z") == (

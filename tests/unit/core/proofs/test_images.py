@@ -5,7 +5,7 @@ import hashlib
 import pytest
 from PIL import Image
 
-from core.deliveries.proofs.images import MAXIMUM_BYTES, ImageTooLarge, Picture, paint
+from core.deliveries.proofs.images import MAXIMUM_BYTES, ImageTooLarge, Picture, reencode
 from core.errors import DomainError, InvalidValue
 from core.rules.enums import ImageKind
 from tests.support import pictures
@@ -32,8 +32,8 @@ REFUSED = {
 }
 
 
-def painted(data: bytes, kind: ImageKind = ImageKind.PHOTO) -> tuple[Picture, Image.Image]:
-    picture = paint(kind, data, "photos.0")
+def reencoded(data: bytes, kind: ImageKind = ImageKind.PHOTO) -> tuple[Picture, Image.Image]:
+    picture = reencode(kind, data, "photos.0")
     image = pictures.opened(picture.content)
     assert (picture.width, picture.height) == image.size
     assert picture.sha256 == hashlib.sha256(picture.content).digest()
@@ -53,7 +53,7 @@ def test_the_place_and_the_comment_of_a_photo_are_gone() -> None:
     source = pictures.located_jpeg()
     assert pictures.GPS_MARK in source
     assert pictures.SCRIPT in source
-    picture, image = painted(source)
+    picture, image = reencoded(source)
     assert picture.media_type == "image/jpeg"
     assert_bare(picture, image)
 
@@ -61,14 +61,14 @@ def test_the_place_and_the_comment_of_a_photo_are_gone() -> None:
 def test_the_texts_of_a_png_are_gone() -> None:
     source = pictures.talking_png()
     assert pictures.opened(source).info["Place"] == pictures.GPS_MARK.decode()
-    assert_bare(*painted(source))
-    assert_bare(*painted(source, ImageKind.SIGNATURE))
+    assert_bare(*reencoded(source))
+    assert_bare(*reencoded(source, ImageKind.SIGNATURE))
 
 
 def test_what_follows_a_picture_is_gone() -> None:
     webp = pictures.saved(pictures.drawn(Image.new("RGB", (9, 9))), "WEBP")
     for source in (pictures.jpeg(), pictures.png(), webp):
-        picture, _ = painted(source + pictures.HTML + b"PK\x03\x04")
+        picture, _ = reencoded(source + pictures.HTML + b"PK\x03\x04")
         assert b"script" not in picture.content
         assert b"PK\x03\x04" not in picture.content
 
@@ -76,7 +76,7 @@ def test_what_follows_a_picture_is_gone() -> None:
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_a_photo_stands_upright(orientation: int) -> None:
     """As any viewer would show it: red is where the camera's left was."""
-    _, image = painted(pictures.located_jpeg(orientation))
+    _, image = reencoded(pictures.located_jpeg(orientation))
     assert image.size == ((40, 30) if orientation < 5 else (30, 40))
     width, height = image.size
     ends = {
@@ -95,14 +95,14 @@ def test_a_photo_stands_upright(orientation: int) -> None:
 
 def test_broken_exif_is_no_reason_to_refuse() -> None:
     source = pictures.jpeg(exif=b"Exif\x00\x00MM\x00*\xff\xff\xff\xff broken")
-    _, image = painted(source)
+    _, image = reencoded(source)
     assert image.size == (40, 30)
 
 
 def test_a_camera_s_jpeg_of_several_pictures_is_its_first() -> None:
     first, second = (pictures.drawn(Image.new("RGB", (40, 30), color)) for color in ("red", "blue"))
     source = pictures.saved(first, "MPO", save_all=True, append_images=[second])
-    picture, image = painted(source)
+    picture, image = reencoded(source)
     assert image.getpixel((5, 5))[0] > 200  # type: ignore[index]
     assert b"MPF" not in picture.content
 
@@ -110,40 +110,40 @@ def test_a_camera_s_jpeg_of_several_pictures_is_its_first() -> None:
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA"])
 @pytest.mark.parametrize("kind", ImageKind)
 def test_every_plain_mode_is_taken(mode: str, kind: ImageKind) -> None:
-    _, image = painted(pictures.png(mode=mode), kind)
+    _, image = reencoded(pictures.png(mode=mode), kind)
     assert image.mode == ("RGB" if kind is ImageKind.PHOTO else "L")
 
 
 def test_a_signature_is_grey_on_white() -> None:
-    picture, image = painted(pictures.signature(), ImageKind.SIGNATURE)
+    picture, image = reencoded(pictures.signature(), ImageKind.SIGNATURE)
     assert picture.media_type == "image/png"
     assert (image.mode, image.getpixel((1, 1)), image.getpixel((30, 6))) == ("L", 255, 0)
 
 
-def test_a_transparent_palette_is_painted_on_white() -> None:
+def test_a_transparent_palette_is_flattened_on_white() -> None:
     image = Image.new("P", (8, 8), 0)
     image.putpalette([0, 0, 0, 255, 0, 0])
     image.paste(1, (0, 0, 8, 2))
-    _, shown = painted(pictures.saved(image, "PNG", transparency=0), ImageKind.SIGNATURE)
+    _, shown = reencoded(pictures.saved(image, "PNG", transparency=0), ImageKind.SIGNATURE)
     assert shown.getpixel((4, 4)) == 255
 
 
 def test_edges_are_bounded() -> None:
-    assert painted(pictures.jpeg(4000, 3000))[1].size == (2048, 1536)
-    assert painted(pictures.png(3000, 10), ImageKind.SIGNATURE)[1].size == (1200, 4)
+    assert reencoded(pictures.jpeg(4000, 3000))[1].size == (2048, 1536)
+    assert reencoded(pictures.png(3000, 10), ImageKind.SIGNATURE)[1].size == (1200, 4)
 
 
 def test_what_compresses_badly_becomes_smaller() -> None:
     source = pictures.noise(2048, 50)
     assert len(source) <= MAXIMUM_BYTES
-    assert painted(source)[1].size == (1600, 1600)
+    assert reencoded(source)[1].size == (1600, 1600)
 
 
 def test_two_mebibytes_are_taken_and_one_byte_more_is_not() -> None:
     source = pictures.jpeg()
-    painted(source + bytes(MAXIMUM_BYTES - len(source)))
+    reencoded(source + bytes(MAXIMUM_BYTES - len(source)))
     with pytest.raises(ImageTooLarge) as refused:
-        paint(ImageKind.PHOTO, source + bytes(MAXIMUM_BYTES - len(source) + 1), "photos.1")
+        reencode(ImageKind.PHOTO, source + bytes(MAXIMUM_BYTES - len(source) + 1), "photos.1")
     assert refused.value.status_code == 413
     assert refused.value.facts["errors"][0]["field"] == "photos.1"
 
@@ -153,7 +153,7 @@ def test_two_mebibytes_are_taken_and_one_byte_more_is_not() -> None:
 def test_what_is_no_plain_picture_is_refused(name: str, kind: ImageKind) -> None:
     data, why = REFUSED[name]
     with pytest.raises(InvalidValue, match=why) as refused:
-        paint(kind, data, "signature")
+        reencode(kind, data, "signature")
     error: DomainError = refused.value
     assert error.facts["errors"][0]["field"] == "signature"
     assert " at 0x" not in str(error)

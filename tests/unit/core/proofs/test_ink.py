@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from PIL import Image, ImageDraw
 
-from core.deliveries.proofs.images import paint
+from core.deliveries.proofs.images import reencode
 from core.errors import InvalidValue
 from core.rules.enums import ImageKind
 from tests.support.pictures import inked, opened, saved, signature
@@ -16,7 +16,7 @@ STROKE, PAPER = (140, 82), (5, 5)  # places on `inked`
 
 
 def signed(image: Image.Image, name: str = "PNG", **options: Any) -> Image.Image:
-    return opened(paint(ImageKind.SIGNATURE, saved(image, name, **options), "signature").content)
+    return opened(reencode(ImageKind.SIGNATURE, saved(image, name, **options), "signature").content)
 
 
 def assert_reads_as_dark_on_white(shown: Image.Image) -> None:
@@ -139,7 +139,7 @@ def test_blank_signature_is_refused(name: str) -> None:
     # The colours beneath nothing are kept on the way.
     data = saved(image, format_, quality=80)
     with pytest.raises(InvalidValue, match="is blank: nothing is drawn on it") as refused:
-        paint(ImageKind.SIGNATURE, data, "signature")
+        reencode(ImageKind.SIGNATURE, data, "signature")
     assert refused.value.status_code == 422
     assert refused.value.facts["errors"][0]["field"] == "signature"
 
@@ -149,13 +149,13 @@ def test_blank_signature_is_refused(name: str) -> None:
 def test_photo_of_one_colour_is_refused(colour: str, name: str) -> None:
     data = saved(Image.new("RGB", (640, 480), colour), name)
     with pytest.raises(InvalidValue, match="is blank: all of it has one colour") as refused:
-        paint(ImageKind.PHOTO, data, "photos.0")
+        reencode(ImageKind.PHOTO, data, "photos.0")
     assert refused.value.facts["errors"][0]["field"] == "photos.0"
 
 
 def test_photo_of_nothing_is_refused() -> None:
     with pytest.raises(InvalidValue, match="is blank"):
-        paint(ImageKind.PHOTO, saved(Image.new("RGBA", (40, 30), NOTHING), "PNG"), "photos.0")
+        reencode(ImageKind.PHOTO, saved(Image.new("RGBA", (40, 30), NOTHING), "PNG"), "photos.0")
 
 
 @pytest.mark.parametrize("quality", [30, 60, 90])
@@ -169,14 +169,15 @@ def test_photo_at_night_is_taken(quality: int) -> None:
     lamp.paste((200, 180, 90), (1000, 700, 1006, 706))
     for image in (dark.convert("RGB"), lamp):
         assert (
-            paint(ImageKind.PHOTO, saved(image, "JPEG", quality=quality), "photos.0").kind is ImageKind.PHOTO
+            reencode(ImageKind.PHOTO, saved(image, "JPEG", quality=quality), "photos.0").kind
+            is ImageKind.PHOTO
         )
 
 
 def test_nothing_of_the_old_file_clings_to_a_signature() -> None:
     for image in (inked(WHITE), inked(0, 255, "L")):
         data = saved(image, "PNG", icc_profile=b"a secret profile", exif=b"Exif\0\0secret")
-        picture = paint(ImageKind.SIGNATURE, data, "signature")
+        picture = reencode(ImageKind.SIGNATURE, data, "signature")
         assert b"iCCP" not in picture.content
         assert b"eXIf" not in picture.content
         assert not opened(picture.content).info

@@ -98,7 +98,7 @@ def test_each_vehicle_counts_while_it_was_the_deliverys() -> None:
     assert segments.trip_segments(announced, None, at(60)) == []
 
 
-def test_status_told_late_does_not_bring_its_vehicle_forward() -> None:
+def test_status_reported_late_does_not_bring_its_vehicle_forward() -> None:
     announced = [
         checkpoint(Status.PENDING, 5, 7),
         checkpoint(Status.PICKUP_IN_PROGRESS, 0, 7),

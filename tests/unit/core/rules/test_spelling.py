@@ -91,12 +91,12 @@ def test_an_email_is_one_in_every_form() -> None:
 
 
 def test_reasons_that_look_the_same_are_one() -> None:
-    told = [
+    reported = [
         "Stra\u00dfe gesperrt",
         "STRASSE GESPERRT",
         "stra\u00dfe\u3000gesperrt",
         "Tu\u0308r zu",
         "T\u00dcR ZU",
     ]
-    found = reasons((number, Status.FAILED, reason) for number, reason in enumerate(told))
+    found = reasons((number, Status.FAILED, reason) for number, reason in enumerate(reported))
     assert [one.delivery_ids for one in found] == [[0, 1, 2], [3, 4]]

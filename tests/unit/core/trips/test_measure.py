@@ -89,9 +89,9 @@ def test_longest_stops_are_kept_in_order_of_time() -> None:
     assert (len(drive.stops), drive.stops_left_out) == (MAXIMUM_STOPS, 5)
 
 
-def test_speed_is_told_or_reckoned_and_its_steps_are_few() -> None:
-    told = measured([sample(0, 0, 50.0), sample(10, 10, 30.0)], until=15).speeds
-    assert [(step.average_kmh, step.maximum_kmh) for step in told] == [(40.0, 50.0)]
+def test_speed_is_reported_or_computed_and_its_steps_are_few() -> None:
+    steps = measured([sample(0, 0, 50.0), sample(10, 10, 30.0)], until=15).speeds
+    assert [(step.average_kmh, step.maximum_kmh) for step in steps] == [(40.0, 50.0)]
     reckoned = measured([sample(0, 0), sample(10, 100)], until=15).speeds
     assert [step.average_kmh for step in reckoned] == [pytest.approx(36, abs=0.1)]
     many = measured([sample(s, s, 36.0) for s in range(0, 36_000, 5)], until=36_000).speeds

@@ -45,11 +45,11 @@ def worst_m(places: list[MapPoint], kept: list[MapPoint]) -> float:
     return worst
 
 
-def drive(turns: list[float], step_m: float) -> list[MapPoint]:
+def drive(angles: list[float], step_m: float) -> list[MapPoint]:
     """A walk from Berlin that turns by these angles (radians) before each step."""
     places, heading = [MapPoint(52.5, 13.4)], 0.0
-    for turn in turns:
-        heading += turn
+    for angle in angles:
+        heading += angle
         last = places[-1]
         north, east = step_m * cos(heading), step_m * sin(heading)
         places.append(
@@ -61,10 +61,10 @@ def drive(turns: list[float], step_m: float) -> list[MapPoint]:
     return places
 
 
-turns = st.lists(st.one_of(st.floats(-0.2, 0.2), st.floats(-pi, pi)), max_size=60)
+angles = st.lists(st.one_of(st.floats(-0.2, 0.2), st.floats(-pi, pi)), max_size=60)
 
 
-@given(turns, st.floats(1, 2_000), st.floats(1, 500))
+@given(angles, st.floats(1, 2_000), st.floats(1, 500))
 def test_no_fix_left_out_is_farther_than_the_tolerance(
     angles: list[float], step_m: float, tolerance_m: float
 ) -> None:
@@ -86,8 +86,8 @@ def test_leaps_over_the_globe_are_kept(places: list[tuple[float, float]], tolera
 def test_a_straight_road_is_its_ends_and_a_parked_van_two_points() -> None:
     road = drive([0.0] * 500, 10)
     assert len(list(simplified(road, 5))) == 2
-    parked = [MapPoint(52.5 + 0.00002 * (i % 3), 13.4) for i in range(500)]
-    assert len(list(simplified(parked, 10))) == 2
+    standing = [MapPoint(52.5 + 0.00002 * (i % 3), 13.4) for i in range(500)]
+    assert len(list(simplified(standing, 10))) == 2
 
 
 def test_a_way_there_and_back_keeps_its_far_end() -> None:

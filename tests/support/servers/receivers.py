@@ -1,4 +1,4 @@
-"""Real receivers: an SMTP server, and an HTTP server that misbehaves as it is told."""
+"""Real receivers: an SMTP server, and an HTTP server that misbehaves on request."""
 
 import contextlib
 import email
@@ -69,7 +69,7 @@ class Call:
 
 @dataclass
 class HttpReceiver:
-    """``answer`` makes, for each call, the bytes to be said, or ``"hang"``, ``"drip"`` or ``"close"``."""
+    """``answer`` makes, for each call, the bytes to send, or ``"hang"``, ``"drip"`` or ``"close"``."""
 
     port: int
     calls: list[Call] = field(default_factory=list)
@@ -131,8 +131,8 @@ def _serve(
                     stream.send(bytes([mark]))
                     if ended.wait(0.05):
                         return
-            case bytes() as said:
-                stream.sendall(said)
+            case bytes() as content:
+                stream.sendall(content)
 
 
 def _read(stream: socket.socket) -> Call:

@@ -146,14 +146,14 @@ class SocketClient:
 
     def close_code(self, timeout: float = 6.0) -> int | None:
         """Read on until the server closes."""
-        self.heard_until_close(timeout)
+        self.events_until_close(timeout)
         return self.client.close_code
 
     def close_reason(self) -> str:
-        """What the server said when it closed; call `close_code` first."""
+        """Return the reason with which the server closed; call `close_code` first."""
         return self.client.close_reason or ""
 
-    def heard_until_close(self, timeout: float = 6.0) -> list[Event]:
+    def events_until_close(self, timeout: float = 6.0) -> list[Event]:
         events: list[Event] = []
         try:
             while True:
