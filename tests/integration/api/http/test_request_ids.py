@@ -17,8 +17,8 @@ from core.errors import NotFound
 from core.settings import Settings
 from tests.support import factories
 from tests.support.api_client import House, bearer, running
-from tests.support.live_server import LiveServer
 from tests.support.log_lines import json_lines
+from tests.support.servers.live_server import LiveServer
 
 ID = {"X-Request-ID": "call-7.a_B"}
 MADE = re.compile(r"[0-9a-f]{16}")
