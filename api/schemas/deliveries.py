@@ -6,11 +6,13 @@ from typing import Annotated, Any, Self
 from pydantic import ConfigDict, Field, JsonValue, model_validator
 
 from api.schemas.fields import Input, Instant, Line, Output, QueryId, RowId, TextInstant
-from api.schemas.loads import Items, LoadOrderOut, LoadTotalsOut
+from api.schemas.loads import Items, LoadOrderOut, LoadTotalsOut, new_items
 from api.schemas.pages import PageQuery
-from api.schemas.places import Place, PlaceOut
+from api.schemas.places import Place, PlaceOut, flat
+from core.deliveries.commands import DeliveryChanges, NewDelivery
 from core.deliveries.detail import DeliveryRow, DeliveryView, ListedDelivery
 from core.deliveries.listing import Filters
+from core.deliveries.load_orders import NewLoadOrder
 from core.deliveries.whereabouts import NOWHERE, Whereabouts
 from core.errors import InvalidValue
 from core.models.delivery import Delivery
@@ -43,6 +45,10 @@ class DeliveryEdit(Input):
     window_start: Instant | None = None
     window_end: Instant | None = None
 
+    def replacement(self) -> DeliveryChanges:
+        """Return an edit that sets every field."""
+        return DeliveryChanges(**flat(self.model_dump()))
+
 
 class DeliveryNew(DeliveryEdit):
     """A new delivery. Its load is an existing order's id, or ``items``, from which an order is made."""
@@ -61,9 +67,18 @@ class DeliveryNew(DeliveryEdit):
             raise ValueError("give load_order_id or items, not both")
         return self
 
+    def new(self, load_order_id: int | None) -> NewDelivery:
+        return NewDelivery(**flat(self.model_dump(exclude={"items"})) | {"load_order_id": load_order_id})
+
+    def new_load(self) -> NewLoadOrder | None:
+        """Return the load order of the inline items, which gets the delivery's reference."""
+        if self.items is None:
+            return None
+        return NewLoadOrder(reference=self.reference, items=new_items(self.items))
+
 
 class DeliveryPatch(Input):
-    """Only the fields that are sent change. Defaults are never read: use ``sent()``."""
+    """Only the fields that are sent change. Defaults are never read: use ``changes()``."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"driver_id": 2, "vehicle_id": 3}]})
 
@@ -76,6 +91,9 @@ class DeliveryPatch(Input):
     dropoff: Place = Field(default_factory=lambda: Place(address="-"))
     window_start: Instant | None = None
     window_end: Instant | None = None
+
+    def changes(self) -> DeliveryChanges:
+        return DeliveryChanges(**flat(self.sent()))
 
 
 class DeliveryQuery(PageQuery):

@@ -11,6 +11,7 @@ from sqlalchemy import Engine, event, text
 from sqlalchemy.orm import Session, sessionmaker
 
 from core.deliveries import commands
+from core.deliveries.commands import DeliveryChanges
 from core.detectors import late_deliveries, near_arrivals, silent_devices
 from core.models.company import Company
 from core.models.delivery import Delivery
@@ -154,7 +155,7 @@ def test_a_window_that_was_moved_may_be_missed_again(fleet: DetectorCompany) -> 
     assert fleet.tell_late() == 1
     actor = factories.actor(fleet.company, fleet.manager)
     later = fleet.now + 30 * MINUTE
-    commands.edit(fleet.session, actor, ours.id, {"window_end": later}, fleet.now)
+    commands.edit(fleet.session, actor, ours.id, DeliveryChanges(window_end=later), fleet.now)
     assert [fleet.tell_late(29), fleet.tell_late(30), fleet.tell_late(31)] == [0, 1, 0]
     assert len(fleet.notifications()) == 2
 
@@ -223,7 +224,7 @@ def test_another_van_is_told_of_again(fleet: DetectorCompany) -> None:
     assert fleet.tell_soon() == 1
     fleet.van = factories.vehicle(fleet.session, fleet.company)
     actor = factories.actor(fleet.company, fleet.manager)
-    commands.edit(fleet.session, actor, ours.id, {"vehicle_id": fleet.van.id}, fleet.now + MINUTE)
+    commands.edit(fleet.session, actor, ours.id, DeliveryChanges(vehicle_id=fleet.van.id), fleet.now + MINUTE)
     fleet.now += 2 * MINUTE
     fleet.see_van(NEAR)
     assert [fleet.tell_soon(), fleet.tell_soon()] == [1, 0]
@@ -287,7 +288,7 @@ def test_who_was_assigned_just_now_has_time_to_speak(fleet: DetectorCompany) -> 
     fleet.device(driver_id=driver.id, last_heard_at=fleet.now - 800 * MINUTE)
     ours = fleet.delivery()
     actor = factories.actor(fleet.company, fleet.manager)
-    commands.edit(fleet.session, actor, ours.id, {"driver_id": driver.id}, fleet.now)
+    commands.edit(fleet.session, actor, ours.id, DeliveryChanges(driver_id=driver.id), fleet.now)
     assert [fleet.tell_silent(30), fleet.tell_silent(31)] == [0, 1]
 
 
