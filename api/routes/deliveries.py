@@ -16,8 +16,8 @@ from api.schemas.deliveries import (
     DeliveryNew,
     DeliveryOut,
     DeliveryPatch,
-    DeliveryQuery,
 )
+from api.schemas.delivery_query import DeliveryQuery
 from api.schemas.fields import PathId
 from api.schemas.pages import Page, PageQuery
 from api.schemas.tracking import CheckpointOut, LocationIn, LocationOut, StatusIn, StatusOut

@@ -5,16 +5,13 @@ from typing import Annotated, Any, Self
 
 from pydantic import ConfigDict, Field, JsonValue, model_validator
 
-from api.schemas.fields import Input, Instant, Line, Output, QueryId, RowId, TextInstant
+from api.schemas.fields import Input, Instant, Line, Output, RowId
 from api.schemas.loads import Items, LoadOrderOut, LoadTotalsOut, new_items
-from api.schemas.pages import PageQuery
 from api.schemas.places import Place, PlaceOut, flat
 from core.deliveries.commands import DeliveryChanges, NewDelivery
 from core.deliveries.detail import DeliveryRow, DeliveryView, ListedDelivery
-from core.deliveries.listing import Filters
 from core.deliveries.load_orders import NewLoadOrder
 from core.deliveries.whereabouts import NOWHERE, Whereabouts
-from core.errors import InvalidValue
 from core.models.delivery import Delivery
 from core.rules.enums import Status
 
@@ -94,50 +91,6 @@ class DeliveryPatch(Input):
 
     def changes(self) -> DeliveryChanges:
         return DeliveryChanges(**flat(self.sent()))
-
-
-class DeliveryQuery(PageQuery):
-    """Filters of the list. A delivery's time is the start of its window or, without one, its creation."""
-
-    status: Annotated[
-        list[Status], Field(max_length=len(Status), description="one, or several by repeating it")
-    ] = []
-    driver_id: QueryId | None = None
-    vehicle_id: QueryId | None = None
-    customer_id: QueryId | None = None
-    since: Annotated[
-        TextInstant | None,
-        Field(
-            alias="from",
-            description="only deliveries whose time is this or later; sorts by time, newest first",
-        ),
-    ] = None
-    until: Annotated[
-        TextInstant | None,
-        Field(alias="to", description="only deliveries whose time is before this; sorts by time as well"),
-    ] = None
-    q: Annotated[
-        Line | None,
-        Field(
-            description="words, each the beginning of one in the reference or an address, in any letter case"
-            " and spelling; of scripts without blanks between words any part",
-            examples=["alexander berlin"],
-        ),
-    ] = None
-
-    def filters(self) -> Filters:
-        """Return the filters. Raises `InvalidValue` for an invalid time range."""
-        if self.since is not None and self.until is not None and self.until <= self.since:
-            raise InvalidValue("to", "must be later than from")
-        return Filters(
-            statuses=tuple(dict.fromkeys(self.status)),
-            driver_id=self.driver_id,
-            vehicle_id=self.vehicle_id,
-            customer_id=self.customer_id,
-            since=self.since,
-            until=self.until,
-            text=self.q,
-        )
 
 
 class DeliveryOut(Output):
