@@ -129,6 +129,7 @@ def _document(app: FastAPI) -> dict[str, Any]:
         version=app.version,
         description=app.description,
         routes=app.routes,
+        webhooks=app.webhooks.routes,
         tags=TAGS,
     )
     schemas = document["components"]["schemas"]
@@ -140,6 +141,8 @@ def _document(app: FastAPI) -> dict[str, Any]:
     for operations in document["paths"].values():
         for method, operation in operations.items():
             _declare_problems(method, operation)
+    for operations in document["webhooks"].values():
+        del operations["post"]["responses"]["422"]  # the receiver's answers are its own
     examples.add_to(document)
     return document
 
