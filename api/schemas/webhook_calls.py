@@ -24,7 +24,8 @@ def model_of(struct: type[msgspec.Struct]) -> type[BaseModel]:
 
 
 def _model(name: str, doc: str | None, fields: dict[str, Any]) -> type[BaseModel]:
-    return create_model(name, __doc__=doc, **{field: (kind, ...) for field, kind in fields.items()})
+    required: dict[str, Any] = {field: (kind, ...) for field, kind in fields.items()}
+    return create_model(name, __doc__=doc, **required)
 
 
 def _fields(struct: type[msgspec.Struct]) -> dict[str, Any]:
