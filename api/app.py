@@ -45,6 +45,7 @@ from api.routes import (
     tracks,
     users,
     vehicles,
+    webhook_calls,
     webhooks,
 )
 from core.database import schema
@@ -114,6 +115,7 @@ def create_app(settings: Settings) -> FastAPI:
         lifespan=lifespan,
         redirect_slashes=False,
         redoc_url=None,
+        webhooks=webhook_calls.router,
         generate_unique_id_function=openapi.operation_id,
     )
     app.state.settings = settings

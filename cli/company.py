@@ -28,10 +28,14 @@ def company_add(
 ) -> None:
     """Create a company with its first manager."""
     from core.accounts import companies
+    from core.accounts.companies import NewCompany
 
     name = printable_name("name", name) if name else slug
     manager_name = person_name("manager_name", manager_name, manager_email)
     chosen, password_hash = chosen_password(password)
+    new = NewCompany(
+        slug=slug, name=name, time_zone=time_zone, manager_email=manager_email, manager_name=manager_name
+    )
     with transaction(admin_settings()) as session:
-        company = companies.add(session, slug, name, time_zone, manager_email, manager_name, password_hash)
+        company = companies.add(session, new, password_hash)
     print_fields(company=company.slug, manager=manager_email, password=chosen)

@@ -32,12 +32,13 @@ def device_add(
     """Create a device and show its MQTT credentials."""
     from core.access import system_actors
     from core.fleet import devices
+    from core.fleet.devices import NewDevice
 
     label = printable_name("label", label)
     settings = admin_settings()
     with transaction(settings) as session:
         actor = system_actors.system_actor(session, company)
-        device = devices.add(session, actor, label=label, vehicle_id=vehicle, driver_id=driver)
+        device = devices.add(session, actor, NewDevice(label=label, vehicle_id=vehicle, driver_id=driver))
         credentials = devices.credentials(session, actor, device.id, mqtt_key(settings))
     _print_credentials(settings, credentials)
     if vehicle is None and driver is None:

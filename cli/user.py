@@ -41,18 +41,11 @@ def user_add(
     """Create a user who can log in."""
     from core.access import system_actors
     from core.accounts import users
+    from core.accounts.users import NewUser
 
     name = person_name("name", name, email)
     chosen, password_hash = chosen_password(password)
+    new = NewUser(email=email, name=name, role=enums.Role(role.value), driver_id=driver, customer_id=customer)
     with transaction(admin_settings()) as session:
-        user = users.add(
-            session,
-            system_actors.system_actor(session, company),
-            email=email,
-            name=name,
-            role=enums.Role(role.value),
-            password_hash=password_hash,
-            driver_id=driver,
-            customer_id=customer,
-        )
+        user = users.add(session, system_actors.system_actor(session, company), new, password_hash)
     print_fields(id=user.id, email=user.email, role=user.role, password=chosen)

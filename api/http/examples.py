@@ -53,7 +53,7 @@ NULLS = frozenset(
 def add_to(document: dict[str, Any]) -> None:
     """Add an ``example`` to every parameter, request body and successful response that has none."""
     components = document["components"]["schemas"]
-    for operations in document["paths"].values():
+    for operations in (*document["paths"].values(), *document["webhooks"].values()):
         for operation in operations.values():
             for parameter in operation.get("parameters", []):
                 _add(parameter, components, parameter["name"])

@@ -136,6 +136,7 @@ def _document(app: FastAPI) -> dict[str, Any]:
         version=app.version,
         description=app.description,
         routes=app.routes,
+        webhooks=app.webhooks.routes,
         tags=TAGS,
     )
     schemas = document["components"]["schemas"]
@@ -150,6 +151,8 @@ def _document(app: FastAPI) -> dict[str, Any]:
             for answer in operation["responses"].values():
                 answer["headers"] = answer.get("headers", {}) | _REFERENCE
     document["components"]["headers"] = {"RequestId": _REQUEST_ID}
+    for operations in document["webhooks"].values():
+        del operations["post"]["responses"]["422"]  # the receiver's answers are its own
     examples.add_to(document)
     return document
 

@@ -13,6 +13,7 @@ from api.schemas.api_tokens import ApiTokenIn, ApiTokenMade, ApiTokenOut
 from api.schemas.fields import PathId
 from api.schemas.pages import Page, PageQuery
 from core.accounts import api_tokens
+from core.accounts.api_tokens import NewApiToken
 
 router = APIRouter(prefix="/api-tokens", tags=["integrations"], route_class=ApiRoute)
 
@@ -34,9 +35,7 @@ def add_api_token(authorized: AuthorizedCall, body: ApiTokenIn, response: Respon
     """
     forbid_keeping(response)
     with authorized() as (session, actor):
-        row, token = api_tokens.add(
-            session, actor, name=body.name, scopes=body.scopes, expires_at=body.expires_at, now=now()
-        )
+        row, token = api_tokens.add(session, actor, body.to(NewApiToken), now())
         return ApiTokenMade(**ApiTokenOut.model_validate(row).model_dump(), token=token)
 
 

@@ -6,6 +6,7 @@ from api.dependencies import AuthorizedCall
 from api.http.route import ApiRoute
 from api.schemas.people import CompanyPatch, CompanySettings
 from core.accounts import companies
+from core.accounts.companies import CompanyChanges
 
 router = APIRouter(prefix="/company", tags=["people"], route_class=ApiRoute)
 
@@ -24,6 +25,5 @@ def edit_company(authorized: AuthorizedCall, body: CompanyPatch) -> CompanySetti
     The checkpoint policy applies from the next fix on. A shorter ``…_kept_days`` purges older data within a
     few hours, for good; null keeps data for ever.
     """
-    values = body.sent()
     with authorized() as (session, actor):
-        return CompanySettings.model_validate(companies.edit(session, actor, values))
+        return CompanySettings.model_validate(companies.edit(session, actor, body.to(CompanyChanges)))

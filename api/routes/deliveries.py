@@ -16,11 +16,10 @@ from api.schemas.deliveries import (
     DeliveryNew,
     DeliveryOut,
     DeliveryPatch,
-    DeliveryQuery,
 )
+from api.schemas.delivery_query import DeliveryQuery
 from api.schemas.fields import PathId
 from api.schemas.pages import Page, PageQuery
-from api.schemas.places import flat
 from api.schemas.tracking import CheckpointOut, LocationIn, LocationOut, StatusIn, StatusOut
 from core.deliveries import checkpoints, commands, detail, listing, load_orders, lookup, status_changes
 from core.deliveries import whereabouts as delivery_whereabouts
@@ -49,12 +48,10 @@ def list_deliveries(
 @router.post("/", summary="Create a delivery", status_code=201)
 def create_delivery(authorized: AuthorizedCall, body: DeliveryNew, response: Response) -> DeliveryDetail:
     """Create a pending delivery. Inline `items` become a load order with the delivery's reference."""
-    values = flat(body.model_dump(exclude={"items"}))
+    load = body.new_load()
     with authorized() as (session, actor):
-        if body.items is not None:
-            items = [item.model_dump() for item in body.items]
-            values["load_order_id"] = load_orders.add(session, actor, body.reference, items).id
-        delivery = commands.create(session, actor, values, now())
+        load_order_id = body.load_order_id if load is None else load_orders.add(session, actor, load).id
+        delivery = commands.create(session, actor, body.new(load_order_id), now())
         response.headers["Location"] = f"/deliveries/{delivery.id}/"
         etags.tag(response, delivery.version)
         return DeliveryDetail.seen(delivery)
@@ -79,9 +76,7 @@ def replace_delivery(
 ) -> DeliveryDetail:
     """Replace every field that can be edited; omitted fields become null."""
     with authorized() as (session, actor):
-        delivery = commands.edit(
-            session, actor, delivery_id, flat(body.model_dump()), now(), versions=if_match
-        )
+        delivery = commands.edit(session, actor, delivery_id, body.replacement(), now(), versions=if_match)
         etags.tag(response, delivery.version)
         return DeliveryDetail.seen(delivery, delivery_whereabouts.whereabouts(session, delivery))
 
@@ -95,9 +90,8 @@ def edit_delivery(
     response: Response,
 ) -> DeliveryDetail:
     """Change the fields that are sent. Assigning a driver or a vehicle is an edit and adds a checkpoint."""
-    values = flat(body.sent())
     with authorized() as (session, actor):
-        delivery = commands.edit(session, actor, delivery_id, values, now(), versions=if_match)
+        delivery = commands.edit(session, actor, delivery_id, body.changes(), now(), versions=if_match)
         etags.tag(response, delivery.version)
         return DeliveryDetail.seen(delivery, delivery_whereabouts.whereabouts(session, delivery))
 

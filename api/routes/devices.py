@@ -15,7 +15,7 @@ from api.schemas.fields import PathDevice
 from api.schemas.pages import Page
 from core.access.actors import Actor
 from core.fleet import devices
-from core.fleet.devices import DeviceChanges
+from core.fleet.devices import DeviceChanges, NewDevice
 from core.settings import Settings
 
 router = APIRouter(prefix="/devices", tags=["fleet"], route_class=ApiRoute)
@@ -41,9 +41,7 @@ def list_devices(authorized: AuthorizedCall, query: Annotated[DeviceQuery, Query
 def add_device(authorized: AuthorizedCall, body: DeviceIn, response: Response) -> DeviceOut:
     """Add a device; the API chooses its id. Ask for its credentials next."""
     with authorized() as (session, actor):
-        device = devices.add(
-            session, actor, label=body.label, vehicle_id=body.vehicle_id, driver_id=body.driver_id
-        )
+        device = devices.add(session, actor, body.to(NewDevice))
         response.headers["Location"] = f"/devices/{device.id}/"
         return DeviceOut.model_validate(device)
 

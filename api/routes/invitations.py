@@ -9,6 +9,7 @@ from api.http.route import ApiRoute
 from api.schemas.fields import PathId
 from api.schemas.people import InvitationIn, InvitationOut
 from core.accounts import invitations
+from core.accounts.users import NewUser
 
 router = APIRouter(prefix="/invitations", tags=["people"], route_class=ApiRoute)
 
@@ -22,7 +23,7 @@ def invite(authorized: AuthorizedCall, body: InvitationIn, response: Response) -
     """
     forbid_keeping(response)
     with authorized() as (session, actor):
-        invitation = invitations.invite(session, actor, **body.model_dump(), now=now())
+        invitation = invitations.invite(session, actor, body.to(NewUser), now())
         response.headers["Location"] = f"/users/{invitation.user.id}/"
         return InvitationOut.of(invitation)
 

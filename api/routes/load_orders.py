@@ -31,9 +31,8 @@ def list_load_orders(authorized: AuthorizedCall, query: Annotated[PageQuery, Que
 @router.post("/", summary="Add a load order", status_code=201)
 def add_load_order(authorized: AuthorizedCall, body: LoadOrderIn, response: Response) -> LoadOrderOut:
     """Add a load order, which deliveries name with `load_order_id`. Requires the manager role."""
-    items = [item.model_dump() for item in body.items]
     with authorized() as (session, actor):
-        order = load_orders.add(session, actor, body.reference, items)
+        order = load_orders.add(session, actor, body.new())
         response.headers["Location"] = f"/load-orders/{order.id}/"
         return LoadOrderOut.of(order)
 
@@ -51,12 +50,8 @@ def read_load_order(authorized: AuthorizedCall, load_order_id: PathId) -> LoadOr
 @router.patch("/{load_order_id}/", summary="Change a load order")
 def edit_load_order(authorized: AuthorizedCall, load_order_id: PathId, body: LoadOrderPatch) -> LoadOrderOut:
     """Change a load order. Requires the manager role. `items` are replaced as a whole."""
-    values = body.sent()
     with authorized() as (session, actor):
-        order = load_orders.replace(
-            session, actor, load_order_id, values.get("reference"), values.get("items")
-        )
-        return LoadOrderOut.of(order)
+        return LoadOrderOut.of(load_orders.edit(session, actor, load_order_id, body.changes()))
 
 
 @router.delete("/{load_order_id}/", summary="Delete a load order", status_code=204, responses=CONFLICT)

@@ -15,6 +15,7 @@ from api.schemas.fields import PathId
 from api.schemas.pages import Page
 from api.schemas.people import LinkOut, PasswordIn, UserIn, UserOut, UserPatch, UserQuery
 from core.accounts import access, invitations, users
+from core.accounts.users import UserChanges
 
 router = APIRouter(prefix="/users", tags=["people"], route_class=ApiRoute)
 
@@ -41,16 +42,7 @@ async def add_user(
 
 def _add_user(authorized: Authorized, body: UserIn, password_hash: str, response: Response) -> UserOut:
     with authorized() as (session, actor):
-        user = users.add(
-            session,
-            actor,
-            email=body.email,
-            name=body.name,
-            role=body.role,
-            password_hash=password_hash,
-            driver_id=body.driver_id,
-            customer_id=body.customer_id,
-        )
+        user = users.add(session, actor, body.new(), password_hash)
         response.headers["Location"] = f"/users/{user.id}/"
         return UserOut.model_validate(user)
 
@@ -65,9 +57,9 @@ def read_user(authorized: AuthorizedCall, user_id: PathId) -> UserOut:
 @router.patch("/{user_id}/", summary="Change a user's name or e-mail", responses=CONFLICT)
 def edit_user(authorized: AuthorizedCall, user_id: PathId, body: UserPatch) -> UserOut:
     """Change a user. Requires the manager role. 409 when the e-mail address is in use."""
-    values = body.sent()
     with authorized() as (session, actor):
-        return UserOut.model_validate(users.edit(session, actor, user_id, values, now()))
+        user = users.edit(session, actor, user_id, body.to(UserChanges), now())
+        return UserOut.model_validate(user)
 
 
 @router.post("/{user_id}/password/", summary="Set a user's password", status_code=204)

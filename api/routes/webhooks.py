@@ -14,6 +14,7 @@ from api.schemas.notifications import NotificationOut
 from api.schemas.pages import Page, PageQuery
 from api.schemas.webhooks import WebhookIn, WebhookMade, WebhookOut, WebhookPatch
 from core.notifications.webhooks import endpoints
+from core.notifications.webhooks.endpoints import NewWebhook, WebhookChanges
 
 router = APIRouter(prefix="/webhooks", tags=["notifications"], route_class=ApiRoute)
 
@@ -40,9 +41,7 @@ def add_webhook(
     forbid_keeping(response)
     key = settings.mqtt_key.get_secret_value()
     with authorized() as (session, actor):
-        row, secret = endpoints.add(
-            session, actor, **body.model_dump(), key=key, allowed=settings.webhook_networks
-        )
+        row, secret = endpoints.add(session, actor, body.to(NewWebhook), key, settings.webhook_networks)
         response.headers["Location"] = f"/webhooks/{row.id}/"
         return WebhookMade.of(row, actor, secret=secret)
 
@@ -59,9 +58,9 @@ def edit_webhook(
     authorized: AuthorizedCall, settings: SettingsOf, webhook_id: PathId, body: WebhookPatch
 ) -> WebhookOut:
     """Change a webhook. Requires the manager role. Its secret stays."""
-    values = body.sent()
+    changes = body.to(WebhookChanges)
     with authorized() as (session, actor):
-        row = endpoints.edit(session, actor, webhook_id, values, settings.webhook_networks)
+        row = endpoints.edit(session, actor, webhook_id, changes, settings.webhook_networks)
         return WebhookOut.of(row, actor)
 
 

@@ -5,14 +5,13 @@ from typing import Annotated, Any, Self
 
 from pydantic import ConfigDict, Field, JsonValue, model_validator
 
-from api.schemas.fields import Input, Instant, Line, Output, QueryId, RowId, TextInstant
-from api.schemas.loads import Items, LoadOrderOut, LoadTotalsOut
-from api.schemas.pages import PageQuery
-from api.schemas.places import Place, PlaceOut
+from api.schemas.fields import Input, Instant, Line, Output, RowId
+from api.schemas.loads import Items, LoadOrderOut, LoadTotalsOut, new_items
+from api.schemas.places import Place, PlaceOut, flat
+from core.deliveries.commands import DeliveryChanges, NewDelivery
 from core.deliveries.detail import DeliveryRow, DeliveryView, ListedDelivery
-from core.deliveries.listing import Filters
+from core.deliveries.load_orders import NewLoadOrder
 from core.deliveries.whereabouts import NOWHERE, Whereabouts
-from core.errors import InvalidValue
 from core.models.delivery import Delivery
 from core.rules.enums import Status
 
@@ -43,6 +42,10 @@ class DeliveryEdit(Input):
     window_start: Instant | None = None
     window_end: Instant | None = None
 
+    def replacement(self) -> DeliveryChanges:
+        """Return an edit that sets every field."""
+        return DeliveryChanges(**flat(self.model_dump()))
+
 
 class DeliveryNew(DeliveryEdit):
     """A new delivery. Its load is an existing order's id, or ``items``, from which an order is made."""
@@ -61,9 +64,18 @@ class DeliveryNew(DeliveryEdit):
             raise ValueError("give load_order_id or items, not both")
         return self
 
+    def new(self, load_order_id: int | None) -> NewDelivery:
+        return NewDelivery(**flat(self.model_dump(exclude={"items"})) | {"load_order_id": load_order_id})
+
+    def new_load(self) -> NewLoadOrder | None:
+        """Return the load order of the inline items, which gets the delivery's reference."""
+        if self.items is None:
+            return None
+        return NewLoadOrder(reference=self.reference, items=new_items(self.items))
+
 
 class DeliveryPatch(Input):
-    """Only the fields that are sent change. Defaults are never read: use ``sent()``."""
+    """Only the fields that are sent change. Defaults are never read: use ``changes()``."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"driver_id": 2, "vehicle_id": 3}]})
 
@@ -77,49 +89,8 @@ class DeliveryPatch(Input):
     window_start: Instant | None = None
     window_end: Instant | None = None
 
-
-class DeliveryQuery(PageQuery):
-    """Filters of the list. A delivery's time is the start of its window or, without one, its creation."""
-
-    status: Annotated[
-        list[Status], Field(max_length=len(Status), description="one, or several by repeating it")
-    ] = []
-    driver_id: QueryId | None = None
-    vehicle_id: QueryId | None = None
-    customer_id: QueryId | None = None
-    since: Annotated[
-        TextInstant | None,
-        Field(
-            alias="from",
-            description="only deliveries whose time is this or later; sorts by time, newest first",
-        ),
-    ] = None
-    until: Annotated[
-        TextInstant | None,
-        Field(alias="to", description="only deliveries whose time is before this; sorts by time as well"),
-    ] = None
-    q: Annotated[
-        Line | None,
-        Field(
-            description="words, each the beginning of one in the reference or an address, in any letter case"
-            " and spelling; of scripts without blanks between words any part",
-            examples=["alexander berlin"],
-        ),
-    ] = None
-
-    def filters(self) -> Filters:
-        """Return the filters. Raises `InvalidValue` for an invalid time range."""
-        if self.since is not None and self.until is not None and self.until <= self.since:
-            raise InvalidValue("to", "must be later than from")
-        return Filters(
-            statuses=tuple(dict.fromkeys(self.status)),
-            driver_id=self.driver_id,
-            vehicle_id=self.vehicle_id,
-            customer_id=self.customer_id,
-            since=self.since,
-            until=self.until,
-            text=self.q,
-        )
+    def changes(self) -> DeliveryChanges:
+        return DeliveryChanges(**flat(self.sent()))
 
 
 class DeliveryOut(Output):

@@ -1,5 +1,6 @@
 """Load orders and their items."""
 
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Annotated, Self
 
@@ -7,7 +8,7 @@ from pydantic import BeforeValidator, Field
 
 from api.schemas.fields import Input, Line, Output, Positive, whole
 from core.deliveries.detail import LoadView
-from core.deliveries.load_orders import total
+from core.deliveries.load_orders import LoadOrderChanges, NewLoadItem, NewLoadOrder, total
 from core.models.load_order import LoadOrder
 
 Quantity = Annotated[int, Field(strict=True, ge=1, le=1_000_000), BeforeValidator(whole)]
@@ -25,9 +26,16 @@ class LoadItemIn(Input):
 Items = Annotated[list[LoadItemIn], Field(min_length=1, max_length=500)]
 
 
+def new_items(items: Iterable[LoadItemIn]) -> list[NewLoadItem]:
+    return [item.to(NewLoadItem) for item in items]
+
+
 class LoadOrderIn(Input):
     reference: Line
     items: Items
+
+    def new(self) -> NewLoadOrder:
+        return NewLoadOrder(reference=self.reference, items=new_items(self.items))
 
 
 class LoadOrderPatch(Input):
@@ -35,6 +43,10 @@ class LoadOrderPatch(Input):
 
     reference: Line = Field(default_factory=str)
     items: Items = Field(default_factory=list)
+
+    def changes(self) -> LoadOrderChanges:
+        sent = self.sent() | ({"items": new_items(self.items)} if self.items else {})
+        return LoadOrderChanges(**sent)
 
 
 class LoadItemOut(Output):

@@ -12,7 +12,7 @@ from core.access.actors import Actor
 from core.models.notification import Notification, NotificationAttempt
 from core.notifications.kinds import Audience, Event, State
 from core.notifications.log import NotificationSelection
-from core.notifications.settings import THRESHOLDS, NotificationSettings
+from core.notifications.settings import THRESHOLDS, ChoiceChanges, NotificationSettings, ThresholdChanges
 
 DAY_MIN = 24 * 60
 Minutes = Annotated[int, Strict(), Field(ge=0, le=DAY_MIN), BeforeValidator(whole)]
@@ -53,12 +53,13 @@ class NotificationSettingsPatch(Input):
         Field(default_factory=int)
     )
 
-    def choices(self) -> dict[Event, dict[str, bool]]:
+    def choices(self) -> dict[Event, ChoiceChanges]:
         chosen = {Event(name): getattr(self.events, name) for name in ChoicesIn.model_fields}
-        return {event: one.sent() for event, one in chosen.items() if one is not None}
+        return {event: one.to(ChoiceChanges) for event, one in chosen.items() if one is not None}
 
-    def thresholds(self) -> dict[str, int]:
-        return {name: value for name, value in self.sent().items() if name in THRESHOLDS}
+    def thresholds(self) -> ThresholdChanges:
+        sent = self.sent()
+        return ThresholdChanges(**{name: sent[name] for name in THRESHOLDS if name in sent})
 
 
 class ChoiceOut(Output):

@@ -10,6 +10,7 @@ from api.schemas.pages import PageQuery
 from broker import topics
 from core.accounts.invitations import Invitation
 from core.accounts.mqtt_logins import MqttLogin
+from core.accounts.users import NewUser
 from core.rules.enums import ProofPart, Role
 
 MAXIMUM_DAYS = 36_500
@@ -63,6 +64,9 @@ class UserIn(Input):
     password: Password
     driver_id: RowId | None = None
     customer_id: RowId | None = None
+
+    def new(self) -> NewUser:
+        return NewUser(**self.model_dump(exclude={"password"}))
 
 
 class UserPatch(Input):

@@ -5,7 +5,7 @@ leaves. Managers see who made each token, and can revoke it.
 """
 
 import enum
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
 
 import msgspec
@@ -44,6 +44,14 @@ class Scope(enum.StrEnum):
     COMPANY_READ = "company:read"
     AUDIT_READ = "audit:read"
     REPORTS_READ = "reports:read"
+
+
+class NewApiToken(msgspec.Struct, frozen=True, kw_only=True):
+    """Without ``expires_at`` the token is valid until it is revoked."""
+
+    name: str
+    scopes: Collection[Scope]
+    expires_at: datetime | None = None
 
 
 class ApiTokenHolder(msgspec.Struct, frozen=True):
@@ -108,28 +116,20 @@ def page(session: Session, actor: Actor, *, after: int | None, limit: int) -> Se
     return scoping.page(session, actor, ApiToken, after=after, limit=limit)
 
 
-def add(
-    session: Session,
-    actor: Actor,
-    *,
-    name: str,
-    scopes: Iterable[Scope],
-    expires_at: datetime | None,
-    now: datetime,
-) -> tuple[ApiToken, str]:
+def add(session: Session, actor: Actor, new: NewApiToken, now: datetime) -> tuple[ApiToken, str]:
     """Create a token. Return its row and the secret, which cannot be shown again."""
     scoping.require_manager(actor)
-    if expires_at is not None and expires_at <= now:
+    if new.expires_at is not None and new.expires_at <= now:
         raise InvalidValue("expires_at", "must lie in the future")
     secret = random_tokens.make(PREFIX)
     row = ApiToken(
         company_id=actor.company_id,
-        name=name,
+        name=new.name,
         token_hash=random_tokens.digest(secret),
         hint=secret[-HINT_LENGTH:],
-        scopes=sorted({scope.value for scope in scopes}),
+        scopes=sorted({scope.value for scope in new.scopes}),
         created_by=actor.user_id,
-        expires_at=expires_at,
+        expires_at=new.expires_at,
     )
     session.add(row)
     session.flush()

@@ -1,8 +1,9 @@
 """Companies and their settings. The first company, with its manager, is created on the command line."""
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Sequence
 
+import msgspec
+from msgspec import UNSET, UnsetType
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -10,44 +11,54 @@ from core.access import scoping
 from core.access.actors import Actor
 from core.access.system_actors import manager_of
 from core.accounts import users
+from core.accounts.users import NewUser
 from core.deliveries.proofs import requirements
 from core.errors import Conflict, InvalidValue
 from core.identities import is_slug
 from core.models.company import Company
 from core.records import audit, outbox
-from core.rules.enums import Role
+from core.rules.changes import set_fields
+from core.rules.enums import ProofPart, Role
 from core.rules.times import time_zones
 
 
-def add(
-    session: Session,
-    slug: str,
-    name: str,
-    time_zone: str,
-    manager_email: str,
-    manager_name: str,
-    password_hash: str,
-) -> Company:
+class NewCompany(msgspec.Struct, frozen=True, kw_only=True):
+    """A company and its first manager."""
+
+    slug: str
+    name: str
+    time_zone: str
+    manager_email: str
+    manager_name: str
+
+
+class CompanyChanges(msgspec.Struct, frozen=True, kw_only=True):
+    """A ``…_kept_days`` of None keeps data for ever."""
+
+    name: str | UnsetType = UNSET
+    time_zone: str | UnsetType = UNSET
+    checkpoint_distance_m: float | UnsetType = UNSET
+    checkpoint_interval_s: float | UnsetType = UNSET
+    fixes_kept_days: int | UnsetType | None = UNSET
+    deliveries_kept_days: int | UnsetType | None = UNSET
+    proof_required: Sequence[ProofPart] | UnsetType = UNSET
+
+
+def add(session: Session, new: NewCompany, password_hash: str) -> Company:
     """Create a company and its first manager, and sync both with the broker.
 
     Raises `InvalidValue`, `Conflict`.
     """
-    if not is_slug(slug):
+    if not is_slug(new.slug):
         raise InvalidValue("slug", "must be 1 to 63 of a-z, 0-9 and -, not starting with -")
-    require_time_zone(time_zone)
-    manager_email = users.clean_email(manager_email, "manager_email")
-    company = _insert(session, Company(slug=slug, name=name, time_zone=time_zone))
+    require_time_zone(new.time_zone)
+    manager_email = users.clean_email(new.manager_email, "manager_email")
+    company = _insert(session, Company(slug=new.slug, name=new.name, time_zone=new.time_zone))
     outbox.sync_access(session, outbox.OutboxKind.COMPANY, company.id, company.id)
     system = manager_of(company)
     audit.added(session, system, company)
-    users.add(
-        session,
-        system,
-        email=manager_email,
-        name=manager_name,
-        role=Role.MANAGER,
-        password_hash=password_hash,
-    )
+    manager = NewUser(email=manager_email, name=new.manager_name, role=Role.MANAGER)
+    users.add(session, system, manager, password_hash)
     return company
 
 
@@ -66,18 +77,15 @@ def find(session: Session, actor: Actor) -> Company:
     return session.get_one(Company, actor.company_id)
 
 
-def edit(session: Session, actor: Actor, values: Mapping[str, Any]) -> Company:
-    """Set ``name``, ``time_zone``, ``checkpoint_distance_m``, ``checkpoint_interval_s``, ``…_kept_days``.
-
-    ``proof_required`` takes names of `core.rules.enums.ProofPart`.
-    """
+def edit(session: Session, actor: Actor, edited: CompanyChanges) -> Company:
     scoping.require_manager(actor)
-    if "time_zone" in values:
-        require_time_zone(values["time_zone"])
-    if "proof_required" in values:
-        values = {**values, "proof_required": requirements.in_order(values["proof_required"])}
+    changes = set_fields(edited)
+    if edited.time_zone is not UNSET:
+        require_time_zone(edited.time_zone)
+    if edited.proof_required is not UNSET:
+        changes["proof_required"] = requirements.in_order(edited.proof_required)
     company = session.get_one(Company, actor.company_id, with_for_update={"key_share": True})
-    audit.change(session, actor, company, values)
+    audit.change(session, actor, company, changes)
     return company
 
 

@@ -10,10 +10,10 @@ from core.access import scoping
 from core.access.actors import Actor
 from core.accounts import access, links, sign_in, users
 from core.accounts.links import IssuedLink, LinkKind
+from core.accounts.users import NewUser
 from core.errors import Conflict, InvalidValue
 from core.models.people import AppUser
 from core.records import audit
-from core.rules.enums import Role
 
 
 class Invitation(msgspec.Struct, frozen=True):
@@ -21,28 +21,9 @@ class Invitation(msgspec.Struct, frozen=True):
     link: IssuedLink
 
 
-def invite(
-    session: Session,
-    actor: Actor,
-    *,
-    email: str,
-    name: str,
-    role: Role,
-    now: datetime,
-    driver_id: int | None = None,
-    customer_id: int | None = None,
-) -> Invitation:
+def invite(session: Session, actor: Actor, new: NewUser, now: datetime) -> Invitation:
     """Create a user without a password, and the link to set one. Raises as `users.add` does."""
-    user = users.add(
-        session,
-        actor,
-        email=email,
-        name=name,
-        role=role,
-        password_hash=None,
-        driver_id=driver_id,
-        customer_id=customer_id,
-    )
+    user = users.add(session, actor, new, password_hash=None)
     audit.note(session, actor, "invited", user)
     return Invitation(user, links.make(session, user, LinkKind.INVITATION, now))
 

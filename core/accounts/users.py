@@ -1,9 +1,10 @@
 """Users: managers, operators, drivers and customers. The caller commits."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
 
+import msgspec
+from msgspec import UNSET, UnsetType
 from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
@@ -18,9 +19,27 @@ from core.errors import Conflict, InvalidValue
 from core.models.company import Company
 from core.models.people import AppUser, Customer, Driver
 from core.records import audit
+from core.rules.changes import set_fields
 from core.rules.enums import Role
 from core.rules.text import emails
 from core.rules.text.spelling import comparable_email, email_spellings
+
+
+class NewUser(msgspec.Struct, frozen=True, kw_only=True):
+    """A driver needs ``driver_id``, a customer ``customer_id``; other roles have neither."""
+
+    email: str
+    name: str
+    role: Role
+    driver_id: int | None = None
+    customer_id: int | None = None
+
+
+class UserChanges(msgspec.Struct, frozen=True, kw_only=True):
+    """Role and company never change."""
+
+    email: str | UnsetType = UNSET
+    name: str | UnsetType = UNSET
 
 
 def clean_email(email: str, field: str = "email") -> str:
@@ -31,31 +50,18 @@ def clean_email(email: str, field: str = "email") -> str:
         raise InvalidValue(field, str(bad)) from None
 
 
-def add(
-    session: Session,
-    actor: Actor,
-    *,
-    email: str,
-    name: str,
-    role: Role,
-    password_hash: str | None,
-    driver_id: int | None = None,
-    customer_id: int | None = None,
-) -> AppUser:
-    """Create a user; without a password the user is only invited.
-
-    A driver needs ``driver_id``, a customer ``customer_id``; other roles have neither.
-    """
+def add(session: Session, actor: Actor, new: NewUser, password_hash: str | None) -> AppUser:
+    """Create a user; without a password the user is only invited."""
     scoping.require_manager(actor)
-    _check_person(session, actor, role, driver_id, customer_id)
+    _check_person(session, actor, new)
     user = AppUser(
         company_id=actor.company_id,
-        email=clean_email(email),
-        name=name,
-        role=role,
+        email=clean_email(new.email),
+        name=new.name,
+        role=new.role,
         password_hash=password_hash,
-        driver_id=driver_id,
-        customer_id=customer_id,
+        driver_id=new.driver_id,
+        customer_id=new.customer_id,
     )
     _insert(session, user)
     audit.added(session, actor, user)
@@ -94,13 +100,12 @@ def _require_free_email(session: Session, email: str, owner: int | None = None) 
         raise Conflict("That e-mail is in use.", field="email")
 
 
-def _check_person(
-    session: Session, actor: Actor, role: Role, driver_id: int | None, customer_id: int | None
-) -> None:
-    wanted = {Role.DRIVER: "driver_id", Role.CUSTOMER: "customer_id"}.get(role)
-    for field, model, row_id in (("driver_id", Driver, driver_id), ("customer_id", Customer, customer_id)):
+def _check_person(session: Session, actor: Actor, new: NewUser) -> None:
+    wanted = {Role.DRIVER: "driver_id", Role.CUSTOMER: "customer_id"}.get(new.role)
+    persons = (("driver_id", Driver, new.driver_id), ("customer_id", Customer, new.customer_id))
+    for field, model, row_id in persons:
         if (row_id is not None) != (field == wanted):
-            raise InvalidValue(field, f"must be {'given' if field == wanted else 'absent'} for a {role}")
+            raise InvalidValue(field, f"must be {'given' if field == wanted else 'absent'} for a {new.role}")
         if row_id is not None:
             require_reference(session, actor, field, model, row_id)
 
@@ -120,12 +125,12 @@ def me(session: Session, actor: Actor) -> tuple[AppUser, Company]:
     return session.get_one(AppUser, actor.user_id), session.get_one(Company, actor.company_id)
 
 
-def edit(session: Session, actor: Actor, user_id: int, values: Mapping[str, Any], now: datetime) -> AppUser:
-    """Set ``name`` or ``email``; role and company never change. Links sent to the old e-mail address end."""
+def edit(session: Session, actor: Actor, user_id: int, edited: UserChanges, now: datetime) -> AppUser:
+    """Change a user. Links sent to the old e-mail address end."""
     user = scoping.lock(session, actor, AppUser, user_id)
-    changes = dict(values)
-    if "email" in changes:
-        changes["email"] = clean_email(changes["email"])
+    changes = set_fields(edited)
+    if edited.email is not UNSET:
+        changes["email"] = clean_email(edited.email)
     if changes.get("email", user.email) != user.email:
         _require_free_email(session, changes["email"], user.id)
         links.revoke_all(session, user.id, now)

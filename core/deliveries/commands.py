@@ -4,6 +4,8 @@ from collections.abc import Container, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
+import msgspec
+from msgspec import UNSET, UnsetType
 from sqlalchemy.orm import Session
 
 from core.access.actors import Actor
@@ -17,6 +19,7 @@ from core.models.fleet import Vehicle
 from core.models.load_order import LoadOrder
 from core.models.people import Customer, Driver
 from core.records import audit
+from core.rules.changes import set_fields
 from core.rules.enums import CheckpointKind, Status
 from core.rules.lifecycle import FINAL, UNDER_WAY, require_version
 
@@ -29,14 +32,47 @@ REFERRED: Mapping[str, type[Customer | Driver | Vehicle | LoadOrder]] = {
 }
 
 
-def create(session: Session, actor: Actor, values: Mapping[str, Any], now: datetime) -> Delivery:
-    """Create a pending delivery.
+class NewDelivery(msgspec.Struct, frozen=True, kw_only=True):
+    """``created_at`` is for deliveries of the past; without it the delivery is created now."""
 
-    ``values`` are columns of `Delivery`, but not id, company, status, version.
-    """
+    reference: str
+    customer_id: int
+    driver_id: int | None = None
+    vehicle_id: int | None = None
+    load_order_id: int | None = None
+    pickup_address: str
+    pickup_latitude: float | None = None
+    pickup_longitude: float | None = None
+    dropoff_address: str
+    dropoff_latitude: float | None = None
+    dropoff_longitude: float | None = None
+    window_start: datetime | None = None
+    window_end: datetime | None = None
+    created_at: datetime | UnsetType = UNSET
+
+
+class DeliveryChanges(msgspec.Struct, frozen=True, kw_only=True):
+    reference: str | UnsetType = UNSET
+    customer_id: int | UnsetType = UNSET
+    driver_id: int | UnsetType | None = UNSET
+    vehicle_id: int | UnsetType | None = UNSET
+    load_order_id: int | UnsetType | None = UNSET
+    pickup_address: str | UnsetType = UNSET
+    pickup_latitude: float | UnsetType | None = UNSET
+    pickup_longitude: float | UnsetType | None = UNSET
+    dropoff_address: str | UnsetType = UNSET
+    dropoff_latitude: float | UnsetType | None = UNSET
+    dropoff_longitude: float | UnsetType | None = UNSET
+    window_start: datetime | UnsetType | None = UNSET
+    window_end: datetime | UnsetType | None = UNSET
+
+
+def create(session: Session, actor: Actor, new: NewDelivery, now: datetime) -> Delivery:
+    """Create a pending delivery."""
     require_manager(actor)
+    values = set_fields(new)
     _check_references(session, actor, values)
-    _check_window(values.get("window_start"), values.get("window_end"))
+    _check_window(new.window_start, new.window_end)
     delivery = Delivery(company_id=actor.company_id, status=Status.PENDING, **values)
     delivery.vehicle_since = now
     session.add(delivery)
@@ -50,7 +86,7 @@ def edit(
     session: Session,
     actor: Actor,
     delivery_id: int,
-    values: Mapping[str, Any],
+    edited: DeliveryChanges,
     now: datetime,
     *,
     versions: Container[int] | None = None,
@@ -62,7 +98,7 @@ def edit(
     delivery = lock(session, actor, delivery_id)
     require_manager(actor)
     require_version(delivery.version, versions)
-    changes = {name: value for name, value in values.items() if getattr(delivery, name) != value}
+    changes = {name: value for name, value in set_fields(edited).items() if getattr(delivery, name) != value}
     if not changes:
         return find(session, actor, delivery_id)
     if delivery.status in FINAL:

@@ -1,10 +1,10 @@
 """Load orders: the goods that a delivery carries. The caller commits."""
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
-from typing import Any
 
 import msgspec
+from msgspec import UNSET, UnsetType
 from sqlalchemy import ARRAY, Integer, any_, bindparam, func, select
 from sqlalchemy.orm import Session, selectinload
 
@@ -16,6 +16,27 @@ from core.models.delivery import Delivery
 from core.models.load_order import LoadItem, LoadOrder
 from core.records import audit
 from core.rules.lifecycle import FINAL
+
+
+class NewLoadItem(msgspec.Struct, frozen=True, kw_only=True):
+    """One line of a load; weight and volume are those of the whole line."""
+
+    description: str
+    quantity: int = 1
+    weight_kg: float | None = None
+    volume_m3: float | None = None
+
+
+class NewLoadOrder(msgspec.Struct, frozen=True, kw_only=True):
+    reference: str
+    items: Sequence[NewLoadItem]
+
+
+class LoadOrderChanges(msgspec.Struct, frozen=True, kw_only=True):
+    """``items`` replace the whole list."""
+
+    reference: str | UnsetType = UNSET
+    items: Sequence[NewLoadItem] | UnsetType = UNSET
 
 
 class LoadOrderTotals(msgspec.Struct, frozen=True):
@@ -88,31 +109,24 @@ def find(session: Session, actor: Actor, order_id: int) -> LoadOrder:
     return order
 
 
-def add(session: Session, actor: Actor, reference: str, items: Sequence[Mapping[str, Any]]) -> LoadOrder:
-    """Create a load order. ``items``: description, quantity, weight_kg?, volume_m3? (of the whole line)."""
+def add(session: Session, actor: Actor, new: NewLoadOrder) -> LoadOrder:
     scoping.require_manager(actor)
-    order = LoadOrder(company_id=actor.company_id, reference=reference, items=_items(actor, items))
+    order = LoadOrder(company_id=actor.company_id, reference=new.reference, items=_items(actor, new.items))
     session.add(order)
     session.flush()
     audit.added(session, actor, order)
     return order
 
 
-def replace(
-    session: Session,
-    actor: Actor,
-    order_id: int,
-    reference: str | None,
-    items: Sequence[Mapping[str, Any]] | None,
-) -> LoadOrder:
-    """Set the reference, the whole list of items, or both; None leaves the value unchanged."""
+def edit(session: Session, actor: Actor, order_id: int, changes: LoadOrderChanges) -> LoadOrder:
+    """Set the reference, the whole list of items, or both."""
     order = scoping.lock(session, actor, LoadOrder, order_id)
     _refuse_ended(session, order_id)
     _with_items(session, [order])
-    if reference is not None:
-        audit.change(session, actor, order, {"reference": reference})
-    if items is not None:
-        order.items = _items(actor, items)
+    if changes.reference is not UNSET:
+        audit.change(session, actor, order, {"reference": changes.reference})
+    if changes.items is not UNSET:
+        order.items = _items(actor, changes.items)
         audit.note(session, actor, "items_replaced", order)
     session.flush()
     return order
@@ -147,5 +161,5 @@ def delete(session: Session, actor: Actor, order_id: int) -> None:
     session.flush()
 
 
-def _items(actor: Actor, items: Sequence[Mapping[str, Any]]) -> list[LoadItem]:
-    return [LoadItem(company_id=actor.company_id, **item) for item in items]
+def _items(actor: Actor, items: Sequence[NewLoadItem]) -> list[LoadItem]:
+    return [LoadItem(company_id=actor.company_id, **msgspec.structs.asdict(item)) for item in items]

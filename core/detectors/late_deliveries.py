@@ -9,6 +9,7 @@ once per window end, so moving the window may cause another one.
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
+import msgspec
 from sqlalchemy import select, text
 from sqlalchemy.orm import Session
 
@@ -16,7 +17,7 @@ from core.deliveries.whereabouts import expected_arrival
 from core.models.company import Company
 from core.models.delivery import LATE_WITHOUT_EVENT, Delivery
 from core.notifications import queue
-from core.notifications.kinds import Event
+from core.notifications.events import DeliveryAtEvent, DeliveryLate
 from core.notifications.queue import MAXIMUM_EVENT_AGE
 from core.records import outbox
 from core.rules.facts import AlertFact
@@ -71,11 +72,15 @@ def _record_event(session: Session, delivery: Delivery, company: Company, now: d
         return False
     delivery.late_told_for = end
     minutes = late_minutes(end, now)
+    event = DeliveryLate(
+        eta=expected_arrival(session, delivery, now),
+        late_minutes=minutes,
+        delivery=msgspec.convert(delivery, DeliveryAtEvent, from_attributes=True),
+    )
     queue.queue(
         session,
-        Event.LATE,
         company.id,
-        {"eta": expected_arrival(session, delivery, now), "late_minutes": minutes},
+        event,
         now,
         delivery=delivery,
         once=f"delivery:{delivery.id}:{end.isoformat()}",

@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from math import ceil
 from typing import Any
 
+import msgspec
 from sqlalchemy import select, text
 from sqlalchemy.orm import Session
 
@@ -17,7 +18,7 @@ from core.models.company import Company
 from core.models.delivery import NEAR_WITHOUT_EVENT, Delivery
 from core.models.fleet import Vehicle
 from core.notifications import queue
-from core.notifications.kinds import Event
+from core.notifications.events import ArrivingSoon, DeliveryAtEvent
 from core.positions.vehicle_position import VEHICLE_COLUMNS
 
 
@@ -80,11 +81,15 @@ def _record_event(session: Session, delivery: Delivery, arriving_soon_min: int, 
         return False
     delivery.arriving_soon_told_at = now
     since = "" if delivery.vehicle_since is None else delivery.vehicle_since.isoformat()
+    event = ArrivingSoon(
+        eta=expected,
+        minutes=minutes_left(expected, now),
+        delivery=msgspec.convert(delivery, DeliveryAtEvent, from_attributes=True),
+    )
     queue.queue(
         session,
-        Event.ARRIVING_SOON,
         delivery.company_id,
-        {"eta": expected, "minutes": minutes_left(expected, now)},
+        event,
         now,
         delivery=delivery,
         once=f"delivery:{delivery.id}:{since}",

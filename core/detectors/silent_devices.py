@@ -19,7 +19,7 @@ from core.models.company import Company
 from core.models.delivery import Delivery, DeliveryCheckpoint
 from core.models.fleet import Device, Vehicle
 from core.notifications import queue
-from core.notifications.kinds import Event
+from core.notifications.events import DeviceSilent, NamedDevice, NamedVehicle
 from core.positions.devices import CONTACT_RECORDED_EVERY
 from core.records import outbox
 from core.rules.enums import CheckpointKind
@@ -90,16 +90,16 @@ def _record_event(
     # Like ingest, attribute a phone to the delivery that its driver started last.
     latest = max(expected, key=lambda delivery: (delivery.started_at, delivery.delivery_id))
     vehicle = session.get_one(Vehicle, latest.vehicle_id)
+    event = DeviceSilent(
+        device=NamedDevice(id=device.id, name=device.label),
+        vehicle=NamedVehicle(id=vehicle.id, name=vehicle.name),
+        last_seen_at=device.last_heard_at,
+        silent_minutes=minutes,
+    )
     queue.queue(
         session,
-        Event.DEVICE_SILENT,
         company.id,
-        {
-            "device": {"id": device.id, "name": device.label},
-            "vehicle": {"id": vehicle.id, "name": vehicle.name},
-            "last_seen_at": device.last_heard_at,
-            "silent_minutes": minutes,
-        },
+        event,
         now,
         once=f"device:{device.id}:{device.last_heard_at.isoformat() if device.last_heard_at else 'never'}",
     )

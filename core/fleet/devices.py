@@ -29,6 +29,14 @@ class Credentials(msgspec.Struct, frozen=True):
     shard: str
 
 
+class NewDevice(msgspec.Struct, frozen=True, kw_only=True):
+    """Bound to a vehicle, to a driver (a phone), or to neither yet."""
+
+    label: str
+    vehicle_id: int | None = None
+    driver_id: int | None = None
+
+
 class DeviceChanges(msgspec.Struct, frozen=True, kw_only=True):
     label: str | UnsetType = UNSET
     vehicle_id: int | UnsetType | None = UNSET
@@ -53,24 +61,11 @@ def find(session: Session, actor: Actor, device_id: str) -> Device:
     return scoping.find(session, actor, Device, device_id)
 
 
-def add(
-    session: Session,
-    actor: Actor,
-    *,
-    label: str,
-    vehicle_id: int | None = None,
-    driver_id: int | None = None,
-) -> Device:
-    """Create a device with a new id, bound to a vehicle, to a driver, or unbound."""
+def add(session: Session, actor: Actor, new: NewDevice) -> Device:
+    """Create a device with a new id."""
     scoping.require_manager(actor)
-    _check_binding(session, actor, vehicle_id, driver_id)
-    device = Device(
-        id=new_device_id(),
-        company_id=actor.company_id,
-        label=label,
-        vehicle_id=vehicle_id,
-        driver_id=driver_id,
-    )
+    _check_binding(session, actor, new.vehicle_id, new.driver_id)
+    device = Device(id=new_device_id(), company_id=actor.company_id, **msgspec.structs.asdict(new))
     session.add(device)
     session.flush()
     audit.added(session, actor, device)

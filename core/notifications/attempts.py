@@ -12,7 +12,8 @@ from core.access import system_actors
 from core.models.notification import Notification, NotificationAttempt, Webhook
 from core.notifications import queue
 from core.notifications.claims import Claimed
-from core.notifications.kinds import Event, State
+from core.notifications.events import DisabledEndpoint, WebhookDisabled
+from core.notifications.kinds import State
 from core.notifications.webhooks.addresses import origin
 from core.notifications.webhooks.endpoints import BY_FAILURES
 from core.records import audit
@@ -112,6 +113,9 @@ def _disable(session: Session, webhook: Webhook, now: datetime) -> None:
     system = system_actors.system_actor_of(session, webhook.company_id)
     audit.note(session, system, "disabled", webhook, {"failures": {"after": webhook.failures}})
     # Only the origin: the URL's path may hold a token, and other endpoints receive this event too.
-    disabled = {"id": webhook.id, "url": origin(webhook.url)}
-    facts = {"webhook": disabled, "failures": webhook.failures, "error": webhook.last_error}
-    queue.queue(session, Event.WEBHOOK_DISABLED, webhook.company_id, facts, now)
+    event = WebhookDisabled(
+        webhook=DisabledEndpoint(id=webhook.id, url=origin(webhook.url)),
+        failures=webhook.failures,
+        error=webhook.last_error,
+    )
+    queue.queue(session, webhook.company_id, event, now)

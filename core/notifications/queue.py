@@ -1,16 +1,7 @@
-"""Notifications, queued in the transaction of the event that they report (`sender.loop` sends them).
-
-Facts are JSON. Each event has ``occurred_at``, ``delivery`` where there is one, and:
-- ``status_changed``: ``status``, ``previous_status``, ``reason``;
-- ``arriving_soon``: ``eta``, ``minutes``; ``late``: ``eta`` (or null), ``late_minutes``;
-- ``device_silent``: ``device`` and ``vehicle`` (``{"id", "name"}`` each; vehicle or null), ``last_seen_at``,
-  ``silent_minutes``;
-- ``webhook_disabled``: ``webhook`` (``{"id", "url"}``), ``failures``, ``error``;
-- ``daily_report``: ``day``, and the report's figures.
-"""
+"""Notifications, queued in the transaction of the event that they report (`sender.loop` sends them)."""
 
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -24,24 +15,13 @@ from core.models.delivery import Delivery
 from core.models.notification import Notification, NotificationSetting, Webhook
 from core.models.people import AppUser, Customer
 from core.notifications import expiry
+from core.notifications.events import ArrivingSoon, DeliveryByMail, NotificationEvent, WebhookTested
 from core.notifications.kinds import DEFAULTS, Audience, Choice, Event
 from core.request_ids import CURRENT
 from core.rules.enums import Role
 
 MAXIMUM_EVENT_AGE = timedelta(days=1)  # detectors report nothing that is older
 CHANNEL = "milepost_notifications"
-# Webhooks get ids and the reference; postal addresses go only into e-mails.
-_DELIVERY_FACTS = (
-    "id",
-    "reference",
-    "status",
-    "customer_id",
-    "driver_id",
-    "vehicle_id",
-    "window_start",
-    "window_end",
-)
-_ADDRESSES = ("pickup_address", "dropoff_address")
 
 
 class _Recipient(msgspec.Struct, frozen=True):
@@ -56,29 +36,29 @@ class _Recipient(msgspec.Struct, frozen=True):
 
 def queue(
     session: Session,
-    event: Event,
     company_id: int,
-    facts: Mapping[str, Any],
+    event: NotificationEvent,
     now: datetime,
     *,
+    occurred_at: datetime | None = None,
     delivery: Delivery | None = None,
     checkpoint_id: int | None = None,
     once: str | None = None,
 ) -> int:
     """Queue a notification for each recipient that the company chose; return how many are new.
 
-    ``facts`` hold no personal data, because webhooks receive them too. With ``once`` (say ``delivery:42``) no
-    recipient is notified of the same again, however often it is queued. Each notification expires in its time
+    Without ``occurred_at`` the event occurs now. With ``once`` (say ``delivery:42``) no recipient is notified
+    of the same again, however often it is queued. Each notification expires in its time
     (`core.notifications.expiry`).
     """
-    recipients = _recipients(session, event, company_id, delivery)
-    rows = (_row(event, company_id, facts, now, recipient, delivery) for recipient in recipients)
+    recipients = _recipients(session, event.kind, company_id, delivery)
+    rows = (_row(event, company_id, occurred_at or now, now, one, delivery) for one in recipients)
     return len(_insert(session, rows, checkpoint_id, once))
 
 
 def queue_test(session: Session, company_id: int, webhook_id: int, now: datetime) -> int:
     """Queue a test event for one webhook; return the notification's id."""
-    row = _row(Event.TEST, company_id, {}, now, _endpoint(webhook_id), None)
+    row = _row(WebhookTested(), company_id, now, now, _endpoint(webhook_id), None)
     return _insert(session, [row], None, None)[0]
 
 
@@ -158,24 +138,24 @@ def _endpoint(webhook_id: int) -> _Recipient:
 
 
 def _row(
-    event: Event,
+    event: NotificationEvent,
     company_id: int,
-    facts: Mapping[str, Any],
+    occurred_at: datetime,
     now: datetime,
     recipient: _Recipient,
     delivery: Delivery | None,
 ) -> dict[str, Any]:
     is_mail = recipient.email is not None
-    payload: dict[str, Any] = {"occurred_at": now, **facts}
-    if delivery is not None:
-        names = _DELIVERY_FACTS + _ADDRESSES if is_mail else _DELIVERY_FACTS
-        payload["delivery"] = {name: getattr(delivery, name) for name in names}
+    arrives_at = event.eta if isinstance(event, ArrivingSoon) else None
+    payload = {"occurred_at": occurred_at, **msgspec.structs.asdict(event)}
     if is_mail:
         payload["recipient_name"] = recipient.name
+    if is_mail and delivery is not None:
+        payload["delivery"] = msgspec.convert(delivery, DeliveryByMail, from_attributes=True)
     return {
         "company_id": company_id,
         "delivery_id": delivery.id if delivery is not None else None,
-        "event": event.value,
+        "event": event.kind.value,
         "audience": recipient.audience.value,
         "addressee": recipient.key,
         "webhook_id": recipient.webhook_id,
@@ -183,5 +163,5 @@ def _row(
         "payload": msgspec.to_builtins(payload),
         "created_at": now,
         "next_attempt_at": now,
-        "expires_at": expiry.expires_at(event, recipient.audience, now, facts.get("eta")),
+        "expires_at": expiry.expires_at(event.kind, recipient.audience, now, arrives_at),
     }

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 import msgspec
+from msgspec import UNSET, UnsetType
 from sqlalchemy import select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
@@ -14,13 +15,28 @@ from core.models.company import Company
 from core.models.notification import NotificationSetting
 from core.notifications.kinds import DEFAULTS, OF_A_DELIVERY, Choice, Event
 from core.records import audit
-
-THRESHOLDS = ("arriving_soon_min", "late_after_min", "device_silent_after_min")
+from core.rules.changes import set_fields
 
 
 class NotificationSettings(msgspec.Struct, frozen=True):
     events: Mapping[Event, Choice]
     company: Company
+
+
+class ChoiceChanges(msgspec.Struct, frozen=True, kw_only=True):
+    customer: bool | UnsetType = UNSET
+    managers: bool | UnsetType = UNSET
+
+
+class ThresholdChanges(msgspec.Struct, frozen=True, kw_only=True):
+    """All in minutes."""
+
+    arriving_soon_min: int | UnsetType = UNSET
+    late_after_min: int | UnsetType = UNSET
+    device_silent_after_min: int | UnsetType = UNSET
+
+
+THRESHOLDS = ThresholdChanges.__struct_fields__
 
 
 def read(session: Session, actor: Actor) -> NotificationSettings:
@@ -32,17 +48,17 @@ def read(session: Session, actor: Actor) -> NotificationSettings:
 
 
 def edit(
-    session: Session, actor: Actor, events: Mapping[Event, Mapping[str, bool]], thresholds: Mapping[str, int]
+    session: Session, actor: Actor, choices: Mapping[Event, ChoiceChanges], thresholds: ThresholdChanges
 ) -> NotificationSettings:
-    """Set ``customer`` and ``managers`` per event, and thresholds; the rest is unchanged.
+    """Change the recipients of some events, and thresholds; the rest is unchanged.
 
     Raises `InvalidValue` for ``customer`` of an event that concerns no delivery.
     """
     scoping.require_manager(actor)
     company = session.get_one(Company, actor.company_id, with_for_update={"key_share": True})
     before = read(session, actor).events
-    for event, chosen in events.items():
-        choice = msgspec.structs.replace(before[event], **chosen)
+    for event, chosen in choices.items():
+        choice = msgspec.structs.replace(before[event], **set_fields(chosen))
         if choice.customer and event not in OF_A_DELIVERY:
             raise InvalidValue(f"events.{event}.customer", "is of no delivery: it has no customer to notify")
         if choice != before[event]:
@@ -54,7 +70,7 @@ def edit(
                 }
             }
             audit.note(session, actor, "notifications_changed", company, changes)
-    audit.change(session, actor, company, thresholds)
+    audit.change(session, actor, company, set_fields(thresholds))
     session.flush()
     return read(session, actor)
 

@@ -2,34 +2,41 @@
 
 from datetime import datetime
 
+import msgspec
 from sqlalchemy import update
 from sqlalchemy.orm import Session
 
 from core.models.delivery import Delivery, DeliveryCheckpoint
 from core.models.notification import Notification
 from core.notifications import expiry
-from core.notifications.kinds import Event, State
+from core.notifications.events import DeliveryAtEvent, StatusChanged
+from core.notifications.kinds import State
 from core.notifications.queue import queue
+from core.rules.enums import Status
 from core.rules.lifecycle import FINAL
 
 
 def queue_status_change(
-    session: Session, delivery: Delivery, checkpoint: DeliveryCheckpoint, previous_status: str, now: datetime
+    session: Session,
+    delivery: Delivery,
+    checkpoint: DeliveryCheckpoint,
+    previous_status: Status,
+    now: datetime,
 ) -> None:
     if checkpoint.status in FINAL:
         _expire_forecasts(session, delivery.id, now)
-    facts = {
-        "occurred_at": checkpoint.occurred_at,
-        "status": checkpoint.status,
-        "previous_status": previous_status,
-        "reason": checkpoint.reason,
-    }
+    event = StatusChanged(
+        status=checkpoint.status,
+        previous_status=previous_status,
+        reason=checkpoint.reason,
+        delivery=msgspec.convert(delivery, DeliveryAtEvent, from_attributes=True),
+    )
     queue(
         session,
-        Event.STATUS_CHANGED,
         delivery.company_id,
-        facts,
+        event,
         now,
+        occurred_at=checkpoint.occurred_at,
         delivery=delivery,
         checkpoint_id=checkpoint.id,
     )

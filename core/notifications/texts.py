@@ -1,11 +1,26 @@
 """Default e-mail templates, and sample facts for templates."""
 
 from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import msgspec
 
+from core.notifications.events import (
+    ArrivingSoon,
+    DayReported,
+    DeliveryByMail,
+    DeliveryLate,
+    DeviceSilent,
+    DisabledEndpoint,
+    NamedDevice,
+    NamedVehicle,
+    NotificationEvent,
+    StatusChanged,
+    WebhookDisabled,
+)
 from core.notifications.kinds import Audience, Event
+from core.rules.enums import Status
 
 
 class Texts(msgspec.Struct, frozen=True):
@@ -16,19 +31,19 @@ class Texts(msgspec.Struct, frozen=True):
     html: str | None = None
 
 
-_DELIVERY = {
-    "id": 42,
-    "reference": "ORDER-1001",
-    "status": "in_transit",
-    "customer_id": 7,
-    "driver_id": 3,
-    "vehicle_id": 5,
-    "window_start": "2026-03-01T12:00:00Z",
-    "window_end": "2026-03-01T14:00:00Z",
-    "window": "2026-03-01, 12:00 to 14:00",
-    "pickup_address": "Alexanderplatz 1, Berlin",
-    "dropoff_address": "Am Alten Markt 1, Potsdam",
-}
+_START, _END = datetime(2026, 3, 1, 12, tzinfo=UTC), datetime(2026, 3, 1, 14, tzinfo=UTC)
+_DELIVERY = DeliveryByMail(
+    id=42,
+    reference="ORDER-1001",
+    status=Status.IN_TRANSIT,
+    customer_id=7,
+    driver_id=3,
+    vehicle_id=5,
+    window_start=_START,
+    window_end=_END,
+    pickup_address="Alexanderplatz 1, Berlin",
+    dropoff_address="Am Alten Markt 1, Potsdam",
+)
 _EVERY = {
     "occurred_at": "2026-03-01T12:30:00Z",
     "recipient_name": "Clara Customer",
@@ -38,41 +53,43 @@ RECIPIENTS: Mapping[Audience, Mapping[str, str]] = {
     Audience.CUSTOMER: {"recipient_name": "Clara Customer"},
     Audience.MANAGER: {"recipient_name": "Mara Manager"},
 }
+_EXAMPLES = (
+    StatusChanged(
+        status=Status.IN_TRANSIT, previous_status=Status.PICKUP_IN_PROGRESS, reason=None, delivery=_DELIVERY
+    ),
+    ArrivingSoon(eta=_START + timedelta(minutes=42), minutes=12, delivery=_DELIVERY),
+    DeliveryLate(eta=_END + timedelta(minutes=25), late_minutes=25, delivery=_DELIVERY),
+    DeviceSilent(
+        device=NamedDevice(id="k3v9x0q2ma", name="GPS unit"),
+        vehicle=NamedVehicle(id=5, name="Van 5"),
+        last_seen_at=_START,
+        silent_minutes=30,
+    ),
+    WebhookDisabled(
+        webhook=DisabledEndpoint(id=9, url="https://shop.example.com/…"), failures=20, error="HTTP status 500"
+    ),
+    DayReported(
+        day=_START.date(),
+        deliveries=120,
+        delivered=112,
+        returned=3,
+        failed=5,
+        late=4,
+        on_time_percent=96.4,
+        distance_km=1843.2,
+    ),
+)
+
+
+def _sample(event: NotificationEvent) -> dict[str, Any]:
+    facts: dict[str, Any] = _EVERY | msgspec.to_builtins(event)
+    if "delivery" in facts:
+        facts["delivery"]["window"] = "2026-03-01, 12:00 to 14:00"
+    return facts
+
+
 # Templates are checked against the names and previewed with the values.
-SAMPLES: Mapping[Event, Mapping[str, Any]] = {
-    Event.STATUS_CHANGED: {
-        **_EVERY,
-        "status": "in_transit",
-        "previous_status": "pickup_in_progress",
-        "reason": None,
-        "delivery": _DELIVERY,
-    },
-    Event.ARRIVING_SOON: {**_EVERY, "eta": "2026-03-01T12:42:00Z", "minutes": 12, "delivery": _DELIVERY},
-    Event.LATE: {**_EVERY, "eta": "2026-03-01T14:25:00Z", "late_minutes": 25, "delivery": _DELIVERY},
-    Event.DEVICE_SILENT: {
-        **_EVERY,
-        "device": {"id": "k3v9x0q2ma", "name": "GPS unit"},
-        "vehicle": {"id": 5, "name": "Van 5"},
-        "last_seen_at": "2026-03-01T12:00:00Z",
-        "silent_minutes": 30,
-    },
-    Event.WEBHOOK_DISABLED: {
-        **_EVERY,
-        "webhook": {"id": 9, "url": "https://shop.example.com/…"},
-        "failures": 20,
-        "error": "HTTP status 500",
-    },
-    Event.DAILY_REPORT: {
-        **_EVERY,
-        "day": "2026-03-01",
-        "deliveries": 120,
-        "delivered": 112,
-        "returned": 3,
-        "failed": 5,
-        "on_time_percent": 96.4,
-        "distance_km": 1843.2,
-    },
-}
+SAMPLES: Mapping[Event, Mapping[str, Any]] = {event.kind: _sample(event) for event in _EXAMPLES}
 _GREETING = "Hello{% if recipient_name %} {{ recipient_name }}{% endif %},\n\n"
 _SENDER = "\n\n{{ company_name }}\n"
 _NAME = "{% if delivery.reference %}{{ delivery.reference }}{% else %}number {{ delivery.id }}{% endif %}"

@@ -6,7 +6,6 @@ ends since. A stored report stays when fixes and deliveries are purged.
 
 from collections.abc import Sequence
 from datetime import date, datetime, timedelta
-from typing import Any
 
 import msgspec
 from sqlalchemy import select
@@ -21,7 +20,7 @@ from core.models.company import Company
 from core.models.report import DailyReport
 from core.nightly.nights import Night
 from core.notifications import queue
-from core.notifications.kinds import Event
+from core.notifications.events import DayReported
 from core.reporting import daily_counts, daily_figures
 from core.reporting.daily_counts import LocalDay
 from core.reporting.daily_figures import DayFigures
@@ -85,27 +84,26 @@ def make(session: Session, night: Night, now: datetime) -> None:
     figures = daily.figures
     if figures.total.deliveries or figures.planned or figures.distance_m:
         once = f"daily_report:{daily.day.isoformat()}"
-        queue.queue(session, Event.DAILY_REPORT, company.id, facts(daily), now, once=once)
+        queue.queue(session, company.id, event_of(daily), now, occurred_at=daily.ends_at, once=once)
 
 
 def figures_of(row: DailyReport) -> DayFigures:
     return msgspec.convert(row.figures, DayFigures)
 
 
-def facts(daily: Daily) -> dict[str, Any]:
-    """Return the facts for e-mails and webhooks: figures only, without names."""
+def event_of(daily: Daily) -> DayReported:
+    """Return the event for e-mails and webhooks: figures only, without names."""
     total = daily.figures.total
-    return {
-        "day": daily.day.isoformat(),
-        "occurred_at": daily.ends_at,
-        "deliveries": total.deliveries,
-        "delivered": total.delivered,
-        "returned": total.returned,
-        "failed": total.failed,
-        "late": total.late,
-        "on_time_percent": total.on_time_percent,
-        "distance_km": round(daily.figures.distance_m / 1000, 1),
-    }
+    return DayReported(
+        day=daily.day,
+        deliveries=total.deliveries,
+        delivered=total.delivered,
+        returned=total.returned,
+        failed=total.failed,
+        late=total.late,
+        on_time_percent=total.on_time_percent,
+        distance_km=round(daily.figures.distance_m / 1000, 1),
+    )
 
 
 def _compute(session: Session, company: Company, day: date, now: datetime) -> Daily:

@@ -11,9 +11,12 @@ from sqlalchemy.orm import Session, sessionmaker
 from core.access import system_actors
 from core.access.actors import Actor
 from core.accounts import access, companies, passwords, users
+from core.accounts.companies import NewCompany
+from core.accounts.users import NewUser
 from core.errors import Conflict, NotFound
 from core.fleet import customers, devices, drivers, vehicles
 from core.fleet.customers import NewCustomer
+from core.fleet.devices import NewDevice
 from core.fleet.drivers import NewDriver
 from core.fleet.vehicles import NewVehicle
 from core.identities import mqtt_secret, operator_user
@@ -56,7 +59,15 @@ def _company(session: Session, password_hash: str) -> Actor:
     try:
         return system_actors.system_actor(session, cast.SLUG)
     except NotFound:
-        companies.add(session, cast.SLUG, cast.NAME, cast.TIME_ZONE, *cast.MANAGER, password_hash)
+        email, name = cast.MANAGER
+        new = NewCompany(
+            slug=cast.SLUG,
+            name=cast.NAME,
+            time_zone=cast.TIME_ZONE,
+            manager_email=email,
+            manager_name=name,
+        )
+        companies.add(session, new, password_hash)
         return system_actors.system_actor(session, cast.SLUG)
 
 
@@ -67,9 +78,8 @@ def _people(session: Session, actor: Actor, password_hash: str) -> None:
         if email not in known:
             # A user may have changed the e-mail of the driver's user: then that is the login.
             with suppress(Conflict):
-                users.add(
-                    session, actor, email=email, name=name, role=role, password_hash=password_hash, **person
-                )
+                new = NewUser(email=email, name=name, role=role, **person)
+                users.add(session, actor, new, password_hash)
 
     add(*cast.MANAGER, Role.MANAGER)
     add(*cast.OPERATOR, Role.OPERATOR)
@@ -119,9 +129,10 @@ def _devices(session: Session, actor: Actor) -> None:
         van = vans.get(crew.van) or vehicles.add(session, actor, NewVehicle(name=crew.van, plate=crew.plate))
         unit_label = cast.WALK_UNIT if crew is cast.WALK else crew.unit_label
         if unit_label not in labels:
-            devices.add(session, actor, label=unit_label, vehicle_id=van.id)
+            devices.add(session, actor, NewDevice(label=unit_label, vehicle_id=van.id))
         if crew.phone and crew.phone_label not in labels:
-            devices.add(session, actor, label=crew.phone_label, driver_id=driver_ids[crew.driver])
+            phone = NewDevice(label=crew.phone_label, driver_id=driver_ids[crew.driver])
+            devices.add(session, actor, phone)
 
 
 def _set_passwords(session: Session, actor: Actor, password: str, password_hash: str) -> None:

@@ -13,6 +13,8 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from core.deliveries import commands, load_orders, status_changes
+from core.deliveries.commands import NewDelivery
+from core.deliveries.load_orders import NewLoadItem, NewLoadOrder
 from core.deliveries.status_changes import StatusRequest
 from core.models.delivery import Delivery
 from core.positions import store
@@ -81,25 +83,25 @@ def _order(
     ordered_at: datetime,
     goods: Sequence[tuple[str, int, float]] = cast.GOODS[:1],
 ) -> Delivery:
-    items = [{"description": what, "quantity": count, "weight_kg": kg} for what, count, kg in goods]
-    load = load_orders.add(session, roster.manager, f"LOAD-{reference}", items)
+    items = [NewLoadItem(description=what, quantity=count, weight_kg=kg) for what, count, kg in goods]
+    load = load_orders.add(session, roster.manager, NewLoadOrder(reference=f"LOAD-{reference}", items=items))
     shop = recipient.shop.place
     depot = cast.depot_for(shop)
-    values = {
-        "reference": reference,
-        "customer_id": recipient.customer_id,
-        "driver_id": member.driver_id,
-        "vehicle_id": member.vehicle_id,
-        "load_order_id": load.id,
-        "pickup_address": depot.address,
-        "pickup_latitude": depot.latitude,
-        "pickup_longitude": depot.longitude,
-        "dropoff_address": shop.address,
-        "dropoff_latitude": shop.latitude,
-        "dropoff_longitude": shop.longitude,
-        "created_at": ordered_at,
-    }
-    return commands.create(session, roster.manager, values, ordered_at)
+    new = NewDelivery(
+        reference=reference,
+        customer_id=recipient.customer_id,
+        driver_id=member.driver_id,
+        vehicle_id=member.vehicle_id,
+        load_order_id=load.id,
+        pickup_address=depot.address,
+        pickup_latitude=depot.latitude,
+        pickup_longitude=depot.longitude,
+        dropoff_address=shop.address,
+        dropoff_latitude=shop.latitude,
+        dropoff_longitude=shop.longitude,
+        created_at=ordered_at,
+    )
+    return commands.create(session, roster.manager, new, ordered_at)
 
 
 class _Writer:

@@ -11,6 +11,7 @@ from broker.connection import BrokerLogin, login
 from core.access import system_actors
 from core.access.actors import Actor
 from core.fleet import devices, vehicles
+from core.fleet.devices import NewDevice
 from core.fleet.vehicles import NewVehicle
 from core.identities import mqtt_secret
 from core.models.fleet import Device, Vehicle
@@ -69,5 +70,5 @@ def _known_units(session: Session, actor: Actor, names: Sequence[str]) -> dict[s
 
 def _add(session: Session, actor: Actor, name: str) -> UnitIdentity:
     vehicle = vehicles.add(session, actor, NewVehicle(name=name))
-    device = devices.add(session, actor, label=name, vehicle_id=vehicle.id)
+    device = devices.add(session, actor, NewDevice(label=name, vehicle_id=vehicle.id))
     return UnitIdentity(device.id, device.secret_version)

@@ -2,11 +2,13 @@
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 from sqlalchemy.orm import Session
 
 from core.deliveries import checkpoints, commands, status_changes
+from core.deliveries.commands import DeliveryChanges
 from core.models.company import Company
 from core.models.delivery import Delivery
 from core.models.fleet import Vehicle
@@ -53,9 +55,9 @@ class WatchedCompany:
         self.session.commit()
         return checkpoints.fact_of(self.company.slug, change.checkpoint, self.delivery.customer_id)
 
-    def assign(self, **values: object) -> StatusFact:
+    def assign(self, **values: Any) -> StatusFact:
         actor = factories.actor(self.company, self.manager)
-        commands.edit(self.session, actor, self.delivery.id, values, datetime.now(UTC))
+        commands.edit(self.session, actor, self.delivery.id, DeliveryChanges(**values), datetime.now(UTC))
         self.session.commit()
         newest = checkpoints.announced_since(self.session, self.delivery.id, 0, 100)[-1]
         return checkpoints.fact_of(self.company.slug, newest, self.delivery.customer_id)

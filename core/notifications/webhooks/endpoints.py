@@ -1,9 +1,11 @@
 """A company's webhook endpoints. Their secrets are derived, like those of devices, so that none is stored."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime, timedelta
-from typing import Any, Protocol
+from typing import Protocol
 
+import msgspec
+from msgspec import UNSET, UnsetType
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
@@ -18,11 +20,24 @@ from core.notifications.webhooks import backlog
 from core.notifications.webhooks.addresses import require_url
 from core.outgoing_settings import Networks
 from core.records import audit
+from core.rules.changes import set_fields
 
 MAXIMUM = 20
 OVERLAP = timedelta(days=1)
 PREFIX = "whsec_"
 BY_MANAGER, BY_FAILURES = "manager", "failures"
+
+
+class NewWebhook(msgspec.Struct, frozen=True, kw_only=True):
+    url: str
+    events: Sequence[Event]
+    description: str | None = None
+
+
+class WebhookChanges(msgspec.Struct, frozen=True, kw_only=True):
+    url: str | UnsetType = UNSET
+    events: Sequence[Event] | UnsetType = UNSET
+    description: str | UnsetType | None = UNSET
 
 
 class HasSecrets(Protocol):
@@ -48,30 +63,21 @@ def find(session: Session, actor: Actor, webhook_id: int) -> Webhook:
     return _existing(scoping.find(session, actor, Webhook, webhook_id))
 
 
-def add(
-    session: Session,
-    actor: Actor,
-    *,
-    url: str,
-    events: Sequence[Event],
-    description: str | None,
-    key: str,
-    allowed: Networks,
-) -> tuple[Webhook, str]:
+def add(session: Session, actor: Actor, new: NewWebhook, key: str, allowed: Networks) -> tuple[Webhook, str]:
     """Create an endpoint.
 
     Return it with its secret. Raises `InvalidValue`, or `Conflict` if there are too many.
     """
     scoping.require_manager(actor)
-    require_url(url, allowed)
+    require_url(new.url, allowed)
     present = select(func.count()).where(scoping.is_ours(actor, Webhook), Webhook.deleted_at.is_(None))
     if session.scalars(present).one() >= MAXIMUM:
         raise Conflict(f"A company has {MAXIMUM} webhooks at most.")
     row = Webhook(
         company_id=actor.company_id,
-        url=url,
-        events=_sorted(events),
-        description=description,
+        url=new.url,
+        events=_sorted(new.events),
+        description=new.description,
         secret_version=1,
     )
     session.add(row)
@@ -82,18 +88,18 @@ def add(
 
 
 def edit(
-    session: Session, actor: Actor, webhook_id: int, values: Mapping[str, Any], allowed: Networks
+    session: Session, actor: Actor, webhook_id: int, edited: WebhookChanges, allowed: Networks
 ) -> Webhook:
-    """Set ``url``, ``events``, ``description``. A new URL is tried at once."""
+    """Change an endpoint. A new URL is tried at once."""
     row = _locked(session, actor, webhook_id)
-    changes = dict(values)
-    if "url" in changes:
-        require_url(changes["url"], allowed)
-        if changes["url"] != row.url:
+    changes = set_fields(edited)
+    if edited.url is not UNSET:
+        require_url(edited.url, allowed)
+        if edited.url != row.url:
             row.failures, row.retry_at = 0, None
             backlog.make_due(session, row.id)
-    if "events" in changes:
-        changes["events"] = _sorted(changes["events"])
+    if edited.events is not UNSET:
+        changes["events"] = _sorted(edited.events)
     audit.change(session, actor, row, changes)
     return row
 

@@ -18,6 +18,7 @@ import msgspec
 
 from core.notifications.attempts import AttemptOutcome
 from core.notifications.claims import Claimed
+from core.notifications.webhooks.contract import ATTEMPT, EVENT_ID, EVENT_TYPE, SIGNATURE, WebhookBody
 from core.outgoing_settings import Networks
 from jobs.sender.webhooks.ssrf_guard import AddressRefused, CheckedNetwork, NameRefused, Resolve, addresses_of
 
@@ -30,14 +31,14 @@ def body_of(claimed: Claimed, company: str) -> bytes:
     """Return the body, the same for every attempt. ``sequence`` grows with each event of one delivery."""
     facts = dict(claimed.payload)
     return _encode(
-        {
-            "id": str(claimed.event_id),
-            "type": claimed.event,
-            "sequence": claimed.sequence,
-            "occurred_at": facts.pop("occurred_at", None),
-            "company": company,
-            "data": facts,
-        }
+        WebhookBody(
+            id=claimed.event_id,
+            type=claimed.event,
+            sequence=claimed.sequence,
+            occurred_at=facts.pop("occurred_at", None),
+            company=company,
+            data=facts,
+        )
     )
 
 
@@ -45,10 +46,10 @@ def headers_of(claimed: Claimed, body: bytes, secrets: Sequence[str], now: datet
     return {
         "Content-Type": "application/json",
         "User-Agent": _AGENT,
-        "Milepost-Event-Id": str(claimed.event_id),
-        "Milepost-Event-Type": claimed.event,
-        "Milepost-Attempt": str(claimed.number),
-        "Milepost-Signature": signature(secrets, int(now.timestamp()), body),
+        EVENT_ID: str(claimed.event_id),
+        EVENT_TYPE: claimed.event,
+        ATTEMPT: str(claimed.number),
+        SIGNATURE: signature(secrets, int(now.timestamp()), body),
         "Connection": "close",
     }
 

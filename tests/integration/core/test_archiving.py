@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session, sessionmaker
 from core.access.actors import Actor
 from core.accounts import access
 from core.deliveries import commands
+from core.deliveries.commands import DeliveryChanges
 from core.errors import Conflict, InvalidValue
 from core.fleet import vehicles
 from core.models.company import Company
@@ -44,7 +45,7 @@ def test_vehicle_being_archived_is_not_given_to_a_delivery(
 
     def assign() -> None:
         with sessions() as other:
-            commands.edit(other, actor, delivery.id, {"vehicle_id": vehicle.id}, NOW)
+            commands.edit(other, actor, delivery.id, DeliveryChanges(vehicle_id=vehicle.id), NOW)
             other.commit()
 
     vehicles.archive(session, actor, vehicle.id, NOW)
@@ -68,7 +69,7 @@ def test_vehicle_being_given_to_a_delivery_is_not_archived(
             vehicles.archive(other, actor, vehicle.id, NOW)
             other.commit()
 
-    commands.edit(session, actor, delivery.id, {"vehicle_id": vehicle.id}, NOW)
+    commands.edit(session, actor, delivery.id, DeliveryChanges(vehicle_id=vehicle.id), NOW)
     with ThreadPoolExecutor(1) as thread:
         archived = thread.submit(archive)
         wait_until(lambda: is_a_lock_awaited(sessions), what="the archiving to wait")

@@ -11,6 +11,7 @@ from sqlalchemy import Engine, event, text
 from sqlalchemy.orm import Session, sessionmaker
 
 from core.deliveries import commands
+from core.deliveries.commands import DeliveryChanges
 from core.detectors import late_deliveries, near_arrivals, silent_devices
 from core.models.company import Company
 from core.models.delivery import Delivery
@@ -158,7 +159,7 @@ def test_a_window_that_was_moved_may_be_missed_again(fleet: DetectorCompany) -> 
     assert fleet.record_late() == 1
     actor = factories.actor(fleet.company, fleet.manager)
     later = fleet.now + 30 * MINUTE
-    commands.edit(fleet.session, actor, ours.id, {"window_end": later}, fleet.now)
+    commands.edit(fleet.session, actor, ours.id, DeliveryChanges(window_end=later), fleet.now)
     assert [fleet.record_late(29), fleet.record_late(30), fleet.record_late(31)] == [0, 1, 0]
     assert len(fleet.notifications()) == 2
 
@@ -227,7 +228,7 @@ def test_another_van_has_an_event_of_its_own(fleet: DetectorCompany) -> None:
     assert fleet.record_soon() == 1
     fleet.van = factories.vehicle(fleet.session, fleet.company)
     actor = factories.actor(fleet.company, fleet.manager)
-    commands.edit(fleet.session, actor, ours.id, {"vehicle_id": fleet.van.id}, fleet.now + MINUTE)
+    commands.edit(fleet.session, actor, ours.id, DeliveryChanges(vehicle_id=fleet.van.id), fleet.now + MINUTE)
     fleet.now += 2 * MINUTE
     fleet.see_van(NEAR)
     assert [fleet.record_soon(), fleet.record_soon()] == [1, 0]
@@ -291,7 +292,7 @@ def test_who_was_assigned_just_now_has_time_to_speak(fleet: DetectorCompany) -> 
     fleet.device(driver_id=driver.id, last_heard_at=fleet.now - 800 * MINUTE)
     ours = fleet.delivery()
     actor = factories.actor(fleet.company, fleet.manager)
-    commands.edit(fleet.session, actor, ours.id, {"driver_id": driver.id}, fleet.now)
+    commands.edit(fleet.session, actor, ours.id, DeliveryChanges(driver_id=driver.id), fleet.now)
     assert [fleet.record_silent(30), fleet.record_silent(31)] == [0, 1]
 
 

@@ -12,9 +12,10 @@ from core.deliveries.status_changes import StatusRequest, change_status
 from core.models.company import Company
 from core.models.notification import NotificationSetting, Webhook
 from core.notifications import queue
+from core.notifications.events import NotificationEvent
 from core.notifications.kinds import Event
 from core.rules.enums import Role, Status
-from tests.support import factories
+from tests.support import events, factories
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 START = StatusRequest(status=Status.PICKUP_IN_PROGRESS)
@@ -70,7 +71,7 @@ def test_managers_who_cannot_log_in_are_not_notified(session: Session, company: 
     factories.user(session, company, password_hash=None)
     factories.user(session, company, Role.OPERATOR)
     factories.user(session, factories.company(session))
-    assert queue.queue(session, Event.DEVICE_SILENT, company.id, {}, NOW) == 1
+    assert queue.queue(session, company.id, events.silent(), NOW) == 1
     assert [row.recipient for row in queued(session)] == [manager.email]
 
 
@@ -82,7 +83,7 @@ def test_webhooks_get_their_chosen_events_without_personal_data(session: Session
     choose(session, company, Event.LATE, customer=True, managers=False)
     customer = factories.customer(session, company, email="clara@example.com")
     delivery = factories.delivery(session, company, customer_id=customer.id)
-    assert queue.queue(session, Event.LATE, company.id, {"late_minutes": 5}, NOW, delivery=delivery) == 2
+    assert queue.queue(session, company.id, events.late(delivery), NOW, delivery=delivery) == 2
     mail, call = queued(session)
     assert mail.event_id == call.event_id
     assert (call.addressee, call.webhook_id, call.recipient) == (f"webhook:{ours.id}", ours.id, None)
@@ -95,11 +96,13 @@ def test_webhooks_get_their_chosen_events_without_personal_data(session: Session
 def test_an_event_with_a_key_is_queued_once(session: Session, company: Company) -> None:
     factories.user(session, company)
 
-    def notify(event: Event, once: str | None) -> int:
-        return queue.queue(session, event, company.id, {}, NOW, once=once)
+    late, silent = events.late(factories.delivery(session, company)), events.silent()
 
-    assert [notify(Event.LATE, "a"), notify(Event.LATE, "a"), notify(Event.LATE, "b")] == [1, 0, 1]
-    assert [notify(Event.DEVICE_SILENT, "a"), notify(Event.LATE, None), notify(Event.LATE, None)] == [1, 1, 1]
+    def notify(event: NotificationEvent, once: str | None) -> int:
+        return queue.queue(session, company.id, event, NOW, once=once)
+
+    assert [notify(late, "a"), notify(late, "a"), notify(late, "b")] == [1, 0, 1]
+    assert [notify(silent, "a"), notify(late, None), notify(late, None)] == [1, 1, 1]
 
 
 def test_it_is_queued_with_its_change_or_not_at_all(

@@ -30,7 +30,6 @@ from core.models.job import JobsLeader
 from core.models.record import Outbox
 from core.nightly import job_states
 from core.notifications import queue
-from core.notifications.kinds import Event
 from core.records import outbox
 from core.records.outbox import OutboxKind
 from core.rules.enums import Status
@@ -43,7 +42,7 @@ from jobs.sender.webhooks.caller import Caller
 from local.services.ports import free_port
 from tests.integration.broker.test_relay import acme, announce, checkpoints, wait_until_empty, watcher
 from tests.integration.jobs.test_sender import LOOPBACK
-from tests.support import factories
+from tests.support import events, factories
 from tests.support.mqtt_client import MqttClient
 from tests.support.servers.fronts import plain_front
 from tests.support.servers.receivers import http_receiver
@@ -366,5 +365,5 @@ def _take(connection: dedicated.Connection) -> leadership.Term:
 
 def _queue_call(session: Session, company: Company, url: str) -> None:
     factories.webhook(session, company, "device_silent", url=url)
-    queue.queue(session, Event.DEVICE_SILENT, company.id, {}, datetime.now(UTC))
+    queue.queue(session, company.id, events.silent(), datetime.now(UTC))
     session.commit()

@@ -21,7 +21,6 @@ from core.models.notification import NotificationTemplate
 from core.nightly.job_states import JobFailed
 from core.notifications import housekeeping, queue
 from core.notifications.attempts import NO_SERVER
-from core.notifications.kinds import Event
 from core.notifications.webhooks import endpoints
 from core.request_ids import carried_on
 from core.rules.enums import Status
@@ -32,7 +31,7 @@ from jobs.sender.mail.messages import BAD_ADDRESS
 from jobs.sender.webhooks import calls
 from jobs.sender.webhooks.caller import Caller, signature
 from local.services.ports import free_port
-from tests.support import factories
+from tests.support import events, factories
 from tests.support.log_lines import json_lines
 from tests.support.servers.receivers import SmtpInbox, http_receiver, smtp_server, status
 from tests.support.services.settings import make_settings
@@ -272,8 +271,8 @@ def test_an_arrival_is_not_announced_after_it(
         delivery = factories.delivery(
             session, company, Status.IN_TRANSIT, customer_id=clara.id, reference=reference
         )
-        facts = {"eta": sent_at + timedelta(minutes=4), "minutes": 9}
-        queue.queue(session, Event.ARRIVING_SOON, company.id, facts, sent_at, delivery=delivery)
+        soon = events.soon(delivery, sent_at + timedelta(minutes=4))
+        queue.queue(session, company.id, soon, sent_at, delivery=delivery)
     session.commit()
     with sending(sessions, settings):
         all_are(session, "queued", "sent")
@@ -290,8 +289,8 @@ def test_what_a_delivery_foretold_is_not_sent_after_its_end(session: Session, co
     ours = [factories.delivery(session, company, Status.IN_TRANSIT, customer_id=clara.id) for _ in "ab"]
     hook = factories.webhook(session, company, "arriving_soon")
     for delivery in ours:
-        facts = {"eta": now + timedelta(minutes=9), "minutes": 9}
-        queue.queue(session, Event.ARRIVING_SOON, company.id, facts, now, delivery=delivery)
+        soon = events.soon(delivery, now + timedelta(minutes=9))
+        queue.queue(session, company.id, soon, now, delivery=delivery)
     actor = factories.actor(company, factories.user(session, company))
     change_status(session, actor, ours[0].id, StatusRequest(status=Status.DELIVERED), now)
     session.commit()
@@ -666,10 +665,11 @@ def test_a_notification_wakes_it(
     monkeypatch.setattr(loop, "POLL_S", 60.0)
     with http_receiver() as receiver:
         factories.webhook(session, company, "late", url=receiver.url())
+        late = events.late(factories.delivery(session, company))
         session.commit()
         with sending(sessions, plain):
             wait_until(lambda: is_listened_to(session), "the listener")
-            queue.queue(session, Event.LATE, company.id, {}, datetime.now(UTC))
+            queue.queue(session, company.id, late, datetime.now(UTC))
             session.commit()
             all_are(session, "sent")
             monkeypatch.setattr(loop, "POLL_S", 0.01)
@@ -687,14 +687,15 @@ def test_what_the_database_refuses_is_not_tried_without_end(
     monkeypatch.setattr(loop, "POLL_S", 60.0)
     with http_receiver() as receiver:
         factories.webhook(session, company, "late", url=receiver.url())
-        queue.queue(session, Event.LATE, company.id, {}, datetime.now(UTC))
+        late = events.late(factories.delivery(session, company))
+        queue.queue(session, company.id, late, datetime.now(UTC))
         session.execute(text("ALTER TABLE notification_attempt RENAME TO of_later"))
         session.commit()
         with sending(sessions, plain):
             wait_until(lambda: is_listened_to(session), "the listener")
             wait_until(lambda: "sender_worker_ended" in caplog.text, "the failure")
             session.execute(text("ALTER TABLE of_later RENAME TO notification_attempt"))
-            queue.queue(session, Event.LATE, company.id, {}, datetime.now(UTC))
+            queue.queue(session, company.id, late, datetime.now(UTC))
             session.commit()
             all_are(session, "sent", "sent")
             monkeypatch.setattr(loop, "POLL_S", 0.01)

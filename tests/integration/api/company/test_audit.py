@@ -12,6 +12,7 @@ from starlette.testclient import TestClient
 
 from core.accounts import companies, passwords
 from core.accounts.api_tokens import Scope
+from core.accounts.companies import NewCompany
 from core.models.people import AppUser
 from core.models.record import AuditEntry
 from core.positions import intake
@@ -344,9 +345,14 @@ def test_only_managers_read_and_only_their_own_company(
 def test_company_from_the_command_line_was_made_by_the_system(
     client: TestClient, settings: Settings, session: Session
 ) -> None:
-    company = companies.add(
-        session, "acme", "Acme", "UTC", "boss@acme.example", "Boss", passwords.hash_password("long enough")
+    new = NewCompany(
+        slug="acme",
+        name="Acme",
+        time_zone="UTC",
+        manager_email="boss@acme.example",
+        manager_name="Boss",
     )
+    company = companies.add(session, new, passwords.hash_password("long enough"))
     session.commit()
     boss = session.scalars(select(AppUser).where(AppUser.company_id == company.id)).one()
     made = entries(client, bearer(settings, boss))

@@ -24,6 +24,14 @@ def operations() -> list[Any]:
     ]
 
 
+def webhook_calls() -> list[Any]:
+    """What Milepost calls; errors and bounds of these are the receiver's."""
+    return [
+        pytest.param("post", operations["post"], id=f"webhook {kind}")
+        for kind, operations in document()["webhooks"].items()
+    ]
+
+
 def contents(operation: Schema) -> Iterator[tuple[str, Schema]]:
     """Every media type of the request and of each answer, with where it is."""
     for name, content in operation.get("requestBody", {}).get("content", {}).items():
@@ -44,7 +52,7 @@ def resolved(schema: Schema) -> Schema:
     return schema
 
 
-@pytest.mark.parametrize(("method", "operation"), operations())
+@pytest.mark.parametrize(("method", "operation"), [*operations(), *webhook_calls()])
 def test_operation_is_described(method: str, operation: Schema) -> None:
     assert operation["summary"]
     assert operation["description"]
@@ -54,7 +62,8 @@ def test_operation_is_described(method: str, operation: Schema) -> None:
 
 
 def test_operation_ids_are_unique() -> None:
-    ids = Counter(param.values[1]["operationId"] for param in operations())
+    params = [*operations(), *webhook_calls()]
+    ids = Counter(param.values[1]["operationId"] for param in params)
     assert [name for name, count in ids.items() if count > 1] == []
 
 
@@ -74,7 +83,7 @@ def test_errors_have_one_shape_and_what_must_be_declared_is(method: str, operati
             assert answer["content"][MEDIA_TYPE]["example"]["status"] == int(status)
 
 
-@pytest.mark.parametrize(("method", "operation"), operations())
+@pytest.mark.parametrize(("method", "operation"), [*operations(), *webhook_calls()])
 def test_examples_are_there_and_valid(method: str, operation: Schema) -> None:
     for where, content in contents(operation):
         if not content.get("schema"):
