@@ -14,8 +14,8 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 from pydantic_settings import BaseSettings
 
-from core.outgoing_settings import OutgoingSettings
 from core.settings import Settings
+from core.settings.outgoing import OutgoingSettings
 from local.settings import LocalSettings
 
 PROJECT = Path(__file__).parents[1]

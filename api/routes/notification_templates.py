@@ -5,7 +5,7 @@ from fastapi import APIRouter
 from api.dependencies import AuthorizedCall, now
 from api.http.route import ApiRoute
 from api.schemas.notification_templates import PreviewIn, TemplateOut, TemplatesOut, TextsIn, TextsOut
-from core.notifications import templates
+from core.notifications.content import templates
 from core.notifications.kinds import Audience, Event
 
 router = APIRouter(prefix="/notifications/templates", tags=["notifications"], route_class=ApiRoute)

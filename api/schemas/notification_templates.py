@@ -6,9 +6,9 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, Field, StringConstraints
 
 from api.schemas.fields import Input, Line, Output, no_nul, stored
+from core.notifications.content.templates import StoredTemplate
+from core.notifications.content.texts import Texts
 from core.notifications.kinds import Audience, Event
-from core.notifications.templates import StoredTemplate
-from core.notifications.texts import Texts
 
 Body = Annotated[
     str,

@@ -4,7 +4,7 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_add
 from urllib.parse import urlsplit
 
 from core.errors import InvalidValue
-from core.outgoing_settings import Networks
+from core.settings.outgoing import Networks
 
 LONGEST_URL = 2000
 # IPv6 networks that embed an IPv4 address, with the number of bits to shift right to get it.

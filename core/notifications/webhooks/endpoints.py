@@ -18,9 +18,9 @@ from core.notifications.kinds import Event
 from core.notifications.queue import queue_test
 from core.notifications.webhooks import backlog
 from core.notifications.webhooks.addresses import require_url
-from core.outgoing_settings import Networks
 from core.records import audit
 from core.rules.changes import set_fields
+from core.settings.outgoing import Networks
 
 MAXIMUM = 20
 OVERLAP = timedelta(days=1)

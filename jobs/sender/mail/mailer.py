@@ -18,9 +18,10 @@ from core.backoff import Backoff
 from core.detectors.near_arrivals import minutes_left
 from core.logs import LoggedStates
 from core.models.company import Company
-from core.notifications import attempts, claims, templates
+from core.notifications import attempts, claims
 from core.notifications.attempts import AttemptOutcome
 from core.notifications.claims import Claimed
+from core.notifications.content import templates
 from core.notifications.kinds import Audience, Event
 from core.request_ids import carried_on
 from core.settings import Settings

@@ -9,7 +9,7 @@ from email.utils import format_datetime, parseaddr
 
 from core.accounts.links import OwedLink
 from core.notifications.claims import Claimed
-from core.notifications.texts import Texts
+from core.notifications.content.texts import Texts
 from core.rules.text import emails
 
 _POLICY = policy.SMTP.clone(max_line_length=78)

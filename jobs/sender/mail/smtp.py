@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import Self
 
 from core.notifications.attempts import AttemptOutcome
-from core.outgoing_settings import OutgoingSettings
+from core.settings.outgoing import OutgoingSettings
 
 TIMEOUT_S = 15.0
 TOTAL_TIMEOUT_S = 45.0  # less than the lease of the message being sent

@@ -19,7 +19,7 @@ import msgspec
 from core.notifications.attempts import AttemptOutcome
 from core.notifications.claims import Claimed
 from core.notifications.webhooks.contract import ATTEMPT, EVENT_ID, EVENT_TYPE, SIGNATURE, WebhookBody
-from core.outgoing_settings import Networks
+from core.settings.outgoing import Networks
 from jobs.sender.webhooks.ssrf_guard import AddressRefused, CheckedNetwork, NameRefused, Resolve, addresses_of
 
 TOTAL_TIMEOUT_S = 10.0

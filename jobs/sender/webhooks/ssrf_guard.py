@@ -19,7 +19,7 @@ from typing import Any
 import httpcore
 
 from core.notifications.webhooks.addresses import is_allowed, is_private_allowed
-from core.outgoing_settings import Networks
+from core.settings.outgoing import Networks
 
 log = logging.getLogger(__name__)
 

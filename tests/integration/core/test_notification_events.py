@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 
 from core.notifications.events import EVENTS
 from core.notifications.kinds import Event
-from tests.support.every_notification import EveryNotification, queue_all
+from tests.support.notifications.every_notification import EveryNotification, queue_all
 
 NOW = datetime(2026, 3, 1, 12, 30, tzinfo=UTC)
 EXPECTED = Path(__file__).with_name("stored_notifications.txt")

@@ -15,7 +15,8 @@ from core.notifications import queue
 from core.notifications.events import NotificationEvent
 from core.notifications.kinds import Event
 from core.rules.enums import Role, Status
-from tests.support import events, factories
+from tests.support import factories
+from tests.support.notifications import events
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 START = StatusRequest(status=Status.PICKUP_IN_PROGRESS)

@@ -42,8 +42,9 @@ from jobs.sender.webhooks.caller import Caller
 from local.services.ports import free_port
 from tests.integration.broker.test_relay import acme, announce, checkpoints, wait_until_empty, watcher
 from tests.integration.jobs.test_sender import LOOPBACK
-from tests.support import events, factories
+from tests.support import factories
 from tests.support.mqtt_client import MqttClient
+from tests.support.notifications import events
 from tests.support.servers.fronts import plain_front
 from tests.support.servers.receivers import http_receiver
 from tests.support.services.processes import MilepostProcess, Processes

@@ -31,8 +31,9 @@ from jobs.sender.mail.messages import BAD_ADDRESS
 from jobs.sender.webhooks import calls
 from jobs.sender.webhooks.caller import Caller, signature
 from local.services.ports import free_port
-from tests.support import events, factories
+from tests.support import factories
 from tests.support.log_lines import json_lines
+from tests.support.notifications import events
 from tests.support.servers.receivers import SmtpInbox, http_receiver, smtp_server, status
 from tests.support.services.settings import make_settings
 from tests.support.waiting import wait_until as wait_within

@@ -15,7 +15,7 @@ from core.notifications.kinds import Event
 from jobs.sender import loop
 from jobs.sender.webhooks.caller import Caller
 from tests.support.api_client import document
-from tests.support.every_notification import queue_all
+from tests.support.notifications.every_notification import queue_all
 from tests.support.servers.receivers import Call, http_receiver
 from tests.support.services.settings import make_settings
 from tests.support.waiting import wait_until

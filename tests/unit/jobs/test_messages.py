@@ -7,9 +7,9 @@ from email.message import EmailMessage
 
 import pytest
 
-from core.notifications import templates
 from core.notifications.claims import Claimed
-from core.notifications.texts import Texts
+from core.notifications.content import templates
+from core.notifications.content.texts import Texts
 from jobs.sender.mail import messages
 
 HEADERS = [

@@ -7,10 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.errors import InvalidValue
-from core.notifications import template_language, templates
+from core.notifications.content import template_language, templates
+from core.notifications.content.template_language import TemplateProblem
+from core.notifications.content.texts import DEFAULTS, SAMPLES, Texts
 from core.notifications.kinds import Audience, Event
-from core.notifications.template_language import TemplateProblem
-from core.notifications.texts import DEFAULTS, SAMPLES, Texts
 
 FACTS = {
     "status": "in_transit",

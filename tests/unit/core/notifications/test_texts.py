@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
+from core.notifications.content.template_language import render
+from core.notifications.content.templates import write
+from core.notifications.content.texts import DEFAULTS, SAMPLES, Texts
 from core.notifications.kinds import Audience, Event
-from core.notifications.template_language import render
-from core.notifications.templates import write
-from core.notifications.texts import DEFAULTS, SAMPLES, Texts
 from core.rules.enums import Status
 
 CUSTOMER, MANAGER = Audience.CUSTOMER, Audience.MANAGER

@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
-from core.notifications import templates
+from core.notifications.content import templates
+from core.notifications.content.texts import DEFAULTS, Texts
 from core.notifications.kinds import Audience, Event
-from core.notifications.texts import DEFAULTS, Texts
 
 BERLIN = "Europe/Berlin"
 OF_BEFORE = (

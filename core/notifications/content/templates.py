@@ -15,10 +15,10 @@ from core.access.actors import Actor
 from core.errors import InvalidValue, NotFound
 from core.models.company import Company
 from core.models.notification import NotificationTemplate
-from core.notifications import template_language
+from core.notifications.content import template_language
+from core.notifications.content.texts import DEFAULTS, RECIPIENTS, SAMPLES, Texts
+from core.notifications.content.times import with_window
 from core.notifications.kinds import Audience, Event
-from core.notifications.texts import DEFAULTS, RECIPIENTS, SAMPLES, Texts
-from core.notifications.times import with_window
 from core.records import audit
 
 LONGEST_SUBJECT = 200

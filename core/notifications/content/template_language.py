@@ -14,7 +14,7 @@ from jinja2.runtime import Context
 from jinja2.sandbox import SandboxedEnvironment
 
 from core.errors import DomainError
-from core.notifications.times import Moments
+from core.notifications.content.times import Moments
 
 MAXIMUM_PLACEHOLDERS = 200
 MAXIMUM_DEPTH = 20
