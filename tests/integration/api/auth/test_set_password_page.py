@@ -8,9 +8,10 @@ from api.routes.set_password import PAGE
 
 
 def test_it_may_run_its_own_script_and_reach_nothing_but_us(client: TestClient) -> None:
-    answer = client.get("/set-password")
+    request_id = {"X-Request-ID": "the-same"}
+    answer = client.get("/set-password", headers=request_id)
     assert (answer.status_code, answer.headers["content-type"]) == (200, "text/html; charset=utf-8")
-    assert client.head("/set-password").headers == answer.headers
+    assert client.head("/set-password", headers=request_id).headers == answer.headers
     assert answer.text == client.get("/set-password/").text == PAGE
     rules = dict(rule.strip().split(" ", 1) for rule in answer.headers["content-security-policy"].split(";"))
     assert rules["default-src"] == rules["base-uri"] == rules["form-action"] == "'none'"

@@ -34,6 +34,7 @@ WAITING = text(
 FIX_TIME = (datetime.now(UTC) - timedelta(minutes=1)).isoformat()
 FIX = {"latitude": 52.5, "longitude": 13, "fix_time": FIX_TIME, "speed_kmh": 0.1}
 DELIVERY = "/deliveries/{id}/"
+REQUEST_ID = {"X-Request-ID": "the-same"}  # otherwise each answer has its own
 READS = (
     "/deliveries/",
     "/deliveries/?limit=1",
@@ -143,6 +144,7 @@ def tokens(house: House, settings: Settings) -> dict[str, dict[str, str]]:
 
 
 def same(client: TestClient, whole_way: TestClient, *asked: Any, **options: Any) -> httpx.Response:
+    options["headers"] = options.get("headers", {}) | REQUEST_ID
     answers: list[httpx.Response] = [one.request(*asked, **options) for one in (whole_way, client)]
     compared = [(a.status_code, sorted(a.headers.items()), a.content) for a in answers]
     assert compared[0] == compared[1], (asked, options)
@@ -227,7 +229,7 @@ def test_request_gets_503_while_all_threads_stay_busy(
 def test_who_hangs_up_in_the_middle_of_a_body_is_no_error_of_ours(
     client: TestClient, whole_way: TestClient, house: House, settings: Settings
 ) -> None:
-    headers = {"content-type": "application/json"} | bearer(settings, house.manager)
+    headers = {"content-type": "application/json"} | REQUEST_ID | bearer(settings, house.manager)
     path = f"/deliveries/{house.delivery.id}/status/"
     scope = {
         "type": "http",
