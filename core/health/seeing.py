@@ -49,10 +49,14 @@ class Disk(msgspec.Struct, frozen=True):
 
 
 def database_state(sessions: sessionmaker[Session], needed: str | None) -> str:
-    """Return whether the database is `UP`, `NOT_MIGRATED` to the revision ``needed``, or `AWAY`."""
+    """Return whether the database is `UP`, `NOT_MIGRATED` to the revision ``needed``, or `AWAY`.
+
+    A later revision is `UP` too: while a new version is rolled out, processes of the one before still serve.
+    """
     try:
         with sessions() as session:
-            return UP if schema.present_revision(session) == needed else NOT_MIGRATED
+            # Revisions are numbers of four digits, so that they compare as texts.
+            return UP if (schema.present_revision(session) or "") >= (needed or "") else NOT_MIGRATED
     except SQLAlchemyError as error:
         is_there = isinstance(getattr(error, "orig", None), psycopg2.ProgrammingError)
         return NOT_MIGRATED if is_there else AWAY
