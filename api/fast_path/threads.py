@@ -9,7 +9,7 @@ from typing import ParamSpec, TypeVar
 
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-THREADS = 6  # each may hold a database connection
+THREADS = 4  # each may hold a database connection; more contend for the GIL without doing more
 WAIT_S = 5.0
 Arguments = ParamSpec("Arguments")
 Value = TypeVar("Value")
