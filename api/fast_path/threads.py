@@ -26,14 +26,13 @@ class FastThreads:
         self, call: Callable[Arguments, Value], *args: Arguments.args, **kwargs: Arguments.kwargs
     ) -> Value:
         """Call the function in a thread. Raises `PoolTimeout` when none is free within `WAIT_S`."""
-        if self._free.locked():
-            try:
-                await asyncio.wait_for(self._free.acquire(), WAIT_S)
-            except TimeoutError:
-                # The same error as a full connection pool's: answered 503, like a database that is away.
-                raise PoolTimeout("all threads of the fast path are in use") from None
-        else:
-            await self._free.acquire()
+        try:
+            # In Python 3.11 `asyncio.wait_for` swallows a cancellation that coincides with the result.
+            async with asyncio.timeout(WAIT_S):
+                await self._free.acquire()
+        except TimeoutError:
+            # The same error as a full connection pool's: answered 503, like a database that is away.
+            raise PoolTimeout("all threads of the fast path are in use") from None
         work = self._threads.submit(copy_context().run, partial(call, *args, **kwargs))
         loop = asyncio.get_running_loop()
         # Cancelling the request does not end the work: only its end frees the thread.

@@ -9,7 +9,7 @@ from typing import Any
 Schema = Mapping[str, Any]
 MAXIMUM_DEPTH = 8
 INSTANT = "2026-03-01T12:00:00Z"
-# Keyed by field name, for fields whose type alone says nothing.
+# Keyed by field name: the type alone does not suggest a useful example.
 SAMPLES: Mapping[str, Any] = {
     "accuracy_m": 5.0,
     "address": "Alexanderplatz 1, Berlin",

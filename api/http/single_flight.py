@@ -23,7 +23,7 @@ class SingleFlight(Generic[Value]):
     async def ask(self, within_s: float) -> Value:
         """Return the work's result. Raises `TimeoutError`; the work then goes on for later callers."""
         if self._running is None or self._running.done():
-            # Not in the first caller's context, whose request id is not the others'.
+            # In an empty context: otherwise work for all callers would log the first one's request id.
             self._running = asyncio.create_task(self._run(), context=Context())
         # Not `asyncio.wait_for`: that of Python 3.11 swallows a cancellation that coincides with the result.
         async with asyncio.timeout(within_s):

@@ -140,7 +140,7 @@ def run_job(job: Job, run: JobRun) -> RunOutcome:
 
 def _record_end(job: Job, run: JobRun, duration_s: float, result: str | None, error: str | None) -> int:
     """Record the end; return the number of consecutive failures."""
-    # Without the database, whose absence is an error by itself, this failure counts as the first.
+    # If the database is away, this failure counts as the first; that is logged as an error of its own.
     try:
         with run.sessions.begin() as session:
             failures = job_states.ended(
